@@ -1,0 +1,35 @@
+# make demo   sets up .venv once, then trains and compares the models on the demo data
+# make test   sets up .venv once, then runs the tests on TensorFlow and on JAX
+# make lint   checks style
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-slow lint clean
+
+demo: $(STAMP)
+	$(BIN)/recommenders-miner demo-data demo/data --preset demo
+	$(BIN)/recommenders-miner compare --data demo/data --models miner,nrms,lstur --out demo/results $(DEMO_OPTIONS)
+
+test: $(STAMP)
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -m "not slow"
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -m "not slow" tests/layers tests/models
+
+test-slow: $(STAMP)
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# uv installs in seconds what takes pip minutes; where it cannot be had, pip does the work.
+$(STAMP): setup.py pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv && $(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[dev]" \
+	  || $(BIN)/python -m pip install --quiet -e ".[dev]"
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info

@@ -1,0 +1,24 @@
+"""Chooses the Keras backend: the one place that touches it, imported before `keras` is.
+
+Keras takes its backend from KERAS_BACKEND when it is first imported. Where the user has not chosen, TensorFlow is used if
+it is installed, else JAX, else torch, so that a machine with JAX alone needs no setting.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import sys
+
+
+def choose_backend() -> None:
+    """Sets KERAS_BACKEND where the user has not, and keeps TensorFlow's start-up messages out of the terminal."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    if "KERAS_BACKEND" in os.environ or "keras" in sys.modules:
+        return
+    for backend in ("tensorflow", "jax", "torch"):
+        if importlib.util.find_spec(backend) is not None:
+            os.environ["KERAS_BACKEND"] = backend
+            return

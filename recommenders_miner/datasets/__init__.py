@@ -1,0 +1,1 @@
+"""Where data comes from: downloads, word vectors and the planted benchmark."""

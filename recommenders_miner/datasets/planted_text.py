@@ -1,0 +1,280 @@
+"""Headlines, abstracts and named entities of the planted benchmark.
+
+The words come from ``planted_topics.yaml``. A headline is a template whose slots are filled with phrases of one
+subcategory and, now and then, with phrases that all subcategories of its category share. So titles read as English,
+their words tell the subcategory, and some tell it less clearly than others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import TypeVar
+
+import numpy as np
+import yaml
+
+PHRASE_SLOTS = ("who", "act", "topic", "items", "setting")
+SHARED_PHRASE_RATE = 0.2  # how often a slot takes a phrase of the category instead of the subcategory's own
+TITLE_CASE_RATE = 0.3
+SECOND_SENTENCE_RATE = 0.5
+ENTITIES_PER_TOPIC = 12
+FIRST_WIKIDATA_NUMBER = 900_000_001  # far beyond the numbers that Wikidata has given out
+ENTITY_TYPES = {"person": "P", "organisation": "O", "place": "G"}
+MINOR_WORDS = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "as",
+        "at",
+        "before",
+        "but",
+        "by",
+        "for",
+        "from",
+        "in",
+        "of",
+        "on",
+        "or",
+        "over",
+        "the",
+        "to",
+        "with",
+    ]
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One subcategory: where it belongs, how common it is, and its words."""
+
+    name: str
+    category: str
+    share: float
+    own: dict[str, list[str]]
+    shared: dict[str, list[str]]
+    headlines: list[str]
+    entity_kinds: list[str]
+    organisations: list[str]
+
+
+@dataclass(frozen=True)
+class Language:
+    """What all topics have in common: templates, qualifiers, numbers and the parts of names."""
+
+    sentences: list[str]
+    qualifiers: list[str]
+    numbers: list[str]
+    names: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A made-up person, organisation or place, tied to one topic."""
+
+    name: str
+    kind: str
+    wikidata_id: str
+    topic: int
+
+
+@dataclass(frozen=True)
+class Story:
+    """The text of one news article and the entities named in it."""
+
+    title: str
+    abstract: str
+    entities: list[Entity]
+
+
+def load_topics() -> tuple[list[Topic], Language]:
+    """Reads ``planted_topics.yaml``.
+
+    Returns:
+        the topics, category by category, with shares that sum to 1; and what they have in common.
+    """
+    text = resources.files(__package__).joinpath("planted_topics.yaml").read_text(encoding="utf-8")
+    words = yaml.safe_load(text)
+    topics = []
+    for category, entry in words["categories"].items():
+        # Subcategories stand from the largest to the smallest; their shares fall like 1 / rank.
+        ranks = np.arange(1, len(entry["subcategories"]) + 1)
+        shares = entry["share"] / ranks / (1 / ranks).sum()
+        for share, (name, own) in zip(shares, entry["subcategories"].items(), strict=True):
+            topics.append(
+                Topic(
+                    name=name,
+                    category=category,
+                    share=float(share),
+                    own={slot: own[slot] for slot in PHRASE_SLOTS},
+                    shared={slot: entry["shared"][slot] for slot in PHRASE_SLOTS},
+                    headlines=words["headlines"] + entry["headlines"],
+                    entity_kinds=own.get("entities", entry["entities"]),
+                    organisations=entry["organisations"],
+                )
+            )
+    return topics, Language(
+        **{field: words[field] for field in ("sentences", "qualifiers", "numbers", "names")}
+    )
+
+
+def invent_entities(
+    topics: Sequence[Topic], language: Language, rng: np.random.Generator
+) -> list[list[Entity]]:
+    """Gives every topic ``ENTITIES_PER_TOPIC`` people, organisations or places of its own, no two of one name."""
+    taken: set[str] = set()
+    entities = []
+    for index, topic in enumerate(topics):
+        entities.append([])
+        while len(entities[index]) < ENTITIES_PER_TOPIC:
+            kind = _pick(rng, topic.entity_kinds)
+            name = _invent_name(kind, topic, language, rng)
+            if name not in taken:
+                wikidata_id = f"Q{FIRST_WIKIDATA_NUMBER + len(taken)}"
+                entities[index].append(Entity(name, kind, wikidata_id, index))
+                taken.add(name)
+    return entities
+
+
+def _invent_name(kind: str, topic: Topic, language: Language, rng: np.random.Generator) -> str:
+    names = language.names
+    if kind == "person":
+        return f"{_pick(rng, names['first'])} {_pick(rng, names['last'])}"
+    place = f"{_pick(rng, names['place'])} {_pick(rng, names['place_end'])}"
+    if kind == "place":
+        return place
+    return _pick(rng, topic.organisations).format(place=place, brand=_pick(rng, names["brand"]))
+
+
+def write_story(topic: Topic, entities: list[Entity], language: Language, rng: np.random.Generator) -> Story:
+    """Composes the title and the abstract of one article.
+
+    Args:
+        topic: the article's subcategory.
+        entities: the named entities of that topic.
+        language: the templates and words common to all topics.
+        rng: the source of every choice.
+    """
+    slots = _Slots(topic, entities, language, rng)
+    title = _capitalise(_pick(rng, topic.headlines).format_map(slots))
+    if rng.random() < TITLE_CASE_RATE:
+        title = _title_case(title)
+    sentences = [_pick(rng, language.sentences)]
+    if rng.random() < SECOND_SENTENCE_RATE:
+        sentences.append(_pick(rng, [other for other in language.sentences if other != sentences[0]]))
+    abstract = " ".join(_capitalise(sentence.format_map(slots)) for sentence in sentences)
+    return Story(title, abstract, slots.entities)
+
+
+def entities_json(text: str, entities: Sequence[Entity]) -> str:
+    """The entities named in ``text`` as a JSON list in MIND's form, ``[]`` if there are none."""
+    return json.dumps(
+        [
+            {
+                "Label": entity.name,
+                "Type": ENTITY_TYPES[entity.kind],
+                "WikidataId": entity.wikidata_id,
+                "Confidence": 1.0,
+                "OccurrenceOffsets": [text.index(entity.name)],
+                "SurfaceForms": [entity.name],
+            }
+            for entity in entities
+            if entity.name in text
+        ]
+    )
+
+
+class _Slots(dict):
+    """The slots of one story, each filled when a template first asks for it and then kept.
+
+    A trailing digit asks for another phrase of the same kind: ``{items2}`` differs from ``{items}``. Title and
+    abstract share one object, so that they speak of the same things.
+    """
+
+    def __init__(
+        self, topic: Topic, entities: list[Entity], language: Language, rng: np.random.Generator
+    ) -> None:
+        super().__init__()
+        self.topic, self.pool, self.language, self.rng = topic, entities, language, rng
+        self.entities: list[Entity] = []
+        self.used: set[str] = set()
+
+    def __missing__(self, slot: str) -> str:
+        self[slot] = self._fill(slot.rstrip("0123456789"))
+        return self[slot]
+
+    def _fill(self, kind: str) -> str:
+        match kind:
+            case "agent":
+                return self._agent()
+            case "subject":
+                agent = self["agent"]
+                starts_with_name = any(agent.endswith(entity.name) for entity in self.entities)
+                qualified = any(agent.startswith(f"{word} ") for word in self.language.qualifiers)
+                return agent if starts_with_name or qualified else f"the {agent}"
+            case "acts":
+                return third_person(self._phrase("act"))
+            case "number":
+                return _pick(self.rng, self.language.numbers)
+            case "place":
+                return self._entity("place").name
+            case _:
+                return self._phrase(kind)
+
+    def _phrase(self, slot: str) -> str:
+        """A phrase that this story has not used yet."""
+        while True:
+            words = self.topic.shared if self.rng.random() < SHARED_PHRASE_RATE else self.topic.own
+            phrase = _pick(self.rng, words[slot])
+            if phrase not in self.used:
+                self.used.add(phrase)
+                return phrase
+
+    def _entity(self, kind: str | None = None) -> Entity:
+        entity = _pick(self.rng, [entity for entity in self.pool if kind in (None, entity.kind)])
+        if entity not in self.entities:
+            self.entities.append(entity)
+        return entity
+
+    def _agent(self) -> str:
+        who = self._phrase("who")
+        form = self.rng.random()
+        if form < 0.3:
+            return who
+        if form < 0.5:
+            return f"{_pick(self.rng, self.language.qualifiers)} {who}"
+        entity = self._entity()
+        if entity.kind != "person":
+            return f"{entity.name} {who}"
+        return entity.name if form < 0.65 else f"{who} {entity.name}"
+
+
+def third_person(phrase: str) -> str:
+    """The third person singular of a phrase that begins with a verb: "miss the cut" becomes "misses the cut"."""
+    verb, _, rest = phrase.partition(" ")
+    if verb.endswith("y") and verb[-2] not in "aeiou":
+        verb = verb[:-1] + "ies"
+    elif verb.endswith(("s", "sh", "ch", "x", "z", "o")):
+        verb += "es"
+    else:
+        verb += "s"
+    return f"{verb} {rest}".rstrip()
+
+
+def _title_case(text: str) -> str:
+    first, *others = text.split(" ")
+    return " ".join([first, *(word if word in MINOR_WORDS else _capitalise(word) for word in others)])
+
+
+def _capitalise(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _pick(rng: np.random.Generator, options: Sequence[T]) -> T:
+    # Several times faster than rng.choice, which matters for half a million picks.
+    return options[int(rng.random() * len(options))]

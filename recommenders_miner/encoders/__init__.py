@@ -1,0 +1,8 @@
+"""News encoders: from the features of a news to its vector."""
+
+from recommenders_miner.encoders.category_encoder import CategoryEncoder
+from recommenders_miner.encoders.cnn_encoder import CNNTitleEncoder
+from recommenders_miner.encoders.self_attention_encoder import SelfAttentionTitleEncoder
+from recommenders_miner.encoders.concatenated_encoder import ConcatenatedEncoder
+
+__all__ = ["CNNTitleEncoder", "CategoryEncoder", "ConcatenatedEncoder", "SelfAttentionTitleEncoder"]

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from recommenders_miner.encoders.news_encoder import NewsEncoder
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class CategoryEncoder(NewsEncoder):
+    """One vector per category or subcategory.
+
+    Args:
+        feature: the feature that holds the id, `category` or `subcategory`.
+        vocabulary_size: rows of the embedding, padding and unknown included.
+        dim: dimension of the vector.
+
+    Call arguments:
+        features: dict with the feature, (U,) int32.
+
+    Returns:
+        (U, dim).
+    """
+
+    def __init__(self, feature: str, vocabulary_size: int, dim: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.feature, self.vocabulary_size, self.dim = feature, vocabulary_size, dim
+        self.features = (feature,)
+        self.embedding = keras.layers.Embedding(vocabulary_size, dim, dtype=self.dtype_policy)
+
+    def call(self, features: dict[str, Any], training: bool | None = None) -> Any:
+        return self.embedding(features[self.feature])
+
+    def get_config(self) -> dict[str, Any]:
+        config = {"feature": self.feature, "vocabulary_size": self.vocabulary_size, "dim": self.dim}
+        return {**super().get_config(), **config}

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from recommenders_miner.encoders.news_encoder import NewsEncoder
+from recommenders_miner.encoders.title_words import TitleWords
+from recommenders_miner.layers import AdditiveAttention, SelfAttention
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class SelfAttentionTitleEncoder(NewsEncoder):
+    """A title as words that attend to each other, then pooled by additive attention.
+
+    Wu et al., "Neural News Recommendation with Multi-Head Self-Attention" (NRMS), EMNLP 2019, Section 2.1.
+
+    Args:
+        vocabulary_size: rows of the word embedding, padding and unknown included.
+        word_dim: dimension of a word vector.
+        num_heads: attention heads.
+        head_dim: dimension of a head; the news vector has d = num_heads · head_dim.
+        attention_dim: hidden dimension of the additive attention.
+        dropout: share of activations dropped in training, after the words and after the self-attention.
+        word_initializer: the word embedding's initial values.
+
+    Call arguments:
+        features: dict with `title` (U, L) int32, zeros behind the words.
+
+    Returns:
+        (U, d) news vectors; zero for a title without words.
+    """
+
+    features = ("title",)
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        word_dim: int = 100,
+        num_heads: int = 20,
+        head_dim: int = 20,
+        attention_dim: int = 200,
+        dropout: float = 0.2,
+        word_initializer: str | keras.initializers.Initializer = "uniform",
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.config = {
+            "vocabulary_size": vocabulary_size,
+            "word_dim": word_dim,
+            "num_heads": num_heads,
+            "head_dim": head_dim,
+            "attention_dim": attention_dim,
+            "dropout": dropout,
+        }
+        self.words = TitleWords(vocabulary_size, word_dim, dropout, word_initializer, dtype=self.dtype_policy)
+        self.self_attention = SelfAttention(num_heads, head_dim, dtype=self.dtype_policy)
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.pooling = AdditiveAttention(attention_dim, dtype=self.dtype_policy)
+
+    def call(self, features: dict[str, Any], training: bool | None = None) -> Any:
+        mask = ops.not_equal(features["title"], 0)
+        words = self.words(features["title"], training=training)
+        words = self.dropout(self.self_attention(words, mask=mask), training=training)
+        return self.pooling(words, mask=mask)
+
+    def get_config(self) -> dict[str, Any]:
+        word_initializer = keras.initializers.serialize(self.words.initializer)
+        return {**super().get_config(), **self.config, "word_initializer": word_initializer}

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from recommenders_miner.layers import CompositeLayer
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class TitleWords(CompositeLayer):
+    """The word vectors of a title, exactly zero behind its last word.
+
+    The zeros make a news vector independent of the length that its title is padded to, also under a convolution, whose
+    window reaches beyond the last word.
+
+    Args:
+        vocabulary_size: rows of the embedding: padding (0), unknown (1), then words.
+        dim: dimension of a word vector.
+        dropout: share of activations dropped in training.
+        initializer: the embedding's; `PretrainedVectors` to start from vectors of one's own.
+
+    Call arguments:
+        title: (U, L) int32, 0 behind the words.
+
+    Returns:
+        (U, L, dim).
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        dim: int,
+        dropout: float = 0.0,
+        initializer: str | keras.initializers.Initializer = "uniform",
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.vocabulary_size, self.dim, self.dropout_rate = vocabulary_size, dim, dropout
+        self.initializer = keras.initializers.get(initializer)
+        self.embedding = keras.layers.Embedding(
+            vocabulary_size, dim, embeddings_initializer=self.initializer, dtype=self.dtype_policy
+        )
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+
+    def call(self, title: Any, training: bool | None = None) -> Any:
+        vectors = self.dropout(self.embedding(title), training=training)
+        return vectors * ops.cast(ops.not_equal(title, 0), vectors.dtype)[..., None]
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "vocabulary_size": self.vocabulary_size,
+            "dim": self.dim,
+            "dropout": self.dropout_rate,
+            "initializer": keras.initializers.serialize(self.initializer),
+        }

@@ -1,0 +1,1 @@
+"""Evaluation: the MIND metrics, scoring of whole logs, submission files, baselines and comparison tables."""

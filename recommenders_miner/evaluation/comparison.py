@@ -1,0 +1,276 @@
+"""The results of several models on one data set, as JSON, as a Markdown table and as a chart."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from recommenders_miner.errors import DataFormatError
+from recommenders_miner.evaluation.chart import draw_auc
+from recommenders_miner.evaluation.files import whole_file
+from recommenders_miner.evaluation.metrics import DEFAULT_METRICS, Evaluation
+
+REFERENCE_MODELS = ("random", "popularity", "history-oracle", "oracle")
+"""The names of rows that are not trained models, but floors and ceilings to read those against."""
+
+
+def _compact(count: int) -> str:
+    for unit, size in (("M", 1_000_000), ("K", 1_000)):
+        if count >= size:
+            return f"{count / size:.1f}{unit}"
+    return str(count)
+
+
+_COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "train_seconds": ("Train s", "{:,.1f}".format),
+    "eval_seconds": ("Eval s", "{:,.1f}".format),
+    "samples_per_second": ("Samples per s", "{:,.0f}".format),
+    "parameters": ("Params", _compact),
+}
+"""For each cost of a row, the title of its column and how its figure is written."""
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """What one model reached, and what it cost.
+
+    Attributes:
+        model: the hparams name, or one of `REFERENCE_MODELS`.
+        metrics: metric name -> mean over impressions, in [0, 1].
+        standard_errors: metric name -> standard error of that mean.
+        train_seconds: wall-clock time of the training.
+        eval_seconds: wall-clock time of the evaluation.
+        samples_per_second: training samples, each a positive with its negatives, per second.
+        parameters: the number of weights, trained or not.
+    """
+
+    model: str
+    metrics: dict[str, float]
+    standard_errors: dict[str, float] = field(default_factory=dict)
+    train_seconds: float | None = None
+    eval_seconds: float | None = None
+    samples_per_second: float | None = None
+    parameters: int | None = None
+
+    @classmethod
+    def from_evaluation(
+        cls,
+        model: str,
+        evaluation: Evaluation,
+        *,
+        train_seconds: float | None = None,
+        eval_seconds: float | None = None,
+        samples_per_second: float | None = None,
+        parameters: int | None = None,
+    ) -> ResultRow:
+        """Takes the metrics and their standard errors from an evaluation.
+
+        Args:
+            model: the hparams name, or one of `REFERENCE_MODELS`.
+            evaluation: the metrics.
+            train_seconds: as the attribute.
+            eval_seconds: as the attribute.
+            samples_per_second: as the attribute.
+            parameters: as the attribute.
+        """
+        return cls(
+            model,
+            evaluation.metrics,
+            {name: error for name, error in evaluation.standard_errors.items() if math.isfinite(error)},
+            train_seconds,
+            eval_seconds,
+            samples_per_second,
+            parameters,
+        )
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether the row is a floor or a ceiling, and not a trained model."""
+        return self.model in REFERENCE_MODELS
+
+    def to_json(self) -> dict[str, Any]:
+        """Gives the row as it stands in results.json: metrics under their own names, None where missing."""
+        return {
+            "model": self.model,
+            **dict.fromkeys(DEFAULT_METRICS),
+            **self.metrics,
+            **{name: getattr(self, name) for name in _COSTS},
+            "standard_errors": self.standard_errors,
+        }
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> ResultRow:
+        """Takes a row from results.json.
+
+        Args:
+            record: as `to_json` gives it.
+
+        Raises:
+            KeyError: if the model has no name.
+        """
+        others = {"model", "standard_errors", *_COSTS}
+        metrics = {name: value for name, value in record.items() if name not in others and value is not None}
+        costs = {name: record.get(name) for name in _COSTS}
+        return cls(record["model"], metrics, record.get("standard_errors", {}), **costs)
+
+
+@dataclass
+class Comparison:
+    """Models side by side on one data set.
+
+    Attributes:
+        data: what the models were trained and evaluated on.
+        seed: the seed of every training.
+        results: a row per model.
+    """
+
+    data: str
+    seed: int
+    results: list[ResultRow] = field(default_factory=list)
+
+    def write(self, out_dir: str | Path) -> None:
+        """Writes `results.json`, `results.md` and `results.png`.
+
+        Args:
+            out_dir: the folder, made where it is missing.
+        """
+        out_dir = Path(out_dir)
+        document = {"data": self.data, "seed": self.seed, "results": [row.to_json() for row in self.results]}
+        with whole_file(out_dir / "results.json") as temporary:
+            temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        with whole_file(out_dir / "results.md") as temporary:
+            temporary.write_text(self.to_markdown(), encoding="utf-8")
+        with whole_file(out_dir / "results.png") as temporary:
+            draw_auc(
+                temporary,
+                bars=[
+                    (row.model, 100 * row.metrics["group_auc"], 100 * row.standard_errors.get("group_auc", 0))
+                    for row in self.results
+                    if not row.is_reference and "group_auc" in row.metrics
+                ],
+                lines=[
+                    (row.model, 100 * row.metrics["group_auc"])
+                    for row in self.results
+                    if row.is_reference and "group_auc" in row.metrics
+                ],
+                title=self._title(),
+            )
+
+    @classmethod
+    def read(cls, path: str | Path) -> Comparison:
+        """Reads a comparison.
+
+        Args:
+            path: a `results.json`, or the folder that holds it.
+
+        Raises:
+            DataFormatError: if the file is not such a comparison.
+            FileNotFoundError: if there is no such file.
+        """
+        path = Path(path)
+        if path.is_dir():
+            path /= "results.json"
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            rows = [ResultRow.from_json(record) for record in document["results"]]
+            return cls(document["data"], document["seed"], rows)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise DataFormatError(path, f"is not the results.json of a comparison ({error!r}).") from error
+
+    def to_markdown(self) -> str:
+        """Gives the table as Markdown: the best trained model of a column bold, references italic."""
+        header, rows = self._cells()
+        lines = [header]
+        for row, cells, best in rows:
+            around = ["**" if is_best else "*" if row.is_reference else "" for is_best in best]
+            lines.append([f"{mark}{cell}{mark}" for mark, cell in zip(around, cells, strict=True)])
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+        padded = [
+            [line[0].ljust(widths[0])]
+            + [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+            for line in lines
+        ]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
+        caption = f"{self._caption()} Bold: the best trained model. Italic: floors and ceilings."
+        return f"# {self._title()}\n\n{table}\n\n{caption}\n"
+
+    def render(self) -> Table:
+        """Gives the table for the terminal, to be printed by a `rich.console.Console`."""
+        # Fits 80 columns: only the headers of costs may break, between words.
+        header, rows = self._cells()
+        table = Table(
+            title=Text(self._title()),
+            caption=self._caption(),
+            box=SIMPLE_HEAD,
+            show_edge=False,
+            pad_edge=False,
+            collapse_padding=True,
+        )
+        for number, name in enumerate(header):
+            table.add_column(name, justify="left" if number == 0 else "right", no_wrap=number == 0)
+        last_trained = max((i for i, (row, _, _) in enumerate(rows) if not row.is_reference), default=None)
+        for number, (row, cells, best) in enumerate(rows):
+            table.add_row(
+                *(
+                    Text(cell, style="bold" if is_best else "")
+                    for cell, is_best in zip(cells, best, strict=True)
+                ),
+                style="italic dim" if row.is_reference else None,
+                end_section=number == last_trained,
+            )
+        return table
+
+    def _title(self) -> str:
+        return f"Models on {self.data}, seed {self.seed}"
+
+    def _caption(self) -> str:
+        errors = [error for row in self.results for error in row.standard_errors.values()]
+        at_most = f" (standard error at most {100 * max(errors):.2f})" if errors else ""
+        return f"Metrics in percent, means over impressions{at_most}."
+
+    def _cells(self) -> tuple[list[str], list[tuple[ResultRow, list[str], list[bool]]]]:
+        """Lays out the table: trained models as given, then floors and ceilings.
+
+        Returns:
+            The header, and for each row its cells and which of them are the best of the trained models.
+        """
+        more = (name for row in self.results for name in row.metrics)
+        metrics = list(dict.fromkeys([*DEFAULT_METRICS, *more]))
+        trained = [row for row in self.results if not row.is_reference]
+        references = [row for row in self.results if row.is_reference]
+        best = {
+            name: max((row.metrics[name] for row in trained if name in row.metrics), default=None)
+            for name in metrics
+        }
+
+        def percent(value: float | None) -> str:
+            return "-" if value is None else f"{100 * value:.2f}"
+
+        rows = []
+        for row in trained + references:
+            shown = [percent(row.metrics.get(name)) for name in metrics]
+            costs = [
+                "-" if getattr(row, name) is None else show(getattr(row, name))
+                for name, (_, show) in _COSTS.items()
+            ]
+            # Bold by what is printed, so that two models with the same figure are both bold.
+            is_best = [
+                not row.is_reference and name in row.metrics and cell == percent(best[name])
+                for name, cell in zip(metrics, shown, strict=True)
+            ]
+            rows.append((row, [row.model, *shown, *costs], [False, *is_best, *[False] * len(costs)]))
+        header = ["Model", *map(_metric_title, metrics), *(title for title, _ in _COSTS.values())]
+        return header, rows
+
+
+def _metric_title(name: str) -> str:
+    return {"group_auc": "AUC", "mean_mrr": "MRR"}.get(name, name.replace("ndcg", "nDCG"))

@@ -1,0 +1,1 @@
+"""From MIND's files to arrays to batches."""

@@ -1,0 +1,264 @@
+"""Training steps from a log: which clicks, which non-clicks beside them, and each distinct news once.
+
+A batch holds nothing twice. The news that it needs stand in `news`, sorted by title length into a few groups, each padded
+to its own length only; the samples refer to them by position. Samples are sorted into groups by history length likewise.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from recommenders_miner.io.impression_log import ImpressionLog
+from recommenders_miner.io.news_features import NewsFeatures
+
+Batch = tuple[dict[str, Any], np.ndarray, np.ndarray]
+
+
+class TrainingBatches(keras.utils.PyDataset):
+    """The endless stream of training steps of a log, for `keras.Model.fit(batches, steps_per_epoch=…)`.
+
+    Step i depends on the seed and on i alone: a run that is resumed at step i, or cut over several processes, sees what an
+    unbroken one would. An epoch is a fresh permutation of the clicks with fresh negatives.
+
+    A batch is `(inputs, labels, weights)`:
+
+    - `inputs["news"]`: a tuple of one dict of features per title length; together U news, the padding news first, then each distinct
+      news of the batch once. `title` (U_g, L_g) int32, `category` (U_g,) int32, …
+    - `inputs["samples"]`: a tuple of one dict per history length: `history` (B_g, M_g), newest last and zeros behind, and
+      `candidates` (B_g, 1 + npratio), the click first, are int32 positions in the batch's U news, 0 for padding;
+      `user` (B_g,) int32.
+    - `labels` (B, 1 + npratio) float32: one at the click. `weights` (B,) float32: zero for samples that only fill a shape.
+
+    Impressions without a non-click teach nothing and are left out. Where there are fewer than `npratio` non-clicks, all
+    are taken and the rest is padding.
+
+    Args:
+        features: arrays of N+1 rows; `title` tells the lengths.
+        log: labelled impressions over the same N news.
+        users: (log users,) int32, the model's id of each user of the log.
+        batch_size: clicks in a step (over all shards).
+        npratio: non-clicks drawn beside each click, without replacement.
+        his_size: newest clicks of a history that are used.
+        seed: fixes order and negatives.
+        first_step: the step that the stream begins with.
+        shard: (index, count) of the process that these batches are for; a step's clicks are dealt out to `count` equal
+            parts.
+        static_shapes: give every batch the same shapes, padded, for backends that compile each shape anew.
+        length_groups: title and history groups, at most.
+
+    Raises:
+        ValueError: the log has no labels, or no impression with both a click and a non-click.
+    """
+
+    def __init__(
+        self,
+        features: NewsFeatures,
+        log: ImpressionLog,
+        users: np.ndarray,
+        *,
+        batch_size: int,
+        npratio: int = 4,
+        his_size: int = 50,
+        seed: int = 0,
+        first_step: int = 0,
+        shard: tuple[int, int] = (0, 1),
+        static_shapes: bool = False,
+        length_groups: int = 4,
+    ):
+        super().__init__(workers=1)
+        if not log.labelled:
+            raise ValueError("Training needs a labelled log: this one has no clicks marked (a test split?).")
+        if batch_size % shard[1]:
+            raise ValueError(f"batch_size {batch_size} is no multiple of the {shard[1]} processes.")
+        self.features, self.log, self.users = features, log, users
+        self.batch_size, self.npratio, self.his_size, self.seed = batch_size, npratio, his_size, seed
+        self.first_step, self.shard, self.static_shapes = first_step, shard, static_shapes
+        self._index_clicks()
+        self._plan_lengths(length_groups)
+
+    # === Which clicks and negatives ===
+
+    def _index_clicks(self) -> None:
+        """Lists the clicks worth training on, and each impression's non-clicks in CSR form."""
+        impression_of = np.repeat(np.arange(len(self.log), dtype="int32"), np.diff(self.log.offsets))
+        clicked = self.log.labels == 1
+        self._negatives = self.log.candidates[~clicked]
+        counts = np.bincount(impression_of[~clicked], minlength=len(self.log))
+        self._negative_offsets = np.concatenate([[0], np.cumsum(counts)])
+        usable = clicked & (counts[impression_of] > 0)
+        self._positives, self._impression_of = self.log.candidates[usable], impression_of[usable]
+        if not len(self._positives):
+            raise ValueError("No impression of this log has both a click and a non-click: there is nothing to learn.")
+
+    @property
+    def num_samples(self) -> int:
+        """Clicks that one epoch trains on."""
+        return len(self._positives)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of one epoch; the last may be smaller."""
+        return -(-self.num_samples // self.batch_size)
+
+    @property
+    def num_batches(self) -> None:
+        """None: the stream is endless."""
+        return None
+
+    def samples_of_step(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the impressions (B,) and candidate rows (B, 1 + npratio) of a step, zeros where negatives run out."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.num_samples)
+        samples = order[position * self.batch_size : (position + 1) * self.batch_size]
+        rng = np.random.default_rng([self.seed, epoch, position])
+        impressions = self._impression_of[samples]
+        candidates = np.zeros((len(samples), 1 + self.npratio), "int32")
+        candidates[:, 0] = self._positives[samples]
+        starts, ends = self._negative_offsets[impressions], self._negative_offsets[impressions + 1]
+        picks, real = sample_without_replacement(ends - starts, self.npratio, rng)
+        candidates[:, 1:] = np.where(real, self._negatives[np.where(real, starts[:, None] + picks, 0)], 0)
+        index, count = self.shard
+        return impressions[index::count], candidates[index::count]
+
+    # === Shapes ===
+
+    def _plan_lengths(self, groups: int) -> None:
+        """Chooses the lengths of the groups by quantile, and with static shapes how many rows each group has."""
+        self._title_lengths = np.count_nonzero(self.features["title"], axis=1)
+        histories = np.diff(self.log.history_offsets)[self.log.history_of[self._impression_of]]
+        self._history_edges = length_edges(np.minimum(histories, self.his_size), 1 if self.static_shapes else groups)
+        self._title_edges = length_edges(self._title_lengths[1:], groups)
+        self._capacities: np.ndarray | None = None
+        if self.static_shapes:
+            self._history_edges[-1] = self.his_size
+            probes = range(0, self.steps_per_epoch, max(1, self.steps_per_epoch // 16))
+            counts = np.array([np.diff(self._distinct_news(*self.samples_of_step(step))[1]) for step in probes])
+            self._capacities = -(-(counts.max(axis=0) * 1.1).astype(int) // 64) * 64
+
+    def _distinct_news(self, impressions: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the rows of the news that a step needs, by title group, padding first, and the groups' boundaries."""
+        needed = np.zeros(len(self._title_lengths), bool)
+        needed[0] = True
+        needed[candidates] = True
+        needed[history_matrix(self.log, self.log.history_of[impressions], self.his_size)] = True
+        rows = np.flatnonzero(needed)
+        group = np.searchsorted(self._title_edges, self._title_lengths[rows])
+        order = np.argsort(group, kind="stable")
+        boundaries = np.searchsorted(group[order], np.arange(len(self._title_edges) + 1))
+        return rows[order], boundaries
+
+    # === Batches ===
+
+    def __getitem__(self, index: int) -> Batch:
+        """Returns the batch of step `first_step + index`."""
+        impressions, candidates = self.samples_of_step(self.first_step + index)
+        rows, boundaries = self._distinct_news(impressions, candidates)
+        news, position_of = self._news_groups(rows, boundaries)
+        return self._sample_groups(impressions, candidates, news, position_of)
+
+    def _news_groups(self, rows: np.ndarray, boundaries: np.ndarray) -> tuple[list[NewsFeatures], np.ndarray]:
+        """Gathers the features of the distinct news, and says where in the batch each row of the table stands."""
+        capacities = np.diff(boundaries)
+        if self._capacities is not None:
+            boundaries = self._spill(boundaries)
+            capacities = self._capacities
+        position_of = np.zeros(len(self._title_lengths), "int32")
+        groups, first = [], 0
+        for start, end, capacity, length in zip(
+            boundaries[:-1], boundaries[1:], capacities, self._title_edges, strict=True
+        ):
+            members = np.zeros(capacity, rows.dtype)
+            members[: end - start] = rows[start:end]
+            position_of[rows[start:end]] = first + np.arange(end - start)
+            groups.append({name: array[members] for name, array in self.features.items()})
+            groups[-1]["title"] = groups[-1]["title"][:, :length]
+            first += capacity
+        return groups, position_of
+
+    def _spill(self, boundaries: np.ndarray) -> np.ndarray:
+        """Moves what a group of fixed size cannot hold to the next longer one; the last grows, once, for all that come."""
+        spilled = boundaries.copy()
+        for group, capacity in enumerate(self._capacities[:-1]):
+            spilled[group + 1] = min(spilled[group + 1], spilled[group] + capacity)
+        overflow = spilled[-1] - spilled[-2] - self._capacities[-1]
+        if overflow > 0:
+            self._capacities[-1] += -(-overflow // 256) * 256
+        return spilled
+
+    def _sample_groups(
+        self, impressions: np.ndarray, candidates: np.ndarray, news: list[NewsFeatures], position_of: np.ndarray
+    ) -> Batch:
+        """Sorts the samples by history length and refers them to the batch's news."""
+        histories = self.log.history_of[impressions]
+        lengths = np.minimum(np.diff(self.log.history_offsets)[histories], self.his_size)
+        group = np.searchsorted(self._history_edges, lengths)
+        samples = []
+        for index, length in enumerate(self._history_edges):
+            members = np.flatnonzero(group == index)
+            samples.append(
+                {
+                    "history": position_of[history_matrix(self.log, histories[members], length)],
+                    "candidates": position_of[candidates[members]],
+                    "user": self.users[self.log.user_of[impressions[members]]],
+                }
+            )
+        labels = np.zeros((len(impressions), candidates.shape[1]), "float32")
+        labels[:, 0] = 1.0
+        weights = np.ones(len(impressions), "float32")
+        if self.static_shapes:
+            missing = self.batch_size // self.shard[1] - len(impressions)
+            samples = [{name: _extended(array, missing) for name, array in samples[0].items()}]
+            labels, weights = _extended(labels, missing), _extended(weights, missing)
+        return {"news": tuple(news), "samples": tuple(samples)}, labels, weights
+
+
+def sample_without_replacement(
+    sizes: np.ndarray, count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws up to `count` distinct numbers below each of `sizes`, every subset equally likely, all rows at once.
+
+    The k-th draw is a rank among the size-k numbers that are left; stepping over those already taken, in ascending order,
+    turns it into the number itself.
+
+    Args:
+        sizes: (B,) how many there are to draw from.
+        count: how many to draw.
+        rng: where the randomness comes from.
+
+    Returns:
+        picks (B, count) int64 and real (B, count) bool, false where a row has run out.
+    """
+    left = sizes[:, None] - np.arange(count)
+    real = left > 0
+    picks = rng.integers(0, np.maximum(left, 1))
+    for k in range(1, count):
+        for taken in np.sort(np.where(real[:, :k], picks[:, :k], np.iinfo("int64").max), axis=1).T:
+            picks[:, k] += picks[:, k] >= taken
+    return picks, real
+
+
+def history_matrix(log: ImpressionLog, histories: np.ndarray, size: int) -> np.ndarray:
+    """Returns the newest `size` clicks of some distinct histories, (B, size) int32 rows, newest last, zeros behind."""
+    ends = log.history_offsets[histories + 1]
+    starts = np.maximum(log.history_offsets[histories], ends - size)
+    index = starts[:, None] + np.arange(size)
+    real = index < ends[:, None]
+    if not len(log.histories):
+        return np.zeros(real.shape, "int32")
+    return np.where(real, log.histories[np.where(real, index, 0)], 0)
+
+
+def length_edges(lengths: np.ndarray, groups: int) -> np.ndarray:
+    """Returns at most `groups` ascending lengths, quantiles of `lengths`, the last its maximum (at least 1)."""
+    if not len(lengths):
+        return np.array([1])
+    quantiles = np.quantile(lengths, np.arange(1, groups + 1) / groups, method="higher")
+    return np.unique(np.maximum(quantiles, 1).astype(int))
+
+
+def _extended(array: np.ndarray, missing: int) -> np.ndarray:
+    """Appends `missing` rows of zeros."""
+    return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])

@@ -1,0 +1,196 @@
+"""Memory-mapped cache of numpy arrays in a folder, which is either whole or absent.
+
+A cache folder holds one `.npy` file per array and `manifest.json`, which is the record of what belongs there:
+
+    {"format": 1, "key": "…", "meta": {…},
+     "arrays": {"labels": {"bytes": 928, "dtype": "|i1", "shape": [800], "blake2b": "…"}, …}}
+
+The folder is filled under a temporary name beside its own, brought to disk, then renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+
+LOGGER = logging.getLogger("recommenders_miner")
+
+FORMAT_VERSION = 1
+_MANIFEST = "manifest.json"
+_DIGEST_BYTES = 16
+
+
+class CachedArrays(NamedTuple):
+    """What a cache folder holds: read-only memory-mapped arrays by name, and the writer's own JSON."""
+
+    arrays: dict[str, np.ndarray]
+    meta: dict[str, Any]
+
+
+class _DamagedCacheError(Exception):
+    """A cache folder is not what its manifest says."""
+
+
+_SIGNS_OF_DAMAGE = (_DamagedCacheError, OSError, ValueError, EOFError, KeyError, TypeError, AttributeError)
+"""What opening a folder raises when files are missing or cut short, or the manifest is none of ours."""
+
+
+def load(folder: str | Path, key: str, verify: bool = False) -> CachedArrays | None:
+    """Opens a cache without reading its arrays.
+
+    Args:
+        folder: the cache folder.
+        key: what it must have been stored under.
+        verify: also compare every file's digest, which reads all of it. Without it, the manifest, the file
+            sizes, dtypes and shapes are checked.
+
+    Returns:
+        The arrays, or None where there is no such cache. A damaged one, or one of another format version,
+        counts as absent, with a warning in the log.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        return None
+    try:
+        return _open_folder(folder, key, verify)
+    except _SIGNS_OF_DAMAGE as error:
+        LOGGER.warning("The cache %s cannot be used and will be rebuilt (%r).", folder, error)
+        return None
+
+
+def store(
+    folder: str | Path, key: str, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any] | None = None
+) -> None:
+    """Writes a cache, so that another process sees either all of it or none.
+
+    If a valid cache with this key is there already, for instance because another process stored it in the
+    meantime, that one stays; a damaged one is replaced.
+
+    Args:
+        folder: the cache folder; its parents are made as needed.
+        key: identifies the content; `load` asks for it.
+        arrays: numeric arrays by name; a name must be usable as a file name.
+        meta: anything that JSON can hold.
+
+    Raises:
+        OSError: the folder cannot be written. Nothing of this cache is left behind.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{uuid4().hex}")
+    try:
+        partial.mkdir()
+        entries = {name: _write_array(partial / f"{name}.npy", array) for name, array in arrays.items()}
+        manifest = {"format": FORMAT_VERSION, "key": key, "meta": dict(meta or {}), "arrays": entries}
+        with open(partial / _MANIFEST, "w", encoding="utf-8") as file:
+            json.dump(manifest, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        _sync_folder(partial)
+        _move_into_place(partial, folder, key)
+        _sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def pack_strings(strings: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
+    """Turns strings into arrays that a cache can hold.
+
+    Returns:
+        The strings' UTF-8 bytes one after another, (bytes,) uint8, and where each begins and the last one
+        ends, (len(strings) + 1,) int32.
+    """
+    _, offset_buffer, data_buffer = strings.buffers()
+    if len(strings) == 0 or data_buffer is None:
+        return np.zeros(0, np.uint8), np.zeros(len(strings) + 1, np.int32)
+    offsets = np.frombuffer(offset_buffer, np.int32)[strings.offset : strings.offset + len(strings) + 1]
+    return np.frombuffer(data_buffer, np.uint8)[offsets[0] : offsets[-1]], offsets - offsets[0]
+
+
+def unpack_strings(data: np.ndarray, offsets: np.ndarray) -> pa.StringArray:
+    """The strings that `pack_strings` packed, as a view of the two arrays."""
+    return pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
+
+
+def _open_folder(folder: Path, key: str, verify: bool) -> CachedArrays:
+    manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+    if (manifest["format"], manifest["key"]) != (FORMAT_VERSION, key):
+        raise _DamagedCacheError("it has another format version or key")
+    arrays = {
+        name: _open_array(folder / f"{name}.npy", entry, verify) for name, entry in manifest["arrays"].items()
+    }
+    return CachedArrays(arrays, manifest["meta"])
+
+
+def _open_array(path: Path, entry: Mapping[str, Any], verify: bool) -> np.ndarray:
+    if path.stat().st_size != entry["bytes"]:
+        raise _DamagedCacheError(f"{path.name} has {path.stat().st_size} bytes, not {entry['bytes']}")
+    if verify and _digest(path) != entry["blake2b"]:
+        raise _DamagedCacheError(f"{path.name} has another content than it was stored with")
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if (array.dtype.str, list(array.shape)) != (entry["dtype"], entry["shape"]):
+        raise _DamagedCacheError(f"{path.name} has another dtype or shape than it was stored with")
+    return array
+
+
+def _write_array(path: Path, array: np.ndarray) -> dict[str, Any]:
+    """Writes one array to disk; returns its entry in the manifest."""
+    with open(path, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    return {
+        "bytes": path.stat().st_size,
+        "dtype": array.dtype.str,
+        "shape": list(array.shape),
+        "blake2b": _digest(path),
+    }
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=_DIGEST_BYTES)).hexdigest()
+
+
+def _move_into_place(partial: Path, folder: Path, key: str) -> None:
+    """Renames `partial` to `folder`, unless a valid cache is there already."""
+    if folder.is_dir() and not _is_valid(folder, key):
+        damaged = folder.with_name(f".{folder.name}.{uuid4().hex}")
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            os.rename(folder, damaged)
+        shutil.rmtree(damaged, ignore_errors=True)
+    try:
+        os.rename(partial, folder)
+    except OSError:
+        if not _is_valid(folder, key):
+            raise
+
+
+def _is_valid(folder: Path, key: str) -> bool:
+    try:
+        _open_folder(folder, key, verify=False)
+    except _SIGNS_OF_DAMAGE:
+        return False
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Brings a folder's entries to disk, where the system can open folders."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

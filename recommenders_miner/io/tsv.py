@@ -1,0 +1,260 @@
+"""Streaming reader of large tab-separated files, with the line number of every fault.
+
+A file is read in blocks of whole lines. Quoting is off: a quote is a character like any other, as in MIND's
+titles.
+"""
+
+from __future__ import annotations
+
+import codecs
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from recommenders_miner.errors import DataFormatError
+
+LOGGER = logging.getLogger("recommenders_miner")
+
+BLOCK_BYTES = 64 * 2**20
+"""How much of a file is held at once. Results do not depend on it."""
+
+MAX_LINE_BYTES = 2**30
+_EXAMPLES_PER_REASON = 5
+_NEWLINE, _CARRIAGE_RETURN = ord("\n"), ord("\r")
+
+OnError = Literal["raise", "skip"]
+
+
+@dataclass
+class SkipReport:
+    """What a reader left out of a file under `on_error="skip"`.
+
+    Attributes:
+        path: the file.
+        counts: how often each reason for leaving something out occurred.
+        lines: the first few 1-based lines for each reason.
+    """
+
+    path: Path
+    counts: dict[str, int] = field(default_factory=dict)
+    lines: dict[str, list[int]] = field(default_factory=dict)
+
+    def add(self, reason: str, lines: np.ndarray) -> None:
+        """Counts one occurrence of `reason` per entry of `lines`; a line may stand there several times."""
+        self.counts[reason] = self.counts.get(reason, 0) + len(lines)
+        examples = self.lines.setdefault(reason, [])
+        for line in np.unique(lines).tolist():
+            if len(examples) == _EXAMPLES_PER_REASON:
+                break
+            if line not in examples:
+                examples.append(line)
+
+    def summary(self) -> str:
+        """One paragraph: what was left out, how often, and where to look."""
+        if not self.counts:
+            return f"{self.path}: nothing was left out."
+        parts = [
+            f"{reason}: {count:,} (e.g. line {', '.join(map(str, self.lines[reason]))})"
+            for reason, count in self.counts.items()
+        ]
+        return f"{self.path}: left out {sum(self.counts.values()):,} faults; {'; '.join(parts)}."
+
+
+class LineFaults:
+    """Raises the earliest faulty line of a file, or counts all of them, as `on_error` says.
+
+    A reader adds the faults of a block in any order, then calls `raise_earliest`.
+
+    Args:
+        path: the file being read.
+        on_error: "raise" or "skip".
+
+    Raises:
+        ValueError: `on_error` is neither.
+    """
+
+    def __init__(self, path: Path, on_error: OnError) -> None:
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f'on_error must be "raise" or "skip", got {on_error!r}.')
+        self.path = path
+        self.report = SkipReport(path) if on_error == "skip" else None
+        self._earliest: DataFormatError | None = None
+
+    def add(
+        self, reason: str, lines: np.ndarray, describe: Callable[[int], str], remedy: str | None = None
+    ) -> None:
+        """Notes faulty lines.
+
+        Args:
+            reason: the kind of fault, as the skip report names it.
+            lines: 1-based line numbers, ascending; may be empty.
+            describe: words the problem of `lines[k]`, given k. Called for one line only.
+            remedy: what the user can do about it.
+        """
+        if len(lines) == 0:
+            return
+        if self.report is not None:
+            self.report.add(reason, lines)
+        elif self._earliest is None or lines[0] < self._earliest.line:
+            self._earliest = DataFormatError(self.path, describe(0), line=int(lines[0]), remedy=remedy)
+
+    def raise_earliest(self) -> None:
+        """Raises the earliest fault added so far, if faults are to be raised and there is one."""
+        if self._earliest is not None:
+            raise self._earliest
+
+    def log_summary(self) -> SkipReport | None:
+        """Warns of what was left out, if anything; returns the report (None where faults are raised)."""
+        if self.report is not None and self.report.counts:
+            LOGGER.warning("%s", self.report.summary())
+        return self.report
+
+
+def require_file(path: Path, expected: str) -> None:
+    """Raises a `DataFormatError` that says what is `expected`, unless `path` is a file and not empty."""
+    if not path.exists():
+        raise DataFormatError(path, f"the path does not exist; expected {expected}.")
+    if path.is_dir():
+        raise DataFormatError(path, f"the path is a folder; expected {expected}.")
+    if path.stat().st_size == 0:
+        raise DataFormatError(path, f"the file is empty; expected {expected}.")
+
+
+def describe_columns(columns: Sequence[str], separator: str) -> str:
+    """The columns of a file in words, for error messages."""
+    kind = "tab-separated columns" if separator == "\t" else f"columns separated by {separator!r}"
+    return f"{len(columns)} {kind} ({', '.join(columns)})"
+
+
+def read_tsv(
+    path: Path, columns: Sequence[str], faults: LineFaults, separator: str = "\t"
+) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    r"""Reads a file of separated columns without a header, block by block.
+
+    Lines end in LF or CRLF; the last one may lack its end; blank lines at the end of the file and a UTF-8
+    byte order mark at its start are ignored. A line with another number of columns or with bytes that are not
+    UTF-8 is a fault. Where faults are raised, the lines before a faulty one are yielded first, so that a
+    caller who checks more than the form of a line can raise an earlier fault of its own.
+
+    Args:
+        path: the file.
+        columns: names of the columns, in file order.
+        faults: told of every faulty line.
+        separator: one ASCII character.
+
+    Yields:
+        A table of string columns, and the 1-based line number of each of its rows, (rows,) int64.
+
+    Raises:
+        DataFormatError: the file is missing, a folder or empty, or a line is faulty and faults are raised.
+        ValueError: `separator` is not one ASCII character other than a line end.
+    """
+    if len(separator) != 1 or not separator.isascii() or separator in "\r\n":
+        raise ValueError(f"separator must be one ASCII character other than a line end, got {separator!r}.")
+    expected = describe_columns(columns, separator)
+    require_file(path, expected)
+    line_count = 0
+    with open(path, "rb") as file:
+        for block in _blocks_of_lines(file):
+            if len(block) > BLOCK_BYTES + MAX_LINE_BYTES:
+                raise DataFormatError(
+                    path, f"a line is longer than {MAX_LINE_BYTES:,} bytes; expected {expected}."
+                )
+            pieces, first_field, width = _find_fields(block, ord(separator))
+            lines = np.arange(line_count + 1, line_count + 1 + len(width))
+            line_count += len(lines)
+
+            undecodable = _undecodable_lines(block)
+            misshapen = np.flatnonzero(width != len(columns))
+            faulty = np.union1d(undecodable, misshapen)
+            usable = np.setdiff1d(np.arange(len(lines)), faulty, assume_unique=True)
+            if faults.report is None and len(faulty):
+                usable = usable[usable < faulty[0]]
+            if len(usable):
+                yield _take_columns(pieces, first_field[usable], columns), lines[usable]
+
+            faults.add(
+                "bytes that are not UTF-8",
+                lines[undecodable],
+                lambda _: "the line is not valid UTF-8.",
+                remedy="Convert the file to UTF-8.",
+            )
+            faults.add(
+                "wrong number of columns",
+                lines[misshapen],
+                lambda k, found=width[misshapen]: f"expected {expected}, got {found[k]}.",
+            )
+            faults.raise_earliest()
+    if line_count == 0:
+        raise DataFormatError(path, f"the file holds nothing but blank lines; expected {expected}.")
+
+
+def _blocks_of_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Cuts a file into blocks of whole lines; blank lines at the end of the file are dropped."""
+    if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+        file.seek(0)
+    held = b""  # blank lines wait here until a line with content follows them
+    while chunk := file.read(BLOCK_BYTES) + file.readline(MAX_LINE_BYTES + 1):
+        block = held + chunk
+        content_end = len(block.rstrip(b"\r\n"))
+        if content_end == 0:
+            held = block
+            continue
+        last_newline = block.find(b"\n", content_end)
+        if last_newline < 0:
+            yield block + b"\n"
+            held = b""
+        else:
+            yield block[: last_newline + 1]
+            held = block[last_newline + 1 :]
+
+
+def _find_fields(block: bytes, separator: int) -> tuple[pa.StringArray, np.ndarray, np.ndarray]:
+    """Finds the fields of every line.
+
+    Returns:
+        The block cut at every field's start and end: piece 2k is field k, piece 2k + 1 the separator or line
+        end after it (a view of the block, without a copy); the number of each line's first field, (lines,);
+        and the number of fields in each line, (lines,).
+    """
+    data = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero((data == separator) | (data == _NEWLINE))
+    ends_line = data[ends] == _NEWLINE
+    last_field = np.flatnonzero(ends_line)
+    width = np.diff(last_field, prepend=-1)
+    cuts = np.empty(2 * len(ends) + 1, np.int32)
+    cuts[0] = 0
+    cuts[1::2] = ends - (ends_line & (data[ends - 1] == _CARRIAGE_RETURN))
+    cuts[2::2] = ends + 1
+    pieces = pa.StringArray.from_buffers(2 * len(ends), pa.py_buffer(cuts), pa.py_buffer(block))
+    return pieces, last_field - width + 1, width
+
+
+def _undecodable_lines(block: bytes) -> np.ndarray:
+    """The 0-based lines of the block that are not UTF-8, ascending."""
+    try:
+        block.decode()
+    except UnicodeDecodeError:
+        return np.array([k for k, line in enumerate(block.split(b"\n")) if not _is_utf8(line)], np.int64)
+    return np.empty(0, np.int64)
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _take_columns(pieces: pa.StringArray, first_field: np.ndarray, columns: Sequence[str]) -> pa.Table:
+    """The lines whose first fields are given, as a table."""
+    return pa.table(
+        [pieces.take(pa.array(2 * (first_field + column))) for column in range(len(columns))],
+        names=list(columns),
+    )

@@ -1,0 +1,154 @@
+"""Reads pre-trained vectors of words or entities in GloVe's text format."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import zlib
+from collections.abc import Container, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recommenders_miner.errors import DataFormatError
+from recommenders_miner.io.tsv import require_file
+from recommenders_miner.io.vocabulary import PADDING_ID, Vocabulary
+
+_EXPECTED = (
+    "vectors in GloVe's text format, a line each: a word, then its numbers, separated by spaces or tabs"
+)
+_GZIP_MAGIC = b"\x1f\x8b"
+_BATCH_LINES = 4096
+
+
+def read_word_vectors(
+    path: str | Path, vocabulary: Vocabulary, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the vectors of a vocabulary's tokens.
+
+    Reads GloVe's files, plain or gzipped, word2vec's text format (whose first line is `count dim`), and
+    MIND's `entity_embedding.vec` and `relation_embedding.vec`. A word may contain spaces, as some of
+    glove.840B do. If a word stands there twice, its first vector counts. Only the lines of tokens in the
+    vocabulary are parsed.
+
+    Args:
+        path: the file.
+        vocabulary: the tokens to look for.
+        rng: draws the vectors of the tokens that the file lacks, the unknown token's among them, from a
+            normal distribution with the mean and standard deviation, per dimension, of the vectors found.
+
+    Returns:
+        The embedding matrix, (len(vocabulary), dim) float32, whose row 0 (padding) is zero; and which of its
+        rows come from the file, (len(vocabulary),) bool.
+
+    Raises:
+        DataFormatError: the file is missing or damaged, a line has another number of numbers than the first,
+            a wanted line holds something that is no finite number, or no token of the vocabulary is in the
+            file.
+    """
+    path = Path(path)
+    require_file(path, _EXPECTED)
+    row_of = {token.encode(): row for row, token in enumerate(vocabulary.tokens) if token in vocabulary}
+    found = np.zeros(len(vocabulary), bool)
+    matrix = None
+    wanted = _wanted_lines(path, row_of)
+    while batch := list(itertools.islice(wanted, _BATCH_LINES)):
+        lines, words, numbers = zip(*batch, strict=True)
+        vectors = _parse_batch(path, lines, numbers)
+        rows = np.array([row_of[word] for word in words])
+        rows, first = np.unique(rows, return_index=True)
+        first = first[~found[rows]]
+        rows = rows[~found[rows]]
+        if matrix is None:
+            matrix = np.zeros((len(vocabulary), vectors.shape[1]), np.float32)
+        matrix[rows] = vectors[first]
+        found[rows] = True
+    if matrix is None:
+        raise DataFormatError(
+            path,
+            f"none of the vocabulary's {len(row_of):,} tokens is in the file; expected {_EXPECTED}.",
+            remedy="Are its words in the same language and case as the vocabulary?",
+        )
+    missing = np.flatnonzero(~found)
+    missing = missing[missing != PADDING_ID]
+    mean, deviation = matrix[found].mean(axis=0), matrix[found].std(axis=0)
+    matrix[missing] = rng.normal(mean, deviation, size=(len(missing), matrix.shape[1]))
+    return matrix, found
+
+
+def _wanted_lines(path: Path, wanted: Container[bytes]) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yields the 1-based line number, the word and the numbers of each line whose word is wanted."""
+    dim = None
+    with _open(path) as file:
+        try:
+            for number, line in enumerate(file, start=1):
+                line = line.rstrip().replace(b"\t", b" ")
+                if number == 1 and _is_header(line):
+                    dim = int(line.split()[1])
+                    continue
+                if not line:
+                    continue
+                spaces = line.count(b" ")
+                if dim is None:
+                    dim = spaces
+                if spaces < dim or dim == 0:
+                    problem = f"expected a word and {dim or 'its'} numbers, got {spaces + 1} fields"
+                    raise DataFormatError(path, f"{problem}; the file should hold {_EXPECTED}.", line=number)
+                word, *numbers = line.split(b" ", 1) if spaces == dim else line.rsplit(b" ", dim)
+                if spaces > dim and _is_overlong(word, wanted):
+                    problem = f"expected a word and {dim} numbers, got {spaces} numbers"
+                    raise DataFormatError(path, f"{problem}.", line=number)
+                if word in wanted:
+                    yield number, word, b" ".join(numbers)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DataFormatError(
+                path, f"the gzip file is damaged ({error}).", remedy="Fetch it again."
+            ) from error
+
+
+def _open(path: Path) -> BinaryIO:
+    with open(path, "rb") as file:
+        zipped = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    return gzip.open(path, "rb") if zipped else open(path, "rb")
+
+
+def _is_header(line: bytes) -> bool:
+    """Whether a file's first line is word2vec's `count dim`."""
+    fields = line.split()
+    return len(fields) == 2 and all(field.isdigit() for field in fields)
+
+
+def _is_overlong(word: bytes, wanted: Container[bytes]) -> bool:
+    """Whether what was taken for a word with spaces is a wanted word followed by numbers too many."""
+    head, extra = word.split(b" ", 1)
+    return head in wanted and _all_finite(extra)
+
+
+def _parse_batch(path: Path, lines: Sequence[int], numbers: Sequence[bytes]) -> np.ndarray:
+    """The vectors of some lines, (lines, dim) float32, all finite."""
+    try:
+        vectors = _parse_numbers(numbers)
+    except pa.ArrowInvalid:
+        vectors = None
+    if vectors is not None and np.isfinite(vectors).all():
+        return vectors
+    line, text = next(pair for pair in zip(lines, numbers, strict=True) if not _all_finite(pair[1]))
+    field = next(field for field in text.split(b" ") if not _all_finite(field))
+    shown = field.decode(errors="backslashreplace")
+    raise DataFormatError(path, f"expected a finite number, got {shown!r}.", line=line)
+
+
+def _all_finite(numbers: bytes) -> bool:
+    try:
+        return bool(np.isfinite(_parse_numbers([numbers])).all())
+    except pa.ArrowInvalid:
+        return False
+
+
+def _parse_numbers(numbers: Sequence[bytes]) -> np.ndarray:
+    """Numbers separated by single spaces, as many in each line: (lines, numbers per line) float32."""
+    fields = pc.split_pattern(pa.array(numbers, pa.binary()).cast(pa.string()), " ").flatten()
+    return fields.cast(pa.float32()).to_numpy().reshape(len(numbers), -1)

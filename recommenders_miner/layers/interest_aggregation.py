@@ -1,0 +1,106 @@
+"""One click score from the scores of several interests (MINER, Section 3.4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from recommenders_miner.layers.masked_softmax import masked_softmax
+
+MODES = ("max", "mean", "weighted")
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class InterestAggregation(keras.layers.Layer):
+    """Match a candidate with each interest of a user and aggregate to one score.
+
+    Interest i scores `s_i = e_i^T h_c` (Equation 4 of MINER). The click score is, by mode,
+
+        max:       s = max_i s_i
+        mean:      s = mean_i s_i
+        weighted:  s = Σ_i w_i s_i,   w = softmax_i(e_i^T gelu(W^e h_c))
+
+    `gelu` is the exact one, with the error function: the paper names none, and that is the form of its
+    definition. Products of interests and candidates, the softmax and the scores are float32 under any dtype
+    policy, since candidates are ranked by differences that half precision would round into ties. A user whose
+    interests are all zero scores every candidate 0.
+
+    Args:
+        mode: "max", "mean" or "weighted".
+        kernel_initializer: initialiser of the weight `kernel`, `W^e` (d, d); only "weighted" has it.
+        **kwargs: arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        interests: (B, K, d), or (B, C, K, d) where they depend on the candidate.
+        candidates: (B, C, d), vectors of the candidate news.
+        return_weights: also return the interest weights; only in mode "weighted".
+
+    Returns:
+        The scores (B, C), float32. With `return_weights`, a pair of these and the weights w, (B, C, K),
+        float32.
+
+    Raises:
+        ValueError: the mode is unknown, an argument has the wrong rank, or weights are asked of a mode
+            without.
+
+    Reference:
+        MINER: Multi-Interest Matching Network for News Recommendation, Findings of ACL 2022.
+    """
+
+    def __init__(
+        self,
+        mode: str = "weighted",
+        kernel_initializer: str | keras.Initializer = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if mode not in MODES:
+            raise ValueError(f"Unknown mode {mode!r}. Choose one of {', '.join(map(repr, MODES))}.")
+        self.mode = mode
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(
+        self, interests_shape: tuple[int | None, ...], candidates_shape: tuple[int | None, ...]
+    ) -> None:
+        """Create `W^e` for news vectors of length `candidates_shape[-1]`, in mode "weighted"."""
+        if self.mode == "weighted":
+            dim = candidates_shape[-1]
+            self.kernel = self.add_weight(
+                name="kernel", shape=(dim, dim), initializer=self.kernel_initializer
+            )
+
+    def call(self, interests: Any, candidates: Any, return_weights: bool = False) -> Any:
+        """Compute the scores; see the class for the shapes."""
+        if len(interests.shape) not in (3, 4) or len(candidates.shape) != 3:
+            raise ValueError(
+                "InterestAggregation expects interests (B, K, d) or (B, C, K, d) and candidates (B, C, d). "
+                f"Received shapes {tuple(interests.shape)} and {tuple(candidates.shape)}."
+            )
+        if return_weights and self.mode != "weighted":
+            raise ValueError(f'return_weights needs mode "weighted"; this layer has mode {self.mode!r}.')
+        matches = _match(interests, candidates)
+        if self.mode == "max":
+            return ops.max(matches, axis=-1)
+        if self.mode == "mean":
+            return ops.mean(matches, axis=-1)
+        target = ops.gelu(ops.matmul(candidates, self.kernel), approximate=False)
+        weights = masked_softmax(_match(interests, target))
+        scores = ops.sum(weights * matches, axis=-1)
+        return (scores, weights) if return_weights else scores
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this layer again."""
+        return super().get_config() | {
+            "mode": self.mode,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+
+
+def _match(interests: Any, vectors: Any) -> Any:
+    """Inner products of interests (B, K, d) or (B, C, K, d) with vectors (B, C, d): float32 (B, C, K)."""
+    interests, vectors = ops.cast(interests, "float32"), ops.cast(vectors, "float32")
+    if len(interests.shape) == 3:
+        return ops.matmul(vectors, ops.swapaxes(interests, -1, -2))
+    return ops.squeeze(ops.matmul(interests, ops.expand_dims(vectors, axis=-1)), axis=-1)

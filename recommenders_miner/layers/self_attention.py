@@ -1,0 +1,122 @@
+"""Multi-head self-attention of NRMS, without an output projection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from recommenders_miner.layers.masked_softmax import masked_softmax
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class SelfAttention(keras.layers.Layer):
+    """Relate the words of a title, or the news of a history, to each other, as NRMS does.
+
+    Each head computes `softmax(Q K^T / sqrt(head_dim)) V` with its own parts of Q, K and V, which are
+    products of the input with three kernels, without bias. The heads' outputs are concatenated, and that is
+    the output. NRMS' code has no projection after the heads; `keras.layers.MultiHeadAttention` always has
+    one, which is why it does not serve.
+
+    The softmax is in float32. As a key, a padded position gets a weight of exactly 0, and a sequence of
+    padding alone gives zeros. As a query, a padded position still gets an output, which whatever pools the
+    sequence has to mask: the layer passes its mask on. A Keras mask that `values` carries is used when `mask`
+    is not given.
+
+    Args:
+        num_heads: number of heads.
+        head_dim: length of a head's output.
+        query_initializer: initialiser of the weight `query_kernel`, (d, num_heads * head_dim).
+        key_initializer: initialiser of the weight `key_kernel`, of the same shape.
+        value_initializer: initialiser of the weight `value_kernel`, of the same shape. The three initialisers
+            are apart so that none shares its seed with another, which would start Q, K and V as one.
+        **kwargs: arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        values: (B, T, d).
+        mask: (B, T) bool, True at valid positions. None: all are valid.
+
+    Returns:
+        (B, T, num_heads * head_dim), in the compute dtype.
+
+    Raises:
+        ValueError: a size is below 1, or an argument has the wrong rank.
+
+    Reference:
+        Neural News Recommendation with Multi-Head Self-Attention (NRMS), EMNLP 2019.
+    """
+
+    def __init__(
+        self,
+        num_heads: int = 20,
+        head_dim: int = 20,
+        query_initializer: str | keras.Initializer = "glorot_uniform",
+        key_initializer: str | keras.Initializer = "glorot_uniform",
+        value_initializer: str | keras.Initializer = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if num_heads < 1 or head_dim < 1:
+            raise ValueError(
+                "num_heads and head_dim must be at least 1. "
+                f"Received num_heads={num_heads}, head_dim={head_dim}."
+            )
+        self.num_heads = num_heads
+        self.head_dim = head_dim
+        self.query_initializer = keras.initializers.get(query_initializer)
+        self.key_initializer = keras.initializers.get(key_initializer)
+        self.value_initializer = keras.initializers.get(value_initializer)
+        self.supports_masking = True
+
+    def build(self, values_shape: tuple[int | None, ...]) -> None:
+        """Create the weights for vectors of length `values_shape[-1]`."""
+        shape = (values_shape[-1], self.num_heads * self.head_dim)
+        self.query_kernel = self.add_weight(
+            name="query_kernel", shape=shape, initializer=self.query_initializer
+        )
+        self.key_kernel = self.add_weight(name="key_kernel", shape=shape, initializer=self.key_initializer)
+        self.value_kernel = self.add_weight(
+            name="value_kernel", shape=shape, initializer=self.value_initializer
+        )
+
+    def call(self, values: Any, mask: Any | None = None) -> Any:
+        """Attend within each sequence; see the class for the shapes."""
+        if len(values.shape) != 3 or (mask is not None and len(mask.shape) != 2):
+            received = f"values {tuple(values.shape)}" + (
+                "" if mask is None else f", mask {tuple(mask.shape)}"
+            )
+            raise ValueError(f"SelfAttention expects values (B, T, d) and mask (B, T). Received {received}.")
+        # On a CPU three products take less time than one with a fused kernel, whose result has to be cut up
+        # again. The scale goes into the small kernel rather than the large logits.
+        query = self._split_heads(ops.matmul(values, self.query_kernel * self.head_dim**-0.5))
+        key = self._split_heads(ops.matmul(values, self.key_kernel))
+        value = self._split_heads(ops.matmul(values, self.value_kernel))
+
+        logits = ops.matmul(query, ops.swapaxes(key, -1, -2))
+        key_mask = None if mask is None else ops.expand_dims(mask, axis=(1, 2))
+        weights = ops.cast(masked_softmax(logits, key_mask), self.compute_dtype)
+        return self._join_heads(ops.matmul(weights, value))
+
+    def _split_heads(self, projected: Any) -> Any:
+        """(B, T, num_heads * head_dim) -> (B, num_heads, T, head_dim)."""
+        batch, length, _ = ops.shape(projected)
+        heads = ops.reshape(projected, (batch, length, self.num_heads, self.head_dim))
+        return ops.transpose(heads, (0, 2, 1, 3))
+
+    def _join_heads(self, heads: Any) -> Any:
+        """(B, num_heads, T, head_dim) -> (B, T, num_heads * head_dim)."""
+        batch, _, length, _ = ops.shape(heads)
+        return ops.reshape(
+            ops.transpose(heads, (0, 2, 1, 3)), (batch, length, self.num_heads * self.head_dim)
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this layer again."""
+        return super().get_config() | {
+            "num_heads": self.num_heads,
+            "head_dim": self.head_dim,
+            "query_initializer": keras.initializers.serialize(self.query_initializer),
+            "key_initializer": keras.initializers.serialize(self.key_initializer),
+            "value_initializer": keras.initializers.serialize(self.value_initializer),
+        }

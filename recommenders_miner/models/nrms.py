@@ -1,0 +1,64 @@
+"""NRMS: Wu et al., "Neural News Recommendation with Multi-Head Self-Attention", EMNLP-IJCNLP 2019."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from recommenders_miner.encoders import SelfAttentionTitleEncoder
+from recommenders_miner.hparams import HParams
+from recommenders_miner.io.vocabularies import Vocabularies
+from recommenders_miner.layers import AdditiveAttention, SelfAttention
+from recommenders_miner.models.base_model import BaseModel
+from recommenders_miner.models.initial_vectors import InitialVectors
+from recommenders_miner.models.network import NewsRecommender, UserEncoder
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class NRMSUserEncoder(UserEncoder):
+    """The clicked news attend to each other, then are pooled by additive attention (Section 2.2).
+
+    Args:
+        num_heads: attention heads.
+        head_dim: dimension of a head; num_heads · head_dim must be the news vectors' dimension.
+        attention_dim: hidden dimension of the additive attention.
+    """
+
+    def __init__(self, num_heads: int = 20, head_dim: int = 20, attention_dim: int = 200, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.config = {"num_heads": num_heads, "head_dim": head_dim, "attention_dim": attention_dim}
+        self.self_attention = SelfAttention(num_heads, head_dim, dtype=self.dtype_policy)
+        self.pooling = AdditiveAttention(attention_dim, dtype=self.dtype_policy)
+
+    def encode(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+        """Returns user vectors (B, num_heads · head_dim); zero for an empty history."""
+        return self.pooling(self.self_attention(history["vector"], mask=mask), mask=mask)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self.config}
+
+
+class NRMSModel(BaseModel):
+    """NRMS: self-attention over the words of a title and over the clicked news; the score is a dot product (Section 2.3).
+
+    The paper's settings: 300-d GloVe words, 16 heads of 16, additive attention of 200, dropout 20 %, 4 negatives, Adam.
+    """
+
+    def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
+        """Returns the untrained network."""
+        attention = {
+            "num_heads": hparams.head_num,
+            "head_dim": hparams.head_dim,
+            "attention_dim": hparams.attention_hidden_dim,
+        }
+        return NewsRecommender(
+            news_encoder=SelfAttentionTitleEncoder(
+                len(vocabularies.words),
+                hparams.word_emb_dim,
+                **attention,
+                dropout=hparams.dropout,
+                word_initializer=vectors.words,
+            ),
+            user_encoder=NRMSUserEncoder(**attention),
+        )

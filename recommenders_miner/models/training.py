@@ -1,0 +1,158 @@
+"""What a training run needs beside Keras' own `fit`: seeds, a checkpoint that resumes exactly, evaluation per epoch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from recommenders_miner.errors import RecommendersMinerError
+
+LOGGER = logging.getLogger("recommenders_miner")
+
+
+@contextlib.contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Fixes the initial weights and dropout masks of the layers that are made and built within.
+
+    Keras gives each initialiser and each `SeedGenerator` that is not told a seed one of its own, drawn from Python's `random`;
+    so no two are the same, and seeding that generator fixes all of them. Its state is put back afterwards.
+
+    Args:
+        seed: None leaves everything to chance.
+    """
+    state = random.getstate()
+    if seed is not None:
+        random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+class TrainingCheckpoint(keras.callbacks.Callback):
+    """Keeps all that a run's end depends on, so that a killed run goes on as if nothing had happened.
+
+    After each epoch one file, `checkpoint.npz`, replaces the one before: weights, optimiser state, the states of the dropout
+    generators, and the logs so far. Data order needs no state: a training step depends on its number alone. (Keras'
+    `BackupAndRestore` writes two files that a kill between them leaves at odds.)
+
+    Args:
+        folder: where the file lies.
+        identity: what the run must have in common with the one that it resumes: hyperparameters, seed, data. JSON.
+    """
+
+    FILE = "checkpoint.npz"
+
+    def __init__(self, folder: str | Path, identity: dict[str, Any]):
+        super().__init__()
+        self.path = Path(folder) / self.FILE
+        self.identity = json.loads(json.dumps(identity))
+        self.epoch_logs: list[dict[str, float]] = []
+
+    def restore(self, network: keras.Model) -> int:
+        """Puts a compiled network where the last checkpoint left it.
+
+        Returns:
+            The epoch to go on with; 0 where there is no checkpoint.
+
+        Raises:
+            RecommendersMinerError: the checkpoint is of another run or cannot be read.
+        """
+        if not self.path.exists():
+            return 0
+        network.optimizer.build(network.trainable_variables)
+        try:
+            with np.load(self.path, allow_pickle=False) as stored:
+                record = json.loads(bytes(stored["record"]).decode())
+                values = [stored[f"v{index}"] for index in range(len(stored.files) - 1)]
+        except (OSError, ValueError, KeyError) as error:
+            raise RecommendersMinerError(f"{self.path}: not a readable checkpoint ({error}). Delete it to start over.") from None
+        if record["identity"] != self.identity:
+            differing = [key for key in self.identity if self.identity[key] != record["identity"].get(key)]
+            raise RecommendersMinerError(
+                f"{self.path} is the checkpoint of another run (different {', '.join(differing)}). "
+                "Choose another output folder, or leave out resume."
+            )
+        for variable, value in zip(self._variables(network), values, strict=True):
+            variable.assign(value)
+        self.epoch_logs = record["epoch_logs"]
+        return record["epochs_done"]
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.epoch_logs.append({name: float(value) for name, value in (logs or {}).items()})
+        record = {"identity": self.identity, "epochs_done": epoch + 1, "epoch_logs": self.epoch_logs}
+        arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables(self.model))}
+        partial = self.path.with_suffix(".partial")
+        with open(partial, "wb") as file:
+            np.savez(file, record=np.frombuffer(json.dumps(record).encode(), "uint8"), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, self.path)
+
+    @staticmethod
+    def _variables(network: keras.Model) -> list[Any]:
+        seeds = [variable for variable in network.variables if variable.name == "seed_generator_state"]
+        return [*network.weights, *seeds, *network.optimizer.variables]
+
+
+class EpochEvaluation(keras.callbacks.Callback):
+    """Evaluates after each epoch and adds the results to the epoch's logs, where early stopping and TensorBoard find them.
+
+    Args:
+        evaluations: by prefix (`val`, `test`), a function that returns the metrics.
+    """
+
+    def __init__(self, evaluations: dict[str, Callable[[], dict[str, float]]]):
+        super().__init__()
+        self.evaluations = evaluations
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        for prefix, evaluate in self.evaluations.items():
+            results = evaluate()
+            logs.update({f"{prefix}_{name}": value for name, value in results.items()})
+            line = "  ".join(f"{name} {value:.4f}" for name, value in results.items())
+            LOGGER.info("epoch %d, %s: %s", epoch + 1, prefix, line)
+
+
+class Throughput(keras.callbacks.Callback):
+    """Measures training speed: seconds, and samples per second without the first few steps, which compile.
+
+    Args:
+        batch_size: samples in a step.
+        warm_up: steps that are left out.
+    """
+
+    def __init__(self, batch_size: int, warm_up: int = 5):
+        super().__init__()
+        self.batch_size, self.warm_up = batch_size, warm_up
+        self.seconds = 0.0
+        self._timed_seconds, self._timed_steps, self._steps = 0.0, 0, 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._began = self._last = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        now = time.perf_counter()
+        self._steps += 1
+        if self._steps > self.warm_up:
+            self._timed_seconds += now - self._last
+            self._timed_steps += 1
+        self._last = now
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.seconds += self._last - self._began
+
+    @property
+    def samples_per_second(self) -> float | None:
+        """Samples per second; None for a run shorter than the warm-up."""
+        return self._timed_steps * self.batch_size / self._timed_seconds if self._timed_seconds else None

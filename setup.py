@@ -1,0 +1,50 @@
+"""The package's metadata. Its hyperparameter files stand at the top of the checkout and are installed inside the package."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "recommenders_miner" / "__init__.py").read_text())[1]
+
+setup(
+    name="recommenders-miner",
+    version=VERSION,
+    description="MINER and the news recommenders that its paper compares with, on Keras 3",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=[*find_packages(include=["recommenders_miner", "recommenders_miner.*"]), "recommenders_miner.hparams_files"],
+    package_dir={"recommenders_miner.hparams_files": "hparams"},
+    package_data={"recommenders_miner.hparams_files": ["*.yaml"], "recommenders_miner.datasets": ["*.yaml"]},
+    install_requires=[
+        "tensorflow>=2.19",
+        "tensorflow-text>=2.19",
+        "keras>=3.15",
+        "keras-nlp>=0.32",
+        "numpy>=2.0",
+        "pandas>=2.2",
+        "scikit-learn>=1.5",
+        "pyyaml>=6.0",
+        "pyarrow>=17",
+        "matplotlib>=3.9",
+        "typer>=0.15",
+        "rich>=13.9",
+        "safetensors>=0.4",
+        "sentencepiece>=0.2",
+    ],
+    extras_require={
+        "jax": ["jax>=0.6"],
+        "torch": ["torch>=2.6"],
+        "notebooks": ["jupyterlab>=4.2"],
+        "dev": ["pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.110", "ruff>=0.13", "build>=1.2", "jax>=0.6"],
+    },
+    entry_points={"console_scripts": ["recommenders-miner = recommenders_miner.cli:main"]},
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,200 @@
+"""TrainingBatches against what its docstring promises, on random logs."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recommenders_miner.io.batches import TrainingBatches, history_matrix, length_edges, sample_without_replacement
+from recommenders_miner.io.impression_log import ImpressionLog
+from recommenders_miner.io.news_table import NewsTable
+
+NUM_NEWS = 40
+IDS = [f"N{i}" for i in range(NUM_NEWS)]
+NEWS = NewsTable.from_columns(ids=IDS, titles=[f"title {i}" for i in range(NUM_NEWS)])
+
+
+def make_features(rng):
+    lengths = np.concatenate([[0], rng.integers(1, 13, NUM_NEWS)])
+    title = np.where(np.arange(12) < lengths[:, None], rng.integers(2, 99, (NUM_NEWS + 1, 12)), 0).astype("int32")
+    return {"title": title, "category": np.arange(NUM_NEWS + 1, dtype="int32")}
+
+
+def make_log(rng, impressions=30, labelled=True):
+    histories = [rng.choice(IDS, rng.integers(0, 15)).tolist() for _ in range(impressions)]
+    candidates = [rng.choice(IDS, rng.integers(2, 12), replace=False).tolist() for _ in range(impressions)]
+    labels = [(rng.random(len(c)) < 0.3).astype(int).tolist() for c in candidates]
+    users = [f"U{rng.integers(9)}" for _ in range(impressions)]
+    return ImpressionLog.from_columns(
+        NEWS, histories=histories, candidates=candidates, labels=labels if labelled else None, users=users
+    )
+
+
+def make_batches(seed=0, **options):
+    rng = np.random.default_rng(seed)
+    features, log = make_features(rng), make_log(rng)
+    users = np.arange(2, 2 + len(log.users), dtype="int32")
+    options = {"batch_size": 8, "npratio": 3, "his_size": 6, "seed": seed, **options}
+    return TrainingBatches(features, log, users, **options)
+
+
+def rows_of(inputs, positions):
+    """Undoes the positions: the category feature is the row of the table."""
+    return np.concatenate([group["category"] for group in inputs["news"]])[positions]
+
+
+@pytest.mark.parametrize("static_shapes", [False, True])
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 1000))
+def test_an_epoch_holds_every_click_once_with_its_history_and_other_candidates(static_shapes, seed):
+    batches = make_batches(seed, static_shapes=static_shapes)
+    log = batches.log
+    expected = Counter()
+    for i in range(len(log)):
+        slots = slice(log.offsets[i], log.offsets[i + 1])
+        rows, labels = log.candidates[slots], log.labels[slots]
+        if labels.min() == labels.max():
+            continue
+        history = log.histories[log.history_offsets[log.history_of[i]] : log.history_offsets[log.history_of[i] + 1]]
+        for clicked in rows[labels == 1]:
+            expected[clicked, tuple(history[-6:]), frozenset(rows[labels == 0]), batches.users[log.user_of[i]]] += 1
+    seen = Counter()
+    for step in range(batches.steps_per_epoch):
+        inputs, labels, weights = batches[step]
+        assert labels.dtype == weights.dtype == "float32"
+        sample = {
+            name: np.concatenate([np.pad(g[name], [(0, 0), (0, 6 - g[name].shape[1])]) if name == "history" else g[name]
+                                  for g in inputs["samples"]])
+            for name in ("history", "candidates", "user")
+        }
+        assert len(sample["user"]) == len(labels) == len(weights)
+        for history, candidates, user, weight in zip(
+            rows_of(inputs, sample["history"]), rows_of(inputs, sample["candidates"]), sample["user"], weights, strict=True
+        ):
+            if weight == 0:
+                assert not history.any() and not candidates.any()
+                continue
+            real = tuple(history[history > 0])
+            assert tuple(history[: len(real)]) == real, "padding stands behind the clicks"
+            negatives = candidates[1:][candidates[1:] > 0]
+            [key] = [k for k in expected if k[0] == candidates[0] and k[1] == real and k[3] == user and k[2].issuperset(negatives)][:1]
+            assert len(set(negatives)) == len(negatives) == min(3, len(key[2]))
+            seen[key] += 1
+    assert seen == expected
+
+
+@pytest.mark.parametrize("static_shapes", [False, True])
+def test_each_distinct_news_of_a_batch_stands_once_at_its_own_length(static_shapes):
+    batches = make_batches(static_shapes=static_shapes)
+    for step in range(batches.steps_per_epoch):
+        inputs, _, _ = batches[step]
+        rows = np.concatenate([group["category"] for group in inputs["news"]])
+        assert rows[0] == 0
+        used = {
+            int(row)
+            for sample in inputs["samples"]
+            for name in ("history", "candidates")
+            for row in rows_of(inputs, sample[name]).ravel()
+        }
+        assert sorted(used | {0}) == sorted(set(rows.tolist()))
+        if not static_shapes:
+            assert len(set(rows.tolist())) == len(rows)
+        for group in inputs["news"]:
+            whole = batches.features["title"][group["category"]]
+            width = group["title"].shape[1]
+            assert np.array_equal(group["title"], whole[:, :width])
+            assert not whole[:, width:].any()
+
+
+def test_static_shapes_are_the_same_in_every_step():
+    batches = make_batches(static_shapes=True)
+    shapes = set()
+    for step in range(3 * batches.steps_per_epoch):
+        inputs, labels, weights = batches[step]
+        arrays = [*(g[n] for g in inputs["news"] for n in sorted(g)), *(g[n] for g in inputs["samples"] for n in sorted(g))]
+        shapes.add((*(a.shape for a in arrays), labels.shape, weights.shape))
+    assert len(shapes) == 1
+
+
+def test_static_shapes_grow_where_the_news_outgrow_them():
+    batches = make_batches(static_shapes=True)
+    batches._capacities[:] = 1
+    inputs, _, _ = batches[0]
+    roomy, _, _ = make_batches(static_shapes=True)[0]
+    for tight_sample, roomy_sample in zip(inputs["samples"], roomy["samples"], strict=True):
+        for name in ("history", "candidates"):
+            assert np.array_equal(rows_of(inputs, tight_sample[name]), rows_of(roomy, roomy_sample[name]))
+
+
+def test_a_step_depends_on_its_number_alone():
+    whole, resumed = make_batches(), make_batches(first_step=5)
+    _ = whole[0]
+    for a, b in zip(whole[5][0]["samples"], resumed[0][0]["samples"], strict=True):
+        assert all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def test_epochs_differ_in_order_and_negatives_but_not_in_clicks():
+    batches = make_batches()
+    epochs = []
+    for epoch in range(2):
+        steps = range(epoch * batches.steps_per_epoch, (epoch + 1) * batches.steps_per_epoch)
+        epochs.append(np.concatenate([batches.samples_of_step(step)[1] for step in steps]))
+    assert not np.array_equal(epochs[0][:, 0], epochs[1][:, 0])
+    assert np.array_equal(np.sort(epochs[0][:, 0]), np.sort(epochs[1][:, 0]))
+    assert not np.array_equal(np.sort(epochs[0][:, 1:], axis=None), np.sort(epochs[1][:, 1:], axis=None))
+
+
+def test_shards_deal_out_the_clicks_of_a_step():
+    whole = make_batches().samples_of_step(1)[1]
+    parts = [make_batches(shard=(index, 2)).samples_of_step(1)[1] for index in range(2)]
+    assert np.array_equal(whole[0::2], parts[0])
+    assert np.array_equal(whole[1::2], parts[1])
+    with pytest.raises(ValueError, match="no multiple"):
+        make_batches(batch_size=7, shard=(0, 2))
+
+
+def test_history_keeps_the_newest_clicks():
+    log = ImpressionLog.from_columns(NEWS, histories=[IDS[:9], [], IDS[3:5]], candidates=[IDS[:2]] * 3, labels=[[1, 0]] * 3)
+    expected = [[6, 7, 8, 9], [0, 0, 0, 0], [4, 5, 0, 0]]
+    assert history_matrix(log, log.history_of, 4).tolist() == expected
+
+
+def test_history_matrix_of_a_log_without_any_click():
+    log = ImpressionLog.from_columns(NEWS, histories=[[], []], candidates=[IDS[:2]] * 2, labels=[[1, 0]] * 2)
+    assert not history_matrix(log, log.history_of, 3).any()
+
+
+def test_training_needs_labels_and_a_choice():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="labelled"):
+        TrainingBatches(make_features(rng), make_log(rng, labelled=False), np.zeros(99, "int32"), batch_size=4)
+    log = ImpressionLog.from_columns(NEWS, histories=[[]], candidates=[IDS[:2]], labels=[[1, 1]])
+    with pytest.raises(ValueError, match="nothing to learn"):
+        TrainingBatches(make_features(rng), log, np.zeros(1, "int32"), batch_size=4)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=20), st.integers(1, 5), st.integers(0, 99))
+def test_samples_are_distinct_and_in_range(sizes, count, seed):
+    picks, real = sample_without_replacement(np.array(sizes), count, np.random.default_rng(seed))
+    for size, row, is_real in zip(sizes, picks, real, strict=True):
+        drawn = row[is_real]
+        assert len(drawn) == min(size, count)
+        assert len(set(drawn.tolist())) == len(drawn)
+        assert ((drawn >= 0) & (drawn < size)).all()
+
+
+def test_every_subset_is_equally_likely():
+    picks, _ = sample_without_replacement(np.full(60_000, 5), 3, np.random.default_rng(0))
+    counts = Counter(frozenset(row) for row in picks.tolist())
+    assert len(counts) == 10
+    assert max(abs(count - 6000) for count in counts.values()) < 5 * np.sqrt(6000 * 0.9)
+
+
+def test_length_edges_cover_all_lengths():
+    assert length_edges(np.array([3, 3, 9, 20]), 4).tolist() == [3, 9, 20]
+    assert length_edges(np.array([0, 0]), 4).tolist() == [1]
+    assert length_edges(np.array([], int), 4).tolist() == [1]

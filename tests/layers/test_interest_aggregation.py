@@ -1,0 +1,150 @@
+"""InterestAggregation: Equation (4) of MINER and its three click predictors."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+import reference
+from keras import ops
+from layer_checks import as_tensors, check_layer, gradients, to_numpy
+
+from recommenders_miner.layers import InterestAggregation
+
+GENERATOR = np.random.default_rng(3)
+USER_INTERESTS = GENERATOR.normal(size=(2, 3, 4))
+CANDIDATE_INTERESTS = GENERATOR.normal(size=(2, 5, 3, 4))
+CANDIDATES = GENERATOR.normal(size=(2, 5, 4))
+MODES = ("max", "mean", "weighted")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "interests", [USER_INTERESTS, CANDIDATE_INTERESTS], ids=["per user", "per candidate"]
+)
+def test_shared_checks(mode, interests, tmp_path):
+    check_layer(
+        InterestAggregation,
+        {"mode": mode},
+        {"interests": interests, "candidates": CANDIDATES},
+        functools.partial(reference.interest_aggregation, mode=mode),
+        weights={"kernel": (4, 4)} if mode == "weighted" else {},
+        dynamic_shapes={
+            "interests": (3, 4) if interests.ndim == 3 else (None, 3, 4),
+            "candidates": (None, 4),
+        },
+        tmp_path=tmp_path,
+        output_dtype="float32",
+    )
+
+
+def scores(mode, interests, candidates, layer=None):
+    layer = layer or InterestAggregation(mode)
+    return to_numpy(layer(**as_tensors({"interests": interests, "candidates": candidates})))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_interest_scores_by_its_inner_product(mode):
+    expected = np.einsum("bd,bcd->bc", USER_INTERESTS[:, 0], CANDIDATES)
+    np.testing.assert_allclose(scores(mode, USER_INTERESTS[:, :1], CANDIDATES), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_interests_repeated_for_each_candidate_score_alike(mode):
+    layer = InterestAggregation(mode)
+    repeated = np.repeat(USER_INTERESTS[:, None], 5, axis=1)
+    shared = scores(mode, USER_INTERESTS, CANDIDATES, layer)
+    np.testing.assert_allclose(scores(mode, repeated, CANDIDATES, layer), shared, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_order_of_interests_and_the_company_of_a_candidate_do_not_matter(mode):
+    layer = InterestAggregation(mode)
+    together = scores(mode, USER_INTERESTS, CANDIDATES, layer)
+    np.testing.assert_allclose(scores(mode, USER_INTERESTS[:, ::-1], CANDIDATES, layer), together, atol=1e-6)
+    alone = scores(mode, USER_INTERESTS, CANDIDATES[:, 2:3], layer)
+    np.testing.assert_allclose(alone[:, 0], together[:, 2], atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_user_without_interests_scores_zero_with_finite_gradients(mode):
+    interests = USER_INTERESTS.copy()
+    interests[1] = 0.0
+    layer = InterestAggregation(mode)
+    assert (scores(mode, interests, CANDIDATES, layer)[1] == 0).all()
+    found = gradients(
+        lambda **tensors: ops.sum(ops.square(layer(**tensors))),
+        layer,
+        {"interests": interests, "candidates": CANDIDATES},
+    )
+    assert all(np.isfinite(gradient).all() for gradient in found.values())
+    assert (found["candidates"][1] == 0).all()
+
+
+def test_gelu_is_the_exact_one():
+    """At x = 2 the exact and the tanh form differ by 3e-4, times 1e3 here."""
+    layer = InterestAggregation(kernel_initializer="identity")
+    interests, candidates = np.array([[[1.0], [0.0]]]), np.array([[[2.0]]])
+    found = to_numpy(
+        layer(**as_tensors({"interests": interests, "candidates": candidates}), return_weights=True)[1]
+    )
+    odds = np.log(found[0, 0, 0] / found[0, 0, 1])
+    assert odds == pytest.approx(float(reference.gelu(2.0)), abs=5e-5)
+
+
+def test_returned_weights_sum_to_one_and_give_the_scores():
+    layer = InterestAggregation("weighted")
+    tensors = as_tensors({"interests": CANDIDATE_INTERESTS, "candidates": CANDIDATES})
+    found, weights = (to_numpy(part) for part in layer(**tensors, return_weights=True))
+    matches = np.einsum("bckd,bcd->bck", CANDIDATE_INTERESTS, CANDIDATES)
+    assert weights.shape == (2, 5, 3)
+    np.testing.assert_allclose(weights.sum(axis=-1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose((weights * matches).sum(axis=-1), found, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_extreme_matches_stay_finite(mode):
+    layer = InterestAggregation(mode)
+    inputs = {"interests": USER_INTERESTS * 100, "candidates": CANDIDATES * 100}
+    assert np.isfinite(scores(mode, *inputs.values(), layer)).all()
+    found = gradients(lambda **tensors: ops.sum(layer(**tensors)), layer, inputs)
+    assert all(np.isfinite(gradient).all() for gradient in found.values())
+
+
+def test_half_precision_makes_no_ties():
+    """Scores that differ by one part in a thousand are equal in bfloat16, but not here."""
+    interests, candidates = np.ones((1, 1, 512)), np.ones((1, 2, 512))
+    candidates[0, 1, 0] = 0.5
+    layer = InterestAggregation("mean", dtype="bfloat16")
+    np.testing.assert_allclose(scores("mean", interests, candidates, layer), [[512.0, 511.5]])
+
+
+def test_an_unknown_mode_is_refused_with_the_choices():
+    with pytest.raises(ValueError, match=r"Unknown mode 'median'.*'max', 'mean', 'weighted'"):
+        InterestAggregation("median")
+
+
+@pytest.mark.parametrize("mode", ["max", "mean"])
+def test_weights_are_refused_where_there_are_none(mode):
+    with pytest.raises(ValueError, match="return_weights needs mode"):
+        InterestAggregation(mode)(
+            **as_tensors({"interests": USER_INTERESTS, "candidates": CANDIDATES}), return_weights=True
+        )
+
+
+@pytest.mark.parametrize(
+    ("interests", "candidates"), [(USER_INTERESTS[0], CANDIDATES), (USER_INTERESTS, CANDIDATES[0])]
+)
+def test_wrong_ranks_are_refused(interests, candidates):
+    with pytest.raises(ValueError, match="InterestAggregation expects interests"):
+        InterestAggregation("mean")(**as_tensors({"interests": interests, "candidates": candidates}))
+
+
+def test_initialiser_is_an_argument():
+    layer = InterestAggregation(kernel_initializer=keras.initializers.Constant(0.0))
+    # W^e = 0 weighs all interests alike.
+    np.testing.assert_allclose(
+        scores("weighted", USER_INTERESTS, CANDIDATES, layer),
+        scores("mean", USER_INTERESTS, CANDIDATES),
+        atol=1e-5,
+    )
