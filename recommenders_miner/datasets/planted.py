@@ -1,8 +1,8 @@
 """The planted benchmark: MIND-format logs from a simulator whose truth is known.
 
 MIND may not be redistributed, so the package brings its own data of the same shape. ``planted_world`` decides
-who clicks what, ``planted_text`` what the news say. The true click logits are written too, so that every model's
-score can be set beside the best that is possible.
+who clicks what, ``planted_text`` what the news say. The true click logits are written too, so that every
+model's score can be set beside the best that is possible.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import TextIO
 
@@ -32,7 +33,6 @@ from recommenders_miner.datasets.planted_world import (
     Impressions,
     PlantedConfig,
     PlantedWorld,
-    Ragged,
     simulate,
 )
 
@@ -80,10 +80,10 @@ def write_planted_benchmark(
     """Writes a planted benchmark in MIND's format.
 
     ``out`` gets ``train/`` and ``dev/``, each with ``news.tsv``, ``behaviors.tsv``, ``entity_embedding.vec``,
-    ``relation_embedding.vec`` and ``click_logits.txt``; and ``dataset.json`` with the configuration and the counts.
-    ``click_logits.txt`` has one line per impression, in the order of ``behaviors.tsv``: the true logits of its
-    candidates, by which the clicks were drawn. The same preset and seed give the same bytes. Where ``out`` already
-    holds that very benchmark, nothing is done. A crash leaves no ``out``.
+    ``relation_embedding.vec`` and ``click_logits.txt``; and ``dataset.json`` with the configuration and the
+    counts. ``click_logits.txt`` has one line per impression, in the order of ``behaviors.tsv``: the true
+    logits of its candidates, by which the clicks were drawn. The same preset and seed give the same bytes.
+    Where ``out`` already holds that very benchmark, nothing is done. A crash leaves no ``out``.
 
     Args:
         out: the folder to make. Its parents are made too.
@@ -114,6 +114,8 @@ def write_planted_benchmark(
     try:
         counts = _write_splits(partial, config, seed, progress or (lambda message: None))
         _write_lines(partial / "dataset.json", [json.dumps(identity | {"counts": counts}, indent=2)])
+        if out.exists():
+            out.rmdir()  # empty, or this fails
         partial.replace(out)
     except BaseException:
         shutil.rmtree(partial)
@@ -122,20 +124,14 @@ def write_planted_benchmark(
 
 def _already_there(out: Path, identity: dict) -> bool:
     """Whether ``out`` holds the benchmark ``identity``; an error if it holds anything else."""
-    if not out.exists():
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
-    if out.is_dir():
-        if not any(out.iterdir()):
-            out.rmdir()
-            return False
-        description = out / "dataset.json"
-        if description.is_file():
-            try:
-                found = json.loads(description.read_text(encoding="utf-8"))
-            except ValueError:
-                found = None
-            if isinstance(found, dict) and all(found.get(key) == value for key, value in identity.items()):
-                return True
+    try:
+        found = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if isinstance(found, dict) and found | identity == found:
+        return True
     raise FileExistsError(
         f"{out} exists and is not the planted benchmark {identity['preset']} with seed {identity['seed']}. "
         "Choose another folder or remove this one."
@@ -158,11 +154,18 @@ def _write_splits(out: Path, config: PlantedConfig, seed: int, progress: Callabl
     progress(f"writing {config.num_news:,} headlines")
     text_rng, id_rng = np.random.default_rng(text_seed), np.random.default_rng(id_seed)
     entities = invent_entities(topics, language, text_rng)
+    clock_start = TRAIN_STARTS - timedelta(days=config.history_days)
     stories = [write_story(topics[topic], entities[topic], language, text_rng) for topic in world.news.topic]
     vectors = _EntityVectors(entities, np.random.default_rng(vector_seed))
     # Numbers out of order and with gaps, so that an id tells nothing about its news or user.
     news_ids = [f"N{number}" for number in id_rng.permutation(2 * config.num_news)[: config.num_news] + 1]
     user_ids = [f"U{number}" for number in id_rng.permutation(2 * config.num_users)[: config.num_users] + 1]
+
+    topic_of_news = [topics[topic] for topic in world.news.topic]
+    history_fields = [
+        " ".join(news_ids[news] for news in world.histories.values[first:last])
+        for first, last in pairwise(world.histories.offsets)
+    ]
 
     counts = {"news": config.num_news, "users": config.num_users}
     for split, impressions, listed in (
@@ -173,10 +176,9 @@ def _write_splits(out: Path, config: PlantedConfig, seed: int, progress: Callabl
         folder = out / split
         folder.mkdir()
         rows = np.flatnonzero(listed).tolist()
-        topic_of = [topics[topic] for topic in world.news.topic]
-        lines = (_news_line(news_ids[row], topic_of[row], stories[row]) for row in rows)
+        lines = (_news_line(news_ids[row], topic_of_news[row], stories[row]) for row in rows)
         _write_lines(folder / "news.tsv", lines)
-        _write_behaviors(folder, impressions, world.histories, news_ids, user_ids, config)
+        _write_behaviors(folder, impressions, history_fields, news_ids, user_ids, clock_start)
         vectors.write(folder, [stories[row] for row in rows])
         counts[split] = {
             "news": len(rows),
@@ -216,38 +218,26 @@ def _news_line(news_id: str, topic: Topic, story: Story) -> str:
 def _write_behaviors(
     folder: Path,
     impressions: Impressions,
-    histories: Ragged,
+    history_fields: list[str],
     news_ids: list[str],
     user_ids: list[str],
-    config: PlantedConfig,
+    clock_start: datetime,
 ) -> None:
-    """Writes ``behaviors.tsv`` and ``click_logits.txt``."""
-    clock_start = TRAIN_STARTS - timedelta(days=config.history_days)
+    """Writes ``behaviors.tsv`` and ``click_logits.txt`` line by line, never a whole split in memory."""
     labelled = ([f"{news_id}-0" for news_id in news_ids], [f"{news_id}-1" for news_id in news_ids])
-    history_fields = [
-        " ".join(news_ids[news] for news in histories.values[first:last])
-        for first, last in zip(histories.offsets[:-1], histories.offsets[1:], strict=True)
-    ]
-
-    def slates() -> Iterator[tuple[str, str]]:
-        offsets = impressions.candidates.offsets
-        for row in range(len(impressions.user)):
-            slate = slice(offsets[row], offsets[row + 1])
-            user = impressions.user[row]
-            time = _mind_time(clock_start + timedelta(seconds=int(impressions.time[row])))
-            news, clicked = impressions.candidates.values[slate].tolist(), impressions.clicked[slate].tolist()
-            candidates = " ".join([labelled[click][item] for item, click in zip(news, clicked, strict=True)])
-            logits = " ".join([f"{logit:.4f}" for logit in impressions.logits[slate].tolist()])
-            yield f"{row + 1}\t{user_ids[user]}\t{time}\t{history_fields[user]}\t{candidates}", logits
-
-    # Line by line, so that a split of MIND's size never stands in memory as text.
+    candidates = impressions.candidates
     with (
         _text_file(folder / "behaviors.tsv") as behaviors,
         _text_file(folder / "click_logits.txt") as click_logits,
     ):
-        for line, logits in slates():
-            behaviors.write(line + "\n")
-            click_logits.write(logits + "\n")
+        for row, (first, last) in enumerate(pairwise(candidates.offsets)):
+            user = impressions.user[row]
+            time = _mind_time(clock_start + timedelta(seconds=int(impressions.time[row])))
+            news, clicked = candidates.values[first:last].tolist(), impressions.clicked[first:last].tolist()
+            slate = " ".join([labelled[click][item] for item, click in zip(news, clicked, strict=True)])
+            behaviors.write(f"{row + 1}\t{user_ids[user]}\t{time}\t{history_fields[user]}\t{slate}\n")
+            logits = impressions.logits[first:last].tolist()
+            click_logits.write(" ".join([f"{logit:.4f}" for logit in logits]) + "\n")
 
 
 def _mind_time(moment: datetime) -> str:

@@ -1,8 +1,8 @@
 """Headlines, abstracts and named entities of the planted benchmark.
 
-The words come from ``planted_topics.yaml``. A headline is a template whose slots are filled with phrases of one
-subcategory and, now and then, with phrases that all subcategories of its category share. So titles read as English,
-their words tell the subcategory, and some tell it less clearly than others.
+The words come from ``planted_topics.yaml``. A headline is a template whose slots are filled with phrases of
+one subcategory and, now and then, with phrases that all subcategories of its category share. So titles read
+as English, their words tell the subcategory, and some tell it less clearly than others.
 """
 
 from __future__ import annotations
@@ -19,32 +19,11 @@ import yaml
 PHRASE_SLOTS = ("who", "act", "topic", "items", "setting")
 SHARED_PHRASE_RATE = 0.2  # how often a slot takes a phrase of the category instead of the subcategory's own
 TITLE_CASE_RATE = 0.3
+MINOR_WORDS = ("a", "an", "and", "as", "at", "but", "by", "for", "from", "in", "of", "on", "or", "the", "to")
 SECOND_SENTENCE_RATE = 0.5
 ENTITIES_PER_TOPIC = 12
-FIRST_WIKIDATA_NUMBER = 900_000_001  # far beyond the numbers that Wikidata has given out
 ENTITY_TYPES = {"person": "P", "organisation": "O", "place": "G"}
-MINOR_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "as",
-        "at",
-        "before",
-        "but",
-        "by",
-        "for",
-        "from",
-        "in",
-        "of",
-        "on",
-        "or",
-        "over",
-        "the",
-        "to",
-        "with",
-    ]
-)
+FIRST_WIKIDATA_NUMBER = 900_000_001  # far beyond the numbers that Wikidata has given out
 
 T = TypeVar("T")
 
@@ -58,16 +37,17 @@ class Topic:
     share: float
     own: dict[str, list[str]]
     shared: dict[str, list[str]]
+    voices: list[str]
     headlines: list[str]
+    sentences: list[str]
     entity_kinds: list[str]
     organisations: list[str]
 
 
 @dataclass(frozen=True)
 class Language:
-    """What all topics have in common: templates, qualifiers, numbers and the parts of names."""
+    """What all topics have in common: qualifiers, numbers and the parts of names."""
 
-    sentences: list[str]
     qualifiers: list[str]
     numbers: list[str]
     names: dict[str, list[str]]
@@ -106,6 +86,8 @@ def load_topics() -> tuple[list[Topic], Language]:
         ranks = np.arange(1, len(entry["subcategories"]) + 1)
         shares = entry["share"] / ranks / (1 / ranks).sum()
         for share, (name, own) in zip(shares, entry["subcategories"].items(), strict=True):
+            voices = own.get("voices", entry.get("voices"))
+            agents = ["any"] if voices else ["any", "people"]
             topics.append(
                 Topic(
                     name=name,
@@ -113,20 +95,21 @@ def load_topics() -> tuple[list[Topic], Language]:
                     share=float(share),
                     own={slot: own[slot] for slot in PHRASE_SLOTS},
                     shared={slot: entry["shared"][slot] for slot in PHRASE_SLOTS},
-                    headlines=words["headlines"] + entry["headlines"],
+                    voices=voices or own["who"],
+                    headlines=[line for kind in agents for line in words["headlines"][kind]]
+                    + entry["headlines"],
+                    sentences=[line for kind in agents for line in words["sentences"][kind]],
                     entity_kinds=own.get("entities", entry["entities"]),
                     organisations=entry["organisations"],
                 )
             )
-    return topics, Language(
-        **{field: words[field] for field in ("sentences", "qualifiers", "numbers", "names")}
-    )
+    return topics, Language(**{field: words[field] for field in ("qualifiers", "numbers", "names")})
 
 
 def invent_entities(
     topics: Sequence[Topic], language: Language, rng: np.random.Generator
 ) -> list[list[Entity]]:
-    """Gives every topic ``ENTITIES_PER_TOPIC`` people, organisations or places of its own, no two of one name."""
+    """Gives every topic ``ENTITIES_PER_TOPIC`` people, organisations or places, no two of one name."""
     taken: set[str] = set()
     entities = []
     for index, topic in enumerate(topics):
@@ -164,9 +147,9 @@ def write_story(topic: Topic, entities: list[Entity], language: Language, rng: n
     title = _capitalise(_pick(rng, topic.headlines).format_map(slots))
     if rng.random() < TITLE_CASE_RATE:
         title = _title_case(title)
-    sentences = [_pick(rng, language.sentences)]
+    sentences = [_pick(rng, topic.sentences)]
     if rng.random() < SECOND_SENTENCE_RATE:
-        sentences.append(_pick(rng, [other for other in language.sentences if other != sentences[0]]))
+        sentences.append(_pick(rng, [other for other in topic.sentences if other != sentences[0]]))
     abstract = " ".join(_capitalise(sentence.format_map(slots)) for sentence in sentences)
     return Story(title, abstract, slots.entities)
 
@@ -192,8 +175,8 @@ def entities_json(text: str, entities: Sequence[Entity]) -> str:
 class _Slots(dict):
     """The slots of one story, each filled when a template first asks for it and then kept.
 
-    A trailing digit asks for another phrase of the same kind: ``{items2}`` differs from ``{items}``. Title and
-    abstract share one object, so that they speak of the same things.
+    A trailing digit asks for another phrase of the same kind: ``{items2}`` differs from ``{items}``. Title
+    and abstract share one object, so that they speak of the same things.
     """
 
     def __init__(
@@ -219,6 +202,8 @@ class _Slots(dict):
                 return agent if starts_with_name or qualified else f"the {agent}"
             case "acts":
                 return third_person(self._phrase("act"))
+            case "voice":
+                return _pick(self.rng, self.topic.voices)
             case "number":
                 return _pick(self.rng, self.language.numbers)
             case "place":
@@ -246,7 +231,7 @@ class _Slots(dict):
         form = self.rng.random()
         if form < 0.3:
             return who
-        if form < 0.5:
+        if form < 0.4:
             return f"{_pick(self.rng, self.language.qualifiers)} {who}"
         entity = self._entity()
         if entity.kind != "person":
@@ -255,7 +240,7 @@ class _Slots(dict):
 
 
 def third_person(phrase: str) -> str:
-    """The third person singular of a phrase that begins with a verb: "miss the cut" becomes "misses the cut"."""
+    """The third person singular of a verb phrase: "miss the cut" becomes "misses the cut"."""
     verb, _, rest = phrase.partition(" ")
     if verb.endswith("y") and verb[-2] not in "aeiou":
         verb = verb[:-1] + "ies"
@@ -272,7 +257,8 @@ def _title_case(text: str) -> str:
 
 
 def _capitalise(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """Puts a capital at the beginning and after a question mark."""
+    return "? ".join(part[:1].upper() + part[1:] for part in text.split("? "))
 
 
 def _pick(rng: np.random.Generator, options: Sequence[T]) -> T:

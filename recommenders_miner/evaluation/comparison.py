@@ -15,7 +15,7 @@ from rich.text import Text
 
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.evaluation.chart import draw_auc
-from recommenders_miner.evaluation.files import whole_file
+from recommenders_miner.files import whole_file
 from recommenders_miner.evaluation.metrics import DEFAULT_METRICS, Evaluation
 
 REFERENCE_MODELS = ("random", "popularity", "history-oracle", "oracle")

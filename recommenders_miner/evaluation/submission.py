@@ -6,7 +6,7 @@ built by Arrow's string kernels, a block of impressions at a time.
 
 from __future__ import annotations
 
-import textwrap
+import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recommenders_miner.errors import DataFormatError
-from recommenders_miner.evaluation.files import whole_file
+from recommenders_miner.files import whole_file
 from recommenders_miner.evaluation.metrics import check_scores, rank_candidates
 
 IMPRESSIONS_PER_BLOCK = 50_000
@@ -66,8 +66,9 @@ def read_scores(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
                 block_scores, block_lengths = _parse_lines(lines)
             except ValueError:
                 bad = next(i for i, line in enumerate(lines) if not _is_parsable(line))
-                shown = textwrap.shorten(lines[bad], 60, placeholder=" …")
-                problem = f"expected finite numbers separated by spaces, found {shown!r}."
+                words = re.split(r"[ \t\n\v\f\r]+", lines[bad])
+                word = next(word for word in words if not _is_parsable(word))
+                problem = f"expected finite numbers separated by spaces, found {word[:40]!r}."
                 raise DataFormatError(path, problem, line=num_lines + bad + 1) from None
             scores.append(block_scores)
             lengths.append(block_lengths)
@@ -155,9 +156,9 @@ def _parse_lines(lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return numbers, lengths
 
 
-def _is_parsable(line: str) -> bool:
+def _is_parsable(text: str) -> bool:
     try:
-        _parse_lines([line])
+        _parse_lines([text])
     except ValueError:
         return False
     return True

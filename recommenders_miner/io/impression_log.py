@@ -7,7 +7,7 @@ import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -118,13 +118,14 @@ class ImpressionLog:
         folder = (path.parent / CACHE_FOLDER if cache is True else Path(cache)) / f"behaviors-{key}"
         cached = array_cache.load(folder, key)
         if cached is not None:
-            log = cls._from_arrays(cached.arrays, _report_from_json(cached.meta["skipped"]))
-            if log.skipped is not None and log.skipped.counts:
-                LOGGER.warning("%s", log.skipped.summary())
-            return log
+            skipped = None if on_error == "raise" else SkipReport(path, **cached.meta)
+            if skipped is not None and skipped.counts:
+                LOGGER.warning("%s", skipped.summary())
+            return cls._from_arrays(cached.arrays, skipped)
         arrays, skipped = _read_arrays(path, news, on_error, separator)
+        meta = {"counts": skipped.counts, "lines": skipped.lines} if skipped is not None else None
         try:
-            array_cache.store(folder, key, arrays, {"skipped": _report_to_json(skipped)})
+            array_cache.store(folder, key, arrays, meta)
         except OSError as error:
             LOGGER.warning("No cache of %s could be kept (%s); it will be read anew next time.", path, error)
         else:
@@ -199,9 +200,11 @@ class ImpressionLog:
         return cls(**columns, users=users, skipped=skipped)
 
     def __post_init__(self) -> None:
-        for values in vars(self).values():
+        for name, values in list(vars(self).items()):
             if isinstance(values, np.ndarray):
-                values.setflags(write=False)
+                frozen = values.view()  # the caller's own array stays as it is
+                frozen.setflags(write=False)
+                object.__setattr__(self, name, frozen)
 
     def __len__(self) -> int:
         """The number of impressions."""
@@ -231,14 +234,6 @@ def _cache_key(path: Path, news: NewsTable, on_error: OnError, separator: str) -
         content = hashlib.file_digest(file, hashlib.blake2b).hexdigest()
     parts = (_READER_VERSION, content, news.digest, on_error, separator)
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
-
-
-def _report_to_json(report: SkipReport | None) -> dict | None:
-    return None if report is None else asdict(report) | {"path": str(report.path)}
-
-
-def _report_from_json(values: dict | None) -> SkipReport | None:
-    return None if values is None else SkipReport(**values | {"path": Path(values["path"])})
 
 
 # === Reading a file ===
@@ -287,9 +282,7 @@ class _LogReader:
         rows.reject(
             impression_id < 0,
             "bad impression id",
-            lambda row: (
-                f"{block['impression id'][row].as_py()!r} is not a non-negative integer, as impression ids are."
-            ),
+            lambda row: f"impression id '{block['impression id'][row]}' is not a non-negative integer.",
         )
         no_user = _as_numpy(pc.equal(block["user id"], ""))
         rows.reject(no_user, "empty user id", lambda _: "the user id is empty.")

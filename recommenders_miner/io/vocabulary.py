@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
-from uuid import uuid4
 
 from recommenders_miner.errors import DataFormatError
+from recommenders_miner.files import whole_file
 from recommenders_miner.io.tsv import require_file
 
 PADDING, UNKNOWN = "<padding>", "<unknown>"
@@ -76,13 +75,8 @@ class Vocabulary:
 
     def save(self, path: str | Path) -> None:
         """Writes the tokens as UTF-8 text: line k holds the token with id k - 1."""
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.{uuid4().hex}")
-        try:
+        with whole_file(path) as partial:
             partial.write_bytes("".join(f"{token}\n" for token in self.tokens).encode())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 
@@ -13,4 +15,8 @@ class CompositeLayer(keras.layers.Layer):
 
     def get_build_config(self) -> None:
         """Return None: there is nothing to build before the first call."""
+        return None
+
+    def compute_mask(self, inputs: Any, previous_mask: Any | None = None) -> None:
+        """Return None: masks are passed on as arguments, never attached to a result."""
         return None

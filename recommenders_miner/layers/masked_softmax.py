@@ -37,6 +37,6 @@ def masked_softmax(logits: Any, mask: Any | None = None, axis: int = -1) -> Any:
 
 def _softmax(logits: Any, axis: int) -> Any:
     if logits.shape[axis] == 1:
-        # The weight is 1, with a gradient of 0 rather than none. Keras would warn of a softmax over one position.
+        # The weight is 1, with a gradient of 0 rather than none. Keras warns of a softmax over one position.
         return 1.0 + 0.0 * logits
     return ops.softmax(logits, axis=axis)

@@ -37,15 +37,18 @@ class LSTURUserEncoder(UserEncoder):
         self.user_embedding = keras.layers.Embedding(
             num_users, long_term, embeddings_initializer="zeros", dtype=self.dtype_policy
         )
-        self.gru = keras.layers.GRU(dim if mode == "ini" else dim - long_term, dtype=self.dtype_policy)
+        self.gru = keras.layers.GRU(
+            dim if mode == "ini" else dim - long_term, return_state=True, dtype=self.dtype_policy
+        )
         self.seed_generator = keras.random.SeedGenerator()
 
     def encode(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
         """Returns user vectors (B, dim); an empty history leaves the long-term vector alone."""
         long_term = self._long_term(user, training)
-        if self.mode == "ini":
-            return self.gru(history["vector"], initial_state=long_term, mask=mask)
-        return ops.concatenate([self.gru(history["vector"], mask=mask), long_term], axis=-1)
+        initial = long_term if self.mode == "ini" else None
+        # The last state, not the last output: where all is masked, Keras' output is zero, the state still the initial one.
+        _, short_term = self.gru(history["vector"], initial_state=initial, mask=mask)
+        return short_term if self.mode == "ini" else ops.concatenate([short_term, long_term], axis=-1)
 
     def _long_term(self, user: Any, training: bool | None) -> Any:
         vector = self.user_embedding(user)

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from recommenders_miner.errors import RecommendersMinerError
+from recommenders_miner.files import whole_file
 
 LOGGER = logging.getLogger("recommenders_miner")
 
@@ -92,12 +93,10 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         self.epoch_logs.append({name: float(value) for name, value in (logs or {}).items()})
         record = {"identity": self.identity, "epochs_done": epoch + 1, "epoch_logs": self.epoch_logs}
         arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables(self.model))}
-        partial = self.path.with_suffix(".partial")
-        with open(partial, "wb") as file:
+        with whole_file(self.path) as partial, open(partial, "wb") as file:
             np.savez(file, record=np.frombuffer(json.dumps(record).encode(), "uint8"), **arrays)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, self.path)
 
     @staticmethod
     def _variables(network: keras.Model) -> list[Any]:

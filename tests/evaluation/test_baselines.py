@@ -72,7 +72,7 @@ def test_random_scores_have_an_auc_of_one_half():
 
 
 @given(columns(), columns(ids=("N6", "N3", "N2", "N5")), st.sampled_from([0.5, 10.0, 100.0]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_popularity_agrees_with_counting_one_by_one(train, dev, prior_showings):
     # The two tables hold other news, and those in both lie in other rows.
     train_news, dev_news = (
@@ -116,7 +116,7 @@ def test_popularity_needs_labels():
 
 
 @given(columns(), st.sampled_from([0.5, 1.0, 5.0]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_history_oracle_agrees_with_counting_one_by_one(log_columns, prior_clicks):
     histories, candidates, _ = log_columns
     news = make_news()

@@ -58,7 +58,7 @@ def impression(draw, score=tied_scores, min_size=0):
 
 
 @given(st.lists(impression(), max_size=12))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_every_impression_agrees_with_the_plain_definition(impressions):
     results = impression_metrics(*flatten(impressions))
     assert list(results) == list(DEFAULT_METRICS)
@@ -74,7 +74,7 @@ def test_every_impression_agrees_with_the_plain_definition(impressions):
 
 
 @given(st.lists(impression(), max_size=12))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_evaluation_averages_over_impressions_with_both_classes(impressions):
     counted = [m for m in (reference_metrics(*i) for i in impressions) if m is not None]
     if not counted:
@@ -196,7 +196,7 @@ def test_float64_scores_are_not_rounded_to_float32():
 
 
 @given(st.lists(impression(min_size=1), min_size=1, max_size=8), st.randoms(use_true_random=False))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_auc_does_not_depend_on_candidate_order(impressions, random):
     shuffled = []
     for scores, labels in impressions:
@@ -208,7 +208,7 @@ def test_auc_does_not_depend_on_candidate_order(impressions, random):
 
 
 @given(st.lists(impression(score=st.integers(-20, 20).map(float)), max_size=8))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_metrics_depend_on_the_order_of_scores_alone(impressions):
     scores, labels, offsets = flatten(impressions)
     raw, monotone = (impression_metrics(s, labels, offsets) for s in (scores, scores**3 / 7 - 100))
@@ -217,7 +217,7 @@ def test_metrics_depend_on_the_order_of_scores_alone(impressions):
 
 
 @given(st.lists(impression(), max_size=8))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_ranks_agree_with_the_plain_definition(impressions):
     scores, _, offsets = flatten(impressions)
     ranks = rank_candidates(scores, offsets)

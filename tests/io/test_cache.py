@@ -59,6 +59,11 @@ def cut_array(folder):
     path.write_bytes(path.read_bytes()[:-1])
 
 
+def lengthen_array(folder):
+    path = folder / "offsets.npy"
+    path.write_bytes(path.read_bytes() + b"\x00")
+
+
 def cut_array_header(folder):
     (folder / "offsets.npy").write_bytes(b"\x93NUM")
 
@@ -112,6 +117,7 @@ def pickled_array(folder):
     "damage",
     [
         cut_array,
+        lengthen_array,
         cut_array_header,
         remove_array,
         cut_manifest,

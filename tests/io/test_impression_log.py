@@ -176,9 +176,9 @@ def test_times(tmp_path, text, time):
 
 FAULTS = {
     "columns": ("1\tU1\tN1", r"expected 5 tab-separated columns \(impression id, .*impressions\), got 3"),
-    "bad id": (line(number="x1"), "'x1' is not a non-negative integer"),
-    "negative id": (line(number="-1"), "'-1' is not a non-negative integer"),
-    "no id": (line(number=""), "'' is not a non-negative integer"),
+    "bad id": (line(number="x1"), "impression id 'x1' is not a non-negative integer"),
+    "negative id": (line(number="-1"), "impression id '-1' is not a non-negative integer"),
+    "no id": (line(number=""), "impression id '' is not a non-negative integer"),
     "huge id": (line(number="9" * 30), "is not a non-negative integer"),
     "no user": (line(user=""), "the user id is empty"),
     "no time": (line(time=""), "expected a time like 11/12/2019 2:14:46 PM, got ''"),
@@ -478,6 +478,14 @@ def test_modes_are_not_confused_and_the_report_is_kept(tmp_path, never_parse, ca
     assert_same(again, skipped)
     assert again.skipped.counts == {"unknown news id among the candidates": 1}
     assert caplog.messages == [again.skipped.summary()]
+
+
+def test_a_log_at_another_place_has_its_own_path_in_the_report(tmp_path, never_parse):
+    path = write(tmp_path, line("N1-0 N9-0"))
+    read(path, cache=tmp_path / "shared", on_error="skip")
+    copy = write(tmp_path, line("N1-0 N9-0"), name="copy.tsv")
+    never_parse()
+    assert read(copy, cache=tmp_path / "shared", on_error="skip").skipped.path == copy
 
 
 def cut_file(folder):

@@ -147,6 +147,14 @@ def test_no_warning_where_nothing_is_skipped(tmp_path, caplog):
     assert not caplog.records
 
 
+@pytest.mark.parametrize("block_bytes", range(1, 16))
+def test_blank_lines_within_the_file_keep_the_line_numbers_right(tmp_path, monkeypatch, block_bytes):
+    monkeypatch.setattr(tsv, "BLOCK_BYTES", block_bytes)
+    rows, lines, report = read(write(tmp_path, "a\tb\n\n\nc\td\n\n\n"), on_error="skip")
+    assert (rows, lines) == ([("a", "b"), ("c", "d")], [1, 4])
+    assert report.lines == {"wrong number of columns": [2, 3]}
+
+
 field = st.text(st.characters(codec="utf-8", exclude_characters="\t\n\r"), max_size=6)
 
 

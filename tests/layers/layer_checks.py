@@ -1,8 +1,8 @@
 """What every layer of the package has to pass, on any Keras backend.
 
-`check_layer` is in the spirit of KerasHub's `run_layer_test`: one call checks configuration, building, values,
-gradients, dynamic axes, compilation, dtype policies and saving. Tests of one layer's own behaviour use the
-helpers above it.
+`check_layer` is in the spirit of KerasHub's `run_layer_test`: one call checks configuration, building,
+values, gradients, dynamic axes, compilation, dtype policies and saving. Tests of a layer's own behaviour use
+the helpers above it.
 """
 
 import json
@@ -13,6 +13,11 @@ import numpy as np
 import pytest
 
 BACKEND = keras.backend.backend()
+if BACKEND == "jax":
+    import jax
+
+    # Compiling takes nearly all the time of these tests: every eager operation is compiled for every shape.
+    jax.config.update("jax_disable_most_optimizations", True)
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -42,22 +47,29 @@ def compiled(function: Callable) -> Callable:
 
         return tf.function(function, jit_compile=True)
     if BACKEND == "jax":
-        import jax
-
         return jax.jit(function)
     return pytest.skip(f"no compiler is tested on {BACKEND}")
 
 
-def gradients(
-    function: Callable, layer: keras.Layer, inputs: Arrays, compile: bool = False
-) -> dict[str, np.ndarray]:
+def quick(function: Callable) -> Callable:
+    """The function as it runs soonest on shapes that come but once: on JAX compiled whole, not part by part."""
+    return compiled(function) if BACKEND == "jax" else function
+
+
+def call_once(function: Callable, inputs: Arrays) -> np.ndarray:
+    """The output for arrays by name, in shapes that come but once."""
+    return to_numpy(quick(function)(**as_tensors(inputs)))
+
+
+def gradients(function: Callable, layer: keras.Layer, inputs: Arrays) -> dict[str, np.ndarray]:
     """Gradients of a scalar with respect to the float inputs and the layer's weights, by their names.
+
+    They are compiled on JAX and eager on TensorFlow, which is the quicker way on each.
 
     Args:
         function: from the tensors of `inputs` by keyword to a scalar; it may use `layer`.
         layer: a built layer.
         inputs: arrays; the gradient is taken of those with a float dtype.
-        compile: whether to run under XLA.
     """
     tensors = as_tensors(inputs)
     floats = [name for name, array in inputs.items() if array.dtype.kind == "f"]
@@ -65,35 +77,28 @@ def gradients(
     differentiate = {"tensorflow": _tensorflow_gradients, "jax": _jax_gradients}.get(BACKEND)
     if differentiate is None:
         pytest.skip(f"no gradients are tested on {BACKEND}")
-    found = differentiate(function, layer, tensors, floats, compiled if compile else lambda f: f)
+    found = differentiate(function, layer, tensors, floats)
     return {name: to_numpy(gradient) for name, gradient in zip(names, found, strict=True)}
 
 
-def _tensorflow_gradients(function, layer, tensors, floats, wrap):
+def _tensorflow_gradients(function, layer, tensors, floats):
     import tensorflow as tf
 
-    def run(differentiated):
-        weights = [weight.value for weight in layer.trainable_weights]
-        with tf.GradientTape() as tape:
-            tape.watch(differentiated)
-            value = function(**(tensors | differentiated))
-        return tape.gradient(
-            value, [*differentiated.values(), *weights], unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
-
-    return wrap(run)({name: tensors[name] for name in floats})
+    differentiated = {name: tensors[name] for name in floats}
+    with tf.GradientTape() as tape:
+        tape.watch(differentiated)
+        value = function(**(tensors | differentiated))
+    sources = [*differentiated.values(), *(weight.value for weight in layer.trainable_weights)]
+    return tape.gradient(value, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
 
-def _jax_gradients(function, layer, tensors, floats, wrap):
-    import jax
-
+def _jax_gradients(function, layer, tensors, floats):
     def scalar(differentiated, weights):
         mapping = zip(layer.trainable_weights, weights, strict=True)
         with keras.StatelessScope(state_mapping=mapping):
             return function(**(tensors | differentiated))
 
-    run = wrap(jax.grad(scalar, argnums=(0, 1)))
-    of_inputs, of_weights = run(
+    of_inputs, of_weights = jax.jit(jax.grad(scalar, argnums=(0, 1)))(
         {name: tensors[name] for name in floats}, [weight.value for weight in layer.trainable_weights]
     )
     return [*(of_inputs[name] for name in floats), *of_weights]
@@ -182,14 +187,13 @@ def check_values(layer: keras.Layer, inputs: Arrays, reference: Callable) -> Non
 
 
 def check_gradients(layer: keras.Layer, inputs: Arrays, reference: Callable) -> None:
-    """The gradients of a random projection of the output are those of the reference, by central differences."""
+    """The gradients of a random projection of the output are the central differences of the reference."""
     projection = np.random.default_rng(11).normal(size=np.shape(reference(**inputs, **weights_of(layer))))
     cotangent = keras.ops.convert_to_tensor(projection.astype("float32"))
     found = gradients(
         lambda **tensors: keras.ops.sum(keras.ops.cast(layer(**tensors), "float32") * cotangent),
         layer,
         inputs,
-        compile=True,
     )
     expected = numerical_gradients(
         lambda **arrays: float(np.sum(reference(**arrays) * projection)), dict(inputs) | weights_of(layer)
@@ -208,7 +212,7 @@ def check_policies(layer: keras.Layer, inputs: Arrays, output_dtype: str | None)
         half = type(layer).from_config(layer.get_config() | {"dtype": policy})
         half.build_from_config(layer.get_build_config())
         half.set_weights(layer.get_weights())
-        output = half(**as_tensors(inputs))
+        output = quick(half)(**as_tensors(inputs))
         assert keras.backend.standardize_dtype(output.dtype) == (output_dtype or policy.compute_dtype), name
         np.testing.assert_allclose(to_numpy(output), expected, rtol=0, atol=tolerance * scale, err_msg=name)
 

@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
-from layer_checks import gradients, to_numpy
+from layer_checks import call_once, gradients, to_numpy
 from reference import cosine as cosine_of_two
 
 from recommenders_miner.layers import cosine, unit_vectors
@@ -20,13 +20,13 @@ def test_hand_computed_values():
     np.testing.assert_allclose(found, [[0.96, -1.0, 0.8], [0.0, 0.0, 0.0]], atol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**32 - 1))
 def test_all_pairs(batch, n, m, dim, seed):
     generator = np.random.default_rng(seed)
     a, b = generator.normal(size=(batch, n, dim)), generator.normal(size=(batch, m, dim))
     a[0, 0] = 0.0
-    found = to_numpy(cosine(tensor(a), tensor(b)))
+    found = call_once(cosine, {"a": a, "b": b})
     for k, i, j in np.ndindex(batch, n, m):
         np.testing.assert_allclose(found[k, i, j], cosine_of_two(a[k, i], b[k, j]), atol=1e-5)
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from keras import ops
-from layer_checks import compiled, gradients, to_numpy
+from layer_checks import call_once, compiled, gradients, to_numpy
 from reference import softmax
 
 from recommenders_miner.layers import AdditiveAttention, masked_softmax
@@ -24,12 +24,12 @@ def test_hand_computed_values():
     np.testing.assert_allclose(weights, [[0.25, 0.75, 0.0]], rtol=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data(), shape=hnp.array_shapes(min_dims=1, max_dims=3, max_side=4))
 def test_equals_the_loops(data, shape):
     logits = data.draw(hnp.arrays("float32", shape, elements=st.floats(-1e4, 1e4, width=32)))
     mask = data.draw(hnp.arrays("bool", shape))
-    weights = masked(logits, mask)
+    weights = call_once(masked_softmax, {"logits": logits, "mask": mask})
     for row in np.ndindex(shape[:-1]):
         expected = softmax([float(logit) for logit in logits[row]], mask[row])
         np.testing.assert_allclose(weights[row], expected, rtol=1e-4, atol=1e-6)
@@ -65,7 +65,6 @@ def test_a_wholly_masked_row_has_zero_weights_and_zero_gradients():
         lambda logits, mask: ops.sum(masked_softmax(logits, mask) * ops.arange(3.0)),
         holder,
         {"logits": LOGITS, "mask": MASK},
-        compile=True,
     )["logits"]
     assert np.isfinite(found).all()
     assert (found[2] == 0).all()

@@ -7,7 +7,7 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
-from layer_checks import as_tensors, check_layer, gradients, to_numpy, weights_of
+from layer_checks import as_tensors, call_once, check_layer, gradients, to_numpy, weights_of
 
 from recommenders_miner.layers import PolyAttention
 
@@ -27,7 +27,9 @@ def expected_interests(**arrays):
 
 def built(history=HISTORY, seed=3, **config):
     """A layer with weights large enough that the attention is far from uniform."""
-    layer = PolyAttention(**(CONFIG | config))
+    layer = PolyAttention(
+        **CONFIG | {"projection_initializer": "zeros", "codes_initializer": "zeros"} | config
+    )
     layer.build(history.shape)
     generator = np.random.default_rng(seed)
     layer.set_weights([generator.normal(size=weight.shape) for weight in layer.weights])
@@ -68,7 +70,7 @@ def test_returned_weights(bias):
     assert (to_numpy(weights)[1][..., [1, 3]] == 0).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     sizes=st.tuples(*[st.integers(1, 4)] * 6), masked=st.booleans(), bias_rank=st.sampled_from([0, 2, 3]),
     seed=st.integers(0, 2**32 - 1),
@@ -85,7 +87,7 @@ def test_any_shape(sizes, masked, bias_rank, seed):
         )
     layer = built(inputs["history"], num_interests=interests, code_dim=code_dim)
     expected = expected_interests(**inputs, **weights_of(layer))
-    np.testing.assert_allclose(to_numpy(layer(**as_tensors(inputs))), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(call_once(layer, inputs), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_padding_content_never_matters():

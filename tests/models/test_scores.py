@@ -1,0 +1,253 @@
+"""Every model's scores: equal to the paper's equations, and to themselves however the work is cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recommenders_miner.evaluation.scoring import LogScorer, score_directly
+from recommenders_miner.io.mind_iterator import MINDIterator
+from recommenders_miner.io.news_table import NewsTable
+from tests.models.reference import Reference
+from tests.models.toy import IDS, MODEL_NAMES, fresh_toy_model, toy_log, toy_model, toy_news
+
+VARIANTS = [
+    ("nrms", {}),
+    ("lstur", {"type": "ini"}),
+    ("lstur", {"type": "con"}),
+    *(("miner", {"aggregation": mode}) for mode in ("max", "mean", "weighted")),
+    *(("miner", {"aggregation": mode, "category_weighting": False}) for mode in ("max", "mean", "weighted")),
+    ("miner", {"num_interests": 1}),
+]
+variants = pytest.mark.parametrize(("name", "overrides"), VARIANTS, ids=lambda v: str(v).replace("'", ""))
+every_model = pytest.mark.parametrize("name", MODEL_NAMES)
+
+
+def dataset(model, log=None):
+    iterator = MINDIterator(model.hparams, vocabularies=model.vocabularies)
+    news = toy_news()
+    return iterator.dataset(news, log or toy_log(news))
+
+
+@variants
+def test_score_is_the_papers(name, overrides):
+    model = toy_model(name, **overrides)
+    reference = Reference(model, name)
+    for history in ([], IDS[:1], IDS[2:5], IDS[1:10]):
+        assert model.score(history, IDS, user="U1") == pytest.approx(reference.score(history, IDS), abs=2e-5)
+
+
+@variants
+def test_evaluation_scores_as_training_does(name, overrides):
+    """The fast path (each news, history and category once; identities 1 and 2) against the network as it is trained."""
+    model = toy_model(name, **overrides)
+    data = dataset(model)
+    direct = score_directly(model.network, model._features(data.features), data.log, data.users, model.hparams.his_size)
+    assert model.score_log(data) == pytest.approx(direct, abs=1e-5)
+
+
+@variants
+def test_a_candidates_score_does_not_depend_on_its_company(name, overrides):
+    model = toy_model(name, **overrides)
+    together = model.score(IDS[:4], IDS)
+    alone = [model.score(IDS[:4], [candidate])[0] for candidate in IDS]
+    assert alone == pytest.approx(together, abs=1e-6)
+    data = dataset(model)
+    direct = score_directly(model.network, model._features(data.features), data.log, data.users, 5)
+    for impression in range(3):
+        slots = slice(data.log.offsets[impression], data.log.offsets[impression + 1])
+        row = data.log.history_of[impression]
+        history = data.log.histories[data.log.history_offsets[row] : data.log.history_offsets[row + 1]]
+        ids = data.news.ids.to_pylist()
+        user = data.log.users[int(data.log.user_of[impression])].as_py()
+        for slot in range(slots.start, slots.stop):
+            one = model.score([ids[r] for r in history], [ids[data.log.candidates[slot]]], user)[0]
+            assert one == pytest.approx(direct[slot], abs=1e-5)
+
+
+@variants
+def test_padding_behind_a_title_never_changes_a_score(name, overrides):
+    model = toy_model(name, **overrides)
+    data = dataset(model)
+    features = model._features(data.features)
+    wide = {**features, "title": np.pad(features["title"], [(0, 0), (0, 3)])}
+    narrow, padded = (score_directly(model.network, f, data.log, data.users, 5) for f in (features, wide))
+    assert narrow == pytest.approx(padded, abs=1e-6)
+
+
+@variants
+def test_padding_behind_a_history_never_changes_a_score(name, overrides):
+    model = toy_model(name, **overrides)
+    log = toy_log(toy_news())
+    short = np.diff(log.history_offsets)[log.history_of] <= 5
+    data = dataset(model)
+    narrow, wide = (score_directly(model.network, model._features(data.features), data.log, data.users, size) for size in (5, 12))
+    kept = np.repeat(short, np.diff(log.offsets))
+    assert narrow[kept] == pytest.approx(wide[kept], abs=1e-6)
+
+
+@pytest.mark.parametrize("category_weighting", [True, False])
+def test_order_of_the_history_does_not_matter_to_miner(category_weighting):
+    model = toy_model("miner", category_weighting=category_weighting)
+    assert model.score(IDS[:5], IDS) == pytest.approx(model.score(IDS[4::-1], IDS), abs=1e-5)
+
+
+@every_model
+def test_only_the_newest_clicks_count(name):
+    model = toy_model(name)
+    assert np.array_equal(model.score(IDS[:9], IDS), model.score(IDS[4:9], IDS))
+    assert not np.allclose(model.score(IDS[:9], IDS), model.score(IDS[:5], IDS))
+
+
+@pytest.mark.parametrize("name", ["miner", "nrms"])
+def test_no_history_scores_zero(name):
+    assert np.array_equal(toy_model(name).score([], IDS), np.zeros(len(IDS), "float32"))
+
+
+@every_model
+def test_unknown_user_words_and_categories_are_scored(name):
+    model = fresh_toy_model(name)
+    strange = NewsTable.from_columns(
+        ids=[*IDS, "X1", "X2"],
+        titles=[*toy_news().title.to_pylist()[1:], "never seen before", ""],
+        category=[*toy_news().category.to_pylist()[1:], "unheard", ""],
+        subcategory=[*toy_news().subcategory.to_pylist()[1:], "unheard", ""],
+    )
+    model.set_news(strange)
+    scores = model.score(["X1", "X2"], ["X1", "X2", *IDS], user="nobody")
+    assert np.isfinite(scores).all()
+
+
+def test_unknown_words_are_no_padding():
+    model = fresh_toy_model("nrms")
+    table = NewsTable.from_columns(ids=["A", "B"], titles=["zyzzyva", "zyzzyva zyzzyva zyzzyva"])
+    model.set_news(table)
+    assert np.abs(model._encode_news(table)["vector"][1]).max() > 0
+
+
+def test_unknown_users_have_no_long_term_vector():
+    model = toy_model("lstur")
+    assert np.array_equal(model.score(IDS[:3], IDS, "nobody"), model.score(IDS[:3], IDS, "someone else"))
+    assert not np.allclose(model.score(IDS[:3], IDS, "nobody"), model.score(IDS[:3], IDS, "U1"))
+
+
+def test_all_zero_category_vectors_weigh_nothing():
+    weighted, plain = fresh_toy_model("miner"), fresh_toy_model("miner", category_weighting=False)
+    embedding = weighted.network.user_encoder.category_embedding.embeddings
+    embedding.assign(np.zeros(embedding.shape))
+    for source, target in (
+        (weighted.network.news_encoder, plain.network.news_encoder),
+        (weighted.network.user_encoder.poly_attention, plain.network.user_encoder.poly_attention),
+        (weighted.network.click_predictor, plain.network.click_predictor),
+    ):
+        target.set_weights(source.get_weights())
+    assert weighted.score(IDS[:4], IDS) == pytest.approx(plain.score(IDS[:4], IDS), abs=1e-6)
+
+
+def test_category_weighting_uses_the_candidates_category_alone():
+    model = fresh_toy_model("miner")
+    scores = {}
+    for category in ("category0", "category2"):
+        columns = toy_news()
+        table = NewsTable.from_columns(
+            ids=[*IDS, "twin"],
+            titles=[*columns.title.to_pylist()[1:], columns.title[1].as_py()],
+            category=[*columns.category.to_pylist()[1:], category],
+            subcategory=[*columns.subcategory.to_pylist()[1:], "other"],
+        )
+        model.set_news(table)
+        scores[category] = model.score(IDS[1:5], ["N0", "twin"])
+    assert scores["category0"][0] == scores["category0"][1]
+    assert scores["category2"][0] != scores["category2"][1]
+
+
+@every_model
+def test_evaluation_encodes_each_news_and_each_reader_once(name, monkeypatch):
+    model = toy_model(name)
+    data = dataset(model, toy_log(toy_news(), impressions=40))
+    encoded = {"news": [], "readers": 0}
+    scorer = LogScorer(model.network, 5, user_aware=model.user_aware, news_batch=5, reader_batch=2)
+    news_step, user_step = scorer.news_part.predict_on_batch, scorer.user_part.predict_on_batch
+
+    def count_news(batch):
+        encoded["news"].append(len(batch["features"]["title"]))
+        return news_step(batch)
+
+    def count_readers(batch):
+        encoded["readers"] += len(batch["user"])
+        return user_step(batch)
+
+    monkeypatch.setattr(scorer, "pad", lambda size: size)
+    monkeypatch.setattr(scorer.news_part, "predict_on_batch", count_news)
+    monkeypatch.setattr(scorer.user_part, "predict_on_batch", count_readers)
+    scores = scorer.score(scorer.encode_news(model._features(data.features)), data.log, data.users)
+    assert scores == pytest.approx(model.score_log(data), abs=1e-6)
+    assert sum(encoded["news"]) == len(data.news)
+    readers = {(h, u if model.user_aware else 0) for h, u in zip(data.log.history_of, data.log.user_of, strict=True)}
+    assert encoded["readers"] == len(readers) < len(data.log)
+
+
+@every_model
+def test_scores_are_raw(name):
+    """A sigmoid, whose float32 ends in ties at 0 and 1, would not leave scores of this size apart."""
+    model = fresh_toy_model(name)
+    for weight in model.network.news_encoder.weights:
+        weight.assign(np.array(weight) * 4)
+    model.set_news(toy_news())
+    scores = model.score(IDS[:4], IDS, "U1")
+    assert len(set(scores.tolist())) == len(set(toy_news().title.to_pylist()[1:]))
+    assert np.abs(scores).max() > 10
+
+
+def test_run_slow_eval_and_run_fast_eval_agree_on_files(tmp_path):
+    model = toy_model("miner")
+    news, log = write_files(tmp_path)
+    indices, labels, fast = model.run_fast_eval(news, log)
+    _, slow_labels, slow = model.run_slow_eval(news, log)
+    assert indices == list(range(len(fast)))
+    for a, b, x, y in zip(fast, slow, labels, slow_labels, strict=True):
+        assert a == pytest.approx(b, abs=1e-5)
+        assert np.array_equal(x, y)
+    metrics = model.run_eval(news, log)
+    assert set(metrics) == {"group_auc", "mean_mrr", "ndcg@5", "ndcg@10"}
+
+
+def test_run_news_and_run_user_give_what_score_multiplies(tmp_path):
+    model = toy_model("nrms")
+    news_file, behaviors_file = write_files(tmp_path)
+    news, users = model.run_news(news_file), model.run_user(news_file, behaviors_file)
+    data = model.read(news_file, behaviors_file)
+    _, _, scores = model.run_fast_eval(news_file, behaviors_file)
+    for impression in range(len(data.log)):
+        rows = data.log.candidates[data.log.offsets[impression] : data.log.offsets[impression + 1]]
+        expected = [news[row] @ users[impression] for row in rows]
+        assert scores[impression] == pytest.approx(expected, abs=1e-5)
+    interests = toy_model("miner").run_user(news_file, behaviors_file)
+    assert interests[0].shape == (3, 8)
+
+
+def test_recommend_leaves_out_what_was_clicked_and_sorts():
+    model = toy_model("nrms")
+    best = model.recommend(IDS[:3], k=20)
+    assert len(best) == len(IDS) - 3
+    assert [score for _, score in best] == sorted((score for _, score in best), reverse=True)
+    assert dict(best) == pytest.approx(dict(zip(IDS[3:], model.score(IDS[:3], IDS[3:]).tolist(), strict=True)), abs=1e-6)
+    assert [news_id for news_id, _ in model.recommend([], pool=["N4", "N5"], k=1)] in (["N4"], ["N5"])
+    assert model.recommend(IDS[:2], pool=IDS[:2]) == []
+
+
+def write_files(folder):
+    news, log = toy_news(), toy_log(toy_news())
+    rows = zip(news.ids.to_pylist()[1:], news.category.to_pylist()[1:], news.subcategory.to_pylist()[1:],
+               news.title.to_pylist()[1:], strict=True)
+    (folder / "news.tsv").write_text("".join(f"{i}\t{c}\t{s}\t{t}\t\t\t[]\t[]\n" for i, c, s, t in rows))
+    ids = news.ids.to_pylist()
+    lines = []
+    for k in range(len(log)):
+        row = log.history_of[k]
+        history = " ".join(ids[r] for r in log.histories[log.history_offsets[row] : log.history_offsets[row + 1]])
+        slots = range(log.offsets[k], log.offsets[k + 1])
+        shown = " ".join(f"{ids[log.candidates[slot]]}-{log.labels[slot]}" for slot in slots)
+        lines.append(f"{k + 1}\t{log.users[int(log.user_of[k])].as_py()}\t11/12/2019 2:14:46 PM\t{history}\t{shown}\n")
+    (folder / "behaviors.tsv").write_text("".join(lines))
+    return folder / "news.tsv", folder / "behaviors.tsv"
