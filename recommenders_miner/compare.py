@@ -56,8 +56,30 @@ def compare(
     comparison.write(out)
     for name, values in hparams.items():
         LOGGER.info("%s: training for %d epochs", name, values.epochs)
-        comparison.results.insert(-_ceilings(comparison) or len(comparison.results), run_model(name, values, train, dev, out, seed))
+        comparison.results.append(run_model(name, values, train, dev, out, seed))
         comparison.write(out)
+    return comparison
+
+
+def compare_seeds(
+    data_dir: str | Path,
+    models: Sequence[str],
+    out: str | Path,
+    overrides: dict[str, Any] | None = None,
+    seeds: Sequence[int] = (42, 43, 44),
+) -> Comparison:
+    """Compares with several seeds; each has its own folder `out/seed-<seed>`, `out` itself the means and their spread.
+
+    Args:
+        data_dir: as in `compare`.
+        models: as in `compare`.
+        out: the folder of results.
+        overrides: as in `compare`.
+        seeds: at least two.
+    """
+    runs = [compare(data_dir, models, Path(out) / f"seed-{seed}", overrides, seed) for seed in seeds]
+    comparison = Comparison.over_seeds(runs)
+    comparison.write(out)
     return comparison
 
 
@@ -96,8 +118,3 @@ def reference_rows(train: Split, dev: Split, seed: int) -> list[ResultRow]:
         ResultRow.from_evaluation(name, evaluate_scores(values, dev_log.labels, dev_log.offsets))
         for name, values in scores.items()
     ]
-
-
-def _ceilings(comparison: Comparison) -> int:
-    """How many rows at the end of the table are oracles."""
-    return sum(row.model.endswith("oracle") for row in comparison.results)

@@ -22,6 +22,7 @@ def draw_auc(
     bars: Sequence[tuple[str, float, float]],
     lines: Sequence[tuple[str, float]],
     title: str,
+    whiskers: str = "standard error",
 ) -> None:
     """Draws trained models as horizontal bars, best on top, and floors and ceilings as dashed lines.
 
@@ -30,9 +31,10 @@ def draw_auc(
 
     Args:
         path: the PNG file to write.
-        bars: name, AUC and its standard error of each trained model, both figures times 100.
+        bars: name, AUC and its uncertainty of each trained model, both figures times 100.
         lines: name and AUC times 100 of each floor or ceiling.
         title: the title of the figure.
+        whiskers: what the uncertainty is.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -57,7 +59,7 @@ def draw_auc(
     _draw_lines(axes, ceilings, label_row=len(bars), align="right")
 
     axes.set_yticks(range(len(bars)), [name for name, _, _ in bars], fontsize=10, color=INK)
-    axes.set_xlabel("AUC, % (whiskers: one standard error)", fontsize=9, color=INK)
+    axes.set_xlabel(f"AUC, % (whiskers: one {whiskers})", fontsize=9, color=INK)
     axes.tick_params(axis="x", labelsize=9, colors=FAINT, length=3)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -50,6 +51,7 @@ class ResultRow:
         eval_seconds: wall-clock time of the evaluation.
         samples_per_second: training samples, each a positive with its negatives, per second.
         parameters: the number of weights, trained or not.
+        standard_deviations: metric name -> standard deviation over seeds, where the row is a mean over them.
     """
 
     model: str
@@ -59,6 +61,28 @@ class ResultRow:
     eval_seconds: float | None = None
     samples_per_second: float | None = None
     parameters: int | None = None
+    standard_deviations: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def mean(cls, rows: Sequence[ResultRow]) -> ResultRow:
+        """Averages a model's rows over seeds; the spread goes into `standard_deviations`.
+
+        Args:
+            rows: at least two rows of one model, each with the same metrics.
+        """
+
+        def average(values: Iterable[float | None]) -> float | None:
+            known = [value for value in values if value is not None]
+            return fmean(known) if known else None
+
+        names = rows[0].metrics
+        return cls(
+            rows[0].model,
+            {name: fmean(row.metrics[name] for row in rows) for name in names},
+            {name: fmean(row.standard_errors[name] for row in rows) for name in rows[0].standard_errors},
+            *(average(getattr(row, cost) for row in rows) for cost in _COSTS),
+            standard_deviations={name: stdev(row.metrics[name] for row in rows) for name in names},
+        )
 
     @classmethod
     def from_evaluation(
@@ -104,6 +128,7 @@ class ResultRow:
             **self.metrics,
             **{name: getattr(self, name) for name in _COSTS},
             "standard_errors": self.standard_errors,
+            **({"standard_deviations": self.standard_deviations} if self.standard_deviations else {}),
         }
 
     @classmethod
@@ -116,10 +141,13 @@ class ResultRow:
         Raises:
             KeyError: if the model has no name.
         """
-        others = {"model", "standard_errors", *_COSTS}
+        others = {"model", "standard_errors", "standard_deviations", *_COSTS}
         metrics = {name: value for name, value in record.items() if name not in others and value is not None}
         costs = {name: record.get(name) for name in _COSTS}
-        return cls(record["model"], metrics, record.get("standard_errors", {}), **costs)
+        deviations = record.get("standard_deviations", {})
+        return cls(
+            record["model"], metrics, record.get("standard_errors", {}), **costs, standard_deviations=deviations
+        )
 
 
 @dataclass
@@ -128,13 +156,26 @@ class Comparison:
 
     Attributes:
         data: what the models were trained and evaluated on.
-        seed: the seed of every training.
+        seed: the seed of every training; the first one, where the rows are means over several.
         results: a row per model.
+        num_seeds: how many seeds each row is a mean over.
     """
 
     data: str
     seed: int
     results: list[ResultRow] = field(default_factory=list)
+    num_seeds: int = 1
+
+    @classmethod
+    def over_seeds(cls, comparisons: Sequence[Comparison]) -> Comparison:
+        """Averages comparisons of the same models on the same data that differ in their seed.
+
+        Args:
+            comparisons: one per seed, with the same rows in the same order.
+        """
+        first = comparisons[0]
+        rows = [ResultRow.mean(rows) for rows in zip(*(c.results for c in comparisons), strict=True)]
+        return cls(first.data, first.seed, rows, len(comparisons))
 
     def write(self, out_dir: str | Path) -> None:
         """Writes `results.json`, `results.md` and `results.png`.
@@ -143,7 +184,12 @@ class Comparison:
             out_dir: the folder, made where it is missing.
         """
         out_dir = Path(out_dir)
-        document = {"data": self.data, "seed": self.seed, "results": [row.to_json() for row in self.results]}
+        document = {
+            "data": self.data,
+            "seed": self.seed,
+            "num_seeds": self.num_seeds,
+            "results": [row.to_json() for row in self.results],
+        }
         with whole_file(out_dir / "results.json") as temporary:
             temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         with whole_file(out_dir / "results.md") as temporary:
@@ -152,7 +198,7 @@ class Comparison:
             draw_auc(
                 temporary,
                 bars=[
-                    (row.model, 100 * row.metrics["group_auc"], 100 * row.standard_errors.get("group_auc", 0))
+                    (row.model, 100 * row.metrics["group_auc"], 100 * self._errors(row).get("group_auc", 0))
                     for row in self.results
                     if not row.is_reference and "group_auc" in row.metrics
                 ],
@@ -162,6 +208,7 @@ class Comparison:
                     if row.is_reference and "group_auc" in row.metrics
                 ],
                 title=self._title(),
+                whiskers="standard error" if self.num_seeds == 1 else "standard deviation over seeds",
             )
 
     @classmethod
@@ -181,7 +228,7 @@ class Comparison:
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
             rows = [ResultRow.from_json(record) for record in document["results"]]
-            return cls(document["data"], document["seed"], rows)
+            return cls(document["data"], document["seed"], rows, document.get("num_seeds", 1))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise DataFormatError(path, f"is not the results.json of a comparison ({error!r}).") from error
 
@@ -229,13 +276,19 @@ class Comparison:
             )
         return table
 
+    def _errors(self, row: ResultRow) -> dict[str, float]:
+        """The uncertainty to show: over seeds where there are several, else over impressions."""
+        return row.standard_errors if self.num_seeds == 1 else row.standard_deviations
+
     def _title(self) -> str:
-        return f"Models on {self.data}, seed {self.seed}"
+        seeds = f"seed {self.seed}" if self.num_seeds == 1 else f"{self.num_seeds} seeds"
+        return f"Models on {self.data}, {seeds}"
 
     def _caption(self) -> str:
         errors = [error for row in self.results for error in row.standard_errors.values()]
         at_most = f" (standard error at most {100 * max(errors):.2f})" if errors else ""
-        return f"Metrics in percent, means over impressions{at_most}."
+        over = "" if self.num_seeds == 1 else f", ± their standard deviation over {self.num_seeds} seeds"
+        return f"Metrics in percent, means over impressions{at_most}{over}."
 
     def _cells(self) -> tuple[list[str], list[tuple[ResultRow, list[str], list[bool]]]]:
         """Lays out the table: trained models as given, then floors and ceilings.
@@ -258,6 +311,10 @@ class Comparison:
         rows = []
         for row in trained + references:
             shown = [percent(row.metrics.get(name)) for name in metrics]
+            spreads = [
+                f" ± {percent(row.standard_deviations[name])}" if row.standard_deviations.get(name) else ""
+                for name in metrics
+            ]
             costs = [
                 "-" if getattr(row, name) is None else show(getattr(row, name))
                 for name, (_, show) in _COSTS.items()
@@ -267,7 +324,8 @@ class Comparison:
                 not row.is_reference and name in row.metrics and cell == percent(best[name])
                 for name, cell in zip(metrics, shown, strict=True)
             ]
-            rows.append((row, [row.model, *shown, *costs], [False, *is_best, *[False] * len(costs)]))
+            with_spread = [cell + spread for cell, spread in zip(shown, spreads, strict=True)]
+            rows.append((row, [row.model, *with_spread, *costs], [False, *is_best, *[False] * len(costs)]))
         header = ["Model", *map(_metric_title, metrics), *(title for title, _ in _COSTS.values())]
         return header, rows
 

@@ -13,8 +13,8 @@ _MASKED_LOGIT = -1e38
 def masked_softmax(logits: Any, mask: Any | None = None, axis: int = -1) -> Any:
     """Softmax over the valid positions only, in float32.
 
-    A masked position gets exactly 0, whatever finite logit stands there. Where a whole row is masked, all its
-    weights and its gradients are 0.
+    A masked position gets exactly 0, whatever logit (up to 1e37) stands there. Where a whole row is masked,
+    all its weights and its gradients are 0.
 
     Args:
         logits: float tensor of any shape and float dtype.

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import reference
 from keras import ops
-from layer_checks import as_tensors, check_layer, gradients, to_numpy
 
 from recommenders_miner.layers import CategoryBias, PolyAttention
+from tests.layers import reference
+from tests.layers.layer_checks import as_tensors, check_layer, gradients, to_numpy
 
 GENERATOR = np.random.default_rng(1)
 CLICKED = GENERATOR.normal(size=(3, 4, 5))

@@ -5,10 +5,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
-from layer_checks import call_once, gradients, to_numpy
-from reference import cosine as cosine_of_two
 
 from recommenders_miner.layers import cosine, unit_vectors
+from tests.layers.layer_checks import call_once, gradients, to_numpy
+from tests.layers.reference import cosine as cosine_of_two
 
 
 def tensor(values):

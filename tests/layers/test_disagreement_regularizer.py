@@ -3,11 +3,13 @@
 import keras
 import numpy as np
 import pytest
-import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
-from layer_checks import (
+
+from recommenders_miner.layers import DisagreementRegularizer, disagreement
+from tests.layers import reference
+from tests.layers.layer_checks import (
     as_tensors,
     call_once,
     check_layer,
@@ -16,8 +18,6 @@ from layer_checks import (
     numerical_gradients,
     to_numpy,
 )
-
-from recommenders_miner.layers import DisagreementRegularizer, disagreement
 
 GENERATOR = np.random.default_rng(2)
 INTERESTS = GENERATOR.normal(size=(3, 2, 4, 5))

@@ -5,11 +5,11 @@ import functools
 import keras
 import numpy as np
 import pytest
-import reference
 from keras import ops
-from layer_checks import as_tensors, check_layer, gradients, to_numpy
 
 from recommenders_miner.layers import InterestAggregation
+from tests.layers import reference
+from tests.layers.layer_checks import as_tensors, check_layer, gradients, to_numpy
 
 GENERATOR = np.random.default_rng(3)
 USER_INTERESTS = GENERATOR.normal(size=(2, 3, 4))

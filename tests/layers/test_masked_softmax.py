@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from keras import ops
-from layer_checks import call_once, compiled, gradients, to_numpy
-from reference import softmax
 
 from recommenders_miner.layers import AdditiveAttention, masked_softmax
+from tests.layers.layer_checks import call_once, compiled, gradients, to_numpy
+from tests.layers.reference import softmax
 
 LOGITS = np.array([[0.5, -1.0, 2.0], [3.0, 3.0, 3.0], [1.0, 2.0, 3.0]])
 MASK = np.array([[True, False, True], [True, True, True], [False, False, False]])

@@ -5,13 +5,13 @@ import functools
 import keras
 import numpy as np
 import pytest
-import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
-from layer_checks import as_tensors, call_once, check_layer, gradients, to_numpy, weights_of
 
 from recommenders_miner.layers import AdditiveAttention, SelfAttention
+from tests.layers import reference
+from tests.layers.layer_checks import as_tensors, call_once, check_layer, gradients, to_numpy, weights_of
 
 GENERATOR = np.random.default_rng(6)
 VALUES = GENERATOR.normal(size=(3, 4, 3))
