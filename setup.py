@@ -1,4 +1,4 @@
-"""The package's metadata. Its hyperparameter files stand at the top of the checkout and are installed inside the package."""
+"""The package's metadata. The hyperparameter files of the checkout's top are installed inside the package."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,10 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11",
-    packages=[*find_packages(include=["recommenders_miner", "recommenders_miner.*"]), "recommenders_miner.hparams_files"],
+    packages=[
+        *find_packages(include=["recommenders_miner", "recommenders_miner.*"]),
+        "recommenders_miner.hparams_files",
+    ],
     package_dir={"recommenders_miner.hparams_files": "hparams"},
     package_data={"recommenders_miner.hparams_files": ["*.yaml"], "recommenders_miner.datasets": ["*.yaml"]},
     install_requires=[
@@ -39,7 +42,14 @@ setup(
         "jax": ["jax>=0.6"],
         "torch": ["torch>=2.6"],
         "notebooks": ["jupyterlab>=4.2"],
-        "dev": ["pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.110", "ruff>=0.13", "build>=1.2", "jax>=0.6"],
+        "dev": [
+            "pytest>=8.3",
+            "pytest-xdist>=3.6",
+            "hypothesis>=6.110",
+            "ruff>=0.13",
+            "build>=1.2",
+            "jax>=0.6",
+        ],
     },
     entry_points={"console_scripts": ["recommenders-miner = recommenders_miner.cli:main"]},
     classifiers=[

@@ -1,6 +1,7 @@
 """News recommenders on Keras 3: MINER and the systems that its paper compares with.
 
-Everything public is imported on first use, so that `import recommenders_miner` and the command line's help cost nothing.
+Everything public is imported on first use, so that `import recommenders_miner` and the command line's help cost
+nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Chooses the Keras backend: the one place that touches it, imported before `keras` is.
 
-Keras takes its backend from KERAS_BACKEND when it is first imported. Where the user has not chosen, TensorFlow is used if
-it is installed, else JAX, else torch, so that a machine with JAX alone needs no setting.
+Keras takes its backend from KERAS_BACKEND when it is first imported. Where the user has not chosen, TensorFlow is used
+if it is installed, else JAX, else torch, so that a machine with JAX alone needs no setting.
 """
 
 from __future__ import annotations

@@ -24,9 +24,12 @@ app = typer.Typer(
 )
 console = Console()
 
-DataDir = Annotated[Path, typer.Option("--data", help="Folder with train/ and dev/, each with news.tsv and behaviors.tsv.")]
+DataDir = Annotated[
+    Path, typer.Option("--data", help="Folder with train/ and dev/, each with news.tsv and behaviors.tsv.")
+]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--option", "-o", help="A hyperparameter, key=value; may be repeated.", metavar="KEY=VALUE")
+    list[str] | None,
+    typer.Option("--option", "-o", help="A hyperparameter, key=value; may be repeated.", metavar="KEY=VALUE"),
 ]
 Seed = Annotated[int, typer.Option(help="Fixes weights, shuffling, negatives and dropout.")]
 
@@ -85,7 +88,14 @@ def train(
     dev = Split.find(data, "dev") if (data / "dev").exists() else None
     model = MODELS[values.model_type](values, seed=seed)
     valid = (dev.news, dev.behaviors) if dev else ()
-    model.fit(split.news, split.behaviors, *valid, run_dir=out, resume=resume, verbose=1 if sys.stdout.isatty() else 2)
+    model.fit(
+        split.news,
+        split.behaviors,
+        *valid,
+        run_dir=out,
+        resume=resume,
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
     model.save(out / "model")
     console.print(f"The model is in {out / 'model'}.")
 
@@ -116,9 +126,13 @@ def evaluate(
     if dataset.log.labelled:
         result = evaluate_scores(values, dataset.log.labels, dataset.log.offsets, model.hparams.metrics)
         console.print_json(json.dumps(result.metrics))
-        console.print(f"{result.num_impressions:,} impressions; {result.num_left_out:,} without both a click and a non-click left out.")
+        console.print(
+            f"{result.num_impressions:,} impressions; {result.num_left_out:,} more lack a click or a non-click."
+        )
     elif not (scores or submission):
-        raise typer.BadParameter("the split has no labels: name --scores or --submission to write.", param_hint="--split")
+        raise typer.BadParameter(
+            "the split has no labels: name --scores or --submission to write.", param_hint="--split"
+        )
 
 
 @app.command()
@@ -172,7 +186,11 @@ def open_model(run: Path) -> Any:
 
 def main() -> None:
     """Runs the command line; the package's own errors become one line and exit status 1."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=Console(stderr=True), show_path=False)])
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=Console(stderr=True), show_path=False)],
+    )
     logging.getLogger("recommenders_miner").setLevel(logging.INFO)
     try:
         app()

@@ -1,4 +1,4 @@
-"""Several models on one data set, trained and evaluated in turn, beside the floors and ceilings that need no training."""
+"""Several models on one data set, trained and evaluated in turn, beside floors and ceilings that need no training."""
 
 from __future__ import annotations
 
@@ -30,16 +30,20 @@ TRUTH_FILE = "click_logits.txt"
 
 
 def compare(
-    data_dir: str | Path, models: Sequence[str], out: str | Path, overrides: dict[str, Any] | None = None, seed: int = 42
+    data_dir: str | Path,
+    models: Sequence[str],
+    out: str | Path,
+    overrides: dict[str, Any] | None = None,
+    seed: int = 42,
 ) -> Comparison:
     """Trains and evaluates models on `data_dir/train` and `data_dir/dev`.
 
-    What is done is written at once: after each model, results.json, results.md and results.png in `out` hold all the rows so far;
-    each model is saved in `out/models/<name>`.
+    What is done is written at once: after each model, results.json, results.md and results.png in `out` hold all
+    the rows so far; each model is saved in `out/models/<name>`.
 
     Args:
-        data_dir: holds train/ and dev/, each with news.tsv and behaviors.tsv; where dev/click_logits.txt tells the truth,
-            the oracles join the table.
+        data_dir: holds train/ and dev/, each with news.tsv and behaviors.tsv; where dev/click_logits.txt tells the
+            truth, the oracles join the table.
         models: names or paths of hyperparameter files.
         out: the folder of results.
         overrides: hyperparameters that win over the files'.
@@ -105,7 +109,10 @@ def run_model(name: str, hparams: HParams, train: Split, dev: Split, out: str | 
 def reference_rows(train: Split, dev: Split, seed: int) -> list[ResultRow]:
     """Evaluates what needs no training: random and popularity, and where dev tells the truth, the two oracles."""
     train_news, dev_news = NewsTable.read(train.news), NewsTable.read(dev.news)
-    train_log, dev_log = ImpressionLog.read(train.behaviors, train_news), ImpressionLog.read(dev.behaviors, dev_news)
+    train_log, dev_log = (
+        ImpressionLog.read(train.behaviors, train_news),
+        ImpressionLog.read(dev.behaviors, dev_news),
+    )
     scores: dict[str, np.ndarray] = {
         "random": random_scores(dev_log, seed),
         "popularity": PopularityBaseline.fit(train_log, train_news).score(dev_log, dev_news),

@@ -19,7 +19,7 @@ class DataFormatError(RecommendersMinerError, ValueError):
         remedy: what the user can do about it; left out where it would only repeat the problem.
     """
 
-    def __init__(self, path: str | Path, problem: str, line: int | None = None, remedy: str | None = None):
+    def __init__(self, path: str | Path, problem: str, line: int | None = None, remedy: str | None = None) -> None:
         self.path, self.problem, self.line, self.remedy = Path(path), problem, line, remedy
         place = f"{path}" if line is None else f"{path}, line {line}"
         super().__init__(f"{place}: {problem}" + (f" {remedy}" if remedy else ""))

@@ -49,7 +49,9 @@ class HParams:
 
     # === Model: shared parts ===
     model_type: str = _key("model", "miner", "the system to build: miner, nrms or lstur")
-    word_emb_dim: int = _key("model", 100, "dimension of word vectors (a word_embedding file brings its own)", minimum=1)
+    word_emb_dim: int = _key(
+        "model", 100, "dimension of word vectors (a word_embedding file brings its own)", minimum=1
+    )
     head_num: int = _key("model", 20, "heads of self-attention", minimum=1)
     head_dim: int = _key("model", 20, "dimension of a head", minimum=1)
     attention_hidden_dim: int = _key("model", 200, "hidden dimension of additive attention", minimum=1)
@@ -84,6 +86,9 @@ class HParams:
     batch_size: int = _key("train", 128, "clicks (positive samples) in a step", minimum=1)
     epochs: int = _key("train", 5, "passes over the training clicks", minimum=1)
     learning_rate: float = _key("train", 1e-3, "Adam's step size", above=0.0)
+    length_groups: int = _key(
+        "train", 3, "lengths that a step's titles, and its histories, are padded to; more waste less", minimum=1
+    )
 
     def __post_init__(self) -> None:
         for spec in dataclasses.fields(self):
@@ -111,8 +116,8 @@ def prepare_hparams(yaml_file: str | Path | None = None, **overrides: Any) -> HP
 
     Args:
         yaml_file: a path, or the name of a file that the package installs (`"miner.yaml"`, or just `"miner"`). A file
-            in the current directory wins. Its keys stand in the sections data, info, model and train; `base: other.yaml`
-            at the top takes all that the file does not say from another one.
+            in the current directory wins. Its keys stand in the sections data, info, model and train; `base:
+            other.yaml` at the top takes all that the file does not say from another one.
         **overrides: values that win over the file's.
 
     Returns:

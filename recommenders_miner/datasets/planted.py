@@ -269,10 +269,7 @@ class _EntityVectors:
         )
         _write_lines(
             folder / "relation_embedding.vec",
-            (
-                _vector_line(f"P{FIRST_WIKIDATA_NUMBER + row}", vector)
-                for row, vector in enumerate(self.relations)
-            ),
+            (_vector_line(f"P{FIRST_WIKIDATA_NUMBER + row}", vector) for row, vector in enumerate(self.relations)),
         )
 
 

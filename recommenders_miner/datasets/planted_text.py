@@ -96,8 +96,7 @@ def load_topics() -> tuple[list[Topic], Language]:
                     own={slot: own[slot] for slot in PHRASE_SLOTS},
                     shared={slot: entry["shared"][slot] for slot in PHRASE_SLOTS},
                     voices=voices or own["who"],
-                    headlines=[line for kind in agents for line in words["headlines"][kind]]
-                    + entry["headlines"],
+                    headlines=[line for kind in agents for line in words["headlines"][kind]] + entry["headlines"],
                     sentences=[line for kind in agents for line in words["sentences"][kind]],
                     entity_kinds=own.get("entities", entry["entities"]),
                     organisations=entry["organisations"],
@@ -106,9 +105,7 @@ def load_topics() -> tuple[list[Topic], Language]:
     return topics, Language(**{field: words[field] for field in ("qualifiers", "numbers", "names")})
 
 
-def invent_entities(
-    topics: Sequence[Topic], language: Language, rng: np.random.Generator
-) -> list[list[Entity]]:
+def invent_entities(topics: Sequence[Topic], language: Language, rng: np.random.Generator) -> list[list[Entity]]:
     """Gives every topic ``ENTITIES_PER_TOPIC`` people, organisations or places, no two of one name."""
     taken: set[str] = set()
     entities = []
@@ -179,9 +176,7 @@ class _Slots(dict):
     and abstract share one object, so that they speak of the same things.
     """
 
-    def __init__(
-        self, topic: Topic, entities: list[Entity], language: Language, rng: np.random.Generator
-    ) -> None:
+    def __init__(self, topic: Topic, entities: list[Entity], language: Language, rng: np.random.Generator) -> None:
         super().__init__()
         self.topic, self.pool, self.language, self.rng = topic, entities, language, rng
         self.entities: list[Entity] = []

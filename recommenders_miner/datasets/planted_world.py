@@ -337,9 +337,7 @@ class _NewsSampler:
         edges = np.append(0.0, self.upper)[bounds]
         self.lower, self.mass = edges[:-1], np.diff(edges)
 
-    def draw_distinct(
-        self, topic_weights: np.ndarray, lengths: np.ndarray, rng: np.random.Generator
-    ) -> Ragged:
+    def draw_distinct(self, topic_weights: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> Ragged:
         """Draws without replacement, one article after the other.
 
         Args:
@@ -355,9 +353,7 @@ class _NewsSampler:
         ]
         return Ragged(np.concatenate([np.empty(0, np.int64), *blocks]), _offsets(lengths))
 
-    def _draw_block(
-        self, topic_weights: np.ndarray, lengths: np.ndarray, rng: np.random.Generator
-    ) -> np.ndarray:
+    def _draw_block(self, topic_weights: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         cumulative = np.cumsum(topic_weights * self.mass, axis=1)
         cumulative /= cumulative[:, -1:]
         drawn_row = drawn = np.empty(0, np.int64)
@@ -382,9 +378,7 @@ class _NewsSampler:
             rows[row] = np.append(rows[row], self._race(topic_weights[row], rows[row], missing[row], rng))
         return np.concatenate(rows)
 
-    def _race(
-        self, topic_weights: np.ndarray, drawn: np.ndarray, size: int, rng: np.random.Generator
-    ) -> np.ndarray:
+    def _race(self, topic_weights: np.ndarray, drawn: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
         """Draws ``size`` articles beyond ``drawn`` for one row: those whose exponential clocks ring first."""
         left = np.flatnonzero(~np.isin(self.pool, drawn))
         clocks = rng.standard_exponential(len(left)) / (topic_weights[self.topic[left]] * self.weight[left])

@@ -2,7 +2,14 @@
 
 from recommenders_miner.encoders.category_encoder import CategoryEncoder
 from recommenders_miner.encoders.cnn_encoder import CNNTitleEncoder
-from recommenders_miner.encoders.self_attention_encoder import SelfAttentionTitleEncoder
 from recommenders_miner.encoders.concatenated_encoder import ConcatenatedEncoder
+from recommenders_miner.encoders.news_encoder import NewsEncoder
+from recommenders_miner.encoders.self_attention_encoder import SelfAttentionTitleEncoder
 
-__all__ = ["CNNTitleEncoder", "CategoryEncoder", "ConcatenatedEncoder", "SelfAttentionTitleEncoder"]
+__all__ = [
+    "CNNTitleEncoder",
+    "CategoryEncoder",
+    "ConcatenatedEncoder",
+    "NewsEncoder",
+    "SelfAttentionTitleEncoder",
+]

@@ -1,10 +1,12 @@
+"""Categories and subcategories as vectors."""
+
 from __future__ import annotations
 
 from typing import Any
 
 import keras
 
-from recommenders_miner.encoders.news_encoder import NewsEncoder
+from recommenders_miner.encoders.news_encoder import NewsEncoder, random_vectors
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
@@ -23,15 +25,19 @@ class CategoryEncoder(NewsEncoder):
         (U, dim).
     """
 
-    def __init__(self, feature: str, vocabulary_size: int, dim: int, **kwargs: Any):
+    def __init__(self, feature: str, vocabulary_size: int, dim: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.feature, self.vocabulary_size, self.dim = feature, vocabulary_size, dim
         self.features = (feature,)
-        self.embedding = keras.layers.Embedding(vocabulary_size, dim, dtype=self.dtype_policy)
+        self.embedding = keras.layers.Embedding(
+            vocabulary_size, dim, embeddings_initializer=random_vectors(), dtype=self.dtype_policy
+        )
 
     def call(self, features: dict[str, Any], training: bool | None = None) -> Any:
+        """See the class for the shapes."""
         return self.embedding(features[self.feature])
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make this layer again."""
         config = {"feature": self.feature, "vocabulary_size": self.vocabulary_size, "dim": self.dim}
         return {**super().get_config(), **config}

@@ -1,3 +1,5 @@
+"""LSTUR's title encoder."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -14,8 +16,8 @@ from recommenders_miner.layers import AdditiveAttention
 class CNNTitleEncoder(NewsEncoder):
     """A title through a convolution over its words, pooled by additive attention.
 
-    An et al., "Neural News Recommendation with Long- and Short-term User Representations" (LSTUR), ACL 2019, Section 3.1;
-    the same title encoder serves NAML (IJCAI 2019).
+    An et al., "Neural News Recommendation with Long- and Short-term User Representations" (LSTUR), ACL 2019, Section
+    3.1; the same title encoder serves NAML (IJCAI 2019).
 
     Args:
         vocabulary_size: rows of the word embedding, padding and unknown included.
@@ -47,7 +49,7 @@ class CNNTitleEncoder(NewsEncoder):
         dropout: float = 0.2,
         word_initializer: str | keras.initializers.Initializer = "uniform",
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         self.config = {
             "vocabulary_size": vocabulary_size,
@@ -66,10 +68,12 @@ class CNNTitleEncoder(NewsEncoder):
         self.pooling = AdditiveAttention(attention_dim, dtype=self.dtype_policy)
 
     def call(self, features: dict[str, Any], training: bool | None = None) -> Any:
+        """See the class for the shapes."""
         mask = ops.not_equal(features["title"], 0)
         words = self.convolution(self.words(features["title"], training=training))
         return self.pooling(self.dropout(words, training=training), mask=mask)
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make this layer again."""
         word_initializer = keras.initializers.serialize(self.words.initializer)
         return {**super().get_config(), **self.config, "word_initializer": word_initializer}

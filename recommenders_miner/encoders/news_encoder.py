@@ -1,6 +1,10 @@
+"""What all news encoders have in common."""
+
 from __future__ import annotations
 
 from typing import Any
+
+import keras
 
 from recommenders_miner.layers import CompositeLayer
 
@@ -17,3 +21,12 @@ class NewsEncoder(CompositeLayer):
     def call(self, features: dict[str, Any], training: bool | None = None) -> Any:
         """Returns (U, d) vectors of U news, whose features come as arrays of U rows."""
         raise NotImplementedError
+
+
+def random_vectors() -> keras.initializers.Initializer:
+    """Returns an initialiser of embeddings: normal with a standard deviation of 0.3, about that of GloVe's vectors.
+
+    Keras' own, uniform within 0.05, makes the dot products of news vectors so small that training takes an epoch to
+    start.
+    """
+    return keras.initializers.RandomNormal(stddev=0.3)

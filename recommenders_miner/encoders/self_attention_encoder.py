@@ -1,3 +1,5 @@
+"""NRMS' title encoder."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -44,7 +46,7 @@ class SelfAttentionTitleEncoder(NewsEncoder):
         dropout: float = 0.2,
         word_initializer: str | keras.initializers.Initializer = "uniform",
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         self.config = {
             "vocabulary_size": vocabulary_size,
@@ -60,11 +62,13 @@ class SelfAttentionTitleEncoder(NewsEncoder):
         self.pooling = AdditiveAttention(attention_dim, dtype=self.dtype_policy)
 
     def call(self, features: dict[str, Any], training: bool | None = None) -> Any:
+        """See the class for the shapes."""
         mask = ops.not_equal(features["title"], 0)
         words = self.words(features["title"], training=training)
         words = self.dropout(self.self_attention(words, mask=mask), training=training)
         return self.pooling(words, mask=mask)
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make this layer again."""
         word_initializer = keras.initializers.serialize(self.words.initializer)
         return {**super().get_config(), **self.config, "word_initializer": word_initializer}

@@ -1,3 +1,5 @@
+"""The words of a title."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -35,7 +37,7 @@ class TitleWords(CompositeLayer):
         dropout: float = 0.0,
         initializer: str | keras.initializers.Initializer = "uniform",
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         self.vocabulary_size, self.dim, self.dropout_rate = vocabulary_size, dim, dropout
         self.initializer = keras.initializers.get(initializer)
@@ -45,10 +47,12 @@ class TitleWords(CompositeLayer):
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
     def call(self, title: Any, training: bool | None = None) -> Any:
+        """See the class for the shapes."""
         vectors = self.dropout(self.embedding(title), training=training)
         return vectors * ops.cast(ops.not_equal(title, 0), vectors.dtype)[..., None]
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make this layer again."""
         return {
             **super().get_config(),
             "vocabulary_size": self.vocabulary_size,

@@ -73,9 +73,7 @@ class PopularityBaseline:
             ValueError: if the log has no labels.
         """
         if not log.labelled:
-            raise ValueError(
-                "The popularity of news is counted from clicks, but the training log has no labels."
-            )
+            raise ValueError("The popularity of news is counted from clicks, but the training log has no labels.")
         showings = np.bincount(log.candidates, minlength=len(news.ids))
         clicks = np.bincount(log.candidates[log.labels == 1], minlength=len(news.ids))
         overall_rate = float(log.labels.mean(dtype=np.float64))

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.evaluation.chart import draw_auc
-from recommenders_miner.files import whole_file
 from recommenders_miner.evaluation.metrics import DEFAULT_METRICS, Evaluation
+from recommenders_miner.files import whole_file
 
 REFERENCE_MODELS = ("random", "popularity", "history-oracle", "oracle")
 """The names of rows that are not trained models, but floors and ceilings to read those against."""
@@ -146,7 +146,11 @@ class ResultRow:
         costs = {name: record.get(name) for name in _COSTS}
         deviations = record.get("standard_deviations", {})
         return cls(
-            record["model"], metrics, record.get("standard_errors", {}), **costs, standard_deviations=deviations
+            record["model"],
+            metrics,
+            record.get("standard_errors", {}),
+            **costs,
+            standard_deviations=deviations,
         )
 
 
@@ -242,8 +246,7 @@ class Comparison:
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
         padded = [
-            [line[0].ljust(widths[0])]
-            + [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+            [line[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
             for line in lines
         ]
         table = "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
@@ -267,10 +270,7 @@ class Comparison:
         last_trained = max((i for i, (row, _, _) in enumerate(rows) if not row.is_reference), default=None)
         for number, (row, cells, best) in enumerate(rows):
             table.add_row(
-                *(
-                    Text(cell, style="bold" if is_best else "")
-                    for cell, is_best in zip(cells, best, strict=True)
-                ),
+                *(Text(cell, style="bold" if is_best else "") for cell, is_best in zip(cells, best, strict=True)),
                 style="italic dim" if row.is_reference else None,
                 end_section=number == last_trained,
             )
@@ -301,8 +301,7 @@ class Comparison:
         trained = [row for row in self.results if not row.is_reference]
         references = [row for row in self.results if row.is_reference]
         best = {
-            name: max((row.metrics[name] for row in trained if name in row.metrics), default=None)
-            for name in metrics
+            name: max((row.metrics[name] for row in trained if name in row.metrics), default=None) for name in metrics
         }
 
         def percent(value: float | None) -> str:
@@ -316,8 +315,7 @@ class Comparison:
                 for name in metrics
             ]
             costs = [
-                "-" if getattr(row, name) is None else show(getattr(row, name))
-                for name, (_, show) in _COSTS.items()
+                "-" if getattr(row, name) is None else show(getattr(row, name)) for name, (_, show) in _COSTS.items()
             ]
             # Bold by what is printed, so that two models with the same figure are both bold.
             is_best = [

@@ -20,8 +20,8 @@ class LogScorer:
     1. Every news of the table is encoded once, in batches of equal title length.
     2. Every reader, a distinct history (and user, where the user's id matters), is encoded once.
     3. A reader's candidates, from all the impressions that share the history, are scored together. Where a user's
-       interests depend on the candidate's category, they are found once per reader and category (SPEC identity 1), from sums
-       kept per reader (identity 2).
+       interests depend on the candidate's category, they are found once per reader and category (SPEC identity 1),
+       from sums kept per reader (identity 2).
 
     Args:
         network: the network, built.
@@ -39,7 +39,7 @@ class LogScorer:
         user_aware: bool = False,
         news_batch: int = 1024,
         reader_batch: int = 128,
-    ):
+    ) -> None:
         self.network, self.his_size, self.user_aware = network, his_size, user_aware
         self.news_batch, self.reader_batch = news_batch, reader_batch
         self.category_aware = network.user_encoder.category_aware
@@ -104,9 +104,7 @@ class LogScorer:
         self, part: NetworkPart, news: dict[str, np.ndarray], log: ImpressionLog, readers: Readers
     ) -> Iterator[tuple[np.ndarray, Any]]:
         """Yields (readers, states): a batch of reader indices (R,), ascending, and a part's encoding of them."""
-        for batch, length in self._by_length(
-            readers.lengths, length_edges(readers.lengths, 5), self.reader_batch
-        ):
+        for batch, length in self._by_length(readers.lengths, length_edges(readers.lengths, 5), self.reader_batch):
             members = _filled(batch, self.pad(len(batch)))
             history = history_matrix(log, readers.histories[members], length)
             states = part.predict_on_batch(
@@ -148,13 +146,9 @@ class LogScorer:
         scores = np.empty(len(log.candidates), "float32")
         done = 0
         for batch, states in self._encode_readers(self.user_part, news, log, readers):
-            first, last = np.searchsorted(
-                pairs, [batch[0] * num_categories, (batch[-1] + 1) * num_categories]
-            )
+            first, last = np.searchsorted(pairs, [batch[0] * num_categories, (batch[-1] + 1) * num_categories])
             users_of_pairs = self._attend(states, *np.divmod(pairs[first:last], num_categories), batch[0])
-            for members, size in self._by_length(
-                counts[first:last], length_edges(counts[first:last], 4), 4096
-            ):
+            for members, size in self._by_length(counts[first:last], length_edges(counts[first:last], 4), 4096):
                 slot = starts[first:last][members, None] + np.arange(size)
                 real = np.arange(size) < counts[first:last][members, None]
                 slots = order[np.where(real, slot, 0)]
@@ -186,9 +180,7 @@ class LogScorer:
         categories[reader, place] = category
         return self.attend_part.predict_on_batch({"state": states, "category": categories})[reader, place]
 
-    def _by_length(
-        self, lengths: np.ndarray, edges: np.ndarray, batch_size: int
-    ) -> Iterator[tuple[np.ndarray, int]]:
+    def _by_length(self, lengths: np.ndarray, edges: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
         """Yields (members, length): at most `batch_size` indices that fit the length, a batch of them at a time."""
         group = np.searchsorted(edges, lengths)
         for index, length in enumerate(edges):
@@ -222,12 +214,13 @@ class NetworkPart(keras.Model):
         step: a method of the network or of one of its layers; called with the batch as keywords.
     """
 
-    def __init__(self, network: keras.Model, step: Callable[..., Any]):
+    def __init__(self, network: keras.Model, step: Callable[..., Any]) -> None:
         super().__init__()
         self.network, self.step = network, step
         self.built = True
 
     def call(self, inputs: dict[str, Any]) -> Any:
+        """See the class for the shapes."""
         return self.step(**inputs)
 
 

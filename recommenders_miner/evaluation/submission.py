@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recommenders_miner.errors import DataFormatError
-from recommenders_miner.files import whole_file
 from recommenders_miner.evaluation.metrics import check_scores, rank_candidates
+from recommenders_miner.files import whole_file
 
 IMPRESSIONS_PER_BLOCK = 50_000
 BYTES_PER_BLOCK = 16 << 20
@@ -98,9 +98,7 @@ def write_submission(
     """
     scores, offsets = check_scores(scores, offsets)
     if len(impression_ids) != offsets.size - 1:
-        raise ValueError(
-            f"There are {len(impression_ids)} impression ids for {offsets.size - 1} impressions."
-        )
+        raise ValueError(f"There are {len(impression_ids)} impression ids for {offsets.size - 1} impressions.")
     # Level 1 takes a tenth of the default level's time and makes the file a sixth larger. A member opened by
     # its name is dated 1980-01-01, so that the bytes do not depend on the clock.
     with (
@@ -112,9 +110,7 @@ def write_submission(
             ids = pa.array(np.asarray(impression_ids[impressions])).cast(pa.string())
             ranks = rank_candidates(scores[candidates], block_offsets)
             joined = _join_by_impression(ranks, block_offsets, ",")
-            _write_strings(
-                file, pc.binary_join_element_wise(ids, pa.scalar(" ["), joined, pa.scalar("]\n"), "")
-            )
+            _write_strings(file, pc.binary_join_element_wise(ids, pa.scalar(" ["), joined, pa.scalar("]\n"), ""))
 
 
 def _blocks(offsets: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:

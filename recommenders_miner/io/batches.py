@@ -1,7 +1,8 @@
 """Training steps from a log: which clicks, which non-clicks beside them, and each distinct news once.
 
-A batch holds nothing twice. The news that it needs stand in `news`, sorted by title length into a few groups, each padded
-to its own length only; the samples refer to them by position. Samples are sorted into groups by history length likewise.
+A batch holds nothing twice. The news that it needs stand in `news`, sorted by title length into a few groups, each
+padded to its own length only; the samples refer to them by position. Samples are sorted into groups by history length
+likewise.
 """
 
 from __future__ import annotations
@@ -20,17 +21,18 @@ Batch = tuple[dict[str, Any], np.ndarray, np.ndarray]
 class TrainingBatches(keras.utils.PyDataset):
     """The endless stream of training steps of a log, for `keras.Model.fit(batches, steps_per_epoch=…)`.
 
-    Step i depends on the seed and on i alone: a run that is resumed at step i, or cut over several processes, sees what an
-    unbroken one would. An epoch is a fresh permutation of the clicks with fresh negatives.
+    Step i depends on the seed and on i alone: a run that is resumed at step i, or cut over several processes, sees
+    what an unbroken one would. An epoch is a fresh permutation of the clicks with fresh negatives.
 
     A batch is `(inputs, labels, weights)`:
 
-    - `inputs["news"]`: a tuple of one dict of features per title length; together U news, the padding news first, then each distinct
-      news of the batch once. `title` (U_g, L_g) int32, `category` (U_g,) int32, …
-    - `inputs["samples"]`: a tuple of one dict per history length: `history` (B_g, M_g), newest last and zeros behind, and
-      `candidates` (B_g, 1 + npratio), the click first, are int32 positions in the batch's U news, 0 for padding;
+    - `inputs["news"]`: a tuple of one dict of features per title length; together U news, the padding news first, then
+      each distinct news of the batch once. `title` (U_g, L_g) int32, `category` (U_g,) int32, …
+    - `inputs["samples"]`: a tuple of one dict per history length: `history` (B_g, M_g), newest last and zeros behind,
+      and `candidates` (B_g, 1 + npratio), the click first, are int32 positions in the batch's U news, 0 for padding;
       `user` (B_g,) int32.
-    - `labels` (B, 1 + npratio) float32: one at the click. `weights` (B,) float32: zero for samples that only fill a shape.
+    - `labels` (B, 1 + npratio) float32: one at the click. `weights` (B,) float32: zero for samples that only fill a
+      shape.
 
     Impressions without a non-click teach nothing and are left out. Where there are fewer than `npratio` non-clicks, all
     are taken and the rest is padding.
@@ -47,7 +49,7 @@ class TrainingBatches(keras.utils.PyDataset):
         shard: (index, count) of the process that these batches are for; a step's clicks are dealt out to `count` equal
             parts.
         static_shapes: give every batch the same shapes, padded, for backends that compile each shape anew.
-        length_groups: title and history groups, at most.
+        length_groups: title groups and history groups, at most.
 
     Raises:
         ValueError: the log has no labels, or no impression with both a click and a non-click.
@@ -66,8 +68,8 @@ class TrainingBatches(keras.utils.PyDataset):
         first_step: int = 0,
         shard: tuple[int, int] = (0, 1),
         static_shapes: bool = False,
-        length_groups: int = 4,
-    ):
+        length_groups: int = 3,
+    ) -> None:
         super().__init__(workers=1)
         if not log.labelled:
             raise ValueError("Training needs a labelled log: this one has no clicks marked (a test split?).")
@@ -179,7 +181,7 @@ class TrainingBatches(keras.utils.PyDataset):
         return groups, position_of
 
     def _spill(self, boundaries: np.ndarray) -> np.ndarray:
-        """Moves what a group of fixed size cannot hold to the next longer one; the last grows, once, for all that come."""
+        """Moves what a group of fixed size cannot hold to the next longer one; the last group grows to fit."""
         spilled = boundaries.copy()
         for group, capacity in enumerate(self._capacities[:-1]):
             spilled[group + 1] = min(spilled[group + 1], spilled[group] + capacity)
@@ -189,7 +191,11 @@ class TrainingBatches(keras.utils.PyDataset):
         return spilled
 
     def _sample_groups(
-        self, impressions: np.ndarray, candidates: np.ndarray, news: list[NewsFeatures], position_of: np.ndarray
+        self,
+        impressions: np.ndarray,
+        candidates: np.ndarray,
+        news: list[NewsFeatures],
+        position_of: np.ndarray,
     ) -> Batch:
         """Sorts the samples by history length and refers them to the batch's news."""
         histories = self.log.history_of[impressions]
@@ -220,8 +226,8 @@ def sample_without_replacement(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws up to `count` distinct numbers below each of `sizes`, every subset equally likely, all rows at once.
 
-    The k-th draw is a rank among the size-k numbers that are left; stepping over those already taken, in ascending order,
-    turns it into the number itself.
+    The k-th draw is a rank among the size-k numbers that are left; stepping over those already taken, in ascending
+    order, turns it into the number itself.
 
     Args:
         sizes: (B,) how many there are to draw from.

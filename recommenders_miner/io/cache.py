@@ -127,9 +127,7 @@ def _open_folder(folder: Path, key: str, verify: bool) -> CachedArrays:
     manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
     if (manifest["format"], manifest["key"]) != (FORMAT_VERSION, key):
         raise _DamagedCacheError("it has another format version or key")
-    arrays = {
-        name: _open_array(folder / f"{name}.npy", entry, verify) for name, entry in manifest["arrays"].items()
-    }
+    arrays = {name: _open_array(folder / f"{name}.npy", entry, verify) for name, entry in manifest["arrays"].items()}
     return CachedArrays(arrays, manifest["meta"])
 
 

@@ -163,9 +163,7 @@ class ImpressionLog:
         optional = {"labels": labels, "users": users, "time": time, "impression_id": impression_id}
         for name, values in {"histories": histories, **optional}.items():
             if values is not None and len(values) != count:
-                raise DataFormatError(
-                    _IN_MEMORY, f"{count} impressions, but {len(values)} entries of {name}."
-                )
+                raise DataFormatError(_IN_MEMORY, f"{count} impressions, but {len(values)} entries of {name}.")
         candidate_rows, candidate_counts = _rows_of_lists(candidates, news, "candidate")
         if count == 0 or not candidate_counts.all():
             line = int(np.argmin(candidate_counts)) + 1 if count else None
@@ -186,9 +184,7 @@ class ImpressionLog:
             history_of=np.array(history_of, np.int32),
             user_of=np.array(user_of, np.int32),
             time=np.zeros(count, np.int64) if time is None else np.array(time, np.int64),
-            impression_id=np.arange(1, count + 1)
-            if impression_id is None
-            else np.array(impression_id, np.int64),
+            impression_id=np.arange(1, count + 1) if impression_id is None else np.array(impression_id, np.int64),
             users=pa.array(list(user_index), pa.string()),
         )
 
@@ -314,9 +310,7 @@ class _LogReader:
             """The first token of a row that has no news, but is of this kind."""
             return tokens[token_of[starts[row] + np.argmax(candidate[starts[row] :] == kind)]]
 
-        rows.reject(
-            count(candidate != _NO_TOKEN) == 0, "no candidates", lambda _: "the impression has no candidates."
-        )
+        rows.reject(count(candidate != _NO_TOKEN) == 0, "no candidates", lambda _: "the impression has no candidates.")
         rows.reject(
             count(candidate == _BAD_LABEL) > 0,
             "bad label",
@@ -336,9 +330,7 @@ class _LogReader:
             "some candidates labelled and some not",
             lambda _: "some candidates of the impression have a label and some have none.",
         )
-        rows.reject(
-            labelled + unlabelled == 0, "no known candidates", lambda _: "none of the candidates is known."
-        )
+        rows.reject(labelled + unlabelled == 0, "no known candidates", lambda _: "none of the candidates is known.")
         if self.labelled is None and rows.sound.any():
             self.labelled = bool(labelled[np.argmax(rows.sound)])
         odd = unlabelled > 0 if self.labelled else labelled > 0
@@ -379,9 +371,7 @@ class _LogReader:
     def _find_histories(self, texts: pa.ChunkedArray, lines: np.ndarray) -> np.ndarray:
         """The row of each history, (rows,) int32; histories not met before are added."""
         distinct, index = _distinct(texts)
-        digests = [
-            hashlib.blake2b(text, digest_size=16).digest() for text in distinct.cast(pa.binary()).to_pylist()
-        ]
+        digests = [hashlib.blake2b(text, digest_size=16).digest() for text in distinct.cast(pa.binary()).to_pylist()]
         new = [k for k, digest in enumerate(digests) if digest not in self._histories]
         if new:
             first_row = len(self._histories)
@@ -407,9 +397,7 @@ class _LogReader:
         news = np.array(news, np.int32)[token_of]
         unknown = np.add.reduceat(news == _UNKNOWN_NEWS, starts, dtype=np.int64)
         self._unknown_in_history |= {first_row + int(k): int(unknown[k]) for k in np.flatnonzero(unknown)}
-        self._append(
-            histories=news[news > 0], history_counts=np.add.reduceat(news > 0, starts, dtype=np.int64)
-        )
+        self._append(histories=news[news > 0], history_counts=np.add.reduceat(news > 0, starts, dtype=np.int64))
 
 
 class _SoundRows:
@@ -470,9 +458,7 @@ def _parse_impression_ids(texts: pa.ChunkedArray) -> np.ndarray:
 
 def _parse_times(texts: pa.ChunkedArray) -> np.ndarray:
     """Unix seconds, (rows,) int64; -1 where a text is no time since 1970."""
-    times = pc.coalesce(
-        *(pc.strptime(texts, format=form, unit="s", error_is_null=True) for form in _TIME_FORMATS)
-    )
+    times = pc.coalesce(*(pc.strptime(texts, format=form, unit="s", error_is_null=True) for form in _TIME_FORMATS))
     # strptime takes 2/30 for 3/1 or 3/2; a day that ran over so is at most the third.
     ran_over = pc.and_(
         pc.less_equal(pc.day(times), 3),

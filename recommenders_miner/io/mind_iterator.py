@@ -38,9 +38,9 @@ class Dataset:
 class MINDIterator:
     """Reads MIND's files for a model.
 
-    The constructor and the `load_…_from_file` generators are those of Microsoft Recommenders' `MINDIterator`, for code that
-    was written against them; their dense batches repeat a title wherever it is clicked or shown. Models here use `load` and
-    `batches` instead, where each distinct news stands once.
+    The constructor and the `load_…_from_file` generators are those of Microsoft Recommenders' `MINDIterator`, for code
+    that was written against them; their dense batches repeat a title wherever it is clicked or shown. Models here use
+    `load` and `batches` instead, where each distinct news stands once.
 
     Args:
         hparams: `batch_size`, `title_size`, `his_size` and `min_word_count` are used.
@@ -57,7 +57,7 @@ class MINDIterator:
         col_spliter: str = "\t",
         ID_spliter: str = "%",
         vocabularies: Vocabularies | None = None,
-    ):
+    ) -> None:
         self.hparams, self.npratio, self.col_spliter = hparams, npratio, col_spliter
         self.vocabularies = vocabularies
         self._loaded: dict[tuple, Dataset] = {}
@@ -103,7 +103,7 @@ class MINDIterator:
             npratio=self.hparams.npratio,
             his_size=self.hparams.his_size,
             seed=seed,
-            **options,
+            **{"length_groups": self.hparams.length_groups, **options},
         )
 
     def _read_news(self, news_file: str | Path) -> NewsTable:
@@ -112,16 +112,15 @@ class MINDIterator:
 
     # === Recommenders' generators ===
 
-    def load_data_from_file(
-        self, news_file: str | Path, behavior_file: str | Path
-    ) -> Iterator[dict[str, np.ndarray]]:
+    def load_data_from_file(self, news_file: str | Path, behavior_file: str | Path) -> Iterator[dict[str, np.ndarray]]:
         """Yields samples in Recommenders' dense form.
 
         With `npratio` > 0 a sample is a click and its negatives; otherwise every candidate is one.
 
         Yields:
-            `impression_index_batch` (B, 1), `user_index_batch` (B, 1), `clicked_title_batch` (B, his_size, title_size) and
-            `candidate_title_batch` (B, 1 + npratio or 1, title_size), all int; `labels` (B, 1 + npratio or 1) float32.
+            `impression_index_batch` (B, 1), `user_index_batch` (B, 1), `clicked_title_batch` (B, his_size, title_size)
+            and `candidate_title_batch` (B, 1 + npratio or 1, title_size), all int; `labels` (B, 1 + npratio or 1)
+            float32.
         """
         data = self.load(news_file, behavior_file)
         if self.npratio > 0:
@@ -134,13 +133,14 @@ class MINDIterator:
             return
         impression_of = np.repeat(np.arange(len(data.log)), np.diff(data.log.offsets))
         for slots in self._cut(len(impression_of)):
-            candidates, labels = data.log.candidates[slots, None], data.log.labels[slots, None].astype("float32")
+            candidates, labels = (
+                data.log.candidates[slots, None],
+                data.log.labels[slots, None].astype("float32"),
+            )
             yield self._dense(data, impression_of[slots], candidates, labels)
 
-    def load_user_from_file(
-        self, news_file: str | Path, behavior_file: str | Path
-    ) -> Iterator[dict[str, np.ndarray]]:
-        """Yields `user_index_batch` (B, 1), `impr_index_batch` (B, 1) and `clicked_title_batch`, one row an impression."""
+    def load_user_from_file(self, news_file: str | Path, behavior_file: str | Path) -> Iterator[dict[str, np.ndarray]]:
+        """Yields `user_index_batch`, `impr_index_batch` (both (B, 1)) and `clicked_title_batch`, one row each."""
         data = self.load(news_file, behavior_file)
         for impressions in self._cut(len(data.log)):
             yield {

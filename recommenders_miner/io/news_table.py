@@ -82,8 +82,7 @@ class NewsTable:
         path = Path(path)
         faults = LineFaults(path, on_error)
         blocks = (
-            (block.drop_columns("url"), lines)
-            for block, lines in read_tsv(path, _FILE_COLUMNS, faults, separator)
+            (block.drop_columns("url"), lines) for block, lines in read_tsv(path, _FILE_COLUMNS, faults, separator)
         )
         rows = _collect_news(blocks, faults)
         skipped = faults.log_summary()
@@ -122,9 +121,7 @@ class NewsTable:
         columns = (ids, category, subcategory, titles, abstract, title_entities, abstract_entities)
         for name, values in zip(_KEPT_COLUMNS, columns, strict=True):
             if values is not None and len(values) != len(ids):
-                raise DataFormatError(
-                    _IN_MEMORY, f"{len(ids)} news ids, but {len(values)} entries of {name}."
-                )
+                raise DataFormatError(_IN_MEMORY, f"{len(ids)} news ids, but {len(values)} entries of {name}.")
         block = pa.table(
             [_string_array(values, len(ids)) for values in columns],
             names=list(_KEPT_COLUMNS),
@@ -160,9 +157,7 @@ class NewsTable:
         if 0 in rows:
             unknown = [news_id for news_id, row in zip(ids, rows, strict=True) if row == 0]
             shown = ", ".join(map(repr, unknown[:_SHOWN_IDS])) + (", …" if len(unknown) > _SHOWN_IDS else "")
-            raise UnknownNewsError(
-                f"{len(unknown)} news ids are not among the table's {len(self) - 1:,}: {shown}"
-            )
+            raise UnknownNewsError(f"{len(unknown)} news ids are not among the table's {len(self) - 1:,}: {shown}")
         return np.array(rows, np.int32)
 
     @cached_property
@@ -210,9 +205,7 @@ def _collect_news(blocks: Iterable[tuple[pa.Table, np.ndarray]], faults: LineFau
                 clashing.append(row)
         kept.append(block.take(pa.array(new, pa.int64())) if len(new) < block.num_rows else block)
 
-        def describe_clash(
-            k: int, ids: pa.ChunkedArray = block["news id"], rows: list[int] = clashing
-        ) -> str:
+        def describe_clash(k: int, ids: pa.ChunkedArray = block["news id"], rows: list[int] = clashing) -> str:
             news_id = ids[rows[k]].as_py()
             return f"the news id {news_id!r} stands in line {seen[news_id][0]} with another content."
 

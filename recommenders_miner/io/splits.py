@@ -8,8 +8,6 @@ from typing import Self
 
 from recommenders_miner.errors import DataFormatError
 
-SPLITS = ("train", "dev", "test")
-
 
 @dataclass(frozen=True)
 class Split:
@@ -34,6 +32,9 @@ class Split:
         split = cls(folder / "news.tsv", folder / "behaviors.tsv")
         for path in (split.news, split.behaviors):
             if not path.is_file():
-                problem = f"is missing; a data folder holds {', '.join(SPLITS[:2])} and perhaps {SPLITS[2]}, each with news.tsv and behaviors.tsv."
-                raise DataFormatError(path, problem, remedy="To make one for a try: recommenders-miner demo-data OUT")
+                raise DataFormatError(
+                    path,
+                    "is missing; a data folder has train, dev and perhaps test, each with news.tsv and behaviors.tsv.",
+                    remedy="To make one for a try: recommenders-miner demo-data OUT",
+                )
         return split

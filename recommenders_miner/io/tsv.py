@@ -85,9 +85,7 @@ class LineFaults:
         self.report = SkipReport(path) if on_error == "skip" else None
         self._earliest: DataFormatError | None = None
 
-    def add(
-        self, reason: str, lines: np.ndarray, describe: Callable[[int], str], remedy: str | None = None
-    ) -> None:
+    def add(self, reason: str, lines: np.ndarray, describe: Callable[[int], str], remedy: str | None = None) -> None:
         """Notes faulty lines.
 
         Args:
@@ -162,9 +160,7 @@ def read_tsv(
     with open(path, "rb") as file:
         for block in _blocks_of_lines(file):
             if len(block) > BLOCK_BYTES + MAX_LINE_BYTES:
-                raise DataFormatError(
-                    path, f"a line is longer than {MAX_LINE_BYTES:,} bytes; expected {expected}."
-                )
+                raise DataFormatError(path, f"a line is longer than {MAX_LINE_BYTES:,} bytes; expected {expected}.")
             pieces, first_field, width = _find_fields(block, ord(separator))
             lines = np.arange(line_count + 1, line_count + 1 + len(width))
             line_count += len(lines)

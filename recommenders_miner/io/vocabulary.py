@@ -42,9 +42,7 @@ class Vocabulary:
             self._id_of[token] = token_id
 
     @classmethod
-    def build(
-        cls, documents: Iterable[Sequence[str]], min_count: int = 1, max_size: int | None = None
-    ) -> Vocabulary:
+    def build(cls, documents: Iterable[Sequence[str]], min_count: int = 1, max_size: int | None = None) -> Vocabulary:
         """Collects the tokens of some documents, most frequent first, ties in alphabetical order.
 
         Args:

@@ -17,9 +17,7 @@ from recommenders_miner.errors import DataFormatError
 from recommenders_miner.io.tsv import require_file
 from recommenders_miner.io.vocabulary import PADDING_ID, Vocabulary
 
-_EXPECTED = (
-    "vectors in GloVe's text format, a line each: a word, then its numbers, separated by spaces or tabs"
-)
+_EXPECTED = "vectors in GloVe's text format, a line each: a word, then its numbers, separated by spaces or tabs"
 _GZIP_MAGIC = b"\x1f\x8b"
 _BATCH_LINES = 4096
 
@@ -104,9 +102,7 @@ def _wanted_lines(path: Path, wanted: Container[bytes]) -> Iterator[tuple[int, b
                 if word in wanted:
                     yield number, word, b" ".join(numbers)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DataFormatError(
-                path, f"the gzip file is damaged ({error}).", remedy="Fetch it again."
-            ) from error
+            raise DataFormatError(path, f"the gzip file is damaged ({error}).", remedy="Fetch it again.") from error
 
 
 def _open(path: Path) -> BinaryIO:

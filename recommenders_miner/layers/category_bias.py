@@ -68,6 +68,4 @@ class CategoryBias(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this layer again."""
-        return super().get_config() | {
-            "scale_initializer": keras.initializers.serialize(self.scale_initializer)
-        }
+        return super().get_config() | {"scale_initializer": keras.initializers.serialize(self.scale_initializer)}

@@ -65,7 +65,6 @@ class DisagreementRegularizer(keras.layers.Layer):
         if weight < 0:
             raise ValueError(f"weight must not be negative. Received weight={weight}.")
         self.weight = weight
-        self.supports_masking = True
 
     def call(self, interests: Any, mask: Any | None = None, training: bool | None = None) -> Any:
         """Return `interests`; in training also add the loss."""
@@ -77,6 +76,10 @@ class DisagreementRegularizer(keras.layers.Layer):
         if training:
             self.add_loss(self.weight * _masked_mean(disagreement(interests), mask))
         return interests
+
+    def compute_mask(self, inputs: Any, previous_mask: Any | None = None) -> None:
+        """No mask goes on: it tells which users count in the loss, not which interests there are."""
+        return None
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this layer again."""

@@ -1,3 +1,5 @@
+"""The dot product of a user and a candidate."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -20,6 +22,7 @@ class DotProduct(keras.layers.Layer):
     """
 
     def call(self, users: Any, candidates: Any, mask: Any = None) -> Any:
+        """Score; see the class for the shapes."""
         users, candidates = ops.cast(users, "float32"), ops.cast(candidates, "float32")
         if len(users.shape) == 3:
             return ops.sum(users * candidates, axis=-1)

@@ -61,15 +61,11 @@ class InterestAggregation(keras.layers.Layer):
         self.mode = mode
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def build(
-        self, interests_shape: tuple[int | None, ...], candidates_shape: tuple[int | None, ...]
-    ) -> None:
+    def build(self, interests_shape: tuple[int | None, ...], candidates_shape: tuple[int | None, ...]) -> None:
         """Create `W^e` for news vectors of length `candidates_shape[-1]`, in mode "weighted"."""
         if self.mode == "weighted":
             dim = candidates_shape[-1]
-            self.kernel = self.add_weight(
-                name="kernel", shape=(dim, dim), initializer=self.kernel_initializer
-            )
+            self.kernel = self.add_weight(name="kernel", shape=(dim, dim), initializer=self.kernel_initializer)
 
     def call(self, interests: Any, candidates: Any, return_weights: bool = False) -> Any:
         """Compute the scores; see the class for the shapes."""

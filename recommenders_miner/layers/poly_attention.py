@@ -89,9 +89,7 @@ class PolyAttention(keras.layers.Layer):
             name="codes", shape=(self.num_interests, self.code_dim), initializer=self.codes_initializer
         )
 
-    def call(
-        self, history: Any, mask: Any | None = None, bias: Any | None = None, return_weights: bool = False
-    ) -> Any:
+    def call(self, history: Any, mask: Any | None = None, bias: Any | None = None, return_weights: bool = False) -> Any:
         """Compute the interests; see the class for the shapes."""
         _check_ranks(history, mask, bias)
         logits = self.logits(history)
@@ -160,6 +158,5 @@ def _check_ranks(history: Any, mask: Any | None, bias: Any | None) -> None:
             if tensor is not None
         )
         raise ValueError(
-            "PolyAttention expects history (B, M, d), mask (B, M) and bias (B, M) or (B, C, M). "
-            f"Received {shapes}."
+            f"PolyAttention expects history (B, M, d), mask (B, M) and bias (B, M) or (B, C, M). Received {shapes}."
         )

@@ -59,8 +59,7 @@ class SelfAttention(keras.layers.Layer):
         super().__init__(**kwargs)
         if num_heads < 1 or head_dim < 1:
             raise ValueError(
-                "num_heads and head_dim must be at least 1. "
-                f"Received num_heads={num_heads}, head_dim={head_dim}."
+                f"num_heads and head_dim must be at least 1. Received num_heads={num_heads}, head_dim={head_dim}."
             )
         self.num_heads = num_heads
         self.head_dim = head_dim
@@ -72,20 +71,14 @@ class SelfAttention(keras.layers.Layer):
     def build(self, values_shape: tuple[int | None, ...]) -> None:
         """Create the weights for vectors of length `values_shape[-1]`."""
         shape = (values_shape[-1], self.num_heads * self.head_dim)
-        self.query_kernel = self.add_weight(
-            name="query_kernel", shape=shape, initializer=self.query_initializer
-        )
+        self.query_kernel = self.add_weight(name="query_kernel", shape=shape, initializer=self.query_initializer)
         self.key_kernel = self.add_weight(name="key_kernel", shape=shape, initializer=self.key_initializer)
-        self.value_kernel = self.add_weight(
-            name="value_kernel", shape=shape, initializer=self.value_initializer
-        )
+        self.value_kernel = self.add_weight(name="value_kernel", shape=shape, initializer=self.value_initializer)
 
     def call(self, values: Any, mask: Any | None = None) -> Any:
         """Attend within each sequence; see the class for the shapes."""
         if len(values.shape) != 3 or (mask is not None and len(mask.shape) != 2):
-            received = f"values {tuple(values.shape)}" + (
-                "" if mask is None else f", mask {tuple(mask.shape)}"
-            )
+            received = f"values {tuple(values.shape)}" + ("" if mask is None else f", mask {tuple(mask.shape)}")
             raise ValueError(f"SelfAttention expects values (B, T, d) and mask (B, T). Received {received}.")
         # On a CPU three products take less time than one with a fused kernel, whose result has to be cut up
         # again. The scale goes into the small kernel rather than the large logits.
@@ -107,9 +100,7 @@ class SelfAttention(keras.layers.Layer):
     def _join_heads(self, heads: Any) -> Any:
         """(B, num_heads, T, head_dim) -> (B, T, num_heads * head_dim)."""
         batch, _, length, _ = ops.shape(heads)
-        return ops.reshape(
-            ops.transpose(heads, (0, 2, 1, 3)), (batch, length, self.num_heads * self.head_dim)
-        )
+        return ops.reshape(ops.transpose(heads, (0, 2, 1, 3)), (batch, length, self.num_heads * self.head_dim))
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this layer again."""

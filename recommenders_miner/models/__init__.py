@@ -10,4 +10,13 @@ from recommenders_miner.models.saving import load_model
 # By `model_type`, as hparams/*.yaml name them.
 MODELS: dict[str, type[BaseModel]] = {"miner": MINERModel, "nrms": NRMSModel, "lstur": LSTURModel}
 
-__all__ = ["MODELS", "BaseModel", "LSTURModel", "MINERModel", "NRMSModel", "NewsRecommender", "UserEncoder", "load_model"]
+__all__ = [
+    "MODELS",
+    "BaseModel",
+    "LSTURModel",
+    "MINERModel",
+    "NRMSModel",
+    "NewsRecommender",
+    "UserEncoder",
+    "load_model",
+]

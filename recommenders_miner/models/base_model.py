@@ -27,8 +27,8 @@ from recommenders_miner.models.training import EpochEvaluation, Throughput, Trai
 class BaseModel:
     """A news recommender: trained and evaluated on MIND-format files, asked about news ids, saved and loaded.
 
-    The constructor, `fit`, `run_eval`, `run_fast_eval`, `run_slow_eval`, `run_news` and `run_user` are those of Microsoft
-    Recommenders' `newsrec`. A system is a subclass with one method, `build_network`.
+    The constructor, `fit`, `run_eval`, `run_fast_eval`, `run_slow_eval`, `run_news` and `run_user` are those of
+    Microsoft Recommenders' `newsrec`. A system is a subclass with one method, `build_network`.
 
     The network is made when the vocabularies are known: at the first `fit`, from its training files, or by `build`.
 
@@ -47,8 +47,11 @@ class BaseModel:
     user_aware: ClassVar[bool] = False
 
     def __init__(
-        self, hparams: HParams, iterator_creator: Callable[..., MINDIterator] = MINDIterator, seed: int | None = None
-    ):
+        self,
+        hparams: HParams,
+        iterator_creator: Callable[..., MINDIterator] = MINDIterator,
+        seed: int | None = None,
+    ) -> None:
         self.hparams = hparams
         self.seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
         self.train_iterator = iterator_creator(hparams, hparams.npratio, col_spliter="\t")
@@ -60,9 +63,7 @@ class BaseModel:
         self.throughput: Throughput | None = None
         self._news_vectors: dict[str, np.ndarray] | None = None
 
-    def build_network(
-        self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors
-    ) -> NewsRecommender:
+    def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
         """Returns the untrained network; each system's own.
 
         Args:
@@ -110,7 +111,8 @@ class BaseModel:
     ) -> Self:
         """Trains for `hparams.epochs` epochs, evaluating after each where files to evaluate on are given.
 
-        A model that is not built yet takes its vocabularies from the training files. One that is goes on from its weights.
+        A model that is not built yet takes its vocabularies from the training files. One that is goes on from its
+        weights.
 
         Args:
             train_news_file: news.tsv of the training split.
@@ -165,13 +167,15 @@ class BaseModel:
             shuffle=False,
             verbose=verbose,
         )
-        trained = [dict(zip(result.history, values, strict=True)) for values in zip(*result.history.values(), strict=True)]
+        trained = [
+            dict(zip(result.history, values, strict=True)) for values in zip(*result.history.values(), strict=True)
+        ]
         self.history = checkpoint.epoch_logs if checkpoint else trained
         self.set_news(data.news)
         return self
 
     def compile(self) -> None:
-        """Compiles the network: Adam, and NCE (Eq. 6 of the MINER paper) as cross-entropy over a click and its negatives."""
+        """Compiles the network: Adam, and NCE (MINER, Eq. 6) as cross-entropy over a click and its negatives."""
         self.network.compile(
             optimizer=keras.optimizers.Adam(self.hparams.learning_rate),
             loss=keras.losses.CategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight"),
@@ -192,8 +196,8 @@ class BaseModel:
         """Evaluates on a pair of files.
 
         Returns:
-            `group_auc`, `mean_mrr`, `ndcg@5`, `ndcg@10`, or what `hparams.metrics` lists; means over the impressions that
-            have both a click and a non-click.
+            `group_auc`, `mean_mrr`, `ndcg@5`, `ndcg@10`, or what `hparams.metrics` lists; means over the impressions
+            that have both a click and a non-click.
 
         Raises:
             DataFormatError: a file is missing or damaged.
@@ -240,7 +244,7 @@ class BaseModel:
     def run_user(self, news_filename: str | Path, behaviors_file: str | Path) -> dict[int, Any]:
         """Encodes the users of a behaviors file; returns impression index → user.
 
-        A user is a vector (d,); for MINER, interest vectors (K, d), without a candidate and so without category weights.
+        A user is a vector (d,); for MINER, interest vectors (K, d), without category weights for want of a candidate.
         """
         data = self.read(news_filename, behaviors_file)
         news = self._scorer.encode_news(self._features(data.features))
@@ -298,7 +302,9 @@ class BaseModel:
         if self.news is None:
             raise NotBuiltError("Which news? Call set_news with a news table or a news.tsv first.")
         clicked = set(history)
-        pool = [news_id for news_id in (self.news.ids.to_pylist()[1:] if pool is None else pool) if news_id not in clicked]
+        pool = [
+            news_id for news_id in (self.news.ids.to_pylist()[1:] if pool is None else pool) if news_id not in clicked
+        ]
         if not pool:
             return []
         scores = self.score(history, pool, user)

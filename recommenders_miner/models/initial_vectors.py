@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from recommenders_miner.encoders.news_encoder import random_vectors
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams
 from recommenders_miner.io.vocabularies import Vocabularies
@@ -28,13 +29,15 @@ class PretrainedVectors(keras.initializers.Initializer):
         vectors: (rows, dim) float32; None, as after loading, gives zeros, which the saved weights then replace.
     """
 
-    def __init__(self, vectors: np.ndarray | None = None):
+    def __init__(self, vectors: np.ndarray | None = None) -> None:
         self.vectors = vectors
 
     def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> Any:
+        """Returns the vectors as a tensor."""
         return ops.zeros(shape, dtype) if self.vectors is None else ops.convert_to_tensor(self.vectors, dtype)
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make this layer again."""
         return {}
 
 
@@ -49,9 +52,9 @@ class InitialVectors:
         category_dim: its dimension.
     """
 
-    words: str | keras.initializers.Initializer
+    words: keras.initializers.Initializer
     word_dim: int
-    categories: str | keras.initializers.Initializer
+    categories: keras.initializers.Initializer
     category_dim: int
 
     @classmethod
@@ -67,8 +70,8 @@ class InitialVectors:
             HParamsError: `category_embedding` is `glove` and there is no file.
             DataFormatError: the file is missing or damaged, or knows none of the words.
         """
-        words, word_dim = "uniform", hparams.word_emb_dim
-        categories, category_dim = "uniform", hparams.vert_emb_dim
+        words, word_dim = random_vectors(), hparams.word_emb_dim
+        categories, category_dim = random_vectors(), hparams.vert_emb_dim
         if hparams.word_embedding:
             rng = np.random.default_rng([seed, 1])
             matrix, _ = read_word_vectors(hparams.word_embedding, vocabularies.words, rng)

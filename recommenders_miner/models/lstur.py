@@ -30,7 +30,7 @@ class LSTURUserEncoder(UserEncoder):
         dropout: probability of hiding a user's long-term vector in training.
     """
 
-    def __init__(self, num_users: int, dim: int, mode: str = "ini", dropout: float = 0.5, **kwargs: Any):
+    def __init__(self, num_users: int, dim: int, mode: str = "ini", dropout: float = 0.5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_users, self.dim, self.mode, self.dropout = num_users, dim, mode, dropout
         long_term = dim if mode == "ini" else dim // 2
@@ -46,7 +46,8 @@ class LSTURUserEncoder(UserEncoder):
         """Returns user vectors (B, dim); an empty history leaves the long-term vector alone."""
         long_term = self._long_term(user, training)
         initial = long_term if self.mode == "ini" else None
-        # The last state, not the last output: where all is masked, Keras' output is zero, the state still the initial one.
+        # The last state, not the last output: where all is masked, Keras' output is zero, the state still the initial
+        # one.
         _, short_term = self.gru(history["vector"], initial_state=initial, mask=mask)
         return short_term if self.mode == "ini" else ops.concatenate([short_term, long_term], axis=-1)
 
@@ -59,6 +60,7 @@ class LSTURUserEncoder(UserEncoder):
         return vector * ops.cast(shown, vector.dtype)[:, None]
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make this layer again."""
         config = {"num_users": self.num_users, "dim": self.dim, "mode": self.mode, "dropout": self.dropout}
         return {**super().get_config(), **config}
 
@@ -66,8 +68,8 @@ class LSTURUserEncoder(UserEncoder):
 class LSTURModel(BaseModel):
     """LSTUR: news from title, category and subcategory; users long-term and short-term; the score is a dot product.
 
-    The paper's settings: 300-d GloVe words, 300 filters of window 3, attention 200, dropout 20 %, user masking 50 %, 4 negatives,
-    Adam. It gives `ini` and `con` about the same accuracy.
+    The paper's settings: 300-d GloVe words, 300 filters of window 3, attention 200, dropout 20 %, user masking 50 %, 4
+    negatives, Adam. It gives `ini` and `con` about the same accuracy.
     """
 
     user_aware = True

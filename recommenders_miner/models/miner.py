@@ -26,13 +26,14 @@ from recommenders_miner.models.network import NewsRecommender, UserEncoder
 class MINERUserEncoder(UserEncoder):
     """K interest vectors of a history by poly attention (Eqs. 1 and 2), fitted to the candidate's category (Eq. 5).
 
-    `call` is Eq. 5 as it stands, one interest set per candidate. `encode` and `attend` give the same vectors cheaper where
-    many candidates meet one history. Since exp(logit + bias) = exp(logit) · exp(bias), the history is summed up per category
-    k, once,
+    `call` is Eq. 5 as it stands, one interest set per candidate. `encode` and `attend` give the same vectors cheaper
+    where many candidates meet one history. Since exp(logit + bias) = exp(logit) · exp(bias), the history is summed up
+    per category k, once,
 
         A_ik = Σ_{j in k} exp(logit_ij) h_j        Z_ik = Σ_{j in k} exp(logit_ij)
 
-    and a candidate category c only weighs these sums: e^c_i = Σ_k g_ck A_ik / Σ_k g_ck Z_ik, g_ck = exp(λ cos(b_k, b_c)).
+    and a candidate category c only weighs these sums: e^c_i = Σ_k g_ck A_ik / Σ_k g_ck Z_ik, g_ck = exp(λ cos(b_k,
+    b_c)).
 
     Args:
         num_interests: K.
@@ -46,7 +47,7 @@ class MINERUserEncoder(UserEncoder):
         code_dim: int = 200,
         category_embedding: keras.layers.Embedding | None = None,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         self.num_interests, self.code_dim = num_interests, code_dim
         self.poly_attention = PolyAttention(num_interests, code_dim, dtype=self.dtype_policy)
@@ -59,7 +60,12 @@ class MINERUserEncoder(UserEncoder):
         return self.category_embedding is not None
 
     def call(
-        self, history: dict[str, Any], mask: Any, user: Any, candidates: dict[str, Any], training: bool | None = None
+        self,
+        history: dict[str, Any],
+        mask: Any,
+        user: Any,
+        candidates: dict[str, Any],
+        training: bool | None = None,
     ) -> Any:
         """Returns interests (B, K, d), or (B, C, K, d) with category weighting; zero for an empty history."""
         if not self.category_aware:
@@ -109,6 +115,7 @@ class MINERUserEncoder(UserEncoder):
         return self.poly_attention(history["vector"], mask=mask)
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make this layer again."""
         config = {
             "num_interests": self.num_interests,
             "code_dim": self.code_dim,
@@ -118,6 +125,7 @@ class MINERUserEncoder(UserEncoder):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> MINERUserEncoder:
+        """Makes a layer of what `get_config` returned."""
         embedding = keras.saving.deserialize_keras_object(config["category_embedding"])
         return cls(**{**config, "category_embedding": embedding})
 
@@ -131,7 +139,7 @@ class MINERClickPredictor(CompositeLayer):
         disagreement_weight: β of Eq. 7; 0 leaves the regulariser out.
     """
 
-    def __init__(self, aggregation: str = "weighted", disagreement_weight: float = 0.8, **kwargs: Any):
+    def __init__(self, aggregation: str = "weighted", disagreement_weight: float = 0.8, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = {"aggregation": aggregation, "disagreement_weight": disagreement_weight}
         self.disagreement = DisagreementRegularizer(disagreement_weight, dtype=self.dtype_policy)
@@ -145,14 +153,15 @@ class MINERClickPredictor(CompositeLayer):
         return self.aggregation(interests, candidates)
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make this layer again."""
         return {**super().get_config(), **self.config}
 
 
 class MINERModel(BaseModel):
     """MINER: several interest vectors a user, kept apart by a regulariser, weighted by category, matched one by one.
 
-    The paper's settings: K = 32 codes of 200 dimensions, β = 0.8, the newest 50 clicks, 4 negatives, a BERT news encoder.
-    Here the news encoder is NRMS' self-attention over word vectors.
+    The paper's settings: K = 32 codes of 200 dimensions, β = 0.8, the newest 50 clicks, 4 negatives, a BERT news
+    encoder. Here the news encoder is NRMS' self-attention over word vectors.
     """
 
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:

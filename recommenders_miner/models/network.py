@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from recommenders_miner.encoders import NewsEncoder
 from recommenders_miner.layers import CompositeLayer, DotProduct
 
 Tensor = Any
@@ -19,9 +20,9 @@ SEQUENCE_FEATURES = ("title",)
 class UserEncoder(CompositeLayer):
     """What turns a history into a user; each paper's own is a subclass.
 
-    A user encoder that does not look at the candidate overrides `encode` alone. One that does overrides `call`, the direct
-    form, and gives evaluation its cheaper equal in two parts: `encode`, whose result is kept for a history, and `attend`,
-    which fits it to one candidate category.
+    A user encoder that does not look at the candidate overrides `encode` alone. One that does overrides `call`, the
+    direct form, and gives evaluation its cheaper equal in two parts: `encode`, whose result is kept for a history, and
+    `attend`, which fits it to one candidate category.
     """
 
     category_aware = False
@@ -48,9 +49,7 @@ class UserEncoder(CompositeLayer):
         """Returns users (B, …) that no candidate has a part in, to look at or to search with."""
         return self.encode(history, mask, user)
 
-    def call(
-        self, history: News, mask: Tensor, user: Tensor, candidates: News, training: bool | None = None
-    ) -> Tensor:
+    def call(self, history: News, mask: Tensor, user: Tensor, candidates: News, training: bool | None = None) -> Tensor:
         """Returns the user of each sample, (B, …), or of each sample and candidate, (B, C, …)."""
         return self.encode(history, mask, user, training=training)
 
@@ -59,24 +58,25 @@ class UserEncoder(CompositeLayer):
 class NewsRecommender(keras.Model):
     """Scores the candidates of impressions: `s = click_predictor(user_encoder(history), news_encoder(candidate))`.
 
-    It is a plain Keras model on the batches of `TrainingBatches`: compile it with a categorical cross-entropy from logits and
-    it trains as Eq. 6 of the MINER paper says (NCE over one click and the non-clicks beside it). Each distinct news of a
-    batch is encoded once, whatever the number of places where it stands.
+    It is a plain Keras model on the batches of `TrainingBatches`: compile it with a categorical cross-entropy from
+    logits and it trains as Eq. 6 of the MINER paper says (NCE over one click and the non-clicks beside it). Each
+    distinct news of a batch is encoded once, whatever the number of places where it stands.
 
     Args:
-        news_encoder: layer from a dict of features, U rows each, to vectors (U, d); its attribute `features` names the
-            features that it reads.
+        news_encoder: from a dict of features, U rows each, to vectors (U, d).
         user_encoder: a `UserEncoder`.
         click_predictor: layer from users (B, …) and candidate vectors (B, C, d) to scores (B, C); may take a `mask`.
     """
 
+    PARTS = ("news_encoder", "user_encoder", "click_predictor")
+
     def __init__(
         self,
-        news_encoder: keras.layers.Layer,
+        news_encoder: NewsEncoder,
         user_encoder: UserEncoder,
         click_predictor: keras.layers.Layer | None = None,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         self.news_encoder = news_encoder
         self.user_encoder = user_encoder
@@ -107,7 +107,7 @@ class NewsRecommender(keras.Model):
         return self.user_encoder(history, sample["history"] > 0, sample["user"], candidates, training=training)
 
     def score(self, users: Tensor, candidates: Tensor, mask: Tensor, training: bool | None = None) -> Tensor:
-        """Scores candidate vectors (B, C, d) for users (B, …) or (B, C, …); the one function that training and evaluation share.
+        """Scores candidate vectors (B, C, d) for users (B, …) or (B, C, …), in training and in evaluation alike.
 
         Args:
             users: what the user encoder returned.
@@ -131,23 +131,23 @@ class NewsRecommender(keras.Model):
         self.built = True
 
     def get_build_config(self) -> dict[str, Any]:
+        """Returns what `build_from_config` needs: nothing, but Keras calls it only where there is something."""
         return {"input_shape": None}
 
     def build_from_config(self, config: dict[str, Any]) -> None:
+        """Creates all weights, for those of a file to be loaded into."""
         self.build()
 
     def get_config(self) -> dict[str, Any]:
-        parts = ("news_encoder", "user_encoder", "click_predictor")
-        return {
-            **super().get_config(),
-            **{part: keras.saving.serialize_keras_object(getattr(self, part)) for part in parts},
-        }
+        """Returns the arguments that make this network again."""
+        parts = {part: keras.saving.serialize_keras_object(getattr(self, part)) for part in self.PARTS}
+        return {**super().get_config(), **parts}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> NewsRecommender:
-        parts = ("news_encoder", "user_encoder", "click_predictor")
-        return cls(**{key: keras.saving.deserialize_keras_object(value) if key in parts else value
-                      for key, value in config.items()})
+        """Makes a network of what `get_config` returned."""
+        parts = {part: keras.saving.deserialize_keras_object(config[part]) for part in cls.PARTS}
+        return cls(**{**config, **parts})
 
 
 def _gather(news: News, positions: Tensor) -> News:

@@ -25,7 +25,7 @@ class NRMSUserEncoder(UserEncoder):
         attention_dim: hidden dimension of the additive attention.
     """
 
-    def __init__(self, num_heads: int = 20, head_dim: int = 20, attention_dim: int = 200, **kwargs: Any):
+    def __init__(self, num_heads: int = 20, head_dim: int = 20, attention_dim: int = 200, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = {"num_heads": num_heads, "head_dim": head_dim, "attention_dim": attention_dim}
         self.self_attention = SelfAttention(num_heads, head_dim, dtype=self.dtype_policy)
@@ -36,11 +36,12 @@ class NRMSUserEncoder(UserEncoder):
         return self.pooling(self.self_attention(history["vector"], mask=mask), mask=mask)
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make this layer again."""
         return {**super().get_config(), **self.config}
 
 
 class NRMSModel(BaseModel):
-    """NRMS: self-attention over the words of a title and over the clicked news; the score is a dot product (Section 2.3).
+    """NRMS: self-attention over a title's words and over the clicked news; the score is a dot product (Section 2.3).
 
     The paper's settings: 300-d GloVe words, 16 heads of 16, additive attention of 200, dropout 20 %, 4 negatives, Adam.
     """

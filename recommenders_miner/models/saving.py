@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,9 @@ NETWORK = "network.keras"
 def save_model(model: BaseModel, folder: str | Path) -> None:
     """Writes a model to a folder, under a temporary name first, so that it appears whole or not at all.
 
-    The folder holds `network.keras`, which `keras.saving.load_model` reads by itself; `model.json`: class, hyperparameters,
-    seed, training history; and the vocabularies, one name a line. A folder that holds a saved model is replaced.
+    The folder holds `network.keras`, which `keras.saving.load_model` reads by itself; `model.json`: class,
+    hyperparameters, seed, training history; and the vocabularies, one name a line. A folder that holds a saved model
+    is replaced.
 
     Raises:
         RecommendersMinerError: the folder holds something else.
@@ -80,7 +82,7 @@ def load_model(folder: str | Path) -> BaseModel:
         raise RecommendersMinerError(f"{folder / DESCRIPTION}: damaged or of another version ({error}).") from error
     try:
         network = keras.saving.load_model(folder / NETWORK)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise RecommendersMinerError(f"{folder / NETWORK}: not a readable network ({error}).") from error
     model.adopt(network, Vocabularies.load(folder))
     model.history = description["history"]

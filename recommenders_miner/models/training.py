@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ LOGGER = logging.getLogger("recommenders_miner")
 def seeded(seed: int | None) -> Iterator[None]:
     """Fixes the initial weights and dropout masks of the layers that are made and built within.
 
-    Keras gives each initialiser and each `SeedGenerator` that is not told a seed one of its own, drawn from Python's `random`;
-    so no two are the same, and seeding that generator fixes all of them. Its state is put back afterwards.
+    Keras gives each initialiser and each `SeedGenerator` that is not told a seed one of its own, drawn from Python's
+    `random`; so no two are the same, and seeding that generator fixes all of them. Its state is put back afterwards.
 
     Args:
         seed: None leaves everything to chance.
@@ -43,9 +44,9 @@ def seeded(seed: int | None) -> Iterator[None]:
 class TrainingCheckpoint(keras.callbacks.Callback):
     """Keeps all that a run's end depends on, so that a killed run goes on as if nothing had happened.
 
-    After each epoch one file, `checkpoint.npz`, replaces the one before: weights, optimiser state, the states of the dropout
-    generators, and the logs so far. Data order needs no state: a training step depends on its number alone. (Keras'
-    `BackupAndRestore` writes two files that a kill between them leaves at odds.)
+    After each epoch one file, `checkpoint.npz`, replaces the one before: weights, optimiser state, the states of the
+    dropout generators, and the logs so far. Data order needs no state: a training step depends on its number alone.
+    (Keras' `BackupAndRestore` writes two files that a kill between them leaves at odds.)
 
     Args:
         folder: where the file lies.
@@ -54,7 +55,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
 
     FILE = "checkpoint.npz"
 
-    def __init__(self, folder: str | Path, identity: dict[str, Any]):
+    def __init__(self, folder: str | Path, identity: dict[str, Any]) -> None:
         super().__init__()
         self.path = Path(folder) / self.FILE
         self.identity = json.loads(json.dumps(identity))
@@ -76,8 +77,10 @@ class TrainingCheckpoint(keras.callbacks.Callback):
             with np.load(self.path, allow_pickle=False) as stored:
                 record = json.loads(bytes(stored["record"]).decode())
                 values = [stored[f"v{index}"] for index in range(len(stored.files) - 1)]
-        except (OSError, ValueError, KeyError) as error:
-            raise RecommendersMinerError(f"{self.path}: not a readable checkpoint ({error}). Delete it to start over.") from None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise RecommendersMinerError(
+                f"{self.path}: not a readable checkpoint ({error}). Delete it to start over."
+            ) from None
         if record["identity"] != self.identity:
             differing = [key for key in self.identity if self.identity[key] != record["identity"].get(key)]
             raise RecommendersMinerError(
@@ -90,6 +93,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         return record["epochs_done"]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Called by Keras."""
         self.epoch_logs.append({name: float(value) for name, value in (logs or {}).items()})
         record = {"identity": self.identity, "epochs_done": epoch + 1, "epoch_logs": self.epoch_logs}
         arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables(self.model))}
@@ -105,17 +109,18 @@ class TrainingCheckpoint(keras.callbacks.Callback):
 
 
 class EpochEvaluation(keras.callbacks.Callback):
-    """Evaluates after each epoch and adds the results to the epoch's logs, where early stopping and TensorBoard find them.
+    """Evaluates after each epoch, and puts the results where early stopping and TensorBoard find them.
 
     Args:
         evaluations: by prefix (`val`, `test`), a function that returns the metrics.
     """
 
-    def __init__(self, evaluations: dict[str, Callable[[], dict[str, float]]]):
+    def __init__(self, evaluations: dict[str, Callable[[], dict[str, float]]]) -> None:
         super().__init__()
         self.evaluations = evaluations
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Called by Keras."""
         for prefix, evaluate in self.evaluations.items():
             results = evaluate()
             logs.update({f"{prefix}_{name}": value for name, value in results.items()})
@@ -131,16 +136,18 @@ class Throughput(keras.callbacks.Callback):
         warm_up: steps that are left out.
     """
 
-    def __init__(self, batch_size: int, warm_up: int = 5):
+    def __init__(self, batch_size: int, warm_up: int = 5) -> None:
         super().__init__()
         self.batch_size, self.warm_up = batch_size, warm_up
         self.seconds = 0.0
         self._timed_seconds, self._timed_steps, self._steps = 0.0, 0, 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Called by Keras."""
         self._began = self._last = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Called by Keras."""
         now = time.perf_counter()
         self._steps += 1
         if self._steps > self.warm_up:
@@ -149,6 +156,7 @@ class Throughput(keras.callbacks.Callback):
         self._last = now
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Called by Keras."""
         self.seconds += self._last - self._began
 
     @property

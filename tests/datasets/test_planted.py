@@ -110,9 +110,7 @@ def test_files_have_mind_format(tiny, split):
         assert row[5] == f"https://example.org/news/{news_id}"
         assert row[3]
         assert row[4]
-    assert [impression["id"] for impression in read["impressions"]] == list(
-        range(1, len(read["impressions"]) + 1)
-    )
+    assert [impression["id"] for impression in read["impressions"]] == list(range(1, len(read["impressions"]) + 1))
     for impression in read["impressions"]:
         assert re.fullmatch(r"U[1-9]\d*", impression["user"])
         assert re.fullmatch(r"11/\d{1,2}/2019 ([1-9]|1[0-2]):\d\d:\d\d [AP]M", impression["raw_time"])
@@ -186,9 +184,7 @@ def test_same_seed_same_bytes_whatever_the_hash_seed(tiny, tmp_path):
     )
     environment = os.environ | {"PYTHONHASHSEED": "12345"}
     root = Path(planted.__file__).parents[2]
-    subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "again")], check=True, env=environment, cwd=root
-    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "again")], check=True, env=environment, cwd=root)
     assert digests(tmp_path / "again") == digests(tiny)
 
 
@@ -294,9 +290,7 @@ def test_a_few_news_take_most_showings():
     topics, _ = planted_text.load_topics()
     shares = np.array([topic.share for topic in topics])
     one_category = np.zeros(len(topics), int)
-    train = planted_world.simulate(
-        config, shares, one_category, np.random.SeedSequence(0), lambda _: None
-    ).train
+    train = planted_world.simulate(config, shares, one_category, np.random.SeedSequence(0), lambda _: None).train
     showings = np.sort(np.bincount(train.candidates.values))[::-1] / len(train.candidates.values)
     assert showings[:100].sum() == pytest.approx(0.20, abs=0.03)
     assert showings[:1000].sum() == pytest.approx(0.74, abs=0.04)
@@ -432,9 +426,7 @@ def test_sampling_without_replacement_follows_the_weights():
     sampler = planted_world._NewsSampler(np.arange(5), topic, weight, num_topics=3)
     rows = 40_000
     topic_weights = np.tile([2.0, 1.0, 0.5], (rows, 1))
-    drawn = sampler.draw_distinct(topic_weights, np.full(rows, 4), np.random.default_rng(0)).values.reshape(
-        rows, 4
-    )
+    drawn = sampler.draw_distinct(topic_weights, np.full(rows, 4), np.random.default_rng(0)).values.reshape(rows, 4)
     assert all(len(set(row)) == 4 for row in drawn[:200].tolist())
     p = weight * np.array([2.0, 1.0, 0.5])[topic]
     p /= p.sum()
@@ -472,9 +464,7 @@ def test_random_popularity_history_oracle_and_oracle_come_in_this_order(demo):
     showings, clicks = Counter(), Counter()
     for impression in train:
         showings.update(impression["candidates"])
-        clicks.update(
-            news for news, label in zip(impression["candidates"], impression["labels"], strict=True) if label
-        )
+        clicks.update(news for news, label in zip(impression["candidates"], impression["labels"], strict=True) if label)
     distinct = {impression["user"]: impression["history"] for impression in train + dev}
     overall = Counter(subcategory[news] for history in distinct.values() for news in history)
     base = {name: (overall[name] + 1) / (overall.total() + 130) for name in set(subcategory.values())}

@@ -31,9 +31,7 @@ def columns(draw, ids=tuple(SUBCATEGORY)):
     """Histories, candidates and labels of a log, as lists per impression."""
     news = st.sampled_from(ids)
     histories = draw(st.lists(st.lists(news, max_size=6), min_size=1, max_size=6))
-    impressions = [
-        draw(st.lists(st.tuples(news, st.integers(0, 1)), min_size=1, max_size=6)) for _ in histories
-    ]
+    impressions = [draw(st.lists(st.tuples(news, st.integers(0, 1)), min_size=1, max_size=6)) for _ in histories]
     candidates = [[name for name, _ in shown] for shown in impressions]
     return histories, candidates, [[label for _, label in shown] for shown in impressions]
 
@@ -61,9 +59,7 @@ def test_random_scores_depend_on_the_seed_alone():
 
 def test_random_scores_have_an_auc_of_one_half():
     news = make_news()
-    log = ImpressionLog.from_columns(
-        news, [[]] * 2000, [["N1", "N2", "N3", "N4"]] * 2000, [[1, 0, 0, 0]] * 2000
-    )
+    log = ImpressionLog.from_columns(news, [[]] * 2000, [["N1", "N2", "N3", "N4"]] * 2000, [[1, 0, 0, 0]] * 2000)
     evaluation = evaluate_scores(random_scores(log, seed=0), log.labels, log.offsets)
     assert abs(evaluation.metrics["group_auc"] - 0.5) < 4 * evaluation.standard_errors["group_auc"] < 0.04
 

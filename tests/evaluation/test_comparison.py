@@ -83,9 +83,7 @@ def test_numpy_figures_are_written_as_plain_ones(tmp_path):
     assert Comparison.read(tmp_path).results[0].train_seconds == 1.5
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"data": "d", "seed": 1, "results": [{"group_auc": 0.5}]}', "null"]
-)
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"data": "d", "seed": 1, "results": [{"group_auc": 0.5}]}', "null"])
 def test_file_that_is_no_comparison_is_named(tmp_path, text):
     path = tmp_path / "results.json"
     path.write_text(text)

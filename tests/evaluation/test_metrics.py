@@ -92,9 +92,7 @@ def test_evaluation_averages_over_impressions_with_both_classes(impressions):
             assert math.isnan(evaluation.standard_errors[name])
         else:
             variance = sum((v - mean) ** 2 for v in values) / (len(values) - 1)
-            assert evaluation.standard_errors[name] == pytest.approx(
-                math.sqrt(variance / len(values)), abs=1e-9
-            )
+            assert evaluation.standard_errors[name] == pytest.approx(math.sqrt(variance / len(values)), abs=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -155,9 +153,7 @@ def test_perfect_and_worst_order():
 def test_impressions_of_one_class_and_empty_ones_count_in_no_metric():
     two_classes = ([0.1, 0.9], [0, 1])
     all_clicked, none_clicked, empty = ([0.3, 0.2], [1, 1]), ([0.3, 0.2], [0, 0]), ([], [])
-    evaluation = evaluate_scores(
-        *flatten([empty, all_clicked, two_classes, none_clicked, two_classes, empty])
-    )
+    evaluation = evaluate_scores(*flatten([empty, all_clicked, two_classes, none_clicked, two_classes, empty]))
     assert (evaluation.num_impressions, evaluation.num_left_out) == (2, 4)
     assert evaluation.metrics == dict.fromkeys(DEFAULT_METRICS, 1.0)
     assert evaluation.standard_errors == dict.fromkeys(DEFAULT_METRICS, 0.0)
@@ -267,9 +263,7 @@ def test_only_the_first_few_impressions_are_shown():
 
 
 def test_unlabelled_candidates_point_to_the_submission():
-    with pytest.raises(
-        ValueError, match=r"2 of 4 candidates, the first in impression 1 .*write a submission"
-    ):
+    with pytest.raises(ValueError, match=r"2 of 4 candidates, the first in impression 1 .*write a submission"):
         evaluate_scores(np.zeros(4), np.array([0, 1, -1, -1], np.int8), np.array([0, 2, 4]))
 
 

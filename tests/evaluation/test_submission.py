@@ -13,9 +13,7 @@ from recommenders_miner.evaluation import submission
 from recommenders_miner.evaluation.metrics import rank_candidates
 from recommenders_miner.evaluation.submission import read_scores, write_scores, write_submission
 
-in_one_folder = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+in_one_folder = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(params=[2, 50_000])

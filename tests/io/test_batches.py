@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommenders_miner.io.batches import TrainingBatches, history_matrix, length_edges, sample_without_replacement
+from recommenders_miner.io.batches import (
+    TrainingBatches,
+    history_matrix,
+    length_edges,
+    sample_without_replacement,
+)
 from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.news_table import NewsTable
 
@@ -67,21 +72,34 @@ def test_an_epoch_holds_every_click_once_with_its_history_and_other_candidates(s
         inputs, labels, weights = batches[step]
         assert labels.dtype == weights.dtype == "float32"
         sample = {
-            name: np.concatenate([np.pad(g[name], [(0, 0), (0, 6 - g[name].shape[1])]) if name == "history" else g[name]
-                                  for g in inputs["samples"]])
+            name: np.concatenate(
+                [
+                    np.pad(g[name], [(0, 0), (0, 6 - g[name].shape[1])]) if name == "history" else g[name]
+                    for g in inputs["samples"]
+                ]
+            )
             for name in ("history", "candidates", "user")
         }
         assert len(sample["user"]) == len(labels) == len(weights)
         for history, candidates, user, weight in zip(
-            rows_of(inputs, sample["history"]), rows_of(inputs, sample["candidates"]), sample["user"], weights, strict=True
+            rows_of(inputs, sample["history"]),
+            rows_of(inputs, sample["candidates"]),
+            sample["user"],
+            weights,
+            strict=True,
         ):
             if weight == 0:
-                assert not history.any() and not candidates.any()
+                assert not history.any()
+                assert not candidates.any()
                 continue
             real = tuple(history[history > 0])
             assert tuple(history[: len(real)]) == real, "padding stands behind the clicks"
             negatives = candidates[1:][candidates[1:] > 0]
-            [key] = [k for k in expected if k[0] == candidates[0] and k[1] == real and k[3] == user and k[2].issuperset(negatives)][:1]
+            [key] = [
+                k
+                for k in expected
+                if k[0] == candidates[0] and k[1] == real and k[3] == user and k[2].issuperset(negatives)
+            ][:1]
             assert len(set(negatives)) == len(negatives) == min(3, len(key[2]))
             seen[key] += 1
     assert seen == expected
@@ -115,7 +133,10 @@ def test_static_shapes_are_the_same_in_every_step():
     shapes = set()
     for step in range(3 * batches.steps_per_epoch):
         inputs, labels, weights = batches[step]
-        arrays = [*(g[n] for g in inputs["news"] for n in sorted(g)), *(g[n] for g in inputs["samples"] for n in sorted(g))]
+        arrays = [
+            *(g[n] for g in inputs["news"] for n in sorted(g)),
+            *(g[n] for g in inputs["samples"] for n in sorted(g)),
+        ]
         shapes.add((*(a.shape for a in arrays), labels.shape, weights.shape))
     assert len(shapes) == 1
 
@@ -158,7 +179,9 @@ def test_shards_deal_out_the_clicks_of_a_step():
 
 
 def test_history_keeps_the_newest_clicks():
-    log = ImpressionLog.from_columns(NEWS, histories=[IDS[:9], [], IDS[3:5]], candidates=[IDS[:2]] * 3, labels=[[1, 0]] * 3)
+    log = ImpressionLog.from_columns(
+        NEWS, histories=[IDS[:9], [], IDS[3:5]], candidates=[IDS[:2]] * 3, labels=[[1, 0]] * 3
+    )
     expected = [[6, 7, 8, 9], [0, 0, 0, 0], [4, 5, 0, 0]]
     assert history_matrix(log, log.history_of, 4).tolist() == expected
 

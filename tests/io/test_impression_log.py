@@ -153,9 +153,7 @@ def mind_time(hour, minute, second):
 
 def test_every_hour_of_the_day(tmp_path):
     lines = [line(time=mind_time(hour, 5, 9), number=str(hour)) for hour in range(24)]
-    assert read(write(tmp_path, *lines)).time.tolist() == [
-        seconds(2020, 3, 1, hour, 5, 9) for hour in range(24)
-    ]
+    assert read(write(tmp_path, *lines)).time.tolist() == [seconds(2020, 3, 1, hour, 5, 9) for hour in range(24)]
 
 
 @pytest.mark.parametrize(
@@ -219,9 +217,7 @@ def test_a_fault_names_file_and_line_and_leaves_no_files(tmp_path, monkeypatch, 
 
 
 def test_labels_in_an_unlabelled_log_are_a_fault(tmp_path):
-    with pytest.raises(
-        DataFormatError, match="line 2: the impression has labels, but those before it have none"
-    ):
+    with pytest.raises(DataFormatError, match="line 2: the impression has labels, but those before it have none"):
         read(write(tmp_path, line("N1"), line("N1-0")))
 
 
@@ -379,8 +375,7 @@ def test_skipping_equals_its_restatement(tmp_path, rows, block_bytes):
             candidates = [int(token[0][1]) for token in known]
             expected.append((number, "U1", seconds(2019, 11, 12, 14, 14, 46), news, candidates, labels))
     lines = [
-        line(" ".join(shown), " ".join(history), str(number))
-        for number, (shown, history) in enumerate(rows, start=1)
+        line(" ".join(shown), " ".join(history), str(number)) for number, (shown, history) in enumerate(rows, start=1)
     ]
     path = write(tmp_path, *lines)
     with pytest.MonkeyPatch.context() as patch:
@@ -531,9 +526,7 @@ def full_disk(*_, **__):
 
 
 @pytest.mark.parametrize("obstacle", ["no folder can be made", "disk full"])
-def test_without_a_place_for_a_cache_reading_goes_on_with_one_warning(
-    tmp_path, monkeypatch, caplog, obstacle
-):
+def test_without_a_place_for_a_cache_reading_goes_on_with_one_warning(tmp_path, monkeypatch, caplog, obstacle):
     path = write(tmp_path, line())
     plain = read(path)
     if obstacle == "disk full":

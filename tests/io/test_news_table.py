@@ -16,9 +16,7 @@ def row(news_id, title="A title", category="sports", abstract="Text.", entities=
 
 def write(tmp_path, *rows, end="\n", name="news.tsv"):
     path = tmp_path / name
-    path.write_bytes(
-        b"".join((line if isinstance(line, bytes) else line.encode()) + end.encode() for line in rows)
-    )
+    path.write_bytes(b"".join((line if isinstance(line, bytes) else line.encode()) + end.encode() for line in rows))
     return path
 
 
@@ -72,9 +70,7 @@ def test_the_same_news_twice_counts_once(tmp_path):
 def test_a_news_with_two_contents_is_an_error_that_names_both_lines(tmp_path, monkeypatch, block_bytes):
     monkeypatch.setattr(tsv, "BLOCK_BYTES", block_bytes)
     path = write(tmp_path, row("N1"), row("N2"), row("N2"), row("N2", title="Another"))
-    with pytest.raises(
-        DataFormatError, match=r"line 4: the news id 'N2' stands in line 2 with another content"
-    ):
+    with pytest.raises(DataFormatError, match=r"line 4: the news id 'N2' stands in line 2 with another content"):
         NewsTable.read(path)
 
 

@@ -93,9 +93,7 @@ def test_a_wrong_number_of_columns_names_the_line(tmp_path, bad, found):
     with pytest.raises(DataFormatError) as caught:
         read(path)
     assert caught.value.line == 2
-    assert str(caught.value) == (
-        f"{path}, line 2: expected 2 tab-separated columns (name, text), got {found}."
-    )
+    assert str(caught.value) == (f"{path}, line 2: expected 2 tab-separated columns (name, text), got {found}.")
 
 
 def test_bad_utf8_names_the_line(tmp_path):

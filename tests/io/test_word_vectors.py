@@ -44,9 +44,7 @@ def test_every_form_of_the_file_gives_the_same_vectors(tmp_path, content):
 
 
 def test_words_with_spaces(tmp_path):
-    matrix, found = read(
-        tmp_path, GLOVE + ". . . 7 8 9\nto name@domain.com 1 1 2\n", [". . .", "to name@domain.com"]
-    )
+    matrix, found = read(tmp_path, GLOVE + ". . . 7 8 9\nto name@domain.com 1 1 2\n", [". . .", "to name@domain.com"])
     assert found.tolist() == [False, False, True, True]
     np.testing.assert_array_equal(matrix[2:], [[7, 8, 9], [1, 1, 2]])
 

@@ -169,9 +169,7 @@ def symbolic_inputs(inputs: Arrays, dynamic_shapes: Mapping) -> dict[str, keras.
     }
 
 
-def check_building(
-    layer_class, config, inputs: Arrays, weights: Mapping, dynamic_shapes: Mapping
-) -> keras.Layer:
+def check_building(layer_class, config, inputs: Arrays, weights: Mapping, dynamic_shapes: Mapping) -> keras.Layer:
     """`build` from shapes creates all the weights that a call does; the built layer is returned."""
     from_shapes = layer_class(**config)
     from_shapes.build(*(array.shape for name, array in inputs.items() if name not in ("mask", "bias")))

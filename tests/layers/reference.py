@@ -39,9 +39,7 @@ def poly_attention(history, projection, codes, mask=None, bias=None):
         for candidate_bias in biases:
             rows = []
             for code in codes:
-                logits = [
-                    code @ np.tanh(projection.T @ history[user, j]) + candidate_bias[j] for j in range(length)
-                ]
+                logits = [code @ np.tanh(projection.T @ history[user, j]) + candidate_bias[j] for j in range(length)]
                 rows.append(softmax(logits, valid))
             user_weights.append(rows)
         weights.append(user_weights if per_candidate else user_weights[0])

@@ -26,9 +26,7 @@ def built(dim=2, values=VALUES):
     return layer
 
 
-@pytest.mark.parametrize(
-    "inputs", [{"values": VALUES}, {"values": VALUES, "mask": MASK}], ids=["plain", "mask"]
-)
+@pytest.mark.parametrize("inputs", [{"values": VALUES}, {"values": VALUES, "mask": MASK}], ids=["plain", "mask"])
 def test_shared_checks(inputs, tmp_path):
     check_layer(
         AdditiveAttention,
@@ -88,9 +86,7 @@ def test_padding_alone_gives_zeros_and_zero_gradients():
     found = gradients(lambda **tensors: ops.sum(ops.square(layer(**tensors))), layer, inputs)
     assert all(np.isfinite(gradient).all() for gradient in found.values())
     assert (found["values"][~MASK] == 0).all()
-    found = gradients(
-        lambda **tensors: ops.sum(layer(**tensors)), layer, inputs | {"mask": np.zeros_like(MASK)}
-    )
+    found = gradients(lambda **tensors: ops.sum(layer(**tensors)), layer, inputs | {"mask": np.zeros_like(MASK)})
     assert all((gradient == 0).all() for gradient in found.values())
 
 
@@ -124,9 +120,7 @@ def test_a_keras_mask_is_used_and_ends_here():
 
 
 def test_initialisers_are_arguments():
-    layer = AdditiveAttention(
-        2, kernel_initializer="ones", bias_initializer="ones", query_initializer="zeros"
-    )
+    layer = AdditiveAttention(2, kernel_initializer="ones", bias_initializer="ones", query_initializer="zeros")
     mean = to_numpy(layer(**as_tensors({"values": VALUES})))
     np.testing.assert_allclose(mean, VALUES.mean(axis=1), atol=1e-6)
     assert (to_numpy(layer.kernel) == 1).all()

@@ -37,9 +37,7 @@ def test_lambda_starts_at_one_and_scales():
 
 def test_scale_initialiser_is_an_argument():
     layer = CategoryBias(scale_initializer="zeros")
-    assert (
-        to_numpy(layer(**as_tensors({"history_category": CLICKED, "candidate_category": SHOWN}))) == 0
-    ).all()
+    assert (to_numpy(layer(**as_tensors({"history_category": CLICKED, "candidate_category": SHOWN}))) == 0).all()
 
 
 def test_zero_vectors_get_no_bias_and_no_gradient():
@@ -79,9 +77,7 @@ def test_poly_attention_with_category_bias_is_equation_5():
     np.testing.assert_allclose(to_numpy(interests), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("clicked", "shown"), [(CLICKED[0], SHOWN), (CLICKED, SHOWN[0, 0]), (CLICKED, SHOWN[None])]
-)
+@pytest.mark.parametrize(("clicked", "shown"), [(CLICKED[0], SHOWN), (CLICKED, SHOWN[0, 0]), (CLICKED, SHOWN[None])])
 def test_wrong_ranks_are_refused(clicked, shown):
     with pytest.raises(ValueError, match="CategoryBias expects history_category"):
         CategoryBias()(**as_tensors({"history_category": clicked, "candidate_category": shown}))

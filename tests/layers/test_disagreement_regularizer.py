@@ -65,9 +65,7 @@ def test_known_values():
     assert to_numpy(disagreement(tensor([[0.0, 0.0], [5.0, 0.0]]))) == pytest.approx(1 / 4)
 
 
-@pytest.mark.parametrize(
-    "interests", [INTERESTS, INTERESTS[0], INTERESTS[0, 0]], ids=["(B,C,K,d)", "(B,K,d)", "(K,d)"]
-)
+@pytest.mark.parametrize("interests", [INTERESTS, INTERESTS[0], INTERESTS[0, 0]], ids=["(B,C,K,d)", "(B,K,d)", "(K,d)"])
 def test_the_loss_is_the_weighted_mean_over_the_leading_axes(interests):
     layer = DisagreementRegularizer(weight=0.8)
     assert added_loss(layer, interests) == pytest.approx(0.8 * naive(interests).mean(), rel=1e-5)

@@ -19,9 +19,7 @@ MODES = ("max", "mean", "weighted")
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(
-    "interests", [USER_INTERESTS, CANDIDATE_INTERESTS], ids=["per user", "per candidate"]
-)
+@pytest.mark.parametrize("interests", [USER_INTERESTS, CANDIDATE_INTERESTS], ids=["per user", "per candidate"])
 def test_shared_checks(mode, interests, tmp_path):
     check_layer(
         InterestAggregation,
@@ -85,9 +83,7 @@ def test_gelu_is_the_exact_one():
     """At x = 2 the exact and the tanh form differ by 3e-4, times 1e3 here."""
     layer = InterestAggregation(kernel_initializer="identity")
     interests, candidates = np.array([[[1.0], [0.0]]]), np.array([[[2.0]]])
-    found = to_numpy(
-        layer(**as_tensors({"interests": interests, "candidates": candidates}), return_weights=True)[1]
-    )
+    found = to_numpy(layer(**as_tensors({"interests": interests, "candidates": candidates}), return_weights=True)[1])
     odds = np.log(found[0, 0, 0] / found[0, 0, 1])
     assert odds == pytest.approx(float(reference.gelu(2.0)), abs=5e-5)
 

@@ -48,9 +48,7 @@ def test_without_mask_is_the_plain_softmax():
 
 
 def test_mask_of_numbers_and_broadcasting():
-    np.testing.assert_array_equal(
-        masked(LOGITS, np.array([1, 0, 2])), masked(LOGITS, np.array([[True, False, True]]))
-    )
+    np.testing.assert_array_equal(masked(LOGITS, np.array([1, 0, 2])), masked(LOGITS, np.array([[True, False, True]])))
 
 
 def test_result_is_float32_for_half_precision_logits():
@@ -74,6 +72,4 @@ def test_a_wholly_masked_row_has_zero_weights_and_zero_gradients():
 
 def test_compiled_equals_eager():
     logits = ops.convert_to_tensor(LOGITS.astype("float32"))
-    np.testing.assert_allclose(
-        to_numpy(compiled(masked_softmax)(logits, MASK)), masked(LOGITS, MASK), rtol=1e-6
-    )
+    np.testing.assert_allclose(to_numpy(compiled(masked_softmax)(logits, MASK)), masked(LOGITS, MASK), rtol=1e-6)

@@ -29,9 +29,7 @@ def expected_interests(**arrays):
 
 def built(history=HISTORY, seed=3, **config):
     """A layer with weights large enough that the attention is far from uniform."""
-    layer = PolyAttention(
-        **CONFIG | {"projection_initializer": "zeros", "codes_initializer": "zeros"} | config
-    )
+    layer = PolyAttention(**CONFIG | {"projection_initializer": "zeros", "codes_initializer": "zeros"} | config)
     layer.build(history.shape)
     generator = np.random.default_rng(seed)
     layer.set_weights([generator.normal(size=weight.shape) for weight in layer.weights])
@@ -82,9 +80,7 @@ def test_any_shape(sizes, masked, bias_rank, seed):
     if masked:
         inputs["mask"] = generator.random((users, length)) < 0.6
     if bias_rank:
-        inputs["bias"] = generator.normal(
-            size=(users, candidates, length) if bias_rank == 3 else (users, length)
-        )
+        inputs["bias"] = generator.normal(size=(users, candidates, length) if bias_rank == 3 else (users, length))
     layer = built(inputs["history"], num_interests=interests, code_dim=code_dim)
     expected = expected_interests(**inputs, **weights_of(layer))
     np.testing.assert_allclose(call_once(layer, inputs), expected, rtol=1e-4, atol=1e-5)
@@ -115,9 +111,7 @@ def test_the_order_of_the_history_does_not_matter():
     layer = built()
     order = [2, 0, 3, 1]
     straight = layer(**as_tensors({"history": HISTORY, "mask": MASK, "bias": BIAS}))
-    shuffled = layer(
-        **as_tensors({"history": HISTORY[:, order], "mask": MASK[:, order], "bias": BIAS[:, order]})
-    )
+    shuffled = layer(**as_tensors({"history": HISTORY[:, order], "mask": MASK[:, order], "bias": BIAS[:, order]}))
     np.testing.assert_allclose(to_numpy(shuffled), to_numpy(straight), rtol=0, atol=1e-6)
 
 
@@ -174,10 +168,7 @@ def test_logits_are_those_of_equation_2():
     layer = built()
     weights = weights_of(layer)
     expected = np.array(
-        [
-            [[c @ np.tanh(weights["projection"].T @ h) for h in user] for c in weights["codes"]]
-            for user in HISTORY
-        ]
+        [[[c @ np.tanh(weights["projection"].T @ h) for h in user] for c in weights["codes"]] for user in HISTORY]
     )
     logits = layer.logits(ops.convert_to_tensor(HISTORY.astype("float32")))
     assert keras.backend.standardize_dtype(logits.dtype) == "float32"
@@ -189,9 +180,7 @@ def test_logits_by_category_give_the_interests_of_equation_5():
     layer = built()
     category = np.array([0, 1, 0, 2])
     per_category = np.array([0.3, -1.2, 0.8])
-    direct = to_numpy(
-        layer(**as_tensors({"history": HISTORY, "bias": np.tile(per_category[category], (3, 1))}))
-    )
+    direct = to_numpy(layer(**as_tensors({"history": HISTORY, "bias": np.tile(per_category[category], (3, 1))})))
     exponentials = np.exp(to_numpy(layer.logits(ops.convert_to_tensor(HISTORY.astype("float32")))))
     sums, totals = 0.0, 0.0
     for k in range(3):
@@ -236,9 +225,7 @@ def test_default_weights_differ_between_layers_and_follow_the_seed():
 
 
 def test_initialisers_are_arguments():
-    layer = PolyAttention(
-        **CONFIG, projection_initializer="zeros", codes_initializer=keras.initializers.Constant(2)
-    )
+    layer = PolyAttention(**CONFIG, projection_initializer="zeros", codes_initializer=keras.initializers.Constant(2))
     layer.build(HISTORY.shape)
     assert (to_numpy(layer.projection) == 0).all()
     assert (to_numpy(layer.codes) == 2).all()

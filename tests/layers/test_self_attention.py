@@ -27,9 +27,7 @@ def built(num_heads=2, head_dim=3, values=VALUES):
     return layer
 
 
-@pytest.mark.parametrize(
-    "inputs", [{"values": VALUES}, {"values": VALUES, "mask": MASK}], ids=["plain", "mask"]
-)
+@pytest.mark.parametrize("inputs", [{"values": VALUES}, {"values": VALUES, "mask": MASK}], ids=["plain", "mask"])
 def test_shared_checks(inputs, tmp_path):
     check_layer(
         SelfAttention,
@@ -84,9 +82,7 @@ def test_padding_alone_gives_zeros_and_zero_gradients():
     found = gradients(lambda **tensors: ops.sum(ops.square(layer(**tensors))), layer, inputs)
     assert all(np.isfinite(gradient).all() for gradient in found.values())
     assert (found["values"][2] == 0).all()
-    found = gradients(
-        lambda **tensors: ops.sum(layer(**tensors)), layer, inputs | {"mask": np.zeros_like(MASK)}
-    )
+    found = gradients(lambda **tensors: ops.sum(layer(**tensors)), layer, inputs | {"mask": np.zeros_like(MASK)})
     assert all((gradient == 0).all() for gradient in found.values())
 
 

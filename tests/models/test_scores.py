@@ -81,7 +81,9 @@ def test_padding_behind_a_history_never_changes_a_score(name, overrides):
     log = toy_log(toy_news())
     short = np.diff(log.history_offsets)[log.history_of] <= 5
     data = dataset(model)
-    narrow, wide = (score_directly(model.network, model._features(data.features), data.log, data.users, size) for size in (5, 12))
+    narrow, wide = (
+        score_directly(model.network, model._features(data.features), data.log, data.users, size) for size in (5, 12)
+    )
     kept = np.repeat(short, np.diff(log.offsets))
     assert narrow[kept] == pytest.approx(wide[kept], abs=1e-6)
 
@@ -231,15 +233,22 @@ def test_recommend_leaves_out_what_was_clicked_and_sorts():
     best = model.recommend(IDS[:3], k=20)
     assert len(best) == len(IDS) - 3
     assert [score for _, score in best] == sorted((score for _, score in best), reverse=True)
-    assert dict(best) == pytest.approx(dict(zip(IDS[3:], model.score(IDS[:3], IDS[3:]).tolist(), strict=True)), abs=1e-6)
+    assert dict(best) == pytest.approx(
+        dict(zip(IDS[3:], model.score(IDS[:3], IDS[3:]).tolist(), strict=True)), abs=1e-6
+    )
     assert [news_id for news_id, _ in model.recommend([], pool=["N4", "N5"], k=1)] in (["N4"], ["N5"])
     assert model.recommend(IDS[:2], pool=IDS[:2]) == []
 
 
 def write_files(folder):
     news, log = toy_news(), toy_log(toy_news())
-    rows = zip(news.ids.to_pylist()[1:], news.category.to_pylist()[1:], news.subcategory.to_pylist()[1:],
-               news.title.to_pylist()[1:], strict=True)
+    rows = zip(
+        news.ids.to_pylist()[1:],
+        news.category.to_pylist()[1:],
+        news.subcategory.to_pylist()[1:],
+        news.title.to_pylist()[1:],
+        strict=True,
+    )
     (folder / "news.tsv").write_text("".join(f"{i}\t{c}\t{s}\t{t}\t\t\t[]\t[]\n" for i, c, s, t in rows))
     ids = news.ids.to_pylist()
     lines = []

@@ -30,6 +30,7 @@ SIZES = {
     "batch_size": 4,
     "epochs": 2,
     "dropout": 0.2,
+    "length_groups": 2,
 }
 MODEL_NAMES = sorted(MODELS)
 
