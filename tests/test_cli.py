@@ -1,0 +1,149 @@
+"""The command line from demo data to recommendations, on the tiny preset."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from recommenders_miner.cli import app, main
+from recommenders_miner.evaluation.submission import read_scores
+
+SMALL = "word_emb_dim=8 head_num=2 head_dim=4 attention_hidden_dim=8 num_interests=2 code_dim=4 batch_size=64 epochs=1"
+OPTIONS = [word for option in [*SMALL.split(), "length_groups=1"] for word in ("-o", option)]
+
+
+def run(*arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "data"
+    run("demo-data", folder, "--preset", "tiny")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    out = data.parent / "run"
+    run("train", "--hparams", "miner", "--data", data, "--out", out, *OPTIONS)
+    return out
+
+
+def test_compare_writes_its_table_json_and_chart(data, tmp_path):
+    output = run("compare", "--data", data, "--models", "nrms", "--out", tmp_path, *OPTIONS)
+    assert "history-oracle" in output
+    results = json.loads((tmp_path / "results.json").read_text())
+    rows = {row["model"]: row for row in results["results"]}
+    assert set(rows) == {"random", "popularity", "nrms", "history-oracle", "oracle"}
+    assert {"group_auc", "mean_mrr", "ndcg@5", "ndcg@10", "train_seconds", "eval_seconds"} <= set(rows["nrms"])
+    assert rows["random"]["train_seconds"] is None
+    assert rows["nrms"]["parameters"] > 0
+    assert rows["oracle"]["group_auc"] > rows["history-oracle"]["group_auc"] > rows["random"]["group_auc"]
+    assert (tmp_path / "results.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "models" / "nrms" / "network.keras").exists()
+
+
+def test_compare_over_seeds_gives_means_and_spread(data, tmp_path):
+    run("compare", "--data", data, "--models", "nrms", "--out", tmp_path, "--seeds", 2, *OPTIONS)
+    whole = json.loads((tmp_path / "results.json").read_text())
+    assert whole["num_seeds"] == 2
+    parts = [json.loads((tmp_path / f"seed-{seed}" / "results.json").read_text()) for seed in (42, 43)]
+    for row, *single in zip(whole["results"], *(part["results"] for part in parts), strict=True):
+        values = [one["group_auc"] for one in single]
+        assert row["group_auc"] == pytest.approx(np.mean(values))
+        assert row["standard_deviations"]["group_auc"] == pytest.approx(np.std(values, ddof=1))
+    assert "±" in (tmp_path / "results.md").read_text()
+
+
+def test_evaluate_writes_scores_and_submission(data, trained, tmp_path):
+    output = run(
+        "evaluate", trained, "--data", data, "--scores", tmp_path / "s.txt", "--submission", tmp_path / "prediction.zip"
+    )
+    assert "group_auc" in output
+    scores, offsets = read_scores(tmp_path / "s.txt")
+    lines = (data / "dev" / "behaviors.tsv").read_text().splitlines()
+    assert np.diff(offsets).tolist() == [len(line.split("\t")[4].split()) for line in lines]
+    with zipfile.ZipFile(tmp_path / "prediction.zip") as archive:
+        first = archive.read("prediction.txt").decode().splitlines()[0]
+    impression_id, ranks = first.split(" ")
+    assert impression_id == lines[0].split("\t")[0]
+    shown = scores[: offsets[1]]
+    assert json.loads(ranks) == (np.argsort(np.argsort(-shown, kind="stable"), kind="stable") + 1).tolist()
+
+
+def test_an_unlabelled_test_split_is_scored_but_not_evaluated(data, trained, tmp_path):
+    test = tmp_path / "data" / "test"
+    test.mkdir(parents=True)
+    (test / "news.tsv").write_bytes((data / "dev" / "news.tsv").read_bytes())
+    lines = (data / "dev" / "behaviors.tsv").read_text().splitlines()
+    unlabelled = (
+        "\t".join([*line.split("\t")[:4], " ".join(token[:-2] for token in line.split("\t")[4].split())]) for line in lines
+    )
+    (test / "behaviors.tsv").write_text("\n".join(unlabelled) + "\n")
+    run("evaluate", trained, "--data", tmp_path / "data", "--split", "test", "--scores", tmp_path / "test.txt")
+    run("evaluate", trained, "--data", data, "--scores", tmp_path / "dev.txt")
+    assert (tmp_path / "test.txt").read_bytes() == (tmp_path / "dev.txt").read_bytes()
+    refused = CliRunner().invoke(app, ["evaluate", str(trained), "--data", str(tmp_path / "data"), "--split", "test"])
+    assert refused.exit_code == 2
+    assert "no labels" in refused.output
+
+
+def test_recommend_shows_titles(data, trained):
+    news = data / "dev" / "news.tsv"
+    ids = [line.split("\t")[0] for line in news.read_text().splitlines()[:3]]
+    output = run("recommend", trained, "--news", news, "--history", ",".join(ids), "-k", 4)
+    assert "For a reader of 3 news" in output
+    assert output.count("N") >= 4
+
+
+def test_resume_of_a_finished_run_keeps_the_model(data, trained):
+    before = (trained / "model" / "model.json").read_bytes()
+    run("train", "--hparams", "miner", "--data", data, "--out", trained, "--resume", *OPTIONS)
+    assert (trained / "model" / "model.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--data", "nowhere", "--out", "x"], "nowhere/train/news.tsv: is missing"),
+        (["train", "--data", "nowhere", "--out", "x", "-o", "bacth_size=3"], "Did you mean 'batch_size'"),
+        (["compare", "--data", "nowhere", "--out", "x", "--models", "bert4rec"], "no hyperparameter file bert4rec"),
+        (["evaluate", "nowhere", "--data", "x"], "holds no saved model"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_one(arguments, message, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["recommenders-miner", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 1
+    assert message in capsys.readouterr().err.replace("\n", " ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_and_import_load_nothing_heavy():
+    code = (
+        "import sys, recommenders_miner, recommenders_miner.cli\n"
+        "heavy = {'keras', 'tensorflow', 'jax', 'pandas', 'pyarrow', 'matplotlib', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "assert set(recommenders_miner.__all__) == set(dir(recommenders_miner))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_is_there():
+    import recommenders_miner
+
+    for name in recommenders_miner.__all__:
+        assert getattr(recommenders_miner, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Bert4Rec'"):
+        _ = recommenders_miner.Bert4Rec
