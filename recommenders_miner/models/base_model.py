@@ -18,6 +18,7 @@ from recommenders_miner.io.mind_iterator import Dataset, MINDIterator
 from recommenders_miner.io.news_features import news_features
 from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.io.vocabularies import Vocabularies
+from recommenders_miner.memory import keep_freed_memory
 from recommenders_miner.models.initial_vectors import InitialVectors
 from recommenders_miner.models.network import NewsRecommender
 from recommenders_miner.models.saving import load_model, save_model
@@ -52,6 +53,7 @@ class BaseModel:
         iterator_creator: Callable[..., MINDIterator] = MINDIterator,
         seed: int | None = None,
     ) -> None:
+        keep_freed_memory()
         self.hparams = hparams
         self.seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
         self.train_iterator = iterator_creator(hparams, hparams.npratio, col_spliter="\t")
