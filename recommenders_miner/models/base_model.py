@@ -81,8 +81,8 @@ class BaseModel:
         Raises:
             HParamsError, DataFormatError: the word vectors that the hyperparameters name cannot be had.
         """
-        vectors = InitialVectors.prepare(self.hparams, vocabularies, self.seed)
         with seeded(self.seed):
+            vectors = InitialVectors.prepare(self.hparams, vocabularies, self.seed)
             network = self.build_network(self.hparams, vocabularies, vectors)
             network.build()
         self.adopt(network, vocabularies)
