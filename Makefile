@@ -1,6 +1,7 @@
 # make demo   sets up .venv once, then trains and compares the models on the demo data
 # make table  does so for every variant of MINER and three seeds
 # make test   sets up .venv once, then runs the tests on TensorFlow and on JAX
+# make test-slow  runs the models' tests again as users run them: compiled, and trained on JAX
 # make lint   checks style
 
 PYTHON ?= python3
@@ -27,11 +28,12 @@ table: $(STAMP)
 	  --out demo/table $(DEMO_OPTIONS)
 
 test: $(STAMP)
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -m "not slow"
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -m "not slow" tests/layers tests/models
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q tests/layers tests/models/test_scores.py
 
 test-slow: $(STAMP)
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -m slow
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q --compiled tests/models
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q tests/models/test_training.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

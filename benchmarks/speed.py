@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py DATA GLOVE.txt --model nrms [--steps 40] [--batch 32]
 
-Prints JSON lines. Rates leave out the first 10 steps, which compile; run_eval is the whole call, reading from the cache included.
+Prints JSON lines. Rates leave out the first 10 steps, which compile; run_eval is the whole call, cache reading included.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def main():
     arguments = parser.parse_args()
     hparams = prepare_hparams(arguments.model, word_embedding=arguments.glove, batch_size=arguments.batch, epochs=1)
     model = MODELS[arguments.model](hparams, seed=42)
-    splits = {name: [f"{arguments.data}/{name}/{file}.tsv" for file in ("news", "behaviors")] for name in ("train", "dev")}
+    splits = {
+        name: [f"{arguments.data}/{name}/{file}.tsv" for file in ("news", "behaviors")] for name in ("train", "dev")
+    }
     timer = StopAfter(arguments.steps)
     model.fit(*splits["train"], callbacks=[timer], verbose=0)
     rate = arguments.batch * (len(timer.ends) - 10) / (timer.ends[-1] - timer.ends[9])

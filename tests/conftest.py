@@ -2,5 +2,27 @@
 
 import os
 
+import pytest
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--compiled", action="store_true", help="compile TensorFlow functions of tests/models, as users do"
+    )
+
+
+@pytest.fixture(autouse=True)
+def _eager_tensorflow(request):
+    """Runs the models' tests eagerly: at toy sizes, building a graph takes a hundred times longer than running it."""
+    models = request.path.parent.name == "models"
+    if not models or os.environ["KERAS_BACKEND"] != "tensorflow" or request.config.getoption("--compiled"):
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)

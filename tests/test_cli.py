@@ -86,7 +86,8 @@ def test_an_unlabelled_test_split_is_scored_but_not_evaluated(data, trained, tmp
     (test / "news.tsv").write_bytes((data / "dev" / "news.tsv").read_bytes())
     lines = (data / "dev" / "behaviors.tsv").read_text().splitlines()
     unlabelled = (
-        "\t".join([*line.split("\t")[:4], " ".join(token[:-2] for token in line.split("\t")[4].split())]) for line in lines
+        "\t".join([*line.split("\t")[:4], " ".join(token[:-2] for token in line.split("\t")[4].split())])
+        for line in lines
     )
     (test / "behaviors.tsv").write_text("\n".join(unlabelled) + "\n")
     run("evaluate", trained, "--data", tmp_path / "data", "--split", "test", "--scores", tmp_path / "test.txt")
