@@ -28,12 +28,12 @@ table: $(STAMP)
 	  --out demo/table $(DEMO_OPTIONS)
 
 test: $(STAMP)
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -q tests/layers tests/models/test_scores.py
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/layers tests/models/test_scores.py
 
 test-slow: $(STAMP)
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q --compiled tests/models
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -q tests/models/test_training.py
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --compiled tests/models
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/models/test_training.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

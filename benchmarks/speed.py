@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py DATA GLOVE.txt --model nrms [--steps 40] [--batch 32]
 
-Prints JSON lines. Rates leave out the first 10 steps, which compile; run_eval is the whole call, cache reading included.
+Prints JSON lines. Rates leave out the first 10 steps, which compile; run_eval is the whole call, reading included.
 """
 
 from __future__ import annotations
