@@ -191,7 +191,7 @@ class Comparison:
         document = {
             "data": self.data,
             "seed": self.seed,
-            "num_seeds": self.num_seeds,
+            **({"num_seeds": self.num_seeds} if self.num_seeds > 1 else {}),
             "results": [row.to_json() for row in self.results],
         }
         with whole_file(out_dir / "results.json") as temporary:
