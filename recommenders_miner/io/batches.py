@@ -78,6 +78,7 @@ class TrainingBatches(keras.utils.PyDataset):
         self.features, self.log, self.users = features, log, users
         self.batch_size, self.npratio, self.his_size, self.seed = batch_size, npratio, his_size, seed
         self.first_step, self.shard, self.static_shapes = first_step, shard, static_shapes
+        self._order: tuple[int, np.ndarray] | None = None
         self._index_clicks()
         self._plan_lengths(length_groups)
 
@@ -113,8 +114,7 @@ class TrainingBatches(keras.utils.PyDataset):
     def samples_of_step(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the impressions (B,) and candidate rows (B, 1 + npratio) of a step, zeros where negatives run out."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.num_samples)
-        samples = order[position * self.batch_size : (position + 1) * self.batch_size]
+        samples = self._order_of_epoch(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
         rng = np.random.default_rng([self.seed, epoch, position])
         impressions = self._impression_of[samples]
         candidates = np.zeros((len(samples), 1 + self.npratio), "int32")
@@ -124,6 +124,13 @@ class TrainingBatches(keras.utils.PyDataset):
         candidates[:, 1:] = np.where(real, self._negatives[np.where(real, starts[:, None] + picks, 0)], 0)
         index, count = self.shard
         return impressions[index::count], candidates[index::count]
+
+    def _order_of_epoch(self, epoch: int) -> np.ndarray:
+        """Returns the epoch's permutation of the clicks; the last is kept, since all of its epoch needs it."""
+        kept = self._order
+        if kept is None or kept[0] != epoch:
+            kept = self._order = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.num_samples)
+        return kept[1]
 
     # === Shapes ===
 
