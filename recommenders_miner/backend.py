@@ -6,10 +6,11 @@ if it is installed, else JAX, else torch, so that a machine with JAX alone needs
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import logging
 import os
 import sys
+import tempfile
 
 
 def choose_backend() -> None:
@@ -22,3 +23,24 @@ def choose_backend() -> None:
         if importlib.util.find_spec(backend) is not None:
             os.environ["KERAS_BACKEND"] = backend
             return
+
+
+def import_backend_quietly() -> None:
+    """Imports Keras and its backend without a word: TensorFlow 2.21 greets on stderr whatever its log level is.
+
+    The greeting comes from C++, so the file descriptor itself is turned away meanwhile; where the import fails, what
+    was written there is shown after all.
+    """
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as heard:
+        os.dup2(heard.fileno(), 2)
+        try:
+            importlib.import_module("keras")
+        except BaseException:
+            heard.seek(0)
+            os.write(terminal, heard.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)

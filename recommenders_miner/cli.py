@@ -14,6 +14,7 @@ import yaml
 from rich.console import Console
 from rich.logging import RichHandler
 
+from recommenders_miner.backend import import_backend_quietly
 from recommenders_miner.errors import RecommendersMinerError
 
 app = typer.Typer(
@@ -59,13 +60,12 @@ def compare(
     seeds: Annotated[int, typer.Option(help="Repeat with this many seeds and report mean and spread.", min=1)] = 1,
 ) -> None:
     """Train and evaluate models side by side."""
+    import_backend_quietly()
     from recommenders_miner.compare import compare, compare_seeds
 
     names = known_models() if models == "all" else [name.strip() for name in models.split(",")]
-    if seeds == 1:
-        console.print(compare(data, names, out, parse_overrides(option), seed).render())
-    else:
-        console.print(compare_seeds(data, names, out, parse_overrides(option), range(seed, seed + seeds)).render())
+    run, runs = (compare, seed) if seeds == 1 else (compare_seeds, range(seed, seed + seeds))
+    console.print(run(data, names, out, parse_overrides(option), runs).render())
     console.print(f"Written to {out}: results.json, results.md, results.png.")
 
 
@@ -79,6 +79,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's checkpoint.")] = False,
 ) -> None:
     """Train one model, evaluating on dev after each epoch where there is a dev split."""
+    import_backend_quietly()
     from recommenders_miner.hparams import prepare_hparams
     from recommenders_miner.io.splits import Split
     from recommenders_miner.models import MODELS
@@ -179,6 +180,7 @@ def known_models() -> list[str]:
 
 def open_model(run: Path) -> Any:
     """Loads the model of a run, or a saved model."""
+    import_backend_quietly()
     from recommenders_miner.models import load_model
 
     return load_model(run / "model" if (run / "model").is_dir() else run)

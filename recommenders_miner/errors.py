@@ -31,3 +31,7 @@ class HParamsError(RecommendersMinerError, ValueError):
 
 class NotBuiltError(RecommendersMinerError, RuntimeError):
     """A model was asked to work before it had seen the data that its vocabularies come from."""
+
+
+class UnknownNewsError(RecommendersMinerError, LookupError):
+    """A news id is not in the news table."""

@@ -5,6 +5,7 @@ from recommenders_miner.encoders.cnn_encoder import CNNTitleEncoder
 from recommenders_miner.encoders.concatenated_encoder import ConcatenatedEncoder
 from recommenders_miner.encoders.news_encoder import NewsEncoder
 from recommenders_miner.encoders.self_attention_encoder import SelfAttentionTitleEncoder
+from recommenders_miner.encoders.title_words import TitleWords
 
 __all__ = [
     "CNNTitleEncoder",
@@ -12,4 +13,5 @@ __all__ = [
     "ConcatenatedEncoder",
     "NewsEncoder",
     "SelfAttentionTitleEncoder",
+    "TitleWords",
 ]

@@ -27,7 +27,7 @@ class CategoryEncoder(NewsEncoder):
 
     def __init__(self, feature: str, vocabulary_size: int, dim: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.feature, self.vocabulary_size, self.dim = feature, vocabulary_size, dim
+        self.config = {"feature": feature, "vocabulary_size": vocabulary_size, "dim": dim}
         self.features = (feature,)
         self.embedding = keras.layers.Embedding(
             vocabulary_size, dim, embeddings_initializer=random_vectors(), dtype=self.dtype_policy
@@ -35,9 +35,4 @@ class CategoryEncoder(NewsEncoder):
 
     def call(self, features: dict[str, Any], training: bool | None = None) -> Any:
         """See the class for the shapes."""
-        return self.embedding(features[self.feature])
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make this layer again."""
-        config = {"feature": self.feature, "vocabulary_size": self.vocabulary_size, "dim": self.dim}
-        return {**super().get_config(), **config}
+        return self.embedding(features[self.features[0]])

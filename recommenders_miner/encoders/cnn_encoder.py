@@ -20,14 +20,12 @@ class CNNTitleEncoder(NewsEncoder):
     3.1; the same title encoder serves NAML (IJCAI 2019).
 
     Args:
-        vocabulary_size: rows of the word embedding, padding and unknown included.
-        word_dim: dimension of a word vector.
+        words: the word vectors of a title.
         filters: filters of the convolution, the news vector's dimension d.
         window: words under a filter.
         activation: what follows the convolution.
         attention_dim: hidden dimension of the additive attention.
-        dropout: share of activations dropped in training, after the words and after the convolution.
-        word_initializer: the word embedding's initial values.
+        dropout: share of activations dropped in training, after the convolution.
 
     Call arguments:
         features: dict with `title` (U, L) int32, zeros behind the words.
@@ -36,31 +34,28 @@ class CNNTitleEncoder(NewsEncoder):
         (U, d) news vectors; zero for a title without words.
     """
 
+    PARTS = ("words",)
     features = ("title",)
 
     def __init__(
         self,
-        vocabulary_size: int,
-        word_dim: int = 100,
+        words: TitleWords,
         filters: int = 400,
         window: int = 3,
         activation: str = "relu",
         attention_dim: int = 200,
         dropout: float = 0.2,
-        word_initializer: str | keras.initializers.Initializer = "uniform",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.config = {
-            "vocabulary_size": vocabulary_size,
-            "word_dim": word_dim,
             "filters": filters,
             "window": window,
             "activation": activation,
             "attention_dim": attention_dim,
             "dropout": dropout,
         }
-        self.words = TitleWords(vocabulary_size, word_dim, dropout, word_initializer, dtype=self.dtype_policy)
+        self.words = words
         self.convolution = keras.layers.Conv1D(
             filters, window, padding="same", activation=activation, dtype=self.dtype_policy
         )
@@ -72,8 +67,3 @@ class CNNTitleEncoder(NewsEncoder):
         mask = ops.not_equal(features["title"], 0)
         words = self.convolution(self.words(features["title"], training=training))
         return self.pooling(self.dropout(words, training=training), mask=mask)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make this layer again."""
-        word_initializer = keras.initializers.serialize(self.words.initializer)
-        return {**super().get_config(), **self.config, "word_initializer": word_initializer}

@@ -25,6 +25,8 @@ class ConcatenatedEncoder(NewsEncoder):
         (U, sum of the parts' dimensions).
     """
 
+    PARTS = ("parts",)
+
     def __init__(self, parts: Sequence[keras.layers.Layer], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.parts = list(parts)
@@ -33,15 +35,3 @@ class ConcatenatedEncoder(NewsEncoder):
     def call(self, features: dict[str, Any], training: bool | None = None) -> Any:
         """See the class for the shapes."""
         return ops.concatenate([part(features, training=training) for part in self.parts], axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make this layer again."""
-        return {
-            **super().get_config(),
-            "parts": [keras.saving.serialize_keras_object(part) for part in self.parts],
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> ConcatenatedEncoder:
-        """Makes a layer of what `get_config` returned."""
-        return cls(**{**config, "parts": [keras.saving.deserialize_keras_object(part) for part in config["parts"]]})

@@ -19,13 +19,11 @@ class SelfAttentionTitleEncoder(NewsEncoder):
     Wu et al., "Neural News Recommendation with Multi-Head Self-Attention" (NRMS), EMNLP 2019, Section 2.1.
 
     Args:
-        vocabulary_size: rows of the word embedding, padding and unknown included.
-        word_dim: dimension of a word vector.
+        words: the word vectors of a title.
         num_heads: attention heads.
         head_dim: dimension of a head; the news vector has d = num_heads · head_dim.
         attention_dim: hidden dimension of the additive attention.
-        dropout: share of activations dropped in training, after the words and after the self-attention.
-        word_initializer: the word embedding's initial values.
+        dropout: share of activations dropped in training, after the self-attention.
 
     Call arguments:
         features: dict with `title` (U, L) int32, zeros behind the words.
@@ -34,29 +32,26 @@ class SelfAttentionTitleEncoder(NewsEncoder):
         (U, d) news vectors; zero for a title without words.
     """
 
+    PARTS = ("words",)
     features = ("title",)
 
     def __init__(
         self,
-        vocabulary_size: int,
-        word_dim: int = 100,
+        words: TitleWords,
         num_heads: int = 20,
         head_dim: int = 20,
         attention_dim: int = 200,
         dropout: float = 0.2,
-        word_initializer: str | keras.initializers.Initializer = "uniform",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.config = {
-            "vocabulary_size": vocabulary_size,
-            "word_dim": word_dim,
             "num_heads": num_heads,
             "head_dim": head_dim,
             "attention_dim": attention_dim,
             "dropout": dropout,
         }
-        self.words = TitleWords(vocabulary_size, word_dim, dropout, word_initializer, dtype=self.dtype_policy)
+        self.words = words
         self.self_attention = SelfAttention(num_heads, head_dim, dtype=self.dtype_policy)
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self.pooling = AdditiveAttention(attention_dim, dtype=self.dtype_policy)
@@ -67,8 +62,3 @@ class SelfAttentionTitleEncoder(NewsEncoder):
         words = self.words(features["title"], training=training)
         words = self.dropout(self.self_attention(words, mask=mask), training=training)
         return self.pooling(words, mask=mask)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make this layer again."""
-        word_initializer = keras.initializers.serialize(self.words.initializer)
-        return {**super().get_config(), **self.config, "word_initializer": word_initializer}

@@ -30,6 +30,8 @@ class TitleWords(CompositeLayer):
         (U, L, dim).
     """
 
+    PARTS = ("initializer",)
+
     def __init__(
         self,
         vocabulary_size: int,
@@ -39,7 +41,7 @@ class TitleWords(CompositeLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.vocabulary_size, self.dim, self.dropout_rate = vocabulary_size, dim, dropout
+        self.config = {"vocabulary_size": vocabulary_size, "dim": dim, "dropout": dropout}
         self.initializer = keras.initializers.get(initializer)
         self.embedding = keras.layers.Embedding(
             vocabulary_size, dim, embeddings_initializer=self.initializer, dtype=self.dtype_policy
@@ -50,13 +52,3 @@ class TitleWords(CompositeLayer):
         """See the class for the shapes."""
         vectors = self.dropout(self.embedding(title), training=training)
         return vectors * ops.cast(ops.not_equal(title, 0), vectors.dtype)[..., None]
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make this layer again."""
-        return {
-            **super().get_config(),
-            "vocabulary_size": self.vocabulary_size,
-            "dim": self.dim,
-            "dropout": self.dropout_rate,
-            "initializer": keras.initializers.serialize(self.initializer),
-        }

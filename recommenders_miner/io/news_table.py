@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from recommenders_miner.errors import DataFormatError, RecommendersMinerError
+from recommenders_miner.errors import DataFormatError, UnknownNewsError
 from recommenders_miner.io.cache import pack_strings
 from recommenders_miner.io.tsv import LineFaults, OnError, SkipReport, describe_columns, read_tsv
 
@@ -28,10 +28,6 @@ _FILE_COLUMNS = (
 _KEPT_COLUMNS = tuple(column for column in _FILE_COLUMNS if column != "url")
 _IN_MEMORY = Path("<columns>")
 _SHOWN_IDS = 5
-
-
-class UnknownNewsError(RecommendersMinerError, LookupError):
-    """A news id is not in the news table."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

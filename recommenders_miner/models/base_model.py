@@ -142,37 +142,24 @@ class BaseModel:
             data, self.network.features, self.seed, static_shapes=keras.backend.backend() != "tensorflow"
         )
         self.compile()
-        evaluations = {}
-        for prefix, news_file, behaviors_file in (
-            ("val", valid_news_file, valid_behaviors_file),
-            ("test", test_news_file, test_behaviors_file),
-        ):
-            if news_file is not None:
-                evaluations[prefix] = lambda files=(news_file, behaviors_file): self.run_eval(*files)
+        evaluation = EpochEvaluation(
+            self.run_eval,
+            {"val": (valid_news_file, valid_behaviors_file), "test": (test_news_file, test_behaviors_file)},
+        )
         self.throughput = Throughput(self.hparams.batch_size)
-        all_callbacks = [self.throughput, EpochEvaluation(evaluations), *callbacks]
-        epochs_done = 0
-        if run_dir is not None:
-            Path(run_dir).mkdir(parents=True, exist_ok=True)
-            checkpoint = TrainingCheckpoint(run_dir, self._identity(data))
-            epochs_done = checkpoint.restore(self.network) if resume else 0
-            all_callbacks.append(checkpoint)
-        else:
-            checkpoint = None
+        checkpoint = TrainingCheckpoint(run_dir, self._identity(data))
+        epochs_done = checkpoint.restore(self.network) if resume else 0
         batches.first_step = epochs_done * batches.steps_per_epoch
-        result = self.network.fit(
+        self.network.fit(
             batches,
             steps_per_epoch=batches.steps_per_epoch,
             initial_epoch=epochs_done,
             epochs=self.hparams.epochs,
-            callbacks=all_callbacks,
+            callbacks=[self.throughput, evaluation, *callbacks, checkpoint],
             shuffle=False,
             verbose=verbose,
         )
-        trained = [
-            dict(zip(result.history, values, strict=True)) for values in zip(*result.history.values(), strict=True)
-        ]
-        self.history = checkpoint.epoch_logs if checkpoint else trained
+        self.history = checkpoint.epoch_logs
         self.set_news(data.news)
         return self
 
@@ -274,7 +261,7 @@ class BaseModel:
 
         Raises:
             NotBuiltError: the model is not trained or loaded, or has no news table.
-            KeyError: a news id is unknown.
+            UnknownNewsError: a news id is not in the table.
         """
         self._require_built()
         if self.news is None:

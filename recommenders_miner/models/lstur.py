@@ -7,12 +7,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from recommenders_miner.encoders import CategoryEncoder, CNNTitleEncoder, ConcatenatedEncoder
+from recommenders_miner.encoders import CategoryEncoder, ConcatenatedEncoder
 from recommenders_miner.hparams import HParams
 from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.models.base_model import BaseModel
 from recommenders_miner.models.initial_vectors import InitialVectors
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
+from recommenders_miner.models.title_encoders import cnn_title_encoder
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
@@ -32,7 +33,8 @@ class LSTURUserEncoder(UserEncoder):
 
     def __init__(self, num_users: int, dim: int, mode: str = "ini", dropout: float = 0.5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.num_users, self.dim, self.mode, self.dropout = num_users, dim, mode, dropout
+        self.config = {"num_users": num_users, "dim": dim, "mode": mode, "dropout": dropout}
+        self.mode, self.dropout = mode, dropout
         long_term = dim if mode == "ini" else dim // 2
         self.user_embedding = keras.layers.Embedding(
             num_users, long_term, embeddings_initializer="zeros", dtype=self.dtype_policy
@@ -59,11 +61,6 @@ class LSTURUserEncoder(UserEncoder):
             shown = ops.logical_and(shown, draw >= self.dropout)
         return vector * ops.cast(shown, vector.dtype)[:, None]
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make this layer again."""
-        config = {"num_users": self.num_users, "dim": self.dim, "mode": self.mode, "dropout": self.dropout}
-        return {**super().get_config(), **config}
-
 
 class LSTURModel(BaseModel):
     """LSTUR: news from title, category and subcategory; users long-term and short-term; the score is a dot product.
@@ -76,16 +73,7 @@ class LSTURModel(BaseModel):
 
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
         """Returns the untrained network."""
-        title = CNNTitleEncoder(
-            len(vocabularies.words),
-            hparams.word_emb_dim,
-            filters=hparams.filter_num,
-            window=hparams.window_size,
-            activation=hparams.cnn_activation,
-            attention_dim=hparams.attention_hidden_dim,
-            dropout=hparams.dropout,
-            word_initializer=vectors.words,
-        )
+        title = cnn_title_encoder(hparams, vocabularies, vectors)
         category = CategoryEncoder("category", len(vocabularies.categories), hparams.vert_emb_dim)
         subcategory = CategoryEncoder("subcategory", len(vocabularies.subcategories), hparams.subvert_emb_dim)
         return NewsRecommender(

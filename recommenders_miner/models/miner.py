@@ -7,7 +7,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from recommenders_miner.encoders import SelfAttentionTitleEncoder
 from recommenders_miner.hparams import HParams
 from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.layers import (
@@ -20,6 +19,7 @@ from recommenders_miner.layers import (
 from recommenders_miner.models.base_model import BaseModel
 from recommenders_miner.models.initial_vectors import InitialVectors
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
+from recommenders_miner.models.title_encoders import self_attention_title_encoder
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
@@ -41,6 +41,8 @@ class MINERUserEncoder(UserEncoder):
         category_embedding: layer from category ids to vectors, or None to leave category weighting out.
     """
 
+    PARTS = ("category_embedding",)
+
     def __init__(
         self,
         num_interests: int = 32,
@@ -49,7 +51,7 @@ class MINERUserEncoder(UserEncoder):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.num_interests, self.code_dim = num_interests, code_dim
+        self.config = {"num_interests": num_interests, "code_dim": code_dim}
         self.poly_attention = PolyAttention(num_interests, code_dim, dtype=self.dtype_policy)
         self.category_embedding = category_embedding
         self.category_bias = CategoryBias(dtype=self.dtype_policy) if category_embedding else None
@@ -114,21 +116,6 @@ class MINERUserEncoder(UserEncoder):
         """Returns the interests of Eq. 1, (B, K, d), without category weights."""
         return self.poly_attention(history["vector"], mask=mask)
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make this layer again."""
-        config = {
-            "num_interests": self.num_interests,
-            "code_dim": self.code_dim,
-            "category_embedding": keras.saving.serialize_keras_object(self.category_embedding),
-        }
-        return {**super().get_config(), **config}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> MINERUserEncoder:
-        """Makes a layer of what `get_config` returned."""
-        embedding = keras.saving.deserialize_keras_object(config["category_embedding"])
-        return cls(**{**config, "category_embedding": embedding})
-
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
 class MINERClickPredictor(CompositeLayer):
@@ -152,10 +139,6 @@ class MINERClickPredictor(CompositeLayer):
         interests = self.disagreement(users, mask=mask, training=training)
         return self.aggregation(interests, candidates)
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make this layer again."""
-        return {**super().get_config(), **self.config}
-
 
 class MINERModel(BaseModel):
     """MINER: several interest vectors a user, kept apart by a regulariser, weighted by category, matched one by one.
@@ -167,15 +150,7 @@ class MINERModel(BaseModel):
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
         """Returns the untrained network."""
         return NewsRecommender(
-            news_encoder=SelfAttentionTitleEncoder(
-                len(vocabularies.words),
-                hparams.word_emb_dim,
-                num_heads=hparams.head_num,
-                head_dim=hparams.head_dim,
-                attention_dim=hparams.attention_hidden_dim,
-                dropout=hparams.dropout,
-                word_initializer=vectors.words,
-            ),
+            news_encoder=self_attention_title_encoder(hparams, vocabularies, vectors),
             user_encoder=MINERUserEncoder(
                 hparams.num_interests,
                 hparams.code_dim,

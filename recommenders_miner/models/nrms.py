@@ -6,13 +6,13 @@ from typing import Any
 
 import keras
 
-from recommenders_miner.encoders import SelfAttentionTitleEncoder
 from recommenders_miner.hparams import HParams
 from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.layers import AdditiveAttention, SelfAttention
 from recommenders_miner.models.base_model import BaseModel
 from recommenders_miner.models.initial_vectors import InitialVectors
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
+from recommenders_miner.models.title_encoders import self_attention_title_encoder
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
@@ -35,10 +35,6 @@ class NRMSUserEncoder(UserEncoder):
         """Returns user vectors (B, num_heads · head_dim); zero for an empty history."""
         return self.pooling(self.self_attention(history["vector"], mask=mask), mask=mask)
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make this layer again."""
-        return {**super().get_config(), **self.config}
-
 
 class NRMSModel(BaseModel):
     """NRMS: self-attention over a title's words and over the clicked news; the score is a dot product (Section 2.3).
@@ -48,18 +44,7 @@ class NRMSModel(BaseModel):
 
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
         """Returns the untrained network."""
-        attention = {
-            "num_heads": hparams.head_num,
-            "head_dim": hparams.head_dim,
-            "attention_dim": hparams.attention_hidden_dim,
-        }
         return NewsRecommender(
-            news_encoder=SelfAttentionTitleEncoder(
-                len(vocabularies.words),
-                hparams.word_emb_dim,
-                **attention,
-                dropout=hparams.dropout,
-                word_initializer=vectors.words,
-            ),
-            user_encoder=NRMSUserEncoder(**attention),
+            news_encoder=self_attention_title_encoder(hparams, vocabularies, vectors),
+            user_encoder=NRMSUserEncoder(hparams.head_num, hparams.head_dim, hparams.attention_hidden_dim),
         )

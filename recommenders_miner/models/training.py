@@ -49,15 +49,15 @@ class TrainingCheckpoint(keras.callbacks.Callback):
     (Keras' `BackupAndRestore` writes two files that a kill between them leaves at odds.)
 
     Args:
-        folder: where the file lies.
+        folder: where the file lies, made where it is missing; None keeps the logs alone, in memory.
         identity: what the run must have in common with the one that it resumes: hyperparameters, seed, data. JSON.
     """
 
     FILE = "checkpoint.npz"
 
-    def __init__(self, folder: str | Path, identity: dict[str, Any]) -> None:
+    def __init__(self, folder: str | Path | None, identity: dict[str, Any]) -> None:
         super().__init__()
-        self.path = Path(folder) / self.FILE
+        self.path = None if folder is None else Path(folder) / self.FILE
         self.identity = json.loads(json.dumps(identity))
         self.epoch_logs: list[dict[str, float]] = []
 
@@ -95,7 +95,10 @@ class TrainingCheckpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Called by Keras."""
         self.epoch_logs.append({name: float(value) for name, value in (logs or {}).items()})
+        if self.path is None:
+            return
         record = {"identity": self.identity, "epochs_done": epoch + 1, "epoch_logs": self.epoch_logs}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables(self.model))}
         with whole_file(self.path) as partial, open(partial, "wb") as file:
             np.savez(file, record=np.frombuffer(json.dumps(record).encode(), "uint8"), **arrays)
@@ -112,17 +115,29 @@ class EpochEvaluation(keras.callbacks.Callback):
     """Evaluates after each epoch, and puts the results where early stopping and TensorBoard find them.
 
     Args:
-        evaluations: by prefix (`val`, `test`), a function that returns the metrics.
+        evaluate: returns the metrics of a news file and a behaviors file.
+        files: by prefix (`val`, `test`), the two files; a pair of None leaves the prefix out.
+
+    Raises:
+        ValueError: one file of a pair is given and the other is not.
     """
 
-    def __init__(self, evaluations: dict[str, Callable[[], dict[str, float]]]) -> None:
+    def __init__(
+        self,
+        evaluate: Callable[[str | Path, str | Path], dict[str, float]],
+        files: dict[str, tuple[str | Path | None, str | Path | None]],
+    ) -> None:
         super().__init__()
-        self.evaluations = evaluations
+        self.evaluate = evaluate
+        for prefix, pair in files.items():
+            if pair.count(None) == 1:
+                raise ValueError(f"{prefix}: a news file and a behaviors file go together; received {pair}.")
+        self.files = {prefix: pair for prefix, pair in files.items() if None not in pair}
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Called by Keras."""
-        for prefix, evaluate in self.evaluations.items():
-            results = evaluate()
+        for prefix, files in self.files.items():
+            results = self.evaluate(*files)
             logs.update({f"{prefix}_{name}": value for name, value in results.items()})
             line = "  ".join(f"{name} {value:.4f}" for name, value in results.items())
             LOGGER.info("epoch %d, %s: %s", epoch + 1, prefix, line)
