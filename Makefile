@@ -1,7 +1,7 @@
 # make demo   sets up .venv once, then trains and compares the models on the demo data
 # make table  does so for every variant of MINER and three seeds
 # make test   sets up .venv once, then runs the tests on TensorFlow and on JAX
-# make test-slow  runs the models' tests again as users run them: compiled, and trained on JAX
+# make test-slow  runs the models' tests again as users run them (compiled, and trained on JAX), and the slow tests
 # make lint   checks style
 
 PYTHON ?= python3
@@ -34,6 +34,7 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --compiled tests/models
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/models/test_training.py
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

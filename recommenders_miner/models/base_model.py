@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import keras
 import numpy as np
 
+from recommenders_miner.encoders import NewsEncoder
 from recommenders_miner.errors import NotBuiltError, RecommendersMinerError
 from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
 from recommenders_miner.evaluation.scoring import LogScorer, score_directly
@@ -20,7 +21,7 @@ from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.memory import keep_freed_memory
 from recommenders_miner.models.initial_vectors import InitialVectors
-from recommenders_miner.models.network import NewsRecommender
+from recommenders_miner.models.network import NewsRecommender, UserEncoder
 from recommenders_miner.models.saving import load_model, save_model
 from recommenders_miner.models.training import EpochEvaluation, Throughput, TrainingCheckpoint, seeded
 
@@ -94,6 +95,27 @@ class BaseModel:
         self.train_iterator.vocabularies = self.test_iterator.vocabularies = vocabularies
         self._scorer = LogScorer(network, self.hparams.his_size, user_aware=self.user_aware)
         self._news_vectors = None
+
+    # === Recommenders' names for the network and its parts ===
+
+    @property
+    def model(self) -> NewsRecommender | None:
+        """The network; also what Recommenders calls `scorer`."""
+        return self.network
+
+    scorer = model
+
+    @property
+    def newsencoder(self) -> NewsEncoder:
+        """The network's news encoder."""
+        self._require_built()
+        return self.network.news_encoder
+
+    @property
+    def userencoder(self) -> UserEncoder:
+        """The network's user encoder."""
+        self._require_built()
+        return self.network.user_encoder
 
     # === Training ===
 

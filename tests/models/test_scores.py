@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
-from recommenders_miner.evaluation.scoring import LogScorer, score_directly
+from recommenders_miner.evaluation.scoring import LogScorer, NetworkPart, score_directly
 from recommenders_miner.io.mind_iterator import MINDIterator
 from recommenders_miner.io.news_table import NewsTable
 from tests.models.reference import Reference
@@ -187,6 +189,25 @@ def test_evaluation_encodes_each_news_and_each_reader_once(name, monkeypatch):
     assert sum(encoded["news"]) == len(data.news)
     readers = {(h, u if model.user_aware else 0) for h, u in zip(data.log.history_of, data.log.user_of, strict=True)}
     assert encoded["readers"] == len(readers) < len(data.log)
+
+
+@every_model
+def test_a_log_is_scored_in_bulk_and_not_one_impression_at_a_time(name, monkeypatch):
+    model = toy_model(name)
+    data = dataset(model, toy_log(toy_news(), impressions=240))
+    scorer = LogScorer(model.network, 5, user_aware=model.user_aware)
+    calls = []
+
+    def count(batch, step):
+        calls.append(batch)
+        return step(batch)
+
+    for part in vars(scorer).values():
+        if isinstance(part, NetworkPart):
+            monkeypatch.setattr(part, "predict_on_batch", functools.partial(count, step=part.predict_on_batch))
+    scorer.score(scorer.encode_news(model._features(data.features)), data.log, data.users)
+    title_lengths, history_lengths, candidate_lengths = 4, 5, 4
+    assert 0 < len(calls) <= title_lengths + history_lengths * (2 + candidate_lengths)
 
 
 @every_model

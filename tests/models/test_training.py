@@ -16,7 +16,7 @@ from recommenders_miner.io.mind_iterator import MINDIterator
 from recommenders_miner.models import MODELS
 from recommenders_miner.models.training import seeded
 from tests.models.test_scores import write_files
-from tests.models.toy import MODEL_NAMES, SIZES, fresh_toy_model
+from tests.models.toy import IDS, MODEL_NAMES, SIZES, fresh_toy_model
 
 every_model = pytest.mark.parametrize("name", MODEL_NAMES)
 
@@ -262,3 +262,22 @@ def test_a_second_data_file_is_not_ignored(tmp_path):
     assert len(model.run_fast_eval(news, other)[2]) == 4
     behaviors.write_text("".join(lines[4:]))
     assert len(model.run_fast_eval(news, behaviors)[2]) == len(whole) - 4
+
+
+def test_a_news_file_without_its_behaviors_is_refused(tmp_path):
+    news, behaviors = write_files(tmp_path)
+    model = MODELS["nrms"](prepare_hparams("nrms", **SIZES), seed=1)
+    with pytest.raises(ValueError, match="val: a news file and a behaviors file go together"):
+        model.fit(news, behaviors, news, verbose=0)
+
+
+def test_recommenders_names_for_the_network_and_its_parts(tmp_path):
+    model, other = fresh_toy_model("nrms", seed=1), fresh_toy_model("nrms", seed=2)
+    model.model.save_weights(tmp_path / "all.weights.h5")
+    other.model.load_weights(tmp_path / "all.weights.h5")
+    assert np.array_equal(other.score(IDS[:3], IDS), model.score(IDS[:3], IDS))
+    assert model.scorer is model.network
+    assert model.newsencoder is model.network.news_encoder
+    assert model.userencoder is model.network.user_encoder
+    with pytest.raises(NotBuiltError):
+        MODELS["nrms"](prepare_hparams("nrms", **SIZES)).newsencoder  # noqa: B018

@@ -1,0 +1,87 @@
+"""Where word and category vectors start from: chance, or a file of word vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recommenders_miner.errors import HParamsError
+from recommenders_miner.io.vocabulary import Vocabulary
+from recommenders_miner.models.initial_vectors import category_vectors, split_category
+from tests.models.toy import IDS, fresh_toy_model, toy_model
+
+VECTORS = {"food": [1.0, 0.0], "drink": [0.0, 1.0], "and": [9.0, 9.0], "north": [2.0, 0.0], "america": [0.0, 4.0]}
+KNOWN = {"food", "and", "drink", "north", "america", "kids", "tv", "us", "new", "news", "sus", "a", "or"}
+
+
+@pytest.fixture
+def word_vectors(tmp_path):
+    path = tmp_path / "vectors.txt"
+    words = {**VECTORS, "category": [1.0, 1.0], **{f"word{i}": [float(i), -1.0] for i in range(10)}}
+    path.write_text("".join(f"{word} {x} {y}\n" for word, (x, y) in words.items()))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("foodanddrink", ["food", "drink"]),
+        ("northamerica", ["north", "america"]),
+        ("Food-and_Drink", ["food", "drink"]),
+        ("kids", ["kids"]),
+        ("tv", ["tv"]),
+        ("newsus", ["new", "sus"]),
+        ("newstv", []),
+        ("zzz food", ["food"]),
+        ("2020", []),
+        ("", []),
+    ],
+)
+def test_category_names_are_cut_into_the_fewest_known_words(name, words):
+    assert split_category(name, KNOWN) == words
+
+
+def test_category_vectors_are_the_mean_of_their_words(word_vectors):
+    categories = Vocabulary(["foodanddrink", "northamerica", "unheard"])
+    vectors = category_vectors(word_vectors, categories)
+    assert vectors.dtype == np.float32
+    by_name = dict(zip(categories.tokens, vectors.tolist(), strict=True))
+    assert by_name["foodanddrink"] == [0.5, 0.5]
+    assert by_name["northamerica"] == [1.0, 2.0]
+    assert by_name["unheard"] == [0.0, 0.0]
+    assert not vectors[:2].any()
+
+
+def test_word_vectors_of_another_dimension_than_word_emb_dim_win(word_vectors):
+    model = toy_network(word_vectors, word_emb_dim=7)
+    embeddings = np.array(model.network.news_encoder.words.embedding.embeddings)
+    assert embeddings.shape == (len(model.vocabularies.words), 2)
+    assert embeddings[model.vocabularies.words["word3"]].tolist() == [3.0, -1.0]
+
+
+def test_glove_categories_are_fixed_and_learned_ones_are_not(word_vectors):
+    fixed = toy_network(word_vectors, category_embedding="glove").network.user_encoder.category_embedding
+    assert fixed.trainable_weights == []
+    assert fixed.output_dim == 2
+    assert toy_model("miner").network.user_encoder.category_embedding.trainable_weights
+
+
+def test_glove_categories_need_a_file():
+    with pytest.raises(HParamsError, match="'glove' needs word_embedding"):
+        fresh_toy_model("miner", category_embedding="glove")
+
+
+def test_a_model_that_started_from_a_file_is_loaded_without_it(word_vectors, tmp_path):
+    model = toy_network(word_vectors, category_embedding="glove")
+    scores = model.score(IDS[:3], IDS)
+    model.save(tmp_path / "saved")
+    (tmp_path / "vectors.txt").unlink()
+    loaded = type(model).load(tmp_path / "saved")
+    loaded.set_news(model.news)
+    assert loaded.score(IDS[:3], IDS) == pytest.approx(scores, abs=1e-6)
+
+
+def toy_network(word_vectors, **overrides):
+    """A MINER as `build` leaves it, its weights not replaced."""
+    model = fresh_toy_model("miner", word_embedding=word_vectors, **overrides)
+    return model.build(model.vocabularies)

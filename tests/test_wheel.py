@@ -1,0 +1,40 @@
+"""The package as a user installs it: from a wheel, away from the checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.slow
+def test_a_wheel_holds_all_that_the_package_reads(tmp_path):
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path / "dist", CHECKOUT]
+    subprocess.run(command, check=True, capture_output=True)
+    [wheel] = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    work = tmp_path / "elsewhere"
+    work.mkdir()
+    program = """
+import recommenders_miner
+from recommenders_miner.datasets.planted import write_planted_benchmark
+from recommenders_miner.hparams import prepare_hparams
+print(recommenders_miner.__file__)
+print(prepare_hparams("miner.yaml").num_interests, prepare_hparams("miner-max").aggregation)
+write_planted_benchmark("data", "tiny", 1)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=work, env=environment, capture_output=True, text=True, check=True
+    )
+    place, values = result.stdout.splitlines()
+    assert Path(place).is_relative_to(tmp_path / "site")
+    assert values == "32 max"
+    assert (work / "data" / "train" / "behaviors.tsv").exists()
