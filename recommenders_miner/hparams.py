@@ -47,6 +47,8 @@ class HParams:
     word_embedding: str | None = _key("info", None, "file of word vectors in GloVe's text format, .gz too")
     metrics: list[str] = _key("info", ["group_auc", "mean_mrr", "ndcg@5;10"], "metrics that run_eval reports")
 
+    cache: bool = _key("info", True, "keep what is costly to compute of the news in a folder beside them")
+
     # === Model: shared parts ===
     model_type: str = _key("model", "miner", "the system to build: miner, nrms or lstur")
     word_emb_dim: int = _key(

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from recommenders_miner.encoders.news_encoder import NewsEncoder
+from recommenders_miner.io.news_features import NewsFeatures
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
@@ -31,6 +33,14 @@ class ConcatenatedEncoder(NewsEncoder):
         super().__init__(**kwargs)
         self.parts = list(parts)
         self.features = tuple(dict.fromkeys(name for part in self.parts for name in part.features))
+
+    def prepare(self, features: NewsFeatures) -> dict[str, np.ndarray]:
+        """Returns what all the parts read, for a whole table."""
+        return {name: array for part in self.parts for name, array in part.prepare(features).items()}
+
+    def example(self) -> dict[str, Any]:
+        """Returns what all the parts read, of one news."""
+        return {name: array for part in self.parts for name, array in part.example().items()}
 
     def call(self, features: dict[str, Any], training: bool | None = None) -> Any:
         """See the class for the shapes."""

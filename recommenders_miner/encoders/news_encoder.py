@@ -5,20 +5,40 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
+from recommenders_miner.io.news_features import LENGTH_FEATURE, NewsFeatures
 from recommenders_miner.layers import CompositeLayer
+
+Tensor = Any
 
 
 class NewsEncoder(CompositeLayer):
     """What turns the features of a news into its vector; the encoders are its subclasses.
 
     Attributes:
-        features: names of the features that the encoder reads.
+        features: names of the features that `call` reads. One that `NewsFeatures` does not have is made by `prepare`.
     """
 
     features: tuple[str, ...] = ()
 
-    def call(self, features: dict[str, Any], training: bool | None = None) -> Any:
+    def prepare(self, features: NewsFeatures) -> dict[str, np.ndarray]:
+        """Returns what `call` reads, for a whole table; what training never changes is computed here, once.
+
+        Args:
+            features: the table's features, which may keep what is costly on disk.
+
+        Returns:
+            Arrays of N+1 rows by name, `features` of them.
+        """
+        return {name: features[name] for name in self.features}
+
+    def example(self) -> dict[str, Tensor]:
+        """Returns what `call` reads, of one news of two words; to create the weights with."""
+        return {name: ops.ones((1, 2) if name in LENGTH_FEATURE else (1,), "int32") for name in self.features}
+
+    def call(self, features: dict[str, Tensor], training: bool | None = None) -> Tensor:
         """Returns (U, d) vectors of U news, whose features come as arrays of U rows."""
         raise NotImplementedError
 

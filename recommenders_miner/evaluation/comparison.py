@@ -255,8 +255,8 @@ class Comparison:
 
     def render(self) -> Table:
         """Gives the table for the terminal, to be printed by a `rich.console.Console`."""
-        # Fits 80 columns: only the headers of costs may break, between words.
-        header, rows = self._cells()
+        # Fits 80 columns: spreads stand below their figures, and only the headers of costs may break, between words.
+        header, rows = self._cells(before_spread="\n")
         table = Table(
             title=Text(self._title()),
             caption=self._caption(),
@@ -290,8 +290,11 @@ class Comparison:
         over = "" if self.num_seeds == 1 else f", ± their standard deviation over {self.num_seeds} seeds"
         return f"Metrics in percent, means over impressions{at_most}{over}."
 
-    def _cells(self) -> tuple[list[str], list[tuple[ResultRow, list[str], list[bool]]]]:
+    def _cells(self, before_spread: str = " ") -> tuple[list[str], list[tuple[ResultRow, list[str], list[bool]]]]:
         """Lays out the table: trained models as given, then floors and ceilings.
+
+        Args:
+            before_spread: what stands between a figure and its spread.
 
         Returns:
             The header, and for each row its cells and which of them are the best of the trained models.
@@ -311,7 +314,9 @@ class Comparison:
         for row in trained + references:
             shown = [percent(row.metrics.get(name)) for name in metrics]
             spreads = [
-                f" ± {percent(row.standard_deviations[name])}" if row.standard_deviations.get(name) else ""
+                f"{before_spread}± {percent(row.standard_deviations[name])}"
+                if row.standard_deviations.get(name)
+                else ""
                 for name in metrics
             ]
             costs = [

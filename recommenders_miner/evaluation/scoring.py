@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 
-from recommenders_miner.io.batches import history_matrix, length_edges
+from recommenders_miner.encoders.whole_table import NetworkPart, batches_of, encode_table, filled, padded_size
+from recommenders_miner.io.batches import history_matrix
 from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_features import NewsFeatures
+from recommenders_miner.io.news_features import length_edges
 
 
 class LogScorer:
@@ -48,12 +48,10 @@ class LogScorer:
         self.description_part = NetworkPart(network, network.user_encoder.describe)
         self.attend_part = NetworkPart(network, network.user_encoder.attend)
         self.score_part = NetworkPart(network, network.score)
-        # Backends that compile every shape anew see only a few: rows are padded to a power of two.
-        self.pad = _power_of_two if keras.backend.backend() != "tensorflow" else _unchanged
 
     # === News ===
 
-    def encode_news(self, features: NewsFeatures) -> dict[str, np.ndarray]:
+    def encode_news(self, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Encodes a news table.
 
         Args:
@@ -62,16 +60,7 @@ class LogScorer:
         Returns:
             The network's news, by name, N+1 rows each: `vector` (N+1, d) and whatever else its user encoder reads.
         """
-        lengths = np.count_nonzero(features["title"], axis=1)
-        edges = length_edges(lengths, 4)
-        news: dict[str, np.ndarray] = {}
-        for rows, length in self._by_length(lengths, edges, self.news_batch):
-            batch = {name: array[_filled(rows, self.pad(len(rows)))] for name, array in features.items()}
-            batch["title"] = batch["title"][:, :length]
-            for name, values in self.news_part.predict_on_batch({"features": batch}).items():
-                news.setdefault(name, np.empty((len(lengths), *values.shape[1:]), values.dtype))
-                news[name][rows] = values[: len(rows)]
-        return news
+        return encode_table(self.news_part, features, self.news_batch)
 
     # === Readers ===
 
@@ -105,7 +94,7 @@ class LogScorer:
     ) -> Iterator[tuple[np.ndarray, Any]]:
         """Yields (readers, states): a batch of reader indices (R,), ascending, and a part's encoding of them."""
         for batch, length in self._by_length(readers.lengths, length_edges(readers.lengths, 5), self.reader_batch):
-            members = _filled(batch, self.pad(len(batch)))
+            members = filled(batch, padded_size(len(batch)))
             history = history_matrix(log, readers.histories[members], length)
             states = part.predict_on_batch(
                 {
@@ -153,8 +142,8 @@ class LogScorer:
                 real = np.arange(size) < counts[first:last][members, None]
                 slots = order[np.where(real, slot, 0)]
                 rows = np.where(real, log.candidates[slots], 0)
-                fill = _filled(np.arange(len(members)), self.pad(len(members)))
-                width = np.pad(rows[fill], [(0, 0), (0, self.pad(size) - size)])
+                fill = filled(np.arange(len(members)), padded_size(len(members)))
+                width = np.pad(rows[fill], [(0, 0), (0, padded_size(size) - size)])
                 block = self.score_part.predict_on_batch(
                     {
                         "users": users_of_pairs[members[fill]],
@@ -176,7 +165,7 @@ class LogScorer:
         _, starts, counts = np.unique(reader, return_index=True, return_counts=True)
         place = np.arange(len(reader)) - np.repeat(starts, counts)
         rows = len(states["totals"])
-        categories = np.zeros((rows, self.pad(int(counts.max()))), "int32")
+        categories = np.zeros((rows, padded_size(int(counts.max()))), "int32")
         categories[reader, place] = category
         return self.attend_part.predict_on_batch({"state": states, "category": categories})[reader, place]
 
@@ -185,8 +174,8 @@ class LogScorer:
         group = np.searchsorted(edges, lengths)
         for index, length in enumerate(edges):
             members = np.flatnonzero(group == index)
-            for start in range(0, len(members), batch_size):
-                yield members[start : start + batch_size], int(length)
+            for batch in batches_of(members, batch_size):
+                yield batch, int(length)
 
 
 @dataclass(frozen=True)
@@ -206,26 +195,8 @@ class Readers:
     reader_of: np.ndarray
 
 
-class NetworkPart(keras.Model):
-    """One step of a network as a model of its own, so that Keras compiles it for prediction.
-
-    Args:
-        network: the network that owns the weights.
-        step: a method of the network or of one of its layers; called with the batch as keywords.
-    """
-
-    def __init__(self, network: keras.Model, step: Callable[..., Any]) -> None:
-        super().__init__()
-        self.network, self.step = network, step
-        self.built = True
-
-    def call(self, inputs: dict[str, Any]) -> Any:
-        """See the class for the shapes."""
-        return self.step(**inputs)
-
-
 def score_directly(
-    network: Any, features: NewsFeatures, log: ImpressionLog, users: np.ndarray, his_size: int
+    network: Any, features: Mapping[str, np.ndarray], log: ImpressionLog, users: np.ndarray, his_size: int
 ) -> np.ndarray:
     """Scores a log as training would, impression by impression in batches, each candidate's user computed for it alone.
 
@@ -263,16 +234,3 @@ def score_directly(
         }
         scores[slots[real]] = network.predict_on_batch(batch)[real]
     return scores
-
-
-def _filled(rows: np.ndarray, size: int) -> np.ndarray:
-    """Repeats the last of `rows` until there are `size`."""
-    return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows))])
-
-
-def _power_of_two(size: int) -> int:
-    return 1 << max(size - 1, 0).bit_length()
-
-
-def _unchanged(size: int) -> int:
-    return size

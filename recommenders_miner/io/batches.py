@@ -1,19 +1,20 @@
 """Training steps from a log: which clicks, which non-clicks beside them, and each distinct news once.
 
-A batch holds nothing twice. The news that it needs stand in `news`, sorted by title length into a few groups, each
+A batch holds nothing twice. The news that it needs stand in `news`, sorted by length into a few groups, each
 padded to its own length only; the samples refer to them by position. Samples are sorted into groups by history length
 likewise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
 from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_features import NewsFeatures
+from recommenders_miner.io.news_features import LengthGroups, length_edges
 
 Batch = tuple[dict[str, Any], np.ndarray, np.ndarray]
 
@@ -26,7 +27,7 @@ class TrainingBatches(keras.utils.PyDataset):
 
     A batch is `(inputs, labels, weights)`:
 
-    - `inputs["news"]`: a tuple of one dict of features per title length; together U news, the padding news first, then
+    - `inputs["news"]`: a tuple of one dict of features per length group; together U news, the padding news first, then
       each distinct news of the batch once. `title` (U_g, L_g) int32, `category` (U_g,) int32, …
     - `inputs["samples"]`: a tuple of one dict per history length: `history` (B_g, M_g), newest last and zeros behind,
       and `candidates` (B_g, 1 + npratio), the click first, are int32 positions in the batch's U news, 0 for padding;
@@ -38,7 +39,7 @@ class TrainingBatches(keras.utils.PyDataset):
     are taken and the rest is padding.
 
     Args:
-        features: arrays of N+1 rows; `title` tells the lengths.
+        features: arrays of N+1 rows.
         log: labelled impressions over the same N news.
         users: (log users,) int32, the model's id of each user of the log.
         batch_size: clicks in a step (over all shards).
@@ -49,7 +50,7 @@ class TrainingBatches(keras.utils.PyDataset):
         shard: (index, count) of the process that these batches are for; a step's clicks are dealt out to `count` equal
             parts.
         static_shapes: give every batch the same shapes, padded, for backends that compile each shape anew.
-        length_groups: title groups and history groups, at most.
+        length_groups: groups of news and of histories, at most.
 
     Raises:
         ValueError: the log has no labels, or no impression with both a click and a non-click.
@@ -57,7 +58,7 @@ class TrainingBatches(keras.utils.PyDataset):
 
     def __init__(
         self,
-        features: NewsFeatures,
+        features: Mapping[str, np.ndarray],
         log: ImpressionLog,
         users: np.ndarray,
         *,
@@ -136,10 +137,9 @@ class TrainingBatches(keras.utils.PyDataset):
 
     def _plan_lengths(self, groups: int) -> None:
         """Chooses the lengths of the groups by quantile, and with static shapes how many rows each group has."""
-        self._title_lengths = np.count_nonzero(self.features["title"], axis=1)
+        self._news_lengths = LengthGroups.plan(self.features, groups)
         histories = np.diff(self.log.history_offsets)[self.log.history_of[self._impression_of]]
         self._history_edges = length_edges(np.minimum(histories, self.his_size), 1 if self.static_shapes else groups)
-        self._title_edges = length_edges(self._title_lengths[1:], groups)
         self._capacities: np.ndarray | None = None
         if self.static_shapes:
             self._history_edges[-1] = self.his_size
@@ -148,15 +148,15 @@ class TrainingBatches(keras.utils.PyDataset):
             self._capacities = -(-(counts.max(axis=0) * 1.1).astype(int) // 64) * 64
 
     def _distinct_news(self, impressions: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the rows of the news that a step needs, by title group, padding first, and the groups' boundaries."""
-        needed = np.zeros(len(self._title_lengths), bool)
+        """Returns the rows of the news that a step needs, by group, padding first, and the groups' boundaries."""
+        needed = np.zeros(len(self._news_lengths.lengths), bool)
         needed[0] = True
         needed[candidates] = True
         needed[history_matrix(self.log, self.log.history_of[impressions], self.his_size)] = True
         rows = np.flatnonzero(needed)
-        group = np.searchsorted(self._title_edges, self._title_lengths[rows])
+        group = self._news_lengths.group_of(rows)
         order = np.argsort(group, kind="stable")
-        boundaries = np.searchsorted(group[order], np.arange(len(self._title_edges) + 1))
+        boundaries = np.searchsorted(group[order], np.arange(len(self._news_lengths.edges) + 1))
         return rows[order], boundaries
 
     # === Batches ===
@@ -168,22 +168,19 @@ class TrainingBatches(keras.utils.PyDataset):
         news, position_of = self._news_groups(rows, boundaries)
         return self._sample_groups(impressions, candidates, news, position_of)
 
-    def _news_groups(self, rows: np.ndarray, boundaries: np.ndarray) -> tuple[list[NewsFeatures], np.ndarray]:
+    def _news_groups(self, rows: np.ndarray, boundaries: np.ndarray) -> tuple[list[dict[str, np.ndarray]], np.ndarray]:
         """Gathers the features of the distinct news, and says where in the batch each row of the table stands."""
         capacities = np.diff(boundaries)
         if self._capacities is not None:
             boundaries = self._spill(boundaries)
             capacities = self._capacities
-        position_of = np.zeros(len(self._title_lengths), "int32")
+        position_of = np.zeros(len(self._news_lengths.lengths), "int32")
         groups, first = [], 0
-        for start, end, capacity, length in zip(
-            boundaries[:-1], boundaries[1:], capacities, self._title_edges, strict=True
-        ):
+        for group, (start, end, capacity) in enumerate(zip(boundaries, boundaries[1:], capacities, strict=False)):
             members = np.zeros(capacity, rows.dtype)
             members[: end - start] = rows[start:end]
             position_of[rows[start:end]] = first + np.arange(end - start)
-            groups.append({name: array[members] for name, array in self.features.items()})
-            groups[-1]["title"] = groups[-1]["title"][:, :length]
+            groups.append(self._news_lengths.gather(self.features, members, group))
             first += capacity
         return groups, position_of
 
@@ -201,7 +198,7 @@ class TrainingBatches(keras.utils.PyDataset):
         self,
         impressions: np.ndarray,
         candidates: np.ndarray,
-        news: list[NewsFeatures],
+        news: list[dict[str, np.ndarray]],
         position_of: np.ndarray,
     ) -> Batch:
         """Sorts the samples by history length and refers them to the batch's news."""
@@ -262,14 +259,6 @@ def history_matrix(log: ImpressionLog, histories: np.ndarray, size: int) -> np.n
     if not len(log.histories):
         return np.zeros(real.shape, "int32")
     return np.where(real, log.histories[np.where(real, index, 0)], 0)
-
-
-def length_edges(lengths: np.ndarray, groups: int) -> np.ndarray:
-    """Returns at most `groups` ascending lengths, quantiles of `lengths`, the last its maximum (at least 1)."""
-    if not len(lengths):
-        return np.array([1])
-    quantiles = np.quantile(lengths, np.arange(1, groups + 1) / groups, method="higher")
-    return np.unique(np.maximum(quantiles, 1).astype(int))
 
 
 def _extended(array: np.ndarray, missing: int) -> np.ndarray:

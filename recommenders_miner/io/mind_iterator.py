@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ import numpy as np
 from recommenders_miner.errors import NotBuiltError
 from recommenders_miner.hparams import HParams
 from recommenders_miner.io.batches import TrainingBatches, history_matrix
-from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_features import NewsFeatures, news_features
+from recommenders_miner.io.impression_log import CACHE_FOLDER, ImpressionLog
+from recommenders_miner.io.news_features import NewsFeatures
 from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.io.vocabularies import Vocabularies
 
@@ -78,25 +78,39 @@ class MINDIterator:
             if self.vocabularies is None:
                 self.vocabularies = Vocabularies.build(news, log, self.hparams.min_word_count)
                 key = (*key[:2], id(self.vocabularies))
-            self._loaded = {key: self.dataset(news, log)}
+            self._loaded = {key: self.dataset(news, log, Path(news_file).parent / CACHE_FOLDER)}
         return self._loaded[key]
 
-    def dataset(self, news: NewsTable, log: ImpressionLog) -> Dataset:
+    def dataset(self, news: NewsTable, log: ImpressionLog, cache: Path | None = None) -> Dataset:
         """Sees tables that are already in memory through the vocabularies.
+
+        Args:
+            news: the news.
+            log: impressions over them.
+            cache: folder for what is costly to compute of the news; None keeps nothing.
 
         Raises:
             NotBuiltError: there are no vocabularies yet.
         """
         if self.vocabularies is None:
             raise NotBuiltError("There are no vocabularies yet: load training files first, or pass `vocabularies`.")
-        features = news_features(news, self.vocabularies, self.hparams.title_size)
+        features = NewsFeatures(news, self.vocabularies, self.hparams, cache)
         users = np.array(self.vocabularies.users.encode(log.users.to_pylist()), "int32")
         return Dataset(news, log, features, users)
 
-    def batches(self, dataset: Dataset, features: tuple[str, ...], seed: int, **options: Any) -> TrainingBatches:
-        """Returns the stream of training steps of a dataset, with the news features that a network reads."""
+    def batches(
+        self, dataset: Dataset, features: Mapping[str, np.ndarray], seed: int, **options: Any
+    ) -> TrainingBatches:
+        """Returns the stream of training steps of a dataset.
+
+        Args:
+            dataset: whose log, and news.
+            features: what a network reads of those news; arrays of N+1 rows.
+            seed: fixes order and negatives.
+            **options: further arguments of `TrainingBatches`.
+        """
         return TrainingBatches(
-            {name: dataset.features[name] for name in dict.fromkeys(("title", *features))},
+            features,
             dataset.log,
             dataset.users,
             batch_size=self.hparams.batch_size,
@@ -124,7 +138,7 @@ class MINDIterator:
         """
         data = self.load(news_file, behavior_file)
         if self.npratio > 0:
-            stream = self.batches(data, (), seed=0)
+            stream = self.batches(data, {"category": data.features["category"]}, seed=0)
             for step in range(stream.steps_per_epoch):
                 impressions, candidates = stream.samples_of_step(step)
                 labels = np.zeros(candidates.shape, "float32")
@@ -153,7 +167,7 @@ class MINDIterator:
         """Yields `news_index_batch` (B, 1) and `candidate_title_batch` (B, title_size), row 0 being padding."""
         if self.vocabularies is None:
             raise NotBuiltError("There are no vocabularies yet: load training files first, or pass `vocabularies`.")
-        features = news_features(self._read_news(news_file), self.vocabularies, self.hparams.title_size)
+        features = NewsFeatures(self._read_news(news_file), self.vocabularies, self.hparams)
         for rows in self._cut(len(features["title"])):
             yield {"news_index_batch": rows[:, None], "candidate_title_batch": features["title"][rows]}
 

@@ -2,39 +2,160 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
 import numpy as np
 
+from recommenders_miner.hparams import HParams
+from recommenders_miner.io import cache as array_cache
 from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.io.tokenize import tokenize
 from recommenders_miner.io.vocabularies import Vocabularies
 
-NewsFeatures = dict[str, np.ndarray]
+LOGGER = logging.getLogger("recommenders_miner")
+
+# The features that hold a sequence for each news, and the one among them whose zeros tell the sequence's length.
+LENGTH_FEATURE = {"title": "title"}
 
 
-def news_features(news: NewsTable, vocabularies: Vocabularies, title_size: int) -> NewsFeatures:
-    """Turns a news table into arrays of ids. Row 0 is the padding news: all zeros.
+class NewsFeatures(Mapping[str, np.ndarray]):
+    """The features of a table's news, each made when it is first asked for.
+
+    Every array has N+1 rows, row 0 the padding news, all zeros. Names that the vocabularies lack are id 1, unknown.
+
+    - `title` (N+1, title_size) int32: words, at the left of the row, zeros behind. A news without a title has one
+      unknown word, so that it is no padding.
+    - `category`, `subcategory` (N+1,) int32.
 
     Args:
         news: the table, N news and the padding row.
-        vocabularies: what names the ids; names it lacks become id 1, unknown.
-        title_size: words of a title that are kept.
-
-    Returns:
-        `title` (N+1, title_size), `category` (N+1,) and `subcategory` (N+1,), all int32. A title stands at the left
-        of its row, zeros behind it. A news without a title has one unknown word, so that it is no padding.
+        vocabularies: what names the ids.
+        hparams: `title_size` is used; `cache` false keeps nothing on disk.
+        cache: folder for what is costly to compute; None keeps nothing.
     """
-    titles = [vocabularies.words.encode(tokenize(title)[:title_size]) or [1] for title in news.title.to_pylist()]
-    titles[0] = []
-    return {
-        "title": _padded(titles, title_size),
-        "category": np.array([0, *vocabularies.categories.encode(news.category.to_pylist()[1:])], "int32"),
-        "subcategory": np.array([0, *vocabularies.subcategories.encode(news.subcategory.to_pylist()[1:])], "int32"),
-    }
+
+    def __init__(
+        self, news: NewsTable, vocabularies: Vocabularies, hparams: HParams, cache: str | Path | None = None
+    ) -> None:
+        self.news, self.vocabularies, self.hparams = news, vocabularies, hparams
+        self.cache = Path(cache) if cache is not None and hparams.cache else None
+        self._made: dict[str, np.ndarray] = {}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._made:
+            self._made[name] = _MAKERS[name](self)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MAKERS)
+
+    def __len__(self) -> int:
+        return len(_MAKERS)
+
+    def kept(self, name: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """Returns an array from the cache, or makes it and keeps it there; a damaged one is made anew.
+
+        Args:
+            name: what the array is, for the name of its folder.
+            key: digest of all that it depends on.
+            make: computes it.
+        """
+        if self.cache is None:
+            return make()
+        folder = self.cache / f"{name}-{key}"
+        cached = array_cache.load(folder, key)
+        if cached is None:
+            array = make()
+            try:
+                array_cache.store(folder, key, {name: array})
+            except OSError as error:
+                LOGGER.warning("No cache of %s could be kept (%s); it will be made anew next time.", name, error)
+                return array
+            cached = array_cache.load(folder, key)
+        return cached.arrays[name]
+
+    def _title(self) -> np.ndarray:
+        words, size = self.vocabularies.words, self.hparams.title_size
+        return padded([words.encode(tokenize(title)[:size]) or [1] for title in self.news.title.to_pylist()[1:]], size)
+
+    def _category(self) -> np.ndarray:
+        return np.array([0, *self.vocabularies.categories.encode(self.news.category.to_pylist()[1:])], "int32")
+
+    def _subcategory(self) -> np.ndarray:
+        return np.array([0, *self.vocabularies.subcategories.encode(self.news.subcategory.to_pylist()[1:])], "int32")
 
 
-def _padded(sequences: list[list[int]], size: int) -> np.ndarray:
-    """Sets ragged id lists into an int32 matrix, zeros behind each."""
-    lengths = np.array([len(sequence) for sequence in sequences])
-    matrix = np.zeros((len(sequences), size), "int32")
-    matrix[np.arange(size) < lengths[:, None]] = np.concatenate([np.array(s, "int32") for s in sequences])
+_MAKERS: dict[str, Callable[[NewsFeatures], np.ndarray]] = {
+    "title": NewsFeatures._title,
+    "category": NewsFeatures._category,
+    "subcategory": NewsFeatures._subcategory,
+}
+
+
+def padded(sequences: list[list[int]], size: int) -> np.ndarray:
+    """Sets N ragged id lists, none longer than `size`, into an int32 matrix (N+1, size) below a row of zeros."""
+    lengths = np.array([0, *map(len, sequences)])
+    matrix = np.zeros((len(lengths), size), "int32")
+    matrix[np.arange(size) < lengths[:, None]] = np.concatenate([[], *sequences])
     return matrix
+
+
+@dataclass(frozen=True)
+class LengthGroups:
+    """A table's news in a few groups by length, so that a batch pads each to its own group's lengths only.
+
+    Attributes:
+        lengths: (N+1,) a news' length: the sum over its sequence features.
+        edges: (G,) the longest length of each group, ascending.
+        cuts: by sequence feature, (G,) the longest of it in each group; never shorter than in a group before.
+    """
+
+    lengths: np.ndarray
+    edges: np.ndarray
+    cuts: dict[str, np.ndarray]
+
+    @classmethod
+    def plan(cls, features: Mapping[str, np.ndarray], groups: int) -> Self:
+        """Makes at most `groups` groups of about the same number of news; one where no feature is a sequence.
+
+        Args:
+            features: arrays of N+1 rows.
+            groups: how many there may be.
+        """
+        counts = {
+            name: np.count_nonzero(features[LENGTH_FEATURE[name]], axis=1)
+            for name in features
+            if name in LENGTH_FEATURE
+        }
+        rows = len(next(iter(features.values())))
+        own = [count for name, count in counts.items() if LENGTH_FEATURE[name] == name]
+        lengths = np.sum([np.zeros(rows, "int64"), *own], axis=0)
+        edges = length_edges(lengths[1:], groups)
+        group = np.searchsorted(edges, lengths)
+        cuts = {}
+        for name, count in counts.items():
+            longest = np.ones(len(edges), "int64")
+            np.maximum.at(longest, group, count)
+            cuts[name] = np.maximum.accumulate(longest)
+        return cls(lengths, edges, cuts)
+
+    def group_of(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the group of some rows."""
+        return np.searchsorted(self.edges, self.lengths[rows])
+
+    def gather(self, features: Mapping[str, np.ndarray], rows: np.ndarray, group: int) -> dict[str, np.ndarray]:
+        """Returns the features of some rows that are all of one group, or of groups before it."""
+        gathered = {name: array[rows] for name, array in features.items()}
+        return {name: a[:, : self.cuts[name][group]] if name in self.cuts else a for name, a in gathered.items()}
+
+
+def length_edges(lengths: np.ndarray, groups: int) -> np.ndarray:
+    """Returns at most `groups` ascending lengths, quantiles of `lengths`, the last its maximum (at least 1)."""
+    if not len(lengths):
+        return np.array([1])
+    quantiles = np.quantile(lengths, np.arange(1, groups + 1) / groups, method="higher")
+    return np.unique(np.maximum(quantiles, 1).astype(int))

@@ -16,7 +16,7 @@ from recommenders_miner.evaluation.scoring import LogScorer, score_directly
 from recommenders_miner.hparams import HParams
 from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.mind_iterator import Dataset, MINDIterator
-from recommenders_miner.io.news_features import news_features
+from recommenders_miner.io.news_features import NewsFeatures
 from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.memory import keep_freed_memory
@@ -161,7 +161,7 @@ class BaseModel:
         if self.network is None:
             self.build(self.train_iterator.vocabularies)
         batches = self.train_iterator.batches(
-            data, self.network.features, self.seed, static_shapes=keras.backend.backend() != "tensorflow"
+            data, self.network_features(data), self.seed, static_shapes=keras.backend.backend() != "tensorflow"
         )
         self.compile()
         evaluation = EpochEvaluation(
@@ -225,10 +225,15 @@ class BaseModel:
         self._require_built()
         return self.test_iterator.load(news_file, behaviors_file)
 
+    def network_features(self, data: Dataset) -> dict[str, np.ndarray]:
+        """Returns what the network reads of a data set's news: arrays of N+1 rows by name."""
+        self._require_built()
+        return self.network.prepare(data.features)
+
     def score_log(self, data: Dataset, progress: Callable[[float], None] | None = None) -> np.ndarray:
         """Scores every candidate of a log: (candidates,) float32, in the order of `data.log.candidates`."""
         self._require_built()
-        news = self._scorer.encode_news(self._features(data.features))
+        news = self._scorer.encode_news(self.network_features(data))
         return self._scorer.score(news, data.log, data.users, progress)
 
     def run_fast_eval(
@@ -243,7 +248,7 @@ class BaseModel:
     ) -> tuple[list[int], list[np.ndarray], list[np.ndarray]]:
         """As `run_fast_eval`, but every impression computed from its words, as in training."""
         data = self.read(news_filename, behaviors_file)
-        features = self._features(data.features)
+        features = self.network_features(data)
         scores = score_directly(self.network, features, data.log, data.users, self.hparams.his_size)
         return _by_impression(data.log, scores)
 
@@ -258,7 +263,7 @@ class BaseModel:
         A user is a vector (d,); for MINER, interest vectors (K, d), without category weights for want of a candidate.
         """
         data = self.read(news_filename, behaviors_file)
-        news = self._scorer.encode_news(self._features(data.features))
+        news = self._scorer.encode_news(self.network_features(data))
         users, reader_of = self._scorer.describe_users(news, data.log, data.users)
         return dict(enumerate(users[reader_of]))
 
@@ -346,13 +351,9 @@ class BaseModel:
                 "The model is not built yet: call fit, or build with vocabularies, or load a saved model."
             )
 
-    def _features(self, features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The features that the network reads, and the title, which tells the length."""
-        return {name: features[name] for name in dict.fromkeys(("title", *self.network.features))}
-
     def _encode_news(self, news: NewsTable) -> dict[str, np.ndarray]:
-        features = news_features(news, self.vocabularies, self.hparams.title_size)
-        return self._scorer.encode_news(self._features(features))
+        features = NewsFeatures(news, self.vocabularies, self.hparams)
+        return self._scorer.encode_news(self.network.prepare(features))
 
 
 def _by_impression(log: ImpressionLog, scores: np.ndarray) -> tuple[list[int], list[np.ndarray], list[np.ndarray]]:

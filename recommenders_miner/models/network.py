@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from recommenders_miner.encoders import NewsEncoder
+from recommenders_miner.io.news_features import NewsFeatures
 from recommenders_miner.layers import CompositeLayer, DotProduct
 
 Tensor = Any
 News = dict[str, Tensor]
-
-# Features that hold a sequence of ids for each news; the others hold one id.
-SEQUENCE_FEATURES = ("title",)
 
 
 class UserEncoder(CompositeLayer):
@@ -82,10 +81,13 @@ class NewsRecommender(keras.Model):
         self.user_encoder = user_encoder
         self.click_predictor = click_predictor or DotProduct()
 
-    @property
-    def features(self) -> tuple[str, ...]:
-        """Names of the news features that the network reads."""
-        return tuple(dict.fromkeys((*self.news_encoder.features, "category")))
+    def prepare(self, features: NewsFeatures) -> dict[str, np.ndarray]:
+        """Returns the features that the network reads of a table's news, by name, N+1 rows each.
+
+        Args:
+            features: the table's features, which may keep what is costly on disk.
+        """
+        return {**self.news_encoder.prepare(features), "category": features["category"]}
 
     def encode_news(self, features: News, training: bool | None = None) -> News:
         """Encodes U news: `vector` (U, d), and the `category` (U,) that the user encoder may want."""
@@ -124,7 +126,7 @@ class NewsRecommender(keras.Model):
 
     def build(self, input_shape: Any = None) -> None:
         """Creates all weights, by one forward pass over a batch of two words."""
-        news = {name: ops.ones((1, 2) if name in SEQUENCE_FEATURES else (1,), "int32") for name in self.features}
+        news = {**self.news_encoder.example(), "category": ops.ones((1,), "int32")}
         positions = ops.zeros((1, 2), "int32")
         sample = {"history": positions, "candidates": positions, "user": ops.zeros((1,), "int32")}
         self.call({"news": (news,), "samples": (sample,)}, training=False)

@@ -7,7 +7,10 @@ import functools
 import numpy as np
 import pytest
 
-from recommenders_miner.evaluation.scoring import LogScorer, NetworkPart, score_directly
+from recommenders_miner.encoders import whole_table
+from recommenders_miner.encoders.whole_table import NetworkPart
+from recommenders_miner.evaluation import scoring
+from recommenders_miner.evaluation.scoring import LogScorer, score_directly
 from recommenders_miner.io.mind_iterator import MINDIterator
 from recommenders_miner.io.news_table import NewsTable
 from tests.models.reference import Reference
@@ -44,7 +47,7 @@ def test_evaluation_scores_as_training_does(name, overrides):
     """The fast path (each news, history and category once; identities 1 and 2) against the network as it is trained."""
     model = toy_model(name, **overrides)
     data = dataset(model)
-    direct = score_directly(model.network, model._features(data.features), data.log, data.users, model.hparams.his_size)
+    direct = score_directly(model.network, model.network_features(data), data.log, data.users, model.hparams.his_size)
     assert model.score_log(data) == pytest.approx(direct, abs=1e-5)
 
 
@@ -55,7 +58,7 @@ def test_a_candidates_score_does_not_depend_on_its_company(name, overrides):
     alone = [model.score(IDS[:4], [candidate])[0] for candidate in IDS]
     assert alone == pytest.approx(together, abs=1e-6)
     data = dataset(model)
-    direct = score_directly(model.network, model._features(data.features), data.log, data.users, 5)
+    direct = score_directly(model.network, model.network_features(data), data.log, data.users, 5)
     for impression in range(3):
         slots = slice(data.log.offsets[impression], data.log.offsets[impression + 1])
         row = data.log.history_of[impression]
@@ -71,7 +74,7 @@ def test_a_candidates_score_does_not_depend_on_its_company(name, overrides):
 def test_padding_behind_a_title_never_changes_a_score(name, overrides):
     model = toy_model(name, **overrides)
     data = dataset(model)
-    features = model._features(data.features)
+    features = model.network_features(data)
     wide = {**features, "title": np.pad(features["title"], [(0, 0), (0, 3)])}
     narrow, padded = (score_directly(model.network, f, data.log, data.users, 5) for f in (features, wide))
     assert narrow == pytest.approx(padded, abs=1e-6)
@@ -84,7 +87,7 @@ def test_padding_behind_a_history_never_changes_a_score(name, overrides):
     short = np.diff(log.history_offsets)[log.history_of] <= 5
     data = dataset(model)
     narrow, wide = (
-        score_directly(model.network, model._features(data.features), data.log, data.users, size) for size in (5, 12)
+        score_directly(model.network, model.network_features(data), data.log, data.users, size) for size in (5, 12)
     )
     kept = np.repeat(short, np.diff(log.offsets))
     assert narrow[kept] == pytest.approx(wide[kept], abs=1e-6)
@@ -181,10 +184,11 @@ def test_evaluation_encodes_each_news_and_each_reader_once(name, monkeypatch):
         encoded["readers"] += len(batch["user"])
         return user_step(batch)
 
-    monkeypatch.setattr(scorer, "pad", lambda size: size)
+    for module in (scoring, whole_table):
+        monkeypatch.setattr(module, "padded_size", lambda size: size)
     monkeypatch.setattr(scorer.news_part, "predict_on_batch", count_news)
     monkeypatch.setattr(scorer.user_part, "predict_on_batch", count_readers)
-    scores = scorer.score(scorer.encode_news(model._features(data.features)), data.log, data.users)
+    scores = scorer.score(scorer.encode_news(model.network_features(data)), data.log, data.users)
     assert scores == pytest.approx(model.score_log(data), abs=1e-6)
     assert sum(encoded["news"]) == len(data.news)
     readers = {(h, u if model.user_aware else 0) for h, u in zip(data.log.history_of, data.log.user_of, strict=True)}
@@ -205,7 +209,7 @@ def test_a_log_is_scored_in_bulk_and_not_one_impression_at_a_time(name, monkeypa
     for part in vars(scorer).values():
         if isinstance(part, NetworkPart):
             monkeypatch.setattr(part, "predict_on_batch", functools.partial(count, step=part.predict_on_batch))
-    scorer.score(scorer.encode_news(model._features(data.features)), data.log, data.users)
+    scorer.score(scorer.encode_news(model.network_features(data)), data.log, data.users)
     title_lengths, history_lengths, candidate_lengths = 4, 5, 4
     assert 0 < len(calls) <= title_lengths + history_lengths * (2 + candidate_lengths)
 

@@ -158,7 +158,7 @@ def test_what_is_asked_of_an_unbuilt_model_gets_an_answer():
 def test_training_encodes_each_distinct_news_of_a_batch_once(name, tmp_path):
     model = fresh_toy_model(name)
     data = model.read(*write_files(tmp_path))
-    batches = model.train_iterator.batches(data, model.network.features, seed=0)
+    batches = model.train_iterator.batches(data, model.network_features(data), seed=0)
     inputs, _, _ = batches[0]
     encoded = []
     encode = model.network.encode_news
@@ -180,7 +180,9 @@ def test_the_loss_is_nce_plus_weighted_disagreement(tmp_path):
     model = fresh_toy_model("miner", dropout=0.0, disagreement_weight=0.7, npratio=6)
     model.compile()
     data = model.read(*files)
-    inputs, labels, weights = model.train_iterator.batches(data, model.network.features, seed=0, length_groups=1)[0]
+    inputs, labels, weights = model.train_iterator.batches(data, model.network_features(data), seed=0, length_groups=1)[
+        0
+    ]
     network = model.network
     scores = np.array(network(inputs, training=False), "float64")
     news = network.encode_news(inputs["news"][0])

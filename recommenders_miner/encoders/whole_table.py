@@ -1,0 +1,71 @@
+"""Encoding all the news of a table, each once, in batches of equal length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from recommenders_miner.io.news_features import LengthGroups
+
+
+class NetworkPart(keras.Model):
+    """One step of a network as a model of its own, so that Keras compiles it for prediction.
+
+    Args:
+        owner: the network or layer that owns the weights.
+        step: a method of the owner or of one of its layers; called with the batch as keywords.
+    """
+
+    def __init__(self, owner: keras.layers.Layer, step: Callable[..., Any]) -> None:
+        super().__init__()
+        self.owner, self.step = owner, step
+        self.built = True
+
+    def call(self, inputs: dict[str, Any]) -> Any:
+        """See the class for the shapes."""
+        return self.step(**inputs)
+
+
+def encode_table(
+    part: NetworkPart, features: Mapping[str, np.ndarray], batch_size: int = 1024, groups: int = 4
+) -> dict[str, np.ndarray]:
+    """Calls a part with `features`, a dict of arrays of U rows, until every row of the table has been in one.
+
+    Args:
+        part: what to call; returns a dict of arrays of U rows.
+        features: arrays of N+1 rows, row 0 the padding news.
+        batch_size: rows at once.
+        groups: lengths that the news are padded to.
+
+    Returns:
+        What the part returned, by name, N+1 rows each.
+    """
+    lengths = LengthGroups.plan(features, groups)
+    rows_left = np.arange(len(lengths.lengths))
+    group_of = lengths.group_of(rows_left)
+    encoded: dict[str, np.ndarray] = {}
+    for group in range(len(lengths.edges)):
+        for rows in batches_of(np.flatnonzero(group_of == group), batch_size):
+            batch = lengths.gather(features, filled(rows, padded_size(len(rows))), group)
+            for name, values in part.predict_on_batch({"features": batch}).items():
+                encoded.setdefault(name, np.empty((len(rows_left), *values.shape[1:]), values.dtype))
+                encoded[name][rows] = values[: len(rows)]
+    return encoded
+
+
+def batches_of(members: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Cuts an array into pieces of at most `batch_size`."""
+    return [members[start : start + batch_size] for start in range(0, len(members), batch_size)]
+
+
+def padded_size(size: int) -> int:
+    """Returns the rows to pad a batch to: a power of two, where the backend compiles every shape anew."""
+    return size if keras.backend.backend() == "tensorflow" else 1 << max(size - 1, 0).bit_length()
+
+
+def filled(rows: np.ndarray, size: int) -> np.ndarray:
+    """Repeats the last of `rows` until there are `size`."""
+    return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows))])
