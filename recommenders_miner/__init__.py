@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from recommenders_miner.io.impression_log import ImpressionLog
     from recommenders_miner.io.mind_iterator import MINDIterator
     from recommenders_miner.io.news_table import NewsTable
-    from recommenders_miner.models import BaseModel, LSTURModel, MINERModel, NRMSModel, load_model
+    from recommenders_miner.models import (
+        BaseModel,
+        LSTURModel,
+        LSTURPLMModel,
+        MINERModel,
+        NRMSModel,
+        NRMSPLMModel,
+        load_model,
+    )
 
 __version__ = "0.1.0"
 
@@ -26,9 +34,11 @@ _HOME = {
     "HParams": "hparams",
     "ImpressionLog": "io.impression_log",
     "LSTURModel": "models",
+    "LSTURPLMModel": "models",
     "MINDIterator": "io.mind_iterator",
     "MINERModel": "models",
     "NRMSModel": "models",
+    "NRMSPLMModel": "models",
     "NewsTable": "io.news_table",
     "load_model": "models",
     "prepare_hparams": "hparams",
@@ -39,9 +49,11 @@ __all__ = [
     "HParams",
     "ImpressionLog",
     "LSTURModel",
+    "LSTURPLMModel",
     "MINDIterator",
     "MINERModel",
     "NRMSModel",
+    "NRMSPLMModel",
     "NewsTable",
     "layers",
     "load_model",

@@ -51,6 +51,19 @@ def demo_data(
 
 
 @app.command()
+def fetch(
+    what: Annotated[str, typer.Argument(help="minilm: a small pretrained language model, 90 MB, Apache-2.0.")],
+    out: Annotated[Path | None, typer.Option(help="Folder; by default one of the user's cache.")] = None,
+) -> None:
+    """Get what models need and the package does not bring."""
+    from recommenders_miner.datasets.minilm import fetch_minilm
+
+    if what != "minilm":
+        raise typer.BadParameter(f"{what!r}: what can be fetched is minilm.", param_hint="WHAT")
+    console.print(f"MiniLM is in {fetch_minilm(out)}.")
+
+
+@app.command()
 def compare(
     data: DataDir,
     out: Annotated[Path, typer.Option(help="Folder for results.json, results.md, results.png and the models.")],

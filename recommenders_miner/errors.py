@@ -35,3 +35,16 @@ class NotBuiltError(RecommendersMinerError, RuntimeError):
 
 class UnknownNewsError(RecommendersMinerError, LookupError):
     """A news id is not in the news table."""
+
+
+class PresetError(RecommendersMinerError, ValueError):
+    """A pretrained language model cannot be had, or is of a kind that this package cannot use.
+
+    Args:
+        preset: its name or folder.
+        problem: what is wrong, and what to do.
+    """
+
+    def __init__(self, preset: str, problem: str) -> None:
+        self.preset = preset
+        super().__init__(f"{preset}: {problem}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -29,6 +30,16 @@ def _key(section: str, default: Any, help: str, **bounds: Any) -> Any:
     return field(default=default, metadata=metadata)
 
 
+def _trainable(value: Any) -> Any:
+    """Brings plm_trainable into its one form: `last_n: 2` is a mapping in YAML, and a string elsewhere."""
+    if isinstance(value, dict) and len(value) == 1:
+        [(key, count)] = value.items()
+        value = f"{key}: {count}"
+    if value not in ("all", "none") and not re.fullmatch(r"last_n: \d+", str(value)):
+        raise HParamsError(f"plm_trainable: expected all, none, or 'last_n: k', got {value!r}.")
+    return value
+
+
 @dataclass(frozen=True, kw_only=True)
 class HParams:
     """Every hyperparameter of every model, with its type, default and bounds.
@@ -41,16 +52,31 @@ class HParams:
     title_size: int = _key("data", 20, "words of a title that are read", minimum=1)
     his_size: int = _key("data", 50, "clicks of a history that are read, the newest", minimum=1)
     npratio: int = _key("data", 4, "non-clicked news drawn for each click", minimum=1)
+    entity_size: int = _key("data", 5, "entities of a title that are read", minimum=1)
     min_word_count: int = _key("data", 1, "occurrences in the training titles below which a word is unknown", minimum=1)
 
     # === Info: other files, and what is reported ===
-    word_embedding: str | None = _key("info", None, "file of word vectors in GloVe's text format, .gz too")
+    word_embedding: str | None = _key(
+        "info", None, "file of word vectors in GloVe's text format, .gz too; also looked for beside the training news"
+    )
+    entity_embedding: str | None = _key(
+        "info", None, "file of entity vectors in MIND's format; also looked for beside the training news"
+    )
     metrics: list[str] = _key("info", ["group_auc", "mean_mrr", "ndcg@5;10"], "metrics that run_eval reports")
 
     cache: bool = _key("info", True, "keep what is costly to compute of the news in a folder beside them")
 
     # === Model: shared parts ===
-    model_type: str = _key("model", "miner", "the system to build: miner, nrms or lstur")
+    model_type: str = _key("model", "miner", "the system to build: miner, nrms, nrms-plm, lstur or lstur-plm")
+    news_encoder: str = _key(
+        "model",
+        "self_attention",
+        "what turns a title into a vector",
+        choices=("self_attention", "cnn", "knowledge", "plm"),
+    )
+    news_dim: int | None = _key(
+        "model", None, "dimension of a projection behind the knowledge or plm encoder", minimum=1
+    )
     word_emb_dim: int = _key(
         "model", 100, "dimension of word vectors (a word_embedding file brings its own)", minimum=1
     )
@@ -58,6 +84,14 @@ class HParams:
     head_dim: int = _key("model", 20, "dimension of a head", minimum=1)
     attention_hidden_dim: int = _key("model", 200, "hidden dimension of additive attention", minimum=1)
     dropout: float = _key("model", 0.2, "share of activations dropped in training", minimum=0.0, below=1.0)
+
+    # === Model: pretrained language models ===
+    plm: str | None = _key("model", None, "KerasHub preset, hf://…, kaggle://…, a local folder, or minilm")
+    plm_trainable: str = _key(
+        "model", "all", "how much of it is trained: all, none, or 'last_n: k', the upper k layers", parse=_trainable
+    )
+    plm_pooling: str = _key("model", "cls", "which of its outputs is the news", choices=("cls", "mean"))
+    plm_dropout: float = _key("model", 0.1, "dropout within it", minimum=0.0, below=1.0)
 
     # === Model: CNN news encoders ===
     filter_num: int = _key("model", 400, "filters of the title CNN", minimum=1)
@@ -80,7 +114,7 @@ class HParams:
     )
     category_weighting: bool = _key("model", True, "weight the history by its categories' likeness to the candidate's")
     category_embedding: str = _key(
-        "model", "learned", "where category embeddings come from", choices=("learned", "glove")
+        "model", "learned", "where category embeddings come from", choices=("learned", "glove", "plm")
     )
     disagreement_weight: float = _key("model", 0.8, "β of the disagreement regulariser; 0 leaves it out", minimum=0.0)
 
@@ -88,6 +122,14 @@ class HParams:
     batch_size: int = _key("train", 128, "clicks (positive samples) in a step", minimum=1)
     epochs: int = _key("train", 5, "passes over the training clicks", minimum=1)
     learning_rate: float = _key("train", 1e-3, "Adam's step size", above=0.0)
+    head_learning_rate: float | None = _key(
+        "train", None, "Adam's step size for what is not the pretrained language model, if another", above=0.0
+    )
+    warmup: float = _key("train", 0.0, "share of the steps over which step sizes rise", minimum=0.0, below=1.0)
+    decay: str = _key("train", "constant", "how step sizes go on after that", choices=("constant", "linear"))
+    clip_norm: float | None = _key("train", None, "longest gradient of all weights together", above=0.0)
+    accumulate_steps: int = _key("train", 1, "steps whose gradients are averaged into one update", minimum=1)
+    precision: str = _key("train", "float32", "numbers that are computed with", choices=("float32", "bfloat16"))
     length_groups: int = _key(
         "train", 3, "lengths that a step's titles, and its histories, are padded to; more waste less", minimum=1
     )
@@ -100,6 +142,13 @@ class HParams:
         """Returns a copy with `overrides` changed; raises `HParamsError` as the constructor does."""
         _refuse_unknown(overrides, "an override")
         return dataclasses.replace(self, **overrides)
+
+    @property
+    def plm_layers(self) -> int | str:
+        """How many upper layers of the language model are trained: a number, or "all", the embeddings too."""
+        if self.plm_trainable == "all":
+            return "all"
+        return 0 if self.plm_trainable == "none" else int(self.plm_trainable.removeprefix("last_n: "))
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Returns the hyperparameters by section, in the shape of a YAML file."""
@@ -196,6 +245,8 @@ def _refuse_unknown(values: Mapping[str, Any], where: str) -> None:
 def _checked(spec: dataclasses.Field, value: Any) -> Any:
     """Returns `value` as the field's type, or raises HParamsError saying what was expected."""
     expected = typing.get_type_hints(HParams)[spec.name]
+    if "parse" in spec.metadata:
+        value = spec.metadata["parse"](value)
     converted = _converted(value, expected)
     if converted is None and value is not None:
         name = expected.__name__ if isinstance(expected, type) else str(expected)
@@ -203,9 +254,9 @@ def _checked(spec: dataclasses.Field, value: Any) -> Any:
     bounds = spec.metadata
     checks = {
         "choices": ("one of {}", lambda bound: converted in bound),
-        "minimum": ("at least {}", lambda bound: converted >= bound),
+        "minimum": ("at least {}", lambda bound: converted is None or converted >= bound),
         "maximum": ("at most {}", lambda bound: converted <= bound),
-        "above": ("above {}", lambda bound: converted > bound),
+        "above": ("above {}", lambda bound: converted is None or converted > bound),
         "below": ("below {}", lambda bound: converted < bound),
     }
     for bound_name, (wording, holds) in checks.items():

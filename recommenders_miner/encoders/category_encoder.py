@@ -28,7 +28,7 @@ class CategoryEncoder(NewsEncoder):
     def __init__(self, feature: str, vocabulary_size: int, dim: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = {"feature": feature, "vocabulary_size": vocabulary_size, "dim": dim}
-        self.features = (feature,)
+        self.features, self.dim = (feature,), dim
         self.embedding = keras.layers.Embedding(
             vocabulary_size, dim, embeddings_initializer=random_vectors(), dtype=self.dtype_policy
         )

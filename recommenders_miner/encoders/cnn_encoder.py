@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from recommenders_miner.encoders.news_encoder import NewsEncoder
-from recommenders_miner.encoders.title_words import TitleWords
+from recommenders_miner.encoders.token_vectors import TokenVectors
 from recommenders_miner.layers import AdditiveAttention
 
 
@@ -39,7 +39,7 @@ class CNNTitleEncoder(NewsEncoder):
 
     def __init__(
         self,
-        words: TitleWords,
+        words: TokenVectors,
         filters: int = 400,
         window: int = 3,
         activation: str = "relu",
@@ -55,7 +55,7 @@ class CNNTitleEncoder(NewsEncoder):
             "attention_dim": attention_dim,
             "dropout": dropout,
         }
-        self.words = words
+        self.words, self.dim = words, filters
         self.convolution = keras.layers.Conv1D(
             filters, window, padding="same", activation=activation, dtype=self.dtype_policy
         )

@@ -32,7 +32,13 @@ class ConcatenatedEncoder(NewsEncoder):
     def __init__(self, parts: Sequence[keras.layers.Layer], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.parts = list(parts)
+        self.dim = sum(part.dim for part in self.parts)
         self.features = tuple(dict.fromkeys(name for part in self.parts for name in part.features))
+
+    @property
+    def pretrained_weights(self) -> list[Any]:
+        """The parts' weights that come from a pretrained language model."""
+        return [weight for part in self.parts for weight in part.pretrained_weights]
 
     def prepare(self, features: NewsFeatures) -> dict[str, np.ndarray]:
         """Returns what all the parts read, for a whole table."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -19,9 +20,13 @@ class NewsEncoder(CompositeLayer):
 
     Attributes:
         features: names of the features that `call` reads. One that `NewsFeatures` does not have is made by `prepare`.
+        dim: dimension d of a news vector.
+        pretrained_weights: weights that come from a pretrained language model.
     """
 
     features: tuple[str, ...] = ()
+    dim: int
+    pretrained_weights: Sequence[Any] = ()
 
     def prepare(self, features: NewsFeatures) -> dict[str, np.ndarray]:
         """Returns what `call` reads, for a whole table; what training never changes is computed here, once.

@@ -15,7 +15,9 @@ from recommenders_miner.io.batches import TrainingBatches, history_matrix
 from recommenders_miner.io.impression_log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.io.news_features import NewsFeatures
 from recommenders_miner.io.news_table import NewsTable
+from recommenders_miner.io.pieces import Pieces
 from recommenders_miner.io.vocabularies import Vocabularies
+from recommenders_miner.io.word_vectors import read_vector_names
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class MINDIterator:
     ) -> None:
         self.hparams, self.npratio, self.col_spliter = hparams, npratio, col_spliter
         self.vocabularies = vocabularies
+        self.train_folder: Path | None = None
         self._loaded: dict[tuple, Dataset] = {}
         self._last_news: NewsTable | None = None
 
@@ -76,10 +79,28 @@ class MINDIterator:
             news = self._read_news(news_file)
             log = ImpressionLog.read(behaviors_file, news, separator=self.col_spliter)
             if self.vocabularies is None:
-                self.vocabularies = Vocabularies.build(news, log, self.hparams.min_word_count)
+                self.train_folder = Path(news_file).parent
+                self.vocabularies = self._build_vocabularies(news, log)
                 key = (*key[:2], id(self.vocabularies))
             self._loaded = {key: self.dataset(news, log, Path(news_file).parent / CACHE_FOLDER)}
         return self._loaded[key]
+
+    def find(self, path: str) -> str:
+        """Returns where a file that the hyperparameters name is: as it stands, or beside the training news."""
+        beside = None if self.train_folder is None else self.train_folder / path
+        return str(beside) if beside is not None and not Path(path).exists() and beside.exists() else path
+
+    def _build_vocabularies(self, news: NewsTable, log: ImpressionLog) -> Vocabularies:
+        hparams, entities = self.hparams, None
+        if hparams.news_encoder == "knowledge":
+            entities = read_vector_names(self.find(hparams.entity_embedding)) if hparams.entity_embedding else []
+        return Vocabularies.build(
+            news,
+            log,
+            min_word_count=hparams.min_word_count,
+            entities=entities,
+            pieces=Pieces(hparams.plm) if hparams.news_encoder == "plm" and hparams.plm else None,
+        )
 
     def dataset(self, news: NewsTable, log: ImpressionLog, cache: Path | None = None) -> Dataset:
         """Sees tables that are already in memory through the vocabularies.

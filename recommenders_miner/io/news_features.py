@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ from typing import Self
 
 import numpy as np
 
+from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams
 from recommenders_miner.io import cache as array_cache
+from recommenders_miner.io.entities import title_entities
 from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.io.tokenize import tokenize
 from recommenders_miner.io.vocabularies import Vocabularies
@@ -19,7 +22,7 @@ from recommenders_miner.io.vocabularies import Vocabularies
 LOGGER = logging.getLogger("recommenders_miner")
 
 # The features that hold a sequence for each news, and the one among them whose zeros tell the sequence's length.
-LENGTH_FEATURE = {"title": "title"}
+LENGTH_FEATURE = {"title": "title", "entities": "entities", "pieces": "pieces", "plm_states": "pieces"}
 
 
 class NewsFeatures(Mapping[str, np.ndarray]):
@@ -30,11 +33,13 @@ class NewsFeatures(Mapping[str, np.ndarray]):
     - `title` (N+1, title_size) int32: words, at the left of the row, zeros behind. A news without a title has one
       unknown word, so that it is no padding.
     - `category`, `subcategory` (N+1,) int32.
+    - `entities` (N+1, entity_size) int32: the title's Wikidata entities, zeros behind.
+    - `pieces` (N+1, title_size) int32: the title's word pieces from `[CLS]` to `[SEP]`, zeros behind; see `Pieces`.
 
     Args:
         news: the table, N news and the padding row.
         vocabularies: what names the ids.
-        hparams: `title_size` is used; `cache` false keeps nothing on disk.
+        hparams: `title_size` and `entity_size` are used; `cache` false keeps nothing on disk.
         cache: folder for what is costly to compute; None keeps nothing.
     """
 
@@ -88,11 +93,25 @@ class NewsFeatures(Mapping[str, np.ndarray]):
     def _subcategory(self) -> np.ndarray:
         return np.array([0, *self.vocabularies.subcategories.encode(self.news.subcategory.to_pylist()[1:])], "int32")
 
+    def _entities(self) -> np.ndarray:
+        names, size = self.vocabularies.entities, self.hparams.entity_size
+        return padded([names.encode(entities[:size]) for entities in title_entities(self.news)], size)
+
+    def _pieces(self) -> np.ndarray:
+        pieces, size = self.vocabularies.pieces, self.hparams.title_size
+        if pieces is None:
+            raise HParamsError("Word pieces need plm, the name or folder of a pretrained language model.")
+        digest = hashlib.blake2b(f"{pieces.digest} {size} {self.news.digest}".encode(), digest_size=16).hexdigest()
+        titles = self.news.title.to_pylist()[1:]
+        return self.kept("pieces", digest, lambda: padded(pieces.encode(titles, size), size))
+
 
 _MAKERS: dict[str, Callable[[NewsFeatures], np.ndarray]] = {
     "title": NewsFeatures._title,
     "category": NewsFeatures._category,
     "subcategory": NewsFeatures._subcategory,
+    "entities": NewsFeatures._entities,
+    "pieces": NewsFeatures._pieces,
 }
 
 

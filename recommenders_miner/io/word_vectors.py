@@ -77,6 +77,23 @@ def read_word_vectors(
     return matrix, found
 
 
+def read_vector_names(path: str | Path) -> list[str]:
+    """Returns the words or entities that a file of vectors has, in its order.
+
+    Raises:
+        DataFormatError: the file is missing or damaged.
+    """
+    require_file(Path(path), _EXPECTED)
+    return [word.decode(errors="replace") for _, word, _ in _wanted_lines(Path(path), _Everything())]
+
+
+class _Everything(Container[bytes]):
+    """Holds whatever it is asked for."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
 def _wanted_lines(path: Path, wanted: Container[bytes]) -> Iterator[tuple[int, bytes, bytes]]:
     """Yields the 1-based line number, the word and the numbers of each line whose word is wanted."""
     dim = None

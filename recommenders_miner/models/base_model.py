@@ -22,8 +22,9 @@ from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.memory import keep_freed_memory
 from recommenders_miner.models.initial_vectors import InitialVectors
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
+from recommenders_miner.models.optimizers import make_optimizer
 from recommenders_miner.models.saving import load_model, save_model
-from recommenders_miner.models.training import EpochEvaluation, Throughput, TrainingCheckpoint, seeded
+from recommenders_miner.models.training import EpochEvaluation, Throughput, TrainingCheckpoint, precision, seeded
 
 
 class BaseModel:
@@ -82,8 +83,8 @@ class BaseModel:
         Raises:
             HParamsError, DataFormatError: the word vectors that the hyperparameters name cannot be had.
         """
-        with seeded(self.seed):
-            vectors = InitialVectors.prepare(self.hparams, vocabularies, self.seed)
+        with seeded(self.seed), precision(self.hparams.precision):
+            vectors = InitialVectors.prepare(self.hparams, vocabularies, self.seed, self.train_iterator.find)
             network = self.build_network(self.hparams, vocabularies, vectors)
             network.build()
         self.adopt(network, vocabularies)
@@ -163,7 +164,7 @@ class BaseModel:
         batches = self.train_iterator.batches(
             data, self.network_features(data), self.seed, static_shapes=keras.backend.backend() != "tensorflow"
         )
-        self.compile()
+        self.compile(batches.steps_per_epoch * self.hparams.epochs)
         evaluation = EpochEvaluation(
             self.run_eval,
             {"val": (valid_news_file, valid_behaviors_file), "test": (test_news_file, test_behaviors_file)},
@@ -185,10 +186,14 @@ class BaseModel:
         self.set_news(data.news)
         return self
 
-    def compile(self) -> None:
-        """Compiles the network: Adam, and NCE (MINER, Eq. 6) as cross-entropy over a click and its negatives."""
+    def compile(self, total_steps: int) -> None:
+        """Compiles the network: Adam, and NCE (MINER, Eq. 6) as cross-entropy over a click and its negatives.
+
+        Args:
+            total_steps: training steps of the whole run, which the step size may depend on.
+        """
         self.network.compile(
-            optimizer=keras.optimizers.Adam(self.hparams.learning_rate),
+            optimizer=make_optimizer(self.hparams, self.network, total_steps),
             loss=keras.losses.CategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight"),
         )
 

@@ -1,9 +1,9 @@
-"""Where the vectors of words and categories start from: drawn at random, or read from a file of word vectors."""
+"""Where a network starts from: vectors drawn at random or read from files, and a pretrained language model."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from recommenders_miner.encoders import PLMEncoder
 from recommenders_miner.encoders.news_encoder import random_vectors
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams
+from recommenders_miner.io.news_features import padded
 from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.io.vocabulary import Vocabulary
 from recommenders_miner.io.word_vectors import read_word_vectors
@@ -43,45 +45,94 @@ class PretrainedVectors(keras.initializers.Initializer):
 
 @dataclass(frozen=True)
 class InitialVectors:
-    """Initialisers and dimensions of the word and category embeddings.
+    """Initialisers and dimensions of the embeddings, and the language model.
 
     Attributes:
         words: initialiser of the word embedding.
         word_dim: its dimension.
         categories: initialiser of the category embedding.
         category_dim: its dimension.
+        entities: initialiser of the entity embedding.
+        entity_dim: its dimension.
+        plm: the pretrained news encoder; None where the hyperparameters ask for none.
     """
 
     words: keras.initializers.Initializer
     word_dim: int
     categories: keras.initializers.Initializer
     category_dim: int
+    entities: keras.initializers.Initializer
+    entity_dim: int
+    plm: PLMEncoder | None = None
 
     @classmethod
-    def prepare(cls, hparams: HParams, vocabularies: Vocabularies, seed: int) -> InitialVectors:
+    def prepare(
+        cls, hparams: HParams, vocabularies: Vocabularies, seed: int, find: Callable[[str], str] = str
+    ) -> InitialVectors:
         """Reads what the hyperparameters ask for.
 
         Args:
-            hparams: `word_embedding` names the file; `category_embedding` says whether categories come from it too.
-            vocabularies: the words and categories that need vectors.
-            seed: draws the vectors of words that the file lacks.
+            hparams: `word_embedding` and `entity_embedding` name files, `category_embedding` says where categories come
+                from, `plm` names the language model.
+            vocabularies: the words, entities and categories that need vectors.
+            seed: draws the vectors of words and entities that the files lack.
+            find: says where a file is that a hyperparameter names.
 
         Raises:
-            HParamsError: `category_embedding` is `glove` and there is no file.
-            DataFormatError: the file is missing or damaged, or knows none of the words.
+            HParamsError: `category_embedding` is `glove` or `plm`, and there is no such file or model.
+            DataFormatError: a file is missing or damaged, or knows none of the words.
+            PresetError: the language model cannot be had.
         """
-        words, word_dim = random_vectors(), hparams.word_emb_dim
-        categories, category_dim = random_vectors(), hparams.vert_emb_dim
-        if hparams.word_embedding:
-            rng = np.random.default_rng([seed, 1])
-            matrix, _ = read_word_vectors(hparams.word_embedding, vocabularies.words, rng)
-            words, word_dim = PretrainedVectors(matrix), matrix.shape[1]
-        if hparams.category_embedding == "glove":
-            if not hparams.word_embedding:
-                raise HParamsError("category_embedding: 'glove' needs word_embedding, a file of word vectors.")
-            matrix = category_vectors(hparams.word_embedding, vocabularies.categories)
-            categories, category_dim = PretrainedVectors(matrix), matrix.shape[1]
-        return cls(words, word_dim, categories, category_dim)
+        plm = _language_model(hparams)
+        words = _from_file(hparams.word_embedding, vocabularies.words, hparams.word_emb_dim, find, [seed, 1])
+        entity_file = hparams.entity_embedding if hparams.news_encoder == "knowledge" else None
+        entities = _from_file(entity_file, vocabularies.entities, hparams.word_emb_dim, find, [seed, 2])
+        categories = _categories(hparams, vocabularies, plm, find)
+        return cls(*words, *categories, *entities, plm)
+
+
+Start = tuple[keras.initializers.Initializer, int]
+
+
+def _from_file(path: str | None, tokens: Vocabulary, dim: int, find: Callable[[str], str], seed: list[int]) -> Start:
+    """The initialiser and dimension of an embedding: a file's, or `dim` random numbers."""
+    if not path:
+        return random_vectors(), dim
+    matrix, _ = read_word_vectors(find(path), tokens, np.random.default_rng(seed))
+    return PretrainedVectors(matrix), matrix.shape[1]
+
+
+def _language_model(hparams: HParams) -> PLMEncoder | None:
+    if hparams.news_encoder != "plm" or not hparams.plm:
+        return None
+    return PLMEncoder.from_preset(
+        hparams.plm,
+        plm_dropout=hparams.plm_dropout,
+        trainable_layers=hparams.plm_layers,
+        pooling=hparams.plm_pooling,
+        news_dim=hparams.news_dim,
+        dropout=hparams.dropout,
+    )
+
+
+def _categories(
+    hparams: HParams, vocabularies: Vocabularies, plm: PLMEncoder | None, find: Callable[[str], str]
+) -> Start:
+    """The initialiser and dimension of MINER's category embedding."""
+    if hparams.category_embedding == "learned":
+        return random_vectors(), hparams.vert_emb_dim
+    if hparams.category_embedding == "glove":
+        if not hparams.word_embedding:
+            raise HParamsError("category_embedding: 'glove' needs word_embedding, a file of word vectors.")
+        matrix = category_vectors(find(hparams.word_embedding), vocabularies.categories)
+    else:
+        if plm is None:
+            raise HParamsError("category_embedding: 'plm' needs news_encoder: plm.")
+        names, size = vocabularies.categories.tokens[2:], hparams.title_size
+        unknown: list[int] = []
+        matrix = plm.title_vectors(padded([unknown, *vocabularies.pieces.encode(names, size)], size))
+        matrix[:2] = 0.0
+    return PretrainedVectors(matrix), matrix.shape[1]
 
 
 def category_vectors(path: str, categories: Vocabulary) -> np.ndarray:

@@ -13,7 +13,7 @@ from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.models.base_model import BaseModel
 from recommenders_miner.models.initial_vectors import InitialVectors
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
-from recommenders_miner.models.title_encoders import cnn_title_encoder
+from recommenders_miner.models.news_encoders import title_encoder
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
@@ -73,14 +73,15 @@ class LSTURModel(BaseModel):
 
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
         """Returns the untrained network."""
-        title = cnn_title_encoder(hparams, vocabularies, vectors)
+        title = title_encoder(hparams, vocabularies, vectors)
         category = CategoryEncoder("category", len(vocabularies.categories), hparams.vert_emb_dim)
         subcategory = CategoryEncoder("subcategory", len(vocabularies.subcategories), hparams.subvert_emb_dim)
+        news_encoder = ConcatenatedEncoder([title, category, subcategory])
         return NewsRecommender(
-            news_encoder=ConcatenatedEncoder([title, category, subcategory]),
+            news_encoder=news_encoder,
             user_encoder=LSTURUserEncoder(
                 len(vocabularies.users),
-                hparams.filter_num + hparams.vert_emb_dim + hparams.subvert_emb_dim,
+                news_encoder.dim,
                 mode=hparams.type,
                 dropout=hparams.user_dropout,
             ),

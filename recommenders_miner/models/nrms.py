@@ -6,13 +6,14 @@ from typing import Any
 
 import keras
 
+from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams
 from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.layers import AdditiveAttention, SelfAttention
 from recommenders_miner.models.base_model import BaseModel
 from recommenders_miner.models.initial_vectors import InitialVectors
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
-from recommenders_miner.models.title_encoders import self_attention_title_encoder
+from recommenders_miner.models.news_encoders import title_encoder
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
@@ -44,7 +45,14 @@ class NRMSModel(BaseModel):
 
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
         """Returns the untrained network."""
+        news_encoder = title_encoder(hparams, vocabularies, vectors)
+        user_dim = hparams.head_num * hparams.head_dim
+        if news_encoder.dim != user_dim:
+            raise HParamsError(
+                f"head_num · head_dim, the user vector's dimension, is {user_dim}, and the news vector's is "
+                f"{news_encoder.dim}: the dot product needs them equal. Set news_dim, or the heads."
+            )
         return NewsRecommender(
-            news_encoder=self_attention_title_encoder(hparams, vocabularies, vectors),
+            news_encoder=news_encoder,
             user_encoder=NRMSUserEncoder(hparams.head_num, hparams.head_dim, hparams.attention_hidden_dim),
         )

@@ -15,6 +15,7 @@ import keras
 from recommenders_miner.errors import RecommendersMinerError
 from recommenders_miner.hparams import HParams
 from recommenders_miner.io.vocabularies import Vocabularies
+from recommenders_miner.models.network import NewsRecommender
 
 if TYPE_CHECKING:
     from recommenders_miner.models.base_model import BaseModel
@@ -42,7 +43,7 @@ def save_model(model: BaseModel, folder: str | Path) -> None:
     partial = workplace / "new"
     try:
         partial.mkdir()
-        model.network.save(partial / NETWORK)
+        _without_optimizer(model.network).save(partial / NETWORK)
         model.vocabularies.save(partial)
         description = {
             "format": FORMAT_VERSION,
@@ -57,6 +58,14 @@ def save_model(model: BaseModel, folder: str | Path) -> None:
         os.rename(partial, folder)
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _without_optimizer(network: NewsRecommender) -> NewsRecommender:
+    """Copies a network, since Keras would save the optimiser's state with it, twice the size of the weights."""
+    copy = NewsRecommender.from_config(network.get_config())
+    copy.build()
+    copy.set_weights(network.get_weights())
+    return copy
 
 
 def load_model(folder: str | Path) -> BaseModel:

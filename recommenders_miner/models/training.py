@@ -41,11 +41,23 @@ def seeded(seed: int | None) -> Iterator[None]:
         random.setstate(state)
 
 
+@contextlib.contextmanager
+def precision(name: str) -> Iterator[None]:
+    """Makes the layers that are made within compute in `float32`, or in `bfloat16` with weights in float32."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32" if name == "float32" else f"mixed_{name}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 class TrainingCheckpoint(keras.callbacks.Callback):
     """Keeps all that a run's end depends on, so that a killed run goes on as if nothing had happened.
 
-    After each epoch one file, `checkpoint.npz`, replaces the one before: weights, optimiser state, the states of the
-    dropout generators, and the logs so far. Data order needs no state: a training step depends on its number alone.
+    After each epoch one file, `checkpoint.npz`, replaces the one before: weights (but not the frozen ones of a language
+    model), optimiser state, the states of the dropout generators, and the logs so far. Data order needs no state: a
+    training step depends on its number alone.
     (Keras' `BackupAndRestore` writes two files that a kill between them leaves at odds.)
 
     Args:
@@ -108,7 +120,9 @@ class TrainingCheckpoint(keras.callbacks.Callback):
     @staticmethod
     def _variables(network: keras.Model) -> list[Any]:
         seeds = [variable for variable in network.variables if variable.name == "seed_generator_state"]
-        return [*network.weights, *seeds, *network.optimizer.variables]
+        pretrained = {id(weight) for weight in network.news_encoder.pretrained_weights}
+        weights = [weight for weight in network.weights if weight.trainable or id(weight) not in pretrained]
+        return [*weights, *seeds, *network.optimizer.variables]
 
 
 class EpochEvaluation(keras.callbacks.Callback):

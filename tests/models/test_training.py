@@ -178,7 +178,7 @@ def test_the_loss_is_nce_plus_weighted_disagreement(tmp_path):
     """Eqs. 6 and 7, from the network's own scores and interests."""
     files = write_files(tmp_path)
     model = fresh_toy_model("miner", dropout=0.0, disagreement_weight=0.7, npratio=6)
-    model.compile()
+    model.compile(total_steps=1)
     data = model.read(*files)
     inputs, labels, weights = model.train_iterator.batches(data, model.network_features(data), seed=0, length_groups=1)[
         0

@@ -15,6 +15,12 @@ from recommenders_miner.models import MODELS
 WORDS = [f"word{i}" for i in range(15)]
 IDS = [f"N{i}" for i in range(12)]
 SIZES = {
+    "news_encoder": "self_attention",
+    "word_embedding": None,
+    "category_embedding": "learned",
+    "learning_rate": 1e-3,
+    "warmup": 0.0,
+    "decay": "constant",
     "title_size": 6,
     "his_size": 5,
     "word_emb_dim": 7,
@@ -32,7 +38,7 @@ SIZES = {
     "dropout": 0.2,
     "length_groups": 2,
 }
-MODEL_NAMES = sorted(MODELS)
+MODEL_NAMES = ["lstur", "miner", "nrms"]
 
 
 def toy_news(seed: int = 0) -> NewsTable:
@@ -69,7 +75,8 @@ def toy_model(name: str, **overrides):
 def fresh_toy_model(name: str, seed: int = 1, **overrides):
     """A built model whose weights are all random, the ones that start at zero too."""
     news = toy_news()
-    model = MODELS[name](prepare_hparams(name, **{**SIZES, **overrides}), seed=seed)
+    encoder = {"news_encoder": "cnn"} if name == "lstur" else {}
+    model = MODELS[name](prepare_hparams(name, **{**SIZES, **encoder, **overrides}), seed=seed)
     model.build(Vocabularies.build(news, toy_log(news)))
     rng = np.random.default_rng(seed)
     for weight in model.network.weights:

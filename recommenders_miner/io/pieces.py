@@ -1,0 +1,82 @@
+"""Word pieces: what a pretrained language model reads instead of words."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from recommenders_miner.datasets.minilm import local_preset
+from recommenders_miner.errors import PresetError
+
+
+class Pieces:
+    """Turns titles into the ids of their word pieces, between the start and the end piece, `[CLS] … [SEP]` for BERT.
+
+    An id here is one more than the tokenizer's own, so that 0 is padding whatever the language model pads with. The
+    tokenizer is KerasHub's, in Python, the same on every backend; it is loaded when it is first needed.
+
+    Args:
+        preset: what KerasHub's `Tokenizer.from_preset` accepts: a name, `hf://…`, `kaggle://…`, or a local folder in
+            Hugging Face's or Keras' form.
+    """
+
+    def __init__(self, preset: str) -> None:
+        self.preset = str(preset)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The KerasHub tokenizer.
+
+        Raises:
+            PresetError: there is no such preset, or KerasHub cannot read it.
+        """
+        import keras_hub
+
+        preset = local_preset(self.preset)
+        try:
+            return keras_hub.models.Tokenizer.from_preset(preset, **_accents(preset))
+        except Exception as error:  # KerasHub lets through whatever its many readers and downloaders raise
+            raise PresetError(self.preset, f"no tokenizer could be loaded: {error}") from error
+
+    @cached_property
+    def digest(self) -> str:
+        """Names what the tokenizer does, in cache keys: its kind, its settings and its vocabulary."""
+        settings = [type(self.tokenizer).__name__]
+        settings += [f"{name}={getattr(self.tokenizer, name, None)}" for name in ("lowercase", "strip_accents")]
+        content = "\n".join([*settings, *self.tokenizer.get_vocabulary()])
+        return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+    def encode(self, texts: Sequence[str], size: int) -> list[list[int]]:
+        """Returns the pieces of some texts, each cut to `size`, the start and the end piece included."""
+        tokenizer = self.tokenizer
+        start, end = tokenizer.start_token_id + 1, tokenizer.end_token_id + 1
+        tokens = tokenizer(list(texts)) if texts else []
+        return [[start, *(int(piece) + 1 for piece in row[: size - 2]), end] for row in tokens]
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the tokenizer as a Keras preset."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self.tokenizer.save_to_preset(str(folder))
+
+
+def hugging_face_config(preset: str, name: str) -> dict[str, Any]:
+    """Returns one of the JSON files of a preset in Hugging Face's form; an empty dict for another form."""
+    if preset.startswith("hf://"):
+        from huggingface_hub import hf_hub_download
+
+        path = Path(hf_hub_download(preset.removeprefix("hf://"), name))
+    else:
+        path = Path(preset) / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _accents(preset: str) -> dict[str, bool]:
+    """What KerasHub does not read of a Hugging Face tokenizer: whether accents go, by default where case goes."""
+    config = hugging_face_config(preset, "tokenizer_config.json")
+    if not config.get("do_lower_case"):
+        return {}
+    return {"strip_accents": config.get("strip_accents") is not False}

@@ -1,0 +1,92 @@
+"""The optimiser: Adam with a step size that rises and falls, and perhaps another one for the pretrained model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+from keras import ops
+
+from recommenders_miner.hparams import HParams
+from recommenders_miner.models.network import NewsRecommender
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A step size that rises linearly from 0 to its peak, then stays, or falls linearly to 0 (MINER, Section 4.1).
+
+    Args:
+        peak: the largest step size.
+        warmup_steps: updates until it is reached; 0 starts there.
+        total_steps: updates until 0 is reached; None stays at the peak.
+    """
+
+    def __init__(self, peak: float, warmup_steps: int, total_steps: int | None = None) -> None:
+        self.config = {"peak": peak, "warmup_steps": warmup_steps, "total_steps": total_steps}
+
+    def __call__(self, step: Any) -> Any:
+        """Returns the step size of an update, counted from 0; the first is not 0."""
+        peak, warmup, total = self.config.values()
+        done = ops.cast(step, "float32")
+        rising = (done + 1) / max(warmup + 1, 1)
+        falling = 1.0 if total is None else (total - done) / max(total - warmup, 1)
+        return peak * ops.clip(ops.minimum(rising, falling), 0.0, 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make this schedule again."""
+        return self.config
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class TwoRateAdam(keras.optimizers.Adam):
+    """Adam whose step size is multiplied for some weights.
+
+    Args:
+        factor: what the step size of those weights is multiplied by.
+        **kwargs: the arguments of `keras.optimizers.Adam`.
+    """
+
+    def __init__(self, *args: Any, factor: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.factor = factor
+        self.places: frozenset[int] = frozenset()
+
+    def multiply(self, places: Iterable[int]) -> None:
+        """Says which weights the factor is for, by their places among those that the optimiser was built for."""
+        self.places = frozenset(places)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Called by Keras."""
+        rate = learning_rate * self.factor if self._get_variable_index(variable) in self.places else learning_rate
+        super().update_step(gradient, variable, rate)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make this optimiser again; which weights it multiplies is not among them."""
+        return {**super().get_config(), "factor": self.factor}
+
+
+def make_optimizer(hparams: HParams, network: NewsRecommender, total_steps: int) -> keras.optimizers.Optimizer:
+    """Returns the optimiser that the hyperparameters ask for.
+
+    Args:
+        hparams: `learning_rate`, `head_learning_rate`, `warmup`, `decay`, `clip_norm` and `accumulate_steps` are used.
+        network: whose weights it will change; all that are not the language model's are the head.
+        total_steps: training steps of the whole run.
+    """
+    updates = max(total_steps // hparams.accumulate_steps, 1)
+    schedule = WarmupSchedule(
+        hparams.learning_rate,
+        warmup_steps=round(hparams.warmup * updates),
+        total_steps=updates if hparams.decay == "linear" else None,
+    )
+    optimizer = TwoRateAdam(
+        schedule if hparams.warmup or hparams.decay != "constant" else hparams.learning_rate,
+        factor=(hparams.head_learning_rate or hparams.learning_rate) / hparams.learning_rate,
+        global_clipnorm=hparams.clip_norm,
+        gradient_accumulation_steps=hparams.accumulate_steps if hparams.accumulate_steps > 1 else None,
+    )
+    pretrained = {id(weight) for weight in network.news_encoder.pretrained_weights}
+    optimizer.build(network.trainable_variables)
+    optimizer.multiply(i for i, weight in enumerate(network.trainable_variables) if id(weight) not in pretrained)
+    return optimizer
