@@ -71,6 +71,9 @@ def compare(
     option: Overrides = None,
     seed: Seed = 42,
     seeds: Annotated[int, typer.Option(help="Repeat with this many seeds and report mean and spread.", min=1)] = 1,
+    skip_unavailable: Annotated[
+        bool, typer.Option("--skip-unavailable", help="Leave out models whose language model cannot be had.")
+    ] = False,
 ) -> None:
     """Train and evaluate models side by side."""
     import_backend_quietly()
@@ -78,7 +81,7 @@ def compare(
 
     names = known_models() if models == "all" else [name.strip() for name in models.split(",")]
     run, runs = (compare, seed) if seeds == 1 else (compare_seeds, range(seed, seed + seeds))
-    console.print(run(data, names, out, parse_overrides(option), runs).render())
+    console.print(run(data, names, out, parse_overrides(option), runs, skip_unavailable).render())
     console.print(f"Written to {out}: results.json, results.md, results.png.")
 
 

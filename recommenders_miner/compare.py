@@ -18,6 +18,7 @@ from recommenders_miner.evaluation.baselines import (
 )
 from recommenders_miner.evaluation.comparison import Comparison, ResultRow
 from recommenders_miner.evaluation.metrics import evaluate_scores
+from recommenders_miner.errors import PresetError
 from recommenders_miner.hparams import HParams, prepare_hparams
 from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.news_table import NewsTable
@@ -35,6 +36,7 @@ def compare(
     out: str | Path,
     overrides: dict[str, Any] | None = None,
     seed: int = 42,
+    skip_unavailable: bool = False,
 ) -> Comparison:
     """Trains and evaluates models on `data_dir/train` and `data_dir/dev`.
 
@@ -48,10 +50,12 @@ def compare(
         out: the folder of results.
         overrides: hyperparameters that win over the files'.
         seed: of every model, and of the random row.
+        skip_unavailable: leave out, with a warning, the models whose pretrained language model cannot be had.
 
     Raises:
         DataFormatError: a file is missing or damaged.
         HParamsError: a hyperparameter file or an override is wrong; raised before anything is trained.
+        PresetError: a language model cannot be had, and such models are not to be left out.
     """
     hparams = {Path(name).stem: prepare_hparams(name, **(overrides or {})) for name in models}
     train, dev = Split.find(data_dir, "train"), Split.find(data_dir, "dev")
@@ -60,7 +64,12 @@ def compare(
     comparison.write(out)
     for name, values in hparams.items():
         LOGGER.info("%s: training for %d epochs", name, values.epochs)
-        comparison.results.append(run_model(name, values, train, dev, out, seed))
+        try:
+            comparison.results.append(run_model(name, values, train, dev, out, seed))
+        except PresetError as error:
+            if not skip_unavailable:
+                raise
+            LOGGER.warning("%s is left out: %s", name, error)
         comparison.write(out)
     return comparison
 
@@ -71,6 +80,7 @@ def compare_seeds(
     out: str | Path,
     overrides: dict[str, Any] | None = None,
     seeds: Sequence[int] = (42, 43, 44),
+    skip_unavailable: bool = False,
 ) -> Comparison:
     """Compares with several seeds; each has its own folder `out/seed-<seed>`, `out` itself the means and their spread.
 
@@ -80,8 +90,11 @@ def compare_seeds(
         out: the folder of results.
         overrides: as in `compare`.
         seeds: at least two.
+        skip_unavailable: as in `compare`.
     """
-    runs = [compare(data_dir, models, Path(out) / f"seed-{seed}", overrides, seed) for seed in seeds]
+    runs = [
+        compare(data_dir, models, Path(out) / f"seed-{seed}", overrides, seed, skip_unavailable) for seed in seeds
+    ]
     comparison = Comparison.over_seeds(runs)
     comparison.write(out)
     return comparison

@@ -10,15 +10,17 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--compiled", action="store_true", help="compile TensorFlow functions of tests/models, as users do"
+        "--compiled",
+        action="store_true",
+        help="compile TensorFlow functions of tests/models and tests/encoders, as users do",
     )
 
 
 @pytest.fixture(autouse=True)
 def _eager_tensorflow(request):
-    """Runs the models' tests eagerly: at toy sizes, building a graph takes a hundred times longer than running it."""
-    models = request.path.parent.name == "models"
-    if not models or os.environ["KERAS_BACKEND"] != "tensorflow" or request.config.getoption("--compiled"):
+    """Runs the networks' tests eagerly: at toy sizes, building a graph takes a hundred times longer than running it."""
+    networks = request.path.parent.name in ("models", "encoders")
+    if not networks or os.environ["KERAS_BACKEND"] != "tensorflow" or request.config.getoption("--compiled"):
         yield
         return
     import tensorflow as tf

@@ -11,7 +11,7 @@ from keras import ops
 
 from recommenders_miner.datasets.minilm import local_preset
 from recommenders_miner.encoders.news_encoder import NewsEncoder
-from recommenders_miner.encoders.whole_table import NetworkPart, encode_table
+from recommenders_miner.encoders.whole_table import NetworkPart, encode_table, encoded_batches
 from recommenders_miner.errors import PresetError
 from recommenders_miner.io.news_features import NewsFeatures
 from recommenders_miner.io.pieces import hugging_face_config
@@ -169,14 +169,15 @@ class PLMEncoder(NewsEncoder):
         """
         if self.is_frozen:
             return self.title_vectors(pieces)
-        size = pieces.shape[1]
 
         def states(features: dict[str, Any]) -> dict[str, Any]:
             states = self._through_layers(features["pieces"], self.num_frozen)
-            states = ops.cast(states, "float32") * ops.cast(features["pieces"] > 0, "float32")[..., None]
-            return {"output": ops.pad(states, ((0, 0), (0, size - states.shape[1]), (0, 0)))}
+            return {"output": ops.cast(states, "float32") * ops.cast(features["pieces"] > 0, "float32")[..., None]}
 
-        return encode_table(NetworkPart(self, states), {"pieces": pieces}, batch_size=256)["output"]
+        table = np.zeros((*pieces.shape, self.backbone.hidden_dim), "float32")
+        for rows, batch in encoded_batches(NetworkPart(self, states), {"pieces": pieces}, batch_size=256):
+            table[rows, : batch["output"].shape[1]] = batch["output"]
+        return table
 
     def title_vectors(self, pieces: np.ndarray) -> np.ndarray:
         """Returns the language model's own vectors, (N+1, hidden) float32, of a table's pieces (N+1, L)."""

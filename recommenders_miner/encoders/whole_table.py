@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -43,17 +43,26 @@ def encode_table(
     Returns:
         What the part returned, by name, N+1 rows each.
     """
-    lengths = LengthGroups.plan(features, groups)
-    rows_left = np.arange(len(lengths.lengths))
-    group_of = lengths.group_of(rows_left)
+    count = len(next(iter(features.values())))
     encoded: dict[str, np.ndarray] = {}
+    for rows, outputs in encoded_batches(part, features, batch_size, groups):
+        for name, values in outputs.items():
+            encoded.setdefault(name, np.empty((count, *values.shape[1:]), values.dtype))
+            encoded[name][rows] = values
+    return encoded
+
+
+def encoded_batches(
+    part: NetworkPart, features: Mapping[str, np.ndarray], batch_size: int, groups: int = 4
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Yields rows (U,) of a table and what the part returned for them, U rows each; see `encode_table`."""
+    lengths = LengthGroups.plan(features, groups)
+    group_of = lengths.group_of(np.arange(len(lengths.lengths)))
     for group in range(len(lengths.edges)):
         for rows in batches_of(np.flatnonzero(group_of == group), batch_size):
             batch = lengths.gather(features, filled(rows, padded_size(len(rows))), group)
-            for name, values in part.predict_on_batch({"features": batch}).items():
-                encoded.setdefault(name, np.empty((len(rows_left), *values.shape[1:]), values.dtype))
-                encoded[name][rows] = values[: len(rows)]
-    return encoded
+            outputs = part.predict_on_batch({"features": batch})
+            yield rows, {name: values[: len(rows)] for name, values in outputs.items()}
 
 
 def batches_of(members: np.ndarray, batch_size: int) -> list[np.ndarray]:

@@ -1,0 +1,198 @@
+"""PLMEncoder: against BERT written out in numpy, and its three ways of training against each other."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import keras_hub
+import numpy as np
+import pytest
+
+from recommenders_miner.encoders import PLMEncoder
+from recommenders_miner.encoders.whole_table import NetworkPart, encode_table
+from recommenders_miner.errors import PresetError
+from tests.layers.layer_checks import to_numpy
+from tests.tiny_plm import KINDS, SIZES, VOCABULARY, tiny_backbone, tiny_encoder, tiny_preset
+
+LAYERS = [0, 1, 2, 3, "all"]
+PIECES = np.array([[0] * 6, [3, 6, 7, 4, 0, 0], [3, 6, 8, 9, 6, 4], [3, 4, 0, 0, 0, 0]], "int32")
+
+
+class Features(dict):
+    """NewsFeatures without a cache, and a record of what was kept."""
+
+    def __init__(self, pieces):
+        super().__init__(pieces=pieces)
+        self.keys = []
+
+    def kept(self, name, key, make):
+        self.keys.append(key)
+        return make()
+
+
+def vectors(encoder, pieces=PIECES):
+    """The vectors of a table, on the way that training and evaluation go."""
+    part = NetworkPart(encoder, lambda features: {"vector": encoder(features)})
+    return to_numpy(encode_table(part, encoder.prepare(Features(pieces)))["vector"])
+
+
+# === BERT in numpy ===
+
+
+def layer_norm(x, layer, epsilon):
+    gamma, beta = to_numpy(layer.gamma), to_numpy(layer.beta)
+    return gamma * (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + epsilon) + beta
+
+
+def exact_gelu(x):
+    return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+
+
+def approximate_gelu(x):
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def dense(x, layer):
+    return x @ to_numpy(layer.kernel) + to_numpy(layer.bias)
+
+
+def attention(x, layer):
+    """One title (L, d); every piece attends to all."""
+    heads = []
+    for head in range(SIZES["num_heads"]):
+        q, k, v = (
+            x @ to_numpy(part.kernel)[:, head] + to_numpy(part.bias)[head]
+            for part in (layer.query_dense, layer.key_dense, layer.value_dense)
+        )
+        logits = q @ k.T / math.sqrt(q.shape[1])
+        weights = np.exp(logits - logits.max(-1, keepdims=True))
+        heads.append(weights / weights.sum(-1, keepdims=True) @ v)
+    kernel, bias = to_numpy(layer.output_dense.kernel), to_numpy(layer.output_dense.bias)
+    return sum(values @ kernel[head] for head, values in enumerate(heads)) + bias
+
+
+def bert(backbone, tokens, gelu):
+    """Devlin et al. 2019: the last states (L, d) of one title's tokens."""
+    x = to_numpy(backbone.token_embedding.embeddings)[tokens]
+    x = x + to_numpy(backbone.position_embedding.position_embeddings)[: len(tokens)]
+    x = layer_norm(x + to_numpy(backbone.segment_embedding.embeddings)[0], backbone.embeddings_layer_norm, 1e-12)
+    for layer in backbone.transformer_layers:
+        x = layer_norm(x + attention(x, layer._self_attention_layer), layer._self_attention_layer_norm, 1e-12)
+        inner = gelu(dense(x, layer._feedforward_intermediate_dense))
+        x = layer_norm(x + dense(inner, layer._feedforward_output_dense), layer._feedforward_layer_norm, 1e-12)
+    return x
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize(("activation", "gelu"), [("gelu", exact_gelu), (None, approximate_gelu)])
+def test_vectors_are_berts(pooling, activation, gelu):
+    encoder = tiny_encoder(pooling=pooling, activation=activation)
+    found = vectors(encoder)
+    for row in (1, 2, 3):
+        states = bert(encoder.backbone, [piece - 1 for piece in PIECES[row] if piece], gelu)
+        assert found[row] == pytest.approx(states[0] if pooling == "cls" else states.mean(0), abs=1e-5)
+
+
+def test_a_projection_and_nothing_else_stands_behind_the_model():
+    plain, projected = tiny_encoder(), tiny_encoder(news_dim=3)
+    found = vectors(projected)
+    expected = vectors(plain) @ to_numpy(projected.projection.kernel) + to_numpy(projected.projection.bias)
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert (plain.dim, projected.dim) == (8, 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_however_much_is_frozen_the_vectors_are_the_same(kind, pooling):
+    whole = vectors(tiny_encoder(kind, pooling=pooling))
+    for layers in LAYERS[:-1]:
+        part = vectors(tiny_encoder(kind, pooling=pooling, trainable_layers=layers))
+        assert part[1:] == pytest.approx(whole[1:], abs=1e-5)
+
+
+@pytest.mark.parametrize("layers", LAYERS)
+def test_padding_never_matters(layers):
+    encoder = tiny_encoder(trainable_layers=layers, pooling="mean")
+    wide = np.pad(PIECES, [(0, 0), (0, 4)])
+    assert vectors(encoder, wide)[1:] == pytest.approx(vectors(encoder)[1:], abs=1e-5)
+    assert vectors(encoder, PIECES[[0, 1]])[1] == pytest.approx(vectors(encoder)[1], abs=1e-5)
+
+
+@pytest.mark.parametrize("layers", LAYERS)
+def test_the_padding_news_is_finite(layers):
+    assert np.isfinite(vectors(tiny_encoder(trainable_layers=layers, pooling="mean"))).all()
+
+
+@pytest.mark.parametrize("layers", LAYERS)
+def test_what_is_trained_is_what_was_asked_for(layers):
+    encoder = tiny_encoder(trainable_layers=layers)
+    backbone = encoder.backbone
+    trained = {id(weight) for weight in encoder.trainable_variables}
+    upper = 3 if layers == "all" else layers
+    for index, layer in enumerate(backbone.transformer_layers):
+        assert {id(weight) in trained for weight in layer.weights} == {index >= 3 - upper}
+    assert (id(backbone.token_embedding.embeddings) in trained) == (layers == "all")
+    assert not any(id(weight) in trained for weight in backbone.pooled_dense.weights)
+
+
+@pytest.mark.parametrize("layers", [0, 2])
+def test_the_cache_is_keyed_by_weights_and_text(layers):
+    def key(pieces=PIECES, **arguments):
+        features = Features(pieces)
+        tiny_encoder(**{"trainable_layers": layers, **arguments}).prepare(features)
+        return features.keys[0]
+
+    assert key() == key()
+    others = PIECES.copy()
+    others[1, 1] += 1
+    assert len({key(), key(seed=1), key(others), key(activation="gelu"), key(trainable_layers=1)}) == 5
+    assert (key() == key(pooling="mean")) == (layers > 0)
+
+
+def test_upper_layers_that_change_leave_the_cache_valid():
+    encoder, features = tiny_encoder(trainable_layers=2), Features(PIECES)
+    encoder.prepare(features)
+    weight = encoder.backbone.transformer_layers[2].trainable_variables[0]
+    weight.assign(weight + 1)
+    encoder.prepare(features)
+    weight = encoder.backbone.transformer_layers[0].weights[0]
+    weight.assign(weight + 1)
+    encoder.prepare(features)
+    assert features.keys[0] == features.keys[1] != features.keys[2]
+
+
+@pytest.mark.parametrize("layers", [0, 2, "all"])
+def test_an_encoder_comes_back_from_its_config(layers):
+    encoder = tiny_encoder(trainable_layers=layers, pooling="mean", news_dim=5, dropout=0.2, activation="gelu")
+    first = vectors(encoder)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(encoder))
+    vectors(again)
+    again.set_weights(encoder.get_weights())
+    assert vectors(again) == pytest.approx(first, abs=1e-6)
+    assert len(again.trainable_variables) == len(encoder.trainable_variables)
+
+
+def test_a_preset_is_read_from_a_folder(tmp_path):
+    encoder = PLMEncoder.from_preset(tiny_preset(tmp_path), plm_dropout=0.3, pooling="mean")
+    assert vectors(encoder) == pytest.approx(vectors(tiny_encoder(pooling="mean")), abs=1e-6)
+    assert encoder.backbone.dropout == 0.3
+
+
+def test_dropout_is_on_in_training_alone():
+    encoder = PLMEncoder(tiny_backbone(dropout=0.5))
+    features = {"pieces": PIECES}
+    still, again = (to_numpy(encoder(features, training=False)) for _ in range(2))
+    assert np.array_equal(still, again)
+    assert not np.allclose(to_numpy(encoder(features, training=True)), still)
+
+
+def test_what_cannot_be_used_is_named(tmp_path):
+    with pytest.raises(PresetError, match=r"nowhere.*no language model could be loaded"):
+        PLMEncoder.from_preset(str(tmp_path / "nowhere"))
+    sizes = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16}
+    other = keras_hub.models.GPT2Backbone(vocabulary_size=len(VOCABULARY), **sizes)
+    with pytest.raises(PresetError, match=r"GPT2Backbone.*Bert, DistilBert, Roberta, XLMRoberta"):
+        PLMEncoder(other)
+    with pytest.raises(PresetError, match=r"has 3 layers.*last_n: 4"):
+        tiny_encoder(trainable_layers=4)
