@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from recommenders_miner.errors import PresetError
 from recommenders_miner.evaluation.baselines import (
     PopularityBaseline,
     history_oracle_scores,
@@ -18,7 +19,6 @@ from recommenders_miner.evaluation.baselines import (
 )
 from recommenders_miner.evaluation.comparison import Comparison, ResultRow
 from recommenders_miner.evaluation.metrics import evaluate_scores
-from recommenders_miner.errors import PresetError
 from recommenders_miner.hparams import HParams, prepare_hparams
 from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.news_table import NewsTable
@@ -92,9 +92,7 @@ def compare_seeds(
         seeds: at least two.
         skip_unavailable: as in `compare`.
     """
-    runs = [
-        compare(data_dir, models, Path(out) / f"seed-{seed}", overrides, seed, skip_unavailable) for seed in seeds
-    ]
+    runs = [compare(data_dir, models, Path(out) / f"seed-{seed}", overrides, seed, skip_unavailable) for seed in seeds]
     comparison = Comparison.over_seeds(runs)
     comparison.write(out)
     return comparison

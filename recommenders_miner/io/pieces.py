@@ -9,8 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from recommenders_miner.datasets.minilm import local_preset
 from recommenders_miner.errors import PresetError
+
+_TOKENIZER = "tokenizer.json"
 
 
 class Pieces:
@@ -37,7 +41,10 @@ class Pieces:
         import keras_hub
 
         preset = local_preset(self.preset)
+        saved = Path(preset) / _TOKENIZER
         try:
+            if saved.is_file() and not saved.with_name("config.json").is_file():
+                return _load_saved(saved)
             return keras_hub.models.Tokenizer.from_preset(preset, **_accents(preset))
         except Exception as error:  # KerasHub lets through whatever its many readers and downloaders raise
             raise PresetError(self.preset, f"no tokenizer could be loaded: {error}") from error
@@ -58,9 +65,16 @@ class Pieces:
         return [[start, *(int(piece) + 1 for piece in row[: size - 2]), end] for row in tokens]
 
     def save(self, folder: str | Path) -> None:
-        """Writes the tokenizer as a Keras preset."""
+        """Writes the tokenizer as `tokenizer.json` and `assets/`, as in a Keras preset."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.tokenizer.save_to_preset(str(folder))
+
+
+def _load_saved(path: Path) -> Any:
+    """Loads what `Pieces.save` wrote; KerasHub's own reader wants the language model's config beside it."""
+    tokenizer = keras.saving.deserialize_keras_object(json.loads(path.read_text(encoding="utf-8")))
+    tokenizer.load_assets(str(path.parent / "assets" / path.stem))
+    return tokenizer
 
 
 def hugging_face_config(preset: str, name: str) -> dict[str, Any]:

@@ -1,0 +1,38 @@
+"""MiniLM as we read it against Hugging Face's own BERT: the pieces and the vectors of a dozen headlines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recommenders_miner.datasets.minilm import fetch_minilm
+from recommenders_miner.encoders import PLMEncoder
+from recommenders_miner.io.news_features import padded
+from recommenders_miner.io.pieces import Pieces
+from tests.encoders.make_minilm_vectors import HEADLINES
+
+STORED = np.load(Path(__file__).with_name("minilm_vectors.npz"))
+
+
+@pytest.fixture(scope="module")
+def folder():
+    return str(fetch_minilm())
+
+
+@pytest.fixture(scope="module")
+def pieces(folder):
+    return padded(Pieces(folder).encode(HEADLINES, 20), 20)
+
+
+@pytest.mark.slow
+def test_pieces_are_hugging_faces(pieces):
+    assert np.maximum(pieces[1:] - 1, 0).tolist() == STORED["pieces"].tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_vectors_are_hugging_faces(pooling, folder, pieces):
+    encoder = PLMEncoder.from_preset(folder, pooling=pooling, trainable_layers=0)
+    assert encoder.frozen_outputs(pieces)[1:] == pytest.approx(STORED[pooling], abs=1e-4)
