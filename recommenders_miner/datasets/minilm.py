@@ -65,7 +65,7 @@ def fetch_minilm(folder: str | Path | None = None) -> Path:
         PresetError: no source gave it; the message names each and why.
     """
     folder = minilm_folder() if folder is None else Path(folder)
-    if (folder / WEIGHTS).is_file() and _sha256(folder / WEIGHTS) == WEIGHTS_SHA256:
+    if all((folder / name).is_file() for name in FILES) and _sha256(folder / WEIGHTS) == WEIGHTS_SHA256:
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     failures = []

@@ -24,7 +24,11 @@ def _wikidata_ids(text: str, news_id: str) -> list[str]:
     if text in ("", "[]"):
         return []
     try:
-        return list(dict.fromkeys(entity["WikidataId"] for entity in json.loads(text)))
+        entities = json.loads(text)
+        names = list(dict.fromkeys(entity["WikidataId"] for entity in entities))
+        if not isinstance(entities, list) or not all(isinstance(name, str) and name for name in names):
+            raise TypeError("another type of value")
+        return names
     except (ValueError, KeyError, TypeError) as error:
         raise DataFormatError(
             f"the title entities of news {news_id}",

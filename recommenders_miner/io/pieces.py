@@ -62,7 +62,7 @@ class Pieces:
         tokenizer = self.tokenizer
         start, end = tokenizer.start_token_id + 1, tokenizer.end_token_id + 1
         tokens = tokenizer(list(texts)) if texts else []
-        return [[start, *(int(piece) + 1 for piece in row[: size - 2]), end] for row in tokens]
+        return [[*[start, *(int(piece) + 1 for piece in row[:size])][: size - 1], end] for row in tokens]
 
     def save(self, folder: str | Path) -> None:
         """Writes the tokenizer as `tokenizer.json` and `assets/`, as in a Keras preset."""
@@ -91,6 +91,7 @@ def hugging_face_config(preset: str, name: str) -> dict[str, Any]:
 def _accents(preset: str) -> dict[str, bool]:
     """What KerasHub does not read of a Hugging Face tokenizer: whether accents go, by default where case goes."""
     config = hugging_face_config(preset, "tokenizer_config.json")
-    if not config.get("do_lower_case"):
-        return {}
-    return {"strip_accents": config.get("strip_accents") is not False}
+    strips = config.get("strip_accents")
+    if strips is None:
+        strips = config.get("do_lower_case")
+    return {"strip_accents": True} if strips else {}

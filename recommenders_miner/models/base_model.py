@@ -14,6 +14,7 @@ from recommenders_miner.errors import NotBuiltError, RecommendersMinerError
 from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
 from recommenders_miner.evaluation.scoring import LogScorer, score_directly
 from recommenders_miner.hparams import HParams
+from recommenders_miner.io.batches import TrainingBatches
 from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.mind_iterator import Dataset, MINDIterator
 from recommenders_miner.io.news_features import NewsFeatures
@@ -161,9 +162,7 @@ class BaseModel:
         data = self.train_iterator.load(train_news_file, train_behaviors_file)
         if self.network is None:
             self.build(self.train_iterator.vocabularies)
-        batches = self.train_iterator.batches(
-            data, self.network_features(data), self.seed, static_shapes=keras.backend.backend() != "tensorflow"
-        )
+        batches = self.training_batches(data)
         self.compile(batches.steps_per_epoch * self.hparams.epochs)
         evaluation = EpochEvaluation(
             self.run_eval,
@@ -185,6 +184,11 @@ class BaseModel:
         self.history = checkpoint.epoch_logs
         self.set_news(data.news)
         return self
+
+    def training_batches(self, data: Dataset) -> TrainingBatches:
+        """Returns the stream of training steps of a data set; in fixed shapes where the backend needs them."""
+        static_shapes = keras.backend.backend() != "tensorflow"
+        return self.train_iterator.batches(data, self.network_features(data), self.seed, static_shapes=static_shapes)
 
     def compile(self, total_steps: int) -> None:
         """Compiles the network: Adam, and NCE (MINER, Eq. 6) as cross-entropy over a click and its negatives.

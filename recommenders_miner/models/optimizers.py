@@ -18,15 +18,15 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         peak: the largest step size.
-        warmup_steps: updates until it is reached; 0 starts there.
-        total_steps: updates until 0 is reached; None stays at the peak.
+        warmup_steps: steps until it is reached; 0 starts there.
+        total_steps: steps until 0 is reached; None stays at the peak.
     """
 
     def __init__(self, peak: float, warmup_steps: int, total_steps: int | None = None) -> None:
         self.config = {"peak": peak, "warmup_steps": warmup_steps, "total_steps": total_steps}
 
     def __call__(self, step: Any) -> Any:
-        """Returns the step size of an update, counted from 0; the first is not 0."""
+        """Returns the step size at a step, counted from 0; the first is not 0."""
         peak, warmup, total = self.config.values()
         done = ops.cast(step, "float32")
         rising = (done + 1) / max(warmup + 1, 1)
@@ -40,7 +40,11 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
 class TwoRateAdam(keras.optimizers.Adam):
-    """Adam whose step size is multiplied for some weights.
+    """Adam whose step size is multiplied for some weights, and which treats embeddings as other weights.
+
+    TensorFlow gives an embedding's gradient as one slice per lookup. Keras' own Adam squares the slices of a word that
+    stands in a batch twice apart, and so takes steps that are up to √2 times too long, √n for n times; here they are
+    summed up first, as the other backends do.
 
     Args:
         factor: what the step size of those weights is multiplied by.
@@ -56,6 +60,10 @@ class TwoRateAdam(keras.optimizers.Adam):
         """Says which weights the factor is for, by their places among those that the optimiser was built for."""
         self.places = frozenset(places)
 
+    def apply(self, grads: list[Any], trainable_variables: list[Any] | None = None) -> None:
+        """Called by Keras."""
+        super().apply([_summed(gradient) for gradient in grads], trainable_variables)
+
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Called by Keras."""
         rate = learning_rate * self.factor if self._get_variable_index(variable) in self.places else learning_rate
@@ -66,6 +74,12 @@ class TwoRateAdam(keras.optimizers.Adam):
         return {**super().get_config(), "factor": self.factor}
 
 
+def _summed(gradient: Any) -> Any:
+    """Turns slices, which may repeat a row, into one dense gradient."""
+    is_sliced = hasattr(gradient, "indices")
+    return ops.add(gradient, 0.0) if is_sliced else gradient
+
+
 def make_optimizer(hparams: HParams, network: NewsRecommender, total_steps: int) -> keras.optimizers.Optimizer:
     """Returns the optimiser that the hyperparameters ask for.
 
@@ -74,11 +88,11 @@ def make_optimizer(hparams: HParams, network: NewsRecommender, total_steps: int)
         network: whose weights it will change; all that are not the language model's are the head.
         total_steps: training steps of the whole run.
     """
-    updates = max(total_steps // hparams.accumulate_steps, 1)
+    # Keras asks a schedule for the number of a step, also where several steps make one update.
     schedule = WarmupSchedule(
         hparams.learning_rate,
-        warmup_steps=round(hparams.warmup * updates),
-        total_steps=updates if hparams.decay == "linear" else None,
+        warmup_steps=round(hparams.warmup * total_steps),
+        total_steps=total_steps if hparams.decay == "linear" else None,
     )
     optimizer = TwoRateAdam(
         schedule if hparams.warmup or hparams.decay != "constant" else hparams.learning_rate,

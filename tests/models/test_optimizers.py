@@ -1,0 +1,337 @@
+"""The optimiser's step sizes, clipping and accumulation; precision; and the hyperparameters behind them."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from recommenders_miner.errors import HParamsError
+from recommenders_miner.hparams import prepare_hparams
+from recommenders_miner.models.optimizers import TwoRateAdam, WarmupSchedule, make_optimizer
+from recommenders_miner.models.training import precision
+from tests.layers.layer_checks import to_numpy
+from tests.models.test_plm_models import built
+from tests.models.test_scores import write_files
+from tests.models.toy import fresh_toy_model
+from tests.tiny_plm import tiny_preset
+
+# === Hyperparameters ===
+
+
+@pytest.mark.parametrize(
+    ("value", "kept", "layers"),
+    [
+        ("all", "all", "all"),
+        ("none", "none", 0),
+        ("last_n: 2", "last_n: 2", 2),
+        ({"last_n": 2}, "last_n: 2", 2),
+        ({"last_n": "12"}, "last_n: 12", 12),
+        ("last_n: 0", "last_n: 0", 0),
+    ],
+)
+def test_how_much_of_the_language_model_is_trained(value, kept, layers):
+    hparams = prepare_hparams("miner", plm_trainable=value)
+    assert (hparams.plm_trainable, hparams.plm_layers) == (kept, layers)
+    assert hparams.replace(plm_trainable=hparams.plm_trainable) == hparams
+
+
+def test_the_layers_that_are_trained_can_stand_as_a_mapping_in_a_file(tmp_path):
+    (tmp_path / "a.yaml").write_text("model:\n  plm_trainable:\n    last_n: 3\n")
+    (tmp_path / "b.yaml").write_text("model: {plm_trainable: 'last_n: 3'}\n")
+    (tmp_path / "c.yaml").write_text("model: {plm_trainable: none}\n")
+    layers = [prepare_hparams(tmp_path / f"{name}.yaml").plm_layers for name in "abc"]
+    assert layers == [3, 3, 0]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("some", "last_n", "last_n: two", "last_n: -1", "last_n: 2.5", "last_n:2", "first_n: 2", "", 2, True, None),
+        *({"last_n": -1}, {"last_n": None}, {"first_n": 2}, {"all": 2}, {}, {"last_n": 2, "first_n": 2}, ["all"]),
+    ],
+)
+def test_other_ways_to_train_it_are_refused(value):
+    with pytest.raises(HParamsError, match="plm_trainable: expected all, none, or 'last_n: k', got "):
+        prepare_hparams("miner", plm_trainable=value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"warmup": 1.0}, "warmup: expected below 1.0"),
+        ({"warmup": -0.1}, "warmup: expected at least 0.0"),
+        ({"decay": "cosine"}, "decay: expected one of"),
+        ({"clip_norm": 0}, "clip_norm: expected above 0.0"),
+        ({"head_learning_rate": 0.0}, "head_learning_rate: expected above 0.0"),
+        ({"head_learning_rate": "fast"}, "head_learning_rate: expected"),
+        ({"accumulate_steps": 0}, "accumulate_steps: expected at least 1"),
+        ({"accumulate_steps": 1.5}, "accumulate_steps: expected int"),
+        ({"precision": "float16"}, "precision: expected one of"),
+        ({"plm_pooling": "max"}, "plm_pooling: expected one of"),
+        ({"plm_dropout": 1.0}, "plm_dropout: expected below 1.0"),
+    ],
+)
+def test_bad_values_of_the_optimisers_hyperparameters_are_named(overrides, message):
+    with pytest.raises(HParamsError, match=message):
+        prepare_hparams("miner", **overrides)
+
+
+# === The schedule ===
+
+
+def rates(schedule, steps):
+    return [float(schedule(step)) for step in steps]
+
+
+def test_the_step_size_rises_over_a_tenth_and_falls_to_0():
+    schedule = WarmupSchedule(6.0, warmup_steps=2, total_steps=20)
+    assert rates(schedule, range(5)) == pytest.approx([2.0, 4.0, 6.0, 6 * 17 / 18, 6 * 16 / 18])
+    assert rates(schedule, [11, 17, 19, 20, 25]) == pytest.approx([3.0, 1.0, 6 / 18, 0.0, 0.0])
+
+
+def test_without_an_end_the_step_size_stays_at_its_peak():
+    assert rates(WarmupSchedule(6.0, warmup_steps=2), [0, 1, 2, 3, 1000]) == pytest.approx([2.0, 4.0, 6.0, 6.0, 6.0])
+
+
+def test_without_a_warmup_the_step_size_starts_at_its_peak():
+    assert rates(WarmupSchedule(8.0, 0, 4), range(6)) == pytest.approx([8.0, 6.0, 4.0, 2.0, 0.0, 0.0])
+    assert rates(WarmupSchedule(8.0, 0), [0, 1, 99]) == [8.0, 8.0, 8.0]
+
+
+def test_a_schedule_comes_back_from_its_config():
+    schedule = WarmupSchedule(6.0, warmup_steps=2, total_steps=20)
+    config = json.loads(json.dumps(schedule.get_config()))
+    assert config == {"peak": 6.0, "warmup_steps": 2, "total_steps": 20}
+    serialised = json.loads(json.dumps(keras.saving.serialize_keras_object(schedule)))
+    for again in (WarmupSchedule.from_config(config), keras.saving.deserialize_keras_object(serialised)):
+        assert rates(again, range(25)) == rates(schedule, range(25))
+
+
+# === Two step sizes ===
+
+
+def two_layers():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(2)])
+    rng = np.random.default_rng(4)
+    for weight in model.weights:
+        weight.assign(rng.normal(size=weight.shape))
+    return model
+
+
+def values(weights):
+    return [to_numpy(weight) for weight in weights]
+
+
+def tensors(arrays):
+    return [keras.ops.convert_to_tensor(array.astype("float32")) for array in arrays]
+
+
+def gradients_like(weights, seed=0, size=1.0):
+    """Random numbers in the weights' shapes, none near 0."""
+    rng = np.random.default_rng(seed)
+    return [size * rng.choice([-1, 1], weight.shape) * rng.uniform(0.5, 2.0, weight.shape) for weight in weights]
+
+
+def movements(optimizer, weights, steps):
+    """How far each weight moves in each step, for given gradients."""
+    moved, before = [], values(weights)
+    for gradients in steps:
+        optimizer.apply(tensors(gradients), weights)
+        after = values(weights)
+        moved.append([new - old for new, old in zip(after, before, strict=True)])
+        before = after
+    return moved
+
+
+@pytest.mark.parametrize("factor", [4.0, 0.25, 1.0])
+@pytest.mark.parametrize("places", [[2, 3], [0], [], [0, 1, 2, 3]])
+def test_the_weights_that_are_multiplied_move_so_many_times_as_far_and_no_others(factor, places):
+    steps = [gradients_like(two_layers().weights, seed) for seed in range(3)]
+    plain_model, model = two_layers(), two_layers()
+    plain = keras.optimizers.Adam(0.01)
+    optimizer = TwoRateAdam(0.01, factor=factor)
+    optimizer.build(model.trainable_variables)
+    optimizer.multiply(places)
+    plainly = movements(plain, plain_model.trainable_variables, steps)
+    found = movements(optimizer, model.trainable_variables, steps)
+    for step in range(3):
+        for place in range(4):
+            times = factor if place in places else 1.0
+            assert found[step][place] == pytest.approx(times * plainly[step][place], rel=1e-3, abs=1e-6)
+    for place in range(4):
+        # Adam's first update is as long as the step size, whatever the gradient.
+        length = 0.01 * (factor if place in places else 1.0)
+        assert found[0][place] == pytest.approx(-length * np.sign(steps[0][place]), rel=1e-3)
+
+
+def test_a_schedule_is_multiplied_too():
+    model = two_layers()
+    optimizer = TwoRateAdam(WarmupSchedule(0.04, 1, 3), factor=10.0)
+    optimizer.build(model.trainable_variables)
+    optimizer.multiply([1])
+    ones = [np.ones(weight.shape) for weight in model.trainable_variables]
+    moved = movements(optimizer, model.trainable_variables, [ones] * 4)
+    assert [-step[0].mean() for step in moved] == pytest.approx([0.02, 0.04, 0.02, 0.0], rel=1e-3, abs=1e-6)
+    assert [-step[1].mean() for step in moved] == pytest.approx([0.2, 0.4, 0.2, 0.0], rel=1e-3, abs=1e-6)
+
+
+def test_an_optimiser_comes_back_from_its_config():
+    optimizer = TwoRateAdam(WarmupSchedule(0.04, 1, 3), factor=2.5, beta_1=0.8, global_clipnorm=0.5)
+    serialised = json.loads(json.dumps(keras.saving.serialize_keras_object(optimizer)))
+    again = keras.saving.deserialize_keras_object(serialised)
+    assert type(again) is TwoRateAdam
+    assert (again.factor, again.beta_1, again.global_clipnorm) == (2.5, 0.8, 0.5)
+    assert float(again.learning_rate) == pytest.approx(0.02)
+
+
+# === The optimiser of a network ===
+
+
+def optimizer_of(total_steps=20, **overrides):
+    """The optimiser for a toy network, and its weights."""
+    model = fresh_toy_model("nrms", **overrides)
+    return make_optimizer(model.hparams, model.network, total_steps), model.network.trainable_variables
+
+
+def step_sizes(steps, **overrides):
+    """Under gradients that never change, Adam moves every weight by the step size."""
+    optimizer, weights = optimizer_of(total_steps=steps, **overrides)
+    ones = [np.ones(weight.shape) for weight in weights]
+    moved = movements(optimizer, weights, [ones] * steps)
+    for step in moved:
+        assert max(change.max() for change in step) == pytest.approx(min(c.min() for c in step), rel=1e-3, abs=1e-6)
+    return [-step[0].mean() for step in moved]
+
+
+def test_a_constant_step_size():
+    assert step_sizes(3, learning_rate=0.01) == pytest.approx([0.01] * 3, rel=1e-3)
+
+
+def test_warmup_is_a_share_of_the_steps_and_decay_ends_with_them():
+    rising = [0.01, 0.02, 0.03]
+    falling = [0.03 * (20 - step) / 18 for step in range(3, 20)]
+    assert step_sizes(20, learning_rate=0.03, warmup=0.1, decay="linear") == pytest.approx(rising + falling, rel=1e-3)
+    assert step_sizes(20, learning_rate=0.03, warmup=0.1) == pytest.approx(rising + [0.03] * 17, rel=1e-3)
+
+
+def test_the_step_size_falls_over_all_steps_however_many_make_an_update():
+    found = step_sizes(6, learning_rate=0.06, decay="linear", accumulate_steps=2)
+    assert found == pytest.approx([0, 0.05, 0, 0.03, 0, 0.01], rel=1e-3, abs=1e-6)
+    found = step_sizes(4, learning_rate=0.06, warmup=0.5, accumulate_steps=2)
+    assert found == pytest.approx([0, 0.04, 0, 0.06], rel=1e-3, abs=1e-6)
+
+
+def test_a_network_without_a_language_model_is_head_alone():
+    assert step_sizes(2, learning_rate=0.01, head_learning_rate=0.03) == pytest.approx([0.03, 0.03], rel=1e-3)
+
+
+@pytest.mark.parametrize(("way", "frozen"), [("all", False), ("last_n: 1", True)])
+def test_the_language_model_and_the_rest_have_step_sizes_of_their_own(way, frozen, tmp_path):
+    sizes = {"learning_rate": 0.001, "head_learning_rate": 0.01}
+    model = built("nrms-plm", tiny_preset(tmp_path), plm_trainable=way, **sizes)
+    weights = model.network.trainable_variables
+    optimizer = make_optimizer(model.hparams, model.network, total_steps=10)
+    [moved] = movements(optimizer, weights, [[np.ones(weight.shape) for weight in weights]])
+    pretrained = {id(weight) for weight in model.network.news_encoder.backbone.weights}
+    places = [place for place, weight in enumerate(weights) if id(weight) in pretrained]
+    assert 0 < len(places) < len(weights)
+    assert any("embedding" in weights[place].path for place in places) != frozen
+    for place, change in enumerate(moved):
+        size = 0.001 if place in places else 0.01
+        assert change == pytest.approx(np.full(change.shape, -size), rel=1e-2)
+
+
+def momentum(optimizer):
+    return [to_numpy(variable) for variable in optimizer.variables if variable.name.endswith("_momentum")]
+
+
+def norm(arrays):
+    return np.sqrt(sum(np.sum(np.square(array)) for array in arrays))
+
+
+@pytest.mark.parametrize("accumulate_steps", [1, 2])
+def test_gradients_are_clipped_by_the_norm_of_all_together(accumulate_steps):
+    optimizer, weights = optimizer_of(clip_norm=0.5, accumulate_steps=accumulate_steps)
+    gradients = gradients_like(weights, size=3.0)
+    movements(optimizer, weights, [gradients] * accumulate_steps)
+    found = momentum(optimizer)
+    # After one update the momentum is a tenth of the gradient.
+    assert norm(found) == pytest.approx(0.05, rel=1e-3)
+    for clipped, gradient in zip(found, gradients, strict=True):
+        assert clipped == pytest.approx(0.05 * gradient / norm(gradients), rel=1e-3, abs=1e-8)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1000.0])
+def test_short_gradients_are_not_clipped(clip_norm):
+    optimizer, weights = optimizer_of(clip_norm=clip_norm)
+    gradients = gradients_like(weights)
+    movements(optimizer, weights, [gradients])
+    for kept, gradient in zip(momentum(optimizer), gradients, strict=True):
+        assert kept == pytest.approx(0.1 * gradient, rel=1e-3, abs=1e-8)
+
+
+def test_an_update_is_the_mean_of_the_gradients_of_its_steps():
+    optimizer, weights = optimizer_of(accumulate_steps=3)
+    steps = [gradients_like(weights, seed) for seed in range(3)]
+    moved = movements(optimizer, weights, steps)
+    assert [any(change.any() for change in step) for step in moved] == [False, False, True]
+    for place, found in enumerate(momentum(optimizer)):
+        assert found == pytest.approx(0.1 * np.mean([step[place] for step in steps], axis=0), rel=1e-3, abs=1e-7)
+
+
+def test_in_training_weights_change_with_every_second_step_alone(tmp_path):
+    files = write_files(tmp_path)
+    model = fresh_toy_model("nrms", accumulate_steps=2, decay="linear", clip_norm=1.0)
+    data = model.read(*files)
+    batches = model.training_batches(data)
+    model.compile(total_steps=4)
+    changed = []
+    for step in range(4):
+        before = values(model.network.trainable_variables)
+        model.network.train_on_batch(*batches[step])
+        after = values(model.network.trainable_variables)
+        changed.append(any((new != old).any() for new, old in zip(after, before, strict=True)))
+    assert changed == [False, True, False, True]
+
+
+# === Precision ===
+
+
+@pytest.fixture
+def policy():
+    """The global policy's name; whatever a test sets is put back."""
+    before = keras.config.dtype_policy()
+    yield lambda: keras.config.dtype_policy().name
+    keras.config.set_dtype_policy(before)
+
+
+def test_bfloat16_computes_in_half_with_weights_in_float32(policy):
+    assert policy() == "float32"
+    with precision("bfloat16"):
+        layer = keras.layers.Dense(2)
+        assert policy() == "mixed_bfloat16"
+    assert policy() == "float32"
+    layer.build((None, 3))
+    assert (layer.compute_dtype, layer.kernel.dtype) == ("bfloat16", "float32")
+    assert keras.layers.Dense(2).compute_dtype == "float32"
+
+
+def test_the_precision_from_before_comes_back_also_after_an_error(policy):
+    keras.config.set_dtype_policy("mixed_float16")
+    with pytest.raises(KeyError), precision("bfloat16"):
+        raise KeyError
+    assert policy() == "mixed_float16"
+    with precision("float32"):
+        assert policy() == "float32"
+    assert policy() == "mixed_float16"
+
+
+@pytest.mark.parametrize(("name", "computed"), [("float32", "float32"), ("bfloat16", "bfloat16")])
+def test_a_model_is_built_in_its_precision(policy, name, computed):
+    network = fresh_toy_model("nrms", precision=name).network
+    assert network.news_encoder.self_attention.compute_dtype == computed
+    assert {weight.dtype for weight in network.trainable_variables} == {"float32"}
+    assert policy() == "float32"
