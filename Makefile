@@ -38,8 +38,8 @@ test: $(STAMP)
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/layers tests/models/test_scores.py
 
 test-slow: $(STAMP)
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --compiled tests/models
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/models/test_training.py
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --compiled tests/models tests/encoders
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/encoders tests/models/test_training.py tests/models/test_plm_models.py
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -m slow
 
 lint: $(STAMP)

@@ -1,6 +1,6 @@
 """Times fine-tuning MiniLM end to end with each distinct news of a batch encoded once, and with all slots encoded.
 
-    python benchmarks/distinct_news.py DATA [--steps 12] [--batch 32] [--rounds 3]
+    python benchmarks/distinct_news.py DATA [--steps 4] [--batch 32] [--rounds 3]
 
 DATA is a folder of `recommenders-miner demo-data`. The same model trains on the same samples in turns; the second way
 gets batches whose every history slot and candidate, padding too, is a news of its own, as libraries do that have no

@@ -15,6 +15,8 @@ from recommenders_miner.datasets.minilm import local_preset
 from recommenders_miner.errors import PresetError
 
 _TOKENIZER = "tokenizer.json"
+# What KerasHub's tokenizers depend on beside their vocabulary: BERT's, then RoBERTa's, then XLM-R's.
+_SETTINGS = ("lowercase", "strip_accents", "split_on_cjk", "merges", "proto")
 
 
 class Pieces:
@@ -53,7 +55,7 @@ class Pieces:
     def digest(self) -> str:
         """Names what the tokenizer does, in cache keys: its kind, its settings and its vocabulary."""
         settings = [type(self.tokenizer).__name__]
-        settings += [f"{name}={getattr(self.tokenizer, name, None)}" for name in ("lowercase", "strip_accents")]
+        settings += [f"{name}={getattr(self.tokenizer, name, None)}" for name in _SETTINGS]
         content = "\n".join([*settings, *self.tokenizer.get_vocabulary()])
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 

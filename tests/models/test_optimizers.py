@@ -335,3 +335,22 @@ def test_a_model_is_built_in_its_precision(policy, name, computed):
     assert network.news_encoder.self_attention.compute_dtype == computed
     assert {weight.dtype for weight in network.trainable_variables} == {"float32"}
     assert policy() == "float32"
+
+
+def test_a_word_that_stands_in_a_batch_twice_moves_as_far_as_one_with_the_summed_gradient():
+    """Adam by hand (Kingma & Ba 2015) on the dense gradient; TensorFlow brings it as one slice for each lookup."""
+    ids, target = np.array([[1, 1, 1, 2]]), np.array([[1.0, -2.0]], "float32")
+    layer = keras.layers.Embedding(4, 2, embeddings_initializer="ones")
+    model = keras.Sequential([layer, keras.layers.Lambda(lambda vectors: keras.ops.sum(vectors, axis=1))])
+    model.build((None, 4))
+    model.compile(optimizer=TwoRateAdam(0.1), loss="mse")
+    table = np.ones((4, 2))
+    first, second = np.zeros((4, 2)), np.zeros((4, 2))
+    for step in (1, 2):
+        model.train_on_batch(ids, target)
+        gradient = np.zeros((4, 2))
+        for row in ids[0]:
+            gradient[row] += 2 * (table[ids[0]].sum(axis=0) - target[0]) / 2
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+        table -= 0.1 * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-7)
+        assert np.array(layer.embeddings) == pytest.approx(table, abs=1e-5)
