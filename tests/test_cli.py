@@ -15,7 +15,8 @@ from recommenders_miner.cli import app, main
 from recommenders_miner.evaluation.submission import read_scores
 
 SMALL = "word_emb_dim=8 head_num=2 head_dim=4 attention_hidden_dim=8 num_interests=2 code_dim=4 batch_size=64 epochs=1"
-OPTIONS = [word for option in [*SMALL.split(), "length_groups=1"] for word in ("-o", option)]
+WORDS = "news_encoder=self_attention word_embedding=null category_embedding=learned length_groups=1"
+OPTIONS = [word for option in (*SMALL.split(), *WORDS.split()) for word in ("-o", option)]
 
 
 def run(*arguments):

@@ -45,7 +45,7 @@ def draw_auc(
     centre = (min(values) + max(values)) / 2
     floors = sorted((line for line in lines if line[1] < centre), key=lambda line: -line[1])
     ceilings = sorted((line for line in lines if line[1] >= centre), key=lambda line: line[1])
-    num_rows = len(bars) + max(len(floors), len(ceilings))
+    num_rows = len(bars) + len(floors) + len(ceilings)
 
     figure = Figure(figsize=(WIDTH_INCHES, 1.2 + ROW_INCHES * num_rows), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)
@@ -56,7 +56,7 @@ def draw_auc(
     axes.set_ylim(-0.6, num_rows - 0.4)
     _draw_bars(axes, bars)
     _draw_lines(axes, floors, label_row=len(bars), align="left")
-    _draw_lines(axes, ceilings, label_row=len(bars), align="right")
+    _draw_lines(axes, ceilings, label_row=len(bars) + len(floors), align="right")
 
     axes.set_yticks(range(len(bars)), [name for name, _, _ in bars], fontsize=10, color=INK)
     axes.set_xlabel(f"AUC, % (whiskers: one {whiskers})", fontsize=9, color=INK)
@@ -91,7 +91,7 @@ def _draw_bars(axes: Axes, bars: Sequence[tuple[str, float, float]]) -> None:
 def _draw_lines(axes: Axes, lines: Sequence[tuple[str, float]], label_row: int, align: str) -> None:
     """Draws dashed lines, the innermost first, each up to its label above the bars.
 
-    Labels run inwards from their lines, one row higher each, so that no line crosses a label.
+    Labels run inwards from their lines, one row higher each and in no row with another, so that nothing crosses them.
     """
     for row, (name, value) in enumerate(lines, start=label_row):
         axes.vlines(value, -0.6, row + 0.3, color=FAINT, linestyle=(0, (4, 3)), linewidth=1, zorder=0.5)
