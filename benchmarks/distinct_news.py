@@ -1,6 +1,6 @@
 """Times fine-tuning MiniLM end to end with each distinct news of a batch encoded once, and with all slots encoded.
 
-    python benchmarks/distinct_news.py DATA [--steps 4] [--batch 32] [--rounds 3]
+    python benchmarks/distinct_news.py DATA [--steps 4] [--batch 32] [--rounds 3] [--history 50]
 
 DATA is a folder of `recommenders-miner demo-data`. The same model trains on the same samples in turns; the second way
 gets batches whose every history slot and candidate, padding too, is a news of its own, as libraries do that have no
@@ -19,16 +19,14 @@ import numpy as np
 
 from recommenders_miner import MINERModel, prepare_hparams
 
-HISTORY = 50
 
-
-def all_slots(batch):
-    """The batch with a news of its own for each of the 50 + 5 slots of a sample, in the same groups of equal length."""
+def all_slots(batch, history_size):
+    """The batch with a news of its own for each slot of a sample, histories at least `history_size` slots long."""
     inputs, labels, weights = batch
     samples = [dict(sample) for sample in inputs["samples"]]
     for sample in samples:
         history = sample["history"]
-        sample["history"] = np.pad(history, [(0, 0), (0, HISTORY - history.shape[1])])
+        sample["history"] = np.pad(history, [(0, 0), (0, max(history_size - history.shape[1], 0))])
     sizes = [len(group["category"]) for group in inputs["news"]]
     firsts, group_of = np.cumsum([0, *sizes]), np.repeat(np.arange(len(sizes)), sizes)
     places = [(sample, name) for sample in samples for name in ("history", "candidates")]
@@ -53,6 +51,7 @@ def main():
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--history", type=int, default=50, help="0 leaves histories in their length groups")
     arguments = parser.parse_args()
     hparams = prepare_hparams("miner-minilm", plm_trainable="all", batch_size=arguments.batch)
     model = MINERModel(hparams, seed=42)
@@ -60,7 +59,7 @@ def main():
     model.build(model.train_iterator.vocabularies)
     batches = model.training_batches(data)
     model.compile(total_steps=1000)
-    ways = {"distinct": lambda batch: batch, "all slots": all_slots}
+    ways = {"distinct": lambda batch: batch, "all slots": lambda batch: all_slots(batch, arguments.history)}
     rates = {way: [] for way in ways}
     for turn in range(-1, arguments.rounds):  # the turn before the first is not timed: it compiles
         for way, form in ways.items():

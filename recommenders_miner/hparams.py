@@ -63,7 +63,6 @@ class HParams:
         "info", None, "file of entity vectors in MIND's format; also looked for beside the training news"
     )
     metrics: list[str] = _key("info", ["group_auc", "mean_mrr", "ndcg@5;10"], "metrics that run_eval reports")
-
     cache: bool = _key("info", True, "keep what is costly to compute of the news in a folder beside them")
 
     # === Model: shared parts ===
@@ -254,13 +253,13 @@ def _checked(spec: dataclasses.Field, value: Any) -> Any:
     bounds = spec.metadata
     checks = {
         "choices": ("one of {}", lambda bound: converted in bound),
-        "minimum": ("at least {}", lambda bound: converted is None or converted >= bound),
+        "minimum": ("at least {}", lambda bound: converted >= bound),
         "maximum": ("at most {}", lambda bound: converted <= bound),
-        "above": ("above {}", lambda bound: converted is None or converted > bound),
+        "above": ("above {}", lambda bound: converted > bound),
         "below": ("below {}", lambda bound: converted < bound),
     }
     for bound_name, (wording, holds) in checks.items():
-        if bound_name in bounds and not holds(bounds[bound_name]):
+        if bound_name in bounds and converted is not None and not holds(bounds[bound_name]):
             raise HParamsError(f"{spec.name}: expected {wording.format(bounds[bound_name])}, got {value!r}.")
     return converted
 

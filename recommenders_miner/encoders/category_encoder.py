@@ -35,4 +35,4 @@ class CategoryEncoder(NewsEncoder):
 
     def call(self, features: dict[str, Any], training: bool | None = None) -> Any:
         """See the class for the shapes."""
-        return self.embedding(features[self.features[0]])
+        return self.embedding(features[self.config["feature"]])

@@ -97,8 +97,8 @@ class PLMEncoder(NewsEncoder):
         import keras_hub
 
         folder = local_preset(preset)
-        exact = hugging_face_config(folder, "config.json").get("hidden_act") == "gelu"
         try:
+            exact = hugging_face_config(folder, "config.json").get("hidden_act") == "gelu"
             backbone = keras_hub.models.Backbone.from_preset(folder, dropout=plm_dropout)
         except Exception as error:  # KerasHub lets through whatever its many readers and downloaders raise
             raise PresetError(preset, f"no language model could be loaded: {error} {_known()}") from error
@@ -157,7 +157,7 @@ class PLMEncoder(NewsEncoder):
         pieces = features["pieces"]
         if not self.is_cached:
             return {"pieces": pieces}
-        [name] = {"plm_vector", "plm_states"} & set(self.features)
+        name = "plm_vector" if self.is_frozen else "plm_states"
         outputs = features.kept(name, self._digest(pieces), lambda: self.frozen_outputs(pieces))
         return {name: outputs} if self.is_frozen else {"pieces": pieces, name: outputs}
 
@@ -201,8 +201,9 @@ class PLMEncoder(NewsEncoder):
         settings = (self.num_frozen, self.is_frozen and self.pooling, self.config["activation"], self.dtype_policy.name)
         digest.update(repr((settings, pieces.shape)).encode())
         digest.update(np.ascontiguousarray(pieces))
-        for weight in [weight for weight in self.backbone.weights if not weight.trainable]:
-            digest.update(np.ascontiguousarray(ops.convert_to_numpy(ops.cast(weight, "float32"))))
+        for weight in self.backbone.weights:
+            if not weight.trainable:
+                digest.update(np.ascontiguousarray(ops.convert_to_numpy(ops.cast(weight, "float32"))))
         return digest.hexdigest()
 
     def example(self) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class SelfAttentionEncoder(NewsEncoder):
 
     def call(self, features: dict[str, Any], training: bool | None = None) -> Any:
         """See the class for the shapes."""
-        [ids] = (features[name] for name in self.features)
+        ids = features[self.config["feature"]]
         mask = ops.not_equal(ids, 0)
         words = self.words(ids, training=training)
         words = self.dropout(self.self_attention(words, mask=mask), training=training)

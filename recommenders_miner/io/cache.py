@@ -104,6 +104,35 @@ def store(
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def keep(
+    folder: str | Path,
+    key: str,
+    what: str | Path,
+    arrays: Mapping[str, np.ndarray],
+    meta: Mapping[str, Any] | None = None,
+) -> CachedArrays:
+    """Stores arrays and opens what was stored, which frees their memory and makes a first run as the second.
+
+    Args:
+        folder: the cache folder. Where it cannot be written, a warning is logged.
+        key: as in `store`.
+        what: what the arrays are, for the warning.
+        arrays: as in `store`.
+        meta: as in `store`.
+
+    Returns:
+        The stored arrays, or the given ones where they could not be stored.
+    """
+    cached = None
+    try:
+        store(folder, key, arrays, meta)
+    except OSError as error:
+        LOGGER.warning("No cache of %s could be kept (%s); it will be made anew next time.", what, error)
+    else:
+        cached = load(folder, key)
+    return CachedArrays(dict(arrays), dict(meta or {})) if cached is None else cached
+
+
 def pack_strings(strings: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
     """Turns strings into arrays that a cache can hold.
 

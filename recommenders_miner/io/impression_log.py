@@ -124,13 +124,7 @@ class ImpressionLog:
             return cls._from_arrays(cached.arrays, skipped)
         arrays, skipped = _read_arrays(path, news, on_error, separator)
         meta = {"counts": skipped.counts, "lines": skipped.lines} if skipped is not None else None
-        try:
-            array_cache.store(folder, key, arrays, meta)
-        except OSError as error:
-            LOGGER.warning("No cache of %s could be kept (%s); it will be read anew next time.", path, error)
-        else:
-            cached = array_cache.load(folder, key)  # frees the memory, and makes the first run as the second
-        return cls._from_arrays(arrays if cached is None else cached.arrays, skipped)
+        return cls._from_arrays(array_cache.keep(folder, key, path, arrays, meta).arrays, skipped)
 
     @classmethod
     def from_columns(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,6 @@ from recommenders_miner.io.entities import title_entities
 from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.io.tokenize import tokenize
 from recommenders_miner.io.vocabularies import Vocabularies
-
-LOGGER = logging.getLogger("recommenders_miner")
 
 # The features that hold a sequence for each news, and the one among them whose zeros tell the sequence's length.
 LENGTH_FEATURE = {"title": "title", "entities": "entities", "pieces": "pieces", "plm_states": "pieces"}
@@ -74,13 +71,7 @@ class NewsFeatures(Mapping[str, np.ndarray]):
         folder = self.cache / f"{name}-{key}"
         cached = array_cache.load(folder, key)
         if cached is None:
-            array = make()
-            try:
-                array_cache.store(folder, key, {name: array})
-            except OSError as error:
-                LOGGER.warning("No cache of %s could be kept (%s); it will be made anew next time.", name, error)
-                return array
-            cached = array_cache.load(folder, key)
+            cached = array_cache.keep(folder, key, name, {name: make()})
         return cached.arrays[name]
 
     def _title(self) -> np.ndarray:

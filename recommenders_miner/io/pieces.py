@@ -64,7 +64,8 @@ class Pieces:
         tokenizer = self.tokenizer
         start, end = tokenizer.start_token_id + 1, tokenizer.end_token_id + 1
         tokens = tokenizer(list(texts)) if texts else []
-        return [[*[start, *(int(piece) + 1 for piece in row[:size])][: size - 1], end] for row in tokens]
+        opened = ([start, *(int(piece) + 1 for piece in row)] for row in tokens)
+        return [[*row[: size - 1], end] for row in opened]
 
     def save(self, folder: str | Path) -> None:
         """Writes the tokenizer as `tokenizer.json` and `assets/`, as in a Keras preset."""

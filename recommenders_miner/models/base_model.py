@@ -82,7 +82,8 @@ class BaseModel:
         """Makes the network for some vocabularies, with fresh weights.
 
         Raises:
-            HParamsError, DataFormatError: the word vectors that the hyperparameters name cannot be had.
+            HParamsError, DataFormatError: the vectors that the hyperparameters name cannot be had.
+            PresetError: the language model that they name cannot be had.
         """
         with seeded(self.seed), precision(self.hparams.precision):
             vectors = InitialVectors.prepare(self.hparams, vocabularies, self.seed, self.train_iterator.find)

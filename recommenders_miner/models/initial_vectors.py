@@ -129,9 +129,8 @@ def _categories(
         if plm is None:
             raise HParamsError("category_embedding: 'plm' needs news_encoder: plm.")
         names, size = vocabularies.categories.tokens[2:], hparams.title_size
-        unknown: list[int] = []
-        matrix = plm.title_vectors(padded([unknown, *vocabularies.pieces.encode(names, size)], size))
-        matrix[:2] = 0.0
+        vectors = plm.title_vectors(padded(vocabularies.pieces.encode(names, size), size))
+        matrix = np.pad(vectors[1:], [(2, 0), (0, 0)])  # padding and unknown are zero
     return PretrainedVectors(matrix), matrix.shape[1]
 
 

@@ -29,7 +29,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         """Returns the step size at a step, counted from 0; the first is not 0."""
         peak, warmup, total = self.config.values()
         done = ops.cast(step, "float32")
-        rising = (done + 1) / max(warmup + 1, 1)
+        rising = (done + 1) / (warmup + 1)
         falling = 1.0 if total is None else (total - done) / max(total - warmup, 1)
         return peak * ops.clip(ops.minimum(rising, falling), 0.0, 1.0)
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING
 import keras
 
 from recommenders_miner.errors import RecommendersMinerError
+from recommenders_miner.files import require_replaceable, whole_folder
 from recommenders_miner.hparams import HParams
 from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.models.network import NewsRecommender
@@ -35,14 +33,8 @@ def save_model(model: BaseModel, folder: str | Path) -> None:
     Raises:
         RecommendersMinerError: the folder holds something else.
     """
-    folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / DESCRIPTION).exists():
-        raise RecommendersMinerError(f"{folder}: not overwritten, since it holds something else than a saved model.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    workplace = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    partial = workplace / "new"
-    try:
-        partial.mkdir()
+    require_replaceable(folder, DESCRIPTION, "a saved model")
+    with whole_folder(folder) as partial:
         _without_optimizer(model.network).save(partial / NETWORK)
         model.vocabularies.save(partial)
         description = {
@@ -53,11 +45,6 @@ def save_model(model: BaseModel, folder: str | Path) -> None:
             "history": model.history,
         }
         (partial / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-        if folder.exists():
-            os.rename(folder, workplace / "old")
-        os.rename(partial, folder)
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
 
 
 def _without_optimizer(network: NewsRecommender) -> NewsRecommender:

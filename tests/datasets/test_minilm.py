@@ -12,7 +12,7 @@ import pytest
 
 from recommenders_miner.datasets import minilm
 from recommenders_miner.datasets.minilm import fetch_minilm, local_preset, minilm_folder
-from recommenders_miner.errors import PresetError
+from recommenders_miner.errors import PresetError, RecommendersMinerError
 
 GOOD, BAD = b"the right weights", b"other weights"
 FILES = {
@@ -135,6 +135,14 @@ def test_a_damaged_folder_is_replaced(sources, tmp_path, damage):
     assert asked == ["hub"]
     assert files_in(tmp_path / "parent") == {f"model/{name}" for name in FILES}
     assert (folder / "model.safetensors").read_bytes() == GOOD
+
+
+def test_a_folder_with_something_else_is_never_replaced(sources, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(RecommendersMinerError, match="holds something else than MiniLM"):
+        fetch_minilm(tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
 def test_a_damaged_folder_stays_as_it_is_where_no_source_works(sources, tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -36,3 +38,12 @@ def test_pieces_are_hugging_faces(pieces):
 def test_vectors_are_hugging_faces(pooling, folder, pieces):
     encoder = PLMEncoder.from_preset(folder, pooling=pooling, trainable_layers=0)
     assert encoder.frozen_outputs(pieces)[1:] == pytest.approx(STORED[pooling], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_with_kerashubs_own_gelu_they_would_not_be(folder, pieces):
+    encoder = PLMEncoder.from_preset(folder, pooling="mean", trainable_layers=0)
+    tanh = functools.partial(keras.activations.gelu, approximate=True)
+    approximate = PLMEncoder(encoder.backbone, pooling="mean", trainable_layers=0, activation=tanh)
+    off = np.abs(approximate.frozen_outputs(pieces)[1:] - STORED["mean"]).max()
+    assert 1e-3 < off < 1e-2

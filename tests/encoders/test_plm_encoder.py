@@ -187,6 +187,15 @@ def test_dropout_is_on_in_training_alone():
     assert not np.allclose(to_numpy(encoder(features, training=True)), still)
 
 
+def test_a_hub_that_cannot_be_reached_is_named(monkeypatch):
+    def unreachable(repository, name):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", unreachable)
+    with pytest.raises(PresetError, match=r"hf://some/model: no language model could be loaded: no route to host"):
+        PLMEncoder.from_preset("hf://some/model")
+
+
 def test_what_cannot_be_used_is_named(tmp_path):
     with pytest.raises(PresetError, match=r"nowhere.*no language model could be loaded"):
         PLMEncoder.from_preset(str(tmp_path / "nowhere"))
