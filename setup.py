@@ -21,7 +21,10 @@ setup(
         "recommenders_miner.hparams_files",
     ],
     package_dir={"recommenders_miner.hparams_files": "hparams"},
-    package_data={"recommenders_miner.hparams_files": ["*.yaml"], "recommenders_miner.datasets": ["*.yaml"]},
+    package_data={
+        "recommenders_miner.hparams_files": ["*.yaml", "scales/*.yaml"],
+        "recommenders_miner.datasets": ["*.yaml"],
+    },
     install_requires=[
         "tensorflow>=2.19",
         "tensorflow-text>=2.19",
@@ -41,13 +44,15 @@ setup(
     extras_require={
         "jax": ["jax>=0.6"],
         "torch": ["torch>=2.6"],
-        "notebooks": ["jupyterlab>=4.2"],
+        "notebooks": ["jupyterlab>=4.2", "ipykernel>=6.29", "ipywidgets>=8.1", "nbclient>=0.10"],
         "dev": [
             "pytest>=8.3",
             "pytest-xdist>=3.6",
             "hypothesis>=6.110",
             "ruff>=0.13",
             "build>=1.2",
+            "ipykernel>=6.29",
+            "nbclient>=0.10",
             "jax>=0.6",
         ],
     },

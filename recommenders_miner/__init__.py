@@ -15,15 +15,22 @@ if TYPE_CHECKING:
     from recommenders_miner import layers
     from recommenders_miner.hparams import HParams, prepare_hparams
     from recommenders_miner.io.impression_log import ImpressionLog
-    from recommenders_miner.io.mind_iterator import MINDIterator
+    from recommenders_miner.io.mind_iterator import MINDAllIterator, MINDIterator
     from recommenders_miner.io.news_table import NewsTable
     from recommenders_miner.models import (
         BaseModel,
+        DeepFMModel,
+        DKNModel,
+        HieRecModel,
+        LibFMModel,
         LSTURModel,
         LSTURPLMModel,
         MINERModel,
+        NAMLModel,
+        NPAModel,
         NRMSModel,
         NRMSPLMModel,
+        UNBERTModel,
         load_model,
     )
 
@@ -31,30 +38,46 @@ __version__ = "0.1.0"
 
 _HOME = {
     "BaseModel": "models",
+    "DKNModel": "models",
+    "DeepFMModel": "models",
     "HParams": "hparams",
+    "HieRecModel": "models",
     "ImpressionLog": "io.impression_log",
     "LSTURModel": "models",
     "LSTURPLMModel": "models",
+    "LibFMModel": "models",
+    "MINDAllIterator": "io.mind_iterator",
     "MINDIterator": "io.mind_iterator",
     "MINERModel": "models",
+    "NAMLModel": "models",
+    "NPAModel": "models",
     "NRMSModel": "models",
     "NRMSPLMModel": "models",
     "NewsTable": "io.news_table",
+    "UNBERTModel": "models",
     "load_model": "models",
     "prepare_hparams": "hparams",
 }
 
 __all__ = [
     "BaseModel",
+    "DKNModel",
+    "DeepFMModel",
     "HParams",
+    "HieRecModel",
     "ImpressionLog",
     "LSTURModel",
     "LSTURPLMModel",
+    "LibFMModel",
+    "MINDAllIterator",
     "MINDIterator",
     "MINERModel",
+    "NAMLModel",
+    "NPAModel",
     "NRMSModel",
     "NRMSPLMModel",
     "NewsTable",
+    "UNBERTModel",
     "layers",
     "load_model",
     "prepare_hparams",

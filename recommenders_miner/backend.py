@@ -14,9 +14,10 @@ import tempfile
 
 
 def choose_backend() -> None:
-    """Sets KERAS_BACKEND where the user has not, and keeps TensorFlow's start-up messages out of the terminal."""
+    """Sets KERAS_BACKEND where the user has not, and keeps what TensorFlow says below errors out of the terminal."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    # A filter, since TensorFlow sets its logger's level anew when it is imported in a notebook.
+    logging.getLogger("tensorflow").addFilter(lambda record: record.levelno >= logging.ERROR)
     if "KERAS_BACKEND" in os.environ or "keras" in sys.modules:
         return
     for backend in ("tensorflow", "jax", "torch"):

@@ -32,6 +32,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--option", "-o", help="A hyperparameter, key=value; may be repeated.", metavar="KEY=VALUE"),
 ]
+Scale = Annotated[str, typer.Option(help="paper: as published; fast: sizes for two cores and little data.")]
 Seed = Annotated[int, typer.Option(help="Fixes weights, shuffling, negatives and dropout.")]
 
 
@@ -63,11 +64,25 @@ def fetch(
     console.print(f"MiniLM is in {fetch_minilm(out)}.")
 
 
+@app.command("convert-dict")
+def convert_dict(
+    files: Annotated[list[Path], typer.Argument(help="Dictionaries of Microsoft Recommenders, such as word_dict.pkl.")],
+) -> None:
+    """Turn pickled dictionaries into JSON beside them, without running what a pickle may hold."""
+    from recommenders_miner.io.recommenders_files import convert_pickle
+
+    for file in files:
+        console.print(f"{file} is now also in {convert_pickle(file)}.")
+
+
 @app.command()
 def compare(
     data: DataDir,
     out: Annotated[Path, typer.Option(help="Folder for results.json, results.md, results.png and the models.")],
-    models: Annotated[str, typer.Option(help="Names of hyperparameter files, separated by commas, or all.")] = "all",
+    models: Annotated[
+        str, typer.Option(help="Names of hyperparameter files, separated by commas; all: those of MINER's Table 2.")
+    ] = "all",
+    scale: Scale = "paper",
     option: Overrides = None,
     seed: Seed = 42,
     seeds: Annotated[int, typer.Option(help="Repeat with this many seeds and report mean and spread.", min=1)] = 1,
@@ -77,11 +92,11 @@ def compare(
 ) -> None:
     """Train and evaluate models side by side."""
     import_backend_quietly()
-    from recommenders_miner.compare import compare, compare_seeds
+    from recommenders_miner.compare import TABLE_2, compare, compare_seeds
 
-    names = known_models() if models == "all" else [name.strip() for name in models.split(",")]
+    names = TABLE_2 if models == "all" else [name.strip() for name in models.split(",")]
     run, runs = (compare, seed) if seeds == 1 else (compare_seeds, range(seed, seed + seeds))
-    console.print(run(data, names, out, parse_overrides(option), runs, skip_unavailable).render())
+    console.print(run(data, names, out, parse_overrides(option), runs, skip_unavailable, scale).render())
     console.print(f"Written to {out}: results.json, results.md, results.png.")
 
 
@@ -90,6 +105,7 @@ def train(
     data: DataDir,
     out: Annotated[Path, typer.Option(help="Folder of the run: a checkpoint after each epoch, then the model.")],
     hparams: Annotated[str, typer.Option(help="Name or path of a hyperparameter file.")] = "miner",
+    scale: Scale = "paper",
     option: Overrides = None,
     seed: Seed = 42,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's checkpoint.")] = False,
@@ -100,7 +116,7 @@ def train(
     from recommenders_miner.io.splits import Split
     from recommenders_miner.models import MODELS
 
-    values = prepare_hparams(hparams, **parse_overrides(option))
+    values = prepare_hparams(hparams, **{"scale": scale, **parse_overrides(option)})
     split = Split.find(data, "train")
     dev = Split.find(data, "dev") if (data / "dev").exists() else None
     model = MODELS[values.model_type](values, seed=seed)
@@ -185,13 +201,6 @@ def parse_overrides(options: list[str] | None) -> dict[str, Any]:
             raise typer.BadParameter(f"{option!r}: expected key=value.", param_hint="-o")
         overrides[key.strip()] = yaml.safe_load(value)
     return overrides
-
-
-def known_models() -> list[str]:
-    """Returns the names of the hyperparameter files that the package has."""
-    from recommenders_miner.hparams import hparams_folders
-
-    return sorted({path.stem for folder in hparams_folders() for path in folder.glob("*.yaml")})
 
 
 def open_model(run: Path) -> Any:

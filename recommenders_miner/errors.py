@@ -37,6 +37,10 @@ class UnknownNewsError(RecommendersMinerError, LookupError):
     """A news id is not in the news table."""
 
 
+class NoVectorError(RecommendersMinerError, TypeError):
+    """A news or a user was asked for by itself, and the system has it only in view of the other."""
+
+
 class PresetError(RecommendersMinerError, ValueError):
     """A pretrained language model cannot be had, or is of a kind that this package cannot use.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import logging
 import re
 import types
 import typing
@@ -19,7 +20,31 @@ import yaml
 
 from recommenders_miner.errors import HParamsError
 
+LOGGER = logging.getLogger("recommenders_miner")
+
 SECTIONS = ("data", "info", "model", "train")
+
+# The systems of Microsoft Recommenders' newsrec with the news encoder that each has there, which its files do not name.
+RECOMMENDERS_ENCODERS = {"nrms": "self_attention", "lstur": "cnn", "naml": "multi_view", "npa": "cnn"}
+
+# The hyperparameters that name files in Recommenders' form, read when a model is made and not needed once it is saved.
+RECOMMENDERS_FILES = ("wordEmb_file", "wordDict_file", "userDict_file", "vertDict_file", "subvertDict_file")
+
+# Keys of Recommenders' files that decide nothing here, and why.
+_WITHOUT_USE = {
+    "data_format": "a system reads the features that it needs",
+    "iterator_type": "a system reads the features that it needs",
+    "support_quick_scoring": "evaluation always encodes each news once",
+    "word_size": "the dictionary says it",
+    "user_num": "the dictionary says it",
+    "vert_num": "the dictionary says it",
+    "subvert_num": "the dictionary says it",
+    "gru_unit": "the GRU is as wide as a news vector",
+    "optimizer": "there is only Adam",
+    "show_step": "the progress bar shows every step",
+    "save_epoch": "fit with run_dir keeps every epoch",
+    "method": "scores are raw",
+}
 
 
 def _key(section: str, default: Any, help: str, **bounds: Any) -> Any:
@@ -40,6 +65,11 @@ def _trainable(value: Any) -> Any:
     return value
 
 
+def _lower(value: Any) -> Any:
+    """Brings Recommenders' NRMS into the form nrms."""
+    return value.lower() if isinstance(value, str) else value
+
+
 @dataclass(frozen=True, kw_only=True)
 class HParams:
     """Every hyperparameter of every model, with its type, default and bounds.
@@ -52,8 +82,10 @@ class HParams:
     title_size: int = _key("data", 20, "words of a title that are read", minimum=1)
     his_size: int = _key("data", 50, "clicks of a history that are read, the newest", minimum=1)
     npratio: int = _key("data", 4, "non-clicked news drawn for each click", minimum=1)
+    body_size: int = _key("data", 50, "words of an abstract that are read", minimum=1)
     entity_size: int = _key("data", 5, "entities of a title that are read", minimum=1)
-    min_word_count: int = _key("data", 1, "occurrences in the training titles below which a word is unknown", minimum=1)
+    min_word_count: int = _key("data", 1, "occurrences in the training texts below which a word is unknown", minimum=1)
+    max_terms: int = _key("data", 50_000, "terms of the TF-IDF features, the most frequent", minimum=1)
 
     # === Info: other files, and what is reported ===
     word_embedding: str | None = _key(
@@ -62,16 +94,28 @@ class HParams:
     entity_embedding: str | None = _key(
         "info", None, "file of entity vectors in MIND's format; also looked for beside the training news"
     )
+    entity_graph: str | None = _key(
+        "info", None, "file of triples, a line `head relation tail`, whose neighbours are an entity's context"
+    )
+    wordEmb_file: str | None = _key(
+        "info", None, "word vectors in Recommenders' form: a .npy matrix whose rows wordDict_file numbers"
+    )
+    wordDict_file: str | None = _key("info", None, "Recommenders' dictionary of words, JSON {name: id}")
+    userDict_file: str | None = _key("info", None, "Recommenders' dictionary of users")
+    vertDict_file: str | None = _key("info", None, "Recommenders' dictionary of categories")
+    subvertDict_file: str | None = _key("info", None, "Recommenders' dictionary of subcategories")
     metrics: list[str] = _key("info", ["group_auc", "mean_mrr", "ndcg@5;10"], "metrics that run_eval reports")
     cache: bool = _key("info", True, "keep what is costly to compute of the news in a folder beside them")
 
     # === Model: shared parts ===
-    model_type: str = _key("model", "miner", "the system to build: miner, nrms, nrms-plm, lstur or lstur-plm")
+    model_type: str = _key(
+        "model", "miner", "the system to build, a key of recommenders_miner.models.MODELS", parse=_lower
+    )
     news_encoder: str = _key(
         "model",
         "self_attention",
-        "what turns a title into a vector",
-        choices=("self_attention", "cnn", "knowledge", "plm"),
+        "what turns a news into a vector",
+        choices=("self_attention", "cnn", "multi_view", "knowledge", "kcnn", "plm", "tfidf"),
     )
     news_dim: int | None = _key(
         "model", None, "dimension of a projection behind the knowledge or plm encoder", minimum=1
@@ -91,6 +135,7 @@ class HParams:
     )
     plm_pooling: str = _key("model", "cls", "which of its outputs is the news", choices=("cls", "mean"))
     plm_dropout: float = _key("model", 0.1, "dropout within it", minimum=0.0, below=1.0)
+    plm_depth: int | None = _key("model", None, "use its lowest layers only, this many", minimum=1)
 
     # === Model: CNN news encoders ===
     filter_num: int = _key("model", 400, "filters of the title CNN", minimum=1)
@@ -99,11 +144,34 @@ class HParams:
     vert_emb_dim: int = _key("model", 100, "dimension of category embeddings", minimum=1)
     subvert_emb_dim: int = _key("model", 100, "dimension of subcategory embeddings", minimum=1)
 
+    # === Model: NAML and NPA ===
+    dense_activation: str = _key("model", "relu", "activation behind NAML's category embeddings and NPA's queries")
+    user_emb_dim: int = _key("model", 50, "dimension of NPA's user embeddings", minimum=1)
+
+    # === Model: DKN ===
+    window_sizes: list[int] = _key("model", [1, 2, 3], "words under the filters of the knowledge-aware CNN")
+    layer_sizes: list[int] = _key("model", [300], "hidden layers of DKN's click predictor and of DeepFM's deep part")
+
     # === Model: LSTUR ===
     type: str = _key("model", "ini", "how LSTUR joins its two user vectors", choices=("ini", "con"))
     user_dropout: float = _key(
         "model", 0.5, "probability of hiding a user's long-term vector in training", minimum=0.0, maximum=1.0
     )
+
+    # === Model: HieRec ===
+    count_emb_dim: int = _key("model", 128, "dimension of the embeddings of click counts", minimum=1)
+    topic_weight: float = _key("model", 0.15, "λ_t, weight of the topic level", minimum=0.0, maximum=1.0)
+    subtopic_weight: float = _key("model", 0.7, "λ_s, weight of the subtopic level", minimum=0.0, maximum=1.0)
+
+    # === Model: UNBERT ===
+    input_size: int = _key("model", 512, "word pieces of candidate and history together", minimum=8)
+    news_level_layers: int = _key("model", 2, "transformer layers of the news level", minimum=1)
+    news_level_pooling: str = _key(
+        "model", "attention", "how the pieces of a news become one vector", choices=("attention", "mean", "nsep")
+    )
+
+    # === Model: LibFM and DeepFM ===
+    factor_dim: int = _key("model", 16, "dimension of a feature's factor", minimum=1)
 
     # === Model: MINER ===
     num_interests: int = _key("model", 32, "interest vectors of a user, K", minimum=1)
@@ -118,6 +186,12 @@ class HParams:
     disagreement_weight: float = _key("model", 0.8, "β of the disagreement regulariser; 0 leaves it out", minimum=0.0)
 
     # === Train ===
+    loss: str = _key(
+        "train",
+        "cross_entropy_loss",
+        "of a click against the non-clicks beside it, or of every candidate by itself",
+        choices=("cross_entropy_loss", "log_loss"),
+    )
     batch_size: int = _key("train", 128, "clicks (positive samples) in a step", minimum=1)
     epochs: int = _key("train", 5, "passes over the training clicks", minimum=1)
     learning_rate: float = _key("train", 1e-3, "Adam's step size", above=0.0)
@@ -136,11 +210,14 @@ class HParams:
     def __post_init__(self) -> None:
         for spec in dataclasses.fields(self):
             object.__setattr__(self, spec.name, _checked(spec, getattr(self, spec.name)))
+        if self.wordEmb_file and not self.wordDict_file:
+            raise HParamsError("wordEmb_file: needs wordDict_file, which says whose vector each of its rows is.")
+        if self.wordEmb_file and self.word_embedding:
+            raise HParamsError("wordEmb_file and word_embedding both give word vectors: set one of them to null.")
 
     def replace(self, **overrides: Any) -> HParams:
         """Returns a copy with `overrides` changed; raises `HParamsError` as the constructor does."""
-        _refuse_unknown(overrides, "an override")
-        return dataclasses.replace(self, **overrides)
+        return dataclasses.replace(self, **_known(overrides, "an override"))
 
     @property
     def plm_layers(self) -> int | str:
@@ -161,25 +238,55 @@ class HParams:
         }
 
 
-def prepare_hparams(yaml_file: str | Path | None = None, **overrides: Any) -> HParams:
+def prepare_hparams(yaml_file: str | Path | None = None, *, scale: str = "paper", **overrides: Any) -> HParams:
     """Reads hyperparameters from a YAML file and overrides.
+
+    Microsoft Recommenders' files and overrides are read too. What they say that decides nothing here is passed over,
+    and the log says so at level INFO. They do not name a news encoder; a system of Recommenders' then has the one that
+    it has there.
 
     Args:
         yaml_file: a path, or the name of a file that the package installs (`"miner.yaml"`, or just `"miner"`). A file
             in the current directory wins. Its keys stand in the sections data, info, model and train; `base:
             other.yaml` at the top takes all that the file does not say from another one.
-        **overrides: values that win over the file's.
+        scale: `paper` takes the file as it is; `fast` changes it to sizes that suit two cores and little data.
+        **overrides: values that win over the file's and the scale's.
 
     Returns:
         The validated hyperparameters.
 
     Raises:
-        HParamsError: the file cannot be found or parsed, a key is unknown (the nearest known one is named), or a value
-            has the wrong type or is out of range.
+        HParamsError: the file cannot be found or parsed, a key is unknown (the nearest known one is named), a value has
+            the wrong type or is out of range, or there is no such scale.
     """
     config = {} if yaml_file is None else _read_yaml(find_hparams_file(yaml_file))
-    _refuse_unknown(overrides, "an override")
-    return HParams(**{**config, **overrides})
+    values = {**config, **scale_overrides(scale, yaml_file or ""), **_known(overrides, "an override")}
+    encoder = RECOMMENDERS_ENCODERS.get(str(values.get("model_type")).lower())
+    if encoder and "news_encoder" not in values:
+        values["news_encoder"] = encoder
+    return HParams(**values)
+
+
+def scale_overrides(scale: str, name: str | Path) -> dict[str, Any]:
+    """Returns what a scale changes in a hyperparameter file.
+
+    Args:
+        scale: `paper` changes nothing; any other names a file of `scales/`, which holds a section `all` and one for
+            each hyperparameter file that needs more, by its name.
+        name: name or path of the hyperparameter file.
+
+    Raises:
+        HParamsError: there is no such scale.
+    """
+    if scale == "paper":
+        return {}
+    for folder in hparams_folders():
+        path = folder / "scales" / f"{scale}.yaml"
+        if path.is_file():
+            sections = yaml.safe_load(path.read_text(encoding="utf-8"))
+            return {**sections["all"], **sections.get(Path(name).stem, {})}
+    known = sorted({path.stem for folder in hparams_folders() for path in folder.glob("scales/*.yaml")})
+    raise HParamsError(f"There is no scale {scale!r}: choose paper or {', '.join(known)}.")
 
 
 def hparams_folders() -> list[Path]:
@@ -229,16 +336,22 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         if not isinstance(values, dict):
             raise HParamsError(f"{path}: section {section!r} should hold keys and values.")
         flat.update(values)
-    _refuse_unknown(flat, str(path))
-    return flat
+    return _known(flat, str(path))
 
 
-def _refuse_unknown(values: Mapping[str, Any], where: str) -> None:
+def _known(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Returns `values` without Recommenders' keys that decide nothing here; refuses keys that neither has."""
     known = [spec.name for spec in dataclasses.fields(HParams)]
     for key in values:
-        if key not in known:
+        if key not in known and key not in _WITHOUT_USE:
             nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
             raise HParamsError(f"{where}: unknown hyperparameter {key!r}. Did you mean {nearest!r}?")
+    if str(values.get("optimizer", "adam")).lower() != "adam":
+        raise HParamsError(f"{where}: optimizer: expected adam, the only one there is, got {values['optimizer']!r}.")
+    without_use = [f"{key} ({_WITHOUT_USE[key]})" for key in values if key in _WITHOUT_USE]
+    if without_use:
+        LOGGER.info("%s: without use here: %s.", where, ", ".join(without_use))
+    return {key: value for key, value in values.items() if key in known}
 
 
 def _checked(spec: dataclasses.Field, value: Any) -> Any:
@@ -270,7 +383,8 @@ def _converted(value: Any, expected: Any) -> Any:
         options = [option for option in typing.get_args(expected) if option is not type(None)]
         return None if value is None else _converted(value, options[0])
     if typing.get_origin(expected) is list:
-        return list(value) if isinstance(value, list | tuple) and all(isinstance(v, str) for v in value) else None
+        [member] = typing.get_args(expected)
+        return list(value) if isinstance(value, list | tuple) and all(isinstance(v, member) for v in value) else None
     if expected is float and isinstance(value, int | str) and not isinstance(value, bool):
         try:
             return float(value)

@@ -16,6 +16,14 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_configure(config):
+    if os.environ["KERAS_BACKEND"] == "jax" and not config.getoption("--compiled"):
+        import jax
+
+        # Compiling takes nearly all the time of these tests: shapes come but once.
+        jax.config.update("jax_disable_most_optimizations", True)
+
+
 @pytest.fixture(autouse=True)
 def _eager_tensorflow(request):
     """Runs the networks' tests eagerly: at toy sizes, building a graph takes a hundred times longer than running it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -113,9 +114,23 @@ def test_resume_of_a_finished_run_keeps_the_model(data, trained):
     assert (trained / "model" / "model.json").read_bytes() == before
 
 
+def test_convert_dict_writes_json_beside_pickles(tmp_path):
+    dictionaries = {"word_dict": {"film": 1, "goal": 2}, "uid2index": {"U1": 1}}
+    files = [tmp_path / f"{name}.pkl" for name in dictionaries]
+    for file, content in zip(files, dictionaries.values(), strict=True):
+        file.write_bytes(pickle.dumps(content))
+    output = run("convert-dict", *files)
+    assert "uid2index.json" in output.replace("\n", "")
+    assert {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in dictionaries} == dictionaries
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["convert-dict", "word_dict.pkl"],
+            "word_dict.pkl: the path does not exist; expected a pickle of a dictionary",
+        ),
         (["train", "--data", "nowhere", "--out", "x"], "nowhere/train/news.tsv: is missing"),
         (["train", "--data", "nowhere", "--out", "x", "-o", "bacth_size=3"], "Did you mean 'batch_size'"),
         (["compare", "--data", "nowhere", "--out", "x", "--models", "bert4rec"], "no hyperparameter file bert4rec"),
@@ -140,6 +155,20 @@ def test_help_and_import_load_nothing_heavy():
         "assert set(recommenders_miner.__all__) == set(dir(recommenders_miner))\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_tensorflow_tells_errors_alone_in_a_notebook_too():
+    code = (
+        "import logging, sys\n"
+        "sys.ps1 = '>>> '\n"  # by which TensorFlow knows a notebook, where it turns its logger on
+        "import recommenders_miner, tensorflow as tf\n"
+        "tf.get_logger().setLevel(logging.INFO)\n"
+        "tf.get_logger().warning('a warning')\n"
+        "tf.get_logger().error('an error')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "a warning" not in done.stdout + done.stderr
+    assert "an error" in done.stdout + done.stderr
 
 
 def test_every_public_name_is_there():

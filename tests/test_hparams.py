@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
+import yaml
 
 from recommenders_miner.errors import HParamsError
-from recommenders_miner.hparams import HParams, prepare_hparams
+from recommenders_miner.hparams import HParams, hparams_folders, prepare_hparams
 
 
 def test_the_packages_files_are_found_from_anywhere(tmp_path, monkeypatch):
@@ -93,3 +96,95 @@ def test_bad_files_are_named(tmp_path, text, message):
 def test_a_missing_file_lists_those_there_are():
     with pytest.raises(HParamsError, match=r"no hyperparameter file bert4rec.*miner\.yaml.*nrms\.yaml"):
         prepare_hparams("bert4rec")
+
+
+RECOMMENDERS_YAML = """\
+data: {title_size: 30, his_size: 50, npratio: 4, data_format: news, word_size: 100, user_num: 3, iterator_type: null}
+info: {metrics: [group_auc, mean_mrr], show_step: 100, wordDict_file: words.pkl, userDict_file: users.pkl}
+model: {model_type: LSTUR, word_emb_dim: 300, gru_unit: 400, filter_num: 400, type: ini, method: classification}
+train: {batch_size: 32, optimizer: adam, loss: log_loss, support_quick_scoring: true, save_epoch: 1}
+"""
+
+
+def test_recommenders_files_are_read_without_what_decides_nothing_here(tmp_path, caplog):
+    (tmp_path / "theirs.yaml").write_text(RECOMMENDERS_YAML)
+    with caplog.at_level(logging.INFO):
+        hparams = prepare_hparams(tmp_path / "theirs.yaml", vert_num=17, wordEmb_file="vectors.npy")
+    assert (hparams.model_type, hparams.title_size, hparams.loss, hparams.batch_size) == ("lstur", 30, "log_loss", 32)
+    assert (hparams.wordDict_file, hparams.wordEmb_file, hparams.vertDict_file) == ("words.pkl", "vectors.npy", None)
+    assert not hasattr(hparams, "gru_unit")
+    assert "gru_unit" not in hparams.to_dict()["model"]
+    assert hparams.replace(show_step=3) == hparams
+    assert "wordEmb_file='vectors.npy'" in str(hparams)
+    assert f"{tmp_path / 'theirs.yaml'}: without use here: data_format (a system reads" in caplog.text
+    assert "gru_unit (the GRU is as wide as a news vector)" in caplog.text
+    assert "an override: without use here: vert_num (the dictionary says it)." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("model_type", "encoder"),
+    [("nrms", "self_attention"), ("lstur", "cnn"), ("npa", "cnn"), ("NAML", "multi_view"), ("miner", "self_attention")],
+)
+def test_a_file_without_news_encoder_has_that_of_its_system(model_type, encoder, tmp_path):
+    (tmp_path / "theirs.yaml").write_text(f"model: {{model_type: {model_type}}}\n")
+    assert prepare_hparams(tmp_path / "theirs.yaml").news_encoder == encoder
+    assert prepare_hparams(model_type=model_type).news_encoder == encoder
+    assert prepare_hparams(tmp_path / "theirs.yaml", news_encoder="knowledge").news_encoder == "knowledge"
+    (tmp_path / "mine.yaml").write_text(f"base: miner.yaml\nmodel: {{model_type: {model_type}}}\n")
+    assert prepare_hparams(tmp_path / "mine.yaml").news_encoder == "plm"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"optimizer": "sgd"}, "an override: optimizer: expected adam, the only one there is, got 'sgd'"),
+        ({"optimizer": None}, "optimizer: expected adam"),
+        ({"loss": "square_loss"}, "loss: expected one of"),
+        ({"wordEmb_file": "vectors.npy"}, "wordEmb_file: needs wordDict_file"),
+        (
+            {"wordEmb_file": "vectors.npy", "wordDict_file": "words.json", "word_embedding": "glove.txt"},
+            "set one of them to null",
+        ),
+        ({"wordDict_file": 3}, "wordDict_file: expected"),
+        ({"worddict_file": "words.json"}, "Did you mean 'wordDict_file'"),
+        ({"model_type": ["nrms"]}, "model_type: expected str"),
+    ],
+)
+def test_mistakes_in_recommenders_keys_are_named(overrides, message):
+    with pytest.raises(HParamsError, match=message):
+        prepare_hparams("nrms", **overrides)
+    with pytest.raises(HParamsError, match=message):
+        prepare_hparams("nrms").replace(**overrides)
+
+
+# === Scales ===
+
+
+def test_a_scale_changes_the_file_and_overrides_win_over_both():
+    paper, fast = (prepare_hparams("unbert", scale=scale) for scale in ("paper", "fast"))
+    assert (paper.plm, paper.input_size, paper.plm_depth) == ("bert_base_en_uncased", 512, None)
+    assert fast.plm == "minilm"
+    assert fast.input_size < 512
+    assert prepare_hparams("unbert", scale="fast", input_size=200).input_size == 200
+    assert prepare_hparams("nrms", scale="fast").npratio == prepare_hparams("nrms").npratio
+
+
+def test_every_system_of_the_papers_table_has_a_file_and_a_model():
+    from recommenders_miner.compare import TABLE_2
+    from recommenders_miner.models import MODELS
+
+    assert len(TABLE_2) == 14
+    for name in TABLE_2:
+        for scale in ("paper", "fast"):
+            assert prepare_hparams(name, scale=scale).model_type in MODELS
+    assert {prepare_hparams(name).model_type for name in TABLE_2} == set(MODELS)
+
+
+def test_a_scale_names_only_files_that_there_are():
+    sections = yaml.safe_load((hparams_folders()[1] / "scales" / "fast.yaml").read_text())
+    assert set(sections) - {"all"} <= {path.stem for path in hparams_folders()[1].glob("*.yaml")}
+
+
+def test_an_unknown_scale_is_an_error():
+    with pytest.raises(HParamsError, match=r"no scale 'huge': choose paper or fast"):
+        prepare_hparams("nrms", scale="huge")

@@ -27,7 +27,7 @@ import recommenders_miner
 from recommenders_miner.datasets.planted import write_planted_benchmark
 from recommenders_miner.hparams import prepare_hparams
 print(recommenders_miner.__file__)
-print(prepare_hparams("miner.yaml").num_interests, prepare_hparams("miner-max").aggregation)
+print(prepare_hparams("miner.yaml").num_interests, prepare_hparams("miner-max", scale="fast").aggregation)
 write_planted_benchmark("data", "tiny", 1)
 """
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}

@@ -12,9 +12,10 @@ SIZES = {"num_layers": 3, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 1
 KINDS = ("Bert", "DistilBert", "Roberta", "XLMRoberta")
 
 
-def tiny_backbone(kind="Bert", seed=0, dropout=0.0):
+def tiny_backbone(kind="Bert", seed=0, dropout=0.0, **sizes):
     """A backbone with random weights, biases and scales among them."""
-    backbone = getattr(keras_hub.models, f"{kind}Backbone")(vocabulary_size=len(VOCABULARY), dropout=dropout, **SIZES)
+    sizes = {"vocabulary_size": len(VOCABULARY), "dropout": dropout, **SIZES, **sizes}
+    backbone = getattr(keras_hub.models, f"{kind}Backbone")(**sizes)
     rng = np.random.default_rng(seed)
     for weight in backbone.weights:
         centre = 1.0 if "gamma" in weight.name else 0.0

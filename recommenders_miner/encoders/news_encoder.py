@@ -44,7 +44,11 @@ class NewsEncoder(CompositeLayer):
         return {name: ops.ones((1, 2) if name in LENGTH_FEATURE else (1,), "int32") for name in self.features}
 
     def call(self, features: dict[str, Tensor], training: bool | None = None) -> Tensor:
-        """Returns (U, d) vectors of U news, whose features come as arrays of U rows."""
+        """Returns what the user encoder and the click predictor see of U news, whose features come as arrays of U rows.
+
+        Returns:
+            (U, d) vectors; or a dict of arrays of U rows, where more or something else than a vector is needed.
+        """
         raise NotImplementedError
 
 

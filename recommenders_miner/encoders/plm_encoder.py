@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -77,18 +78,21 @@ class PLMEncoder(NewsEncoder):
         self._freeze()
         if activation is not None:
             for layer in backbone.transformer_layers:
-                layer.activation = layer._feedforward_intermediate_dense.activation = keras.activations.get(activation)
+                layer.activation = layer._feedforward_intermediate_dense.activation = _in_float32(activation)
         self.pooling = pooling
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self.projection = keras.layers.Dense(news_dim, dtype=self.dtype_policy) if news_dim else None
 
     @classmethod
-    def from_preset(cls, preset: str, plm_dropout: float = 0.1, **arguments: Any) -> PLMEncoder:
+    def from_preset(
+        cls, preset: str, plm_dropout: float = 0.1, depth: int | None = None, **arguments: Any
+    ) -> PLMEncoder:
         """Makes an encoder with the weights of a preset.
 
         Args:
             preset: what KerasHub's `Backbone.from_preset` accepts, or `minilm`.
             plm_dropout: dropout within the language model.
+            depth: how many of its layers to use, the lowest; None all.
             **arguments: the constructor's.
 
         Raises:
@@ -102,6 +106,8 @@ class PLMEncoder(NewsEncoder):
             backbone = keras_hub.models.Backbone.from_preset(folder, dropout=plm_dropout)
         except Exception as error:  # KerasHub lets through whatever its many readers and downloaders raise
             raise PresetError(preset, f"no language model could be loaded: {error} {_known()}") from error
+        if depth is not None:
+            backbone = lowest_layers(backbone, depth)
         return cls(backbone, activation="gelu" if exact else None, **arguments)
 
     @property
@@ -127,22 +133,78 @@ class PLMEncoder(NewsEncoder):
 
     def _upper(self, features: dict[str, Any], training: bool | None) -> Any:
         """The trained layers and the pooling, (U, hidden)."""
-        states = features["plm_states"] if self.is_cached else self._embed(features["pieces"], training)
+        states = features["plm_states"] if self.is_cached else self.embed(features["pieces"], training)
         mask = features["pieces"] > 0
-        for layer in self.backbone.transformer_layers[self.num_frozen :]:
-            states = layer(ops.cast(states, self.compute_dtype), padding_mask=mask, training=training)
-        return self._pool(states, mask)
+        return self._pool(self._run(slice(self.num_frozen, None), states, mask, training), mask)
 
-    def _embed(self, pieces: Any, training: bool | None = None) -> Any:
-        """Embeddings of pieces, positions and, for BERT, the first segment: (U, L, hidden)."""
+    def embed(
+        self,
+        pieces: Any,
+        training: bool | None = None,
+        *,
+        positions: Any = None,
+        segments: Any = None,
+        added: Any = None,
+    ) -> Any:
+        """Returns the states below the first layer, (U, L, hidden): the sum of embeddings, normalised.
+
+        Args:
+            pieces: (U, L) int32.
+            training: whether dropout is on.
+            positions: (U, L) int32, the place of each piece in its text; 0, 1, 2, … where left out.
+            segments: (U, L) int32, 0 in the first text and 1 in the second; 0 where left out. Only BERT has embeddings
+                of segments; the other models leave them out.
+            added: (U, L, hidden) vectors to add to the embeddings.
+        """
         backbone, tokens = self.backbone, ops.maximum(pieces - 1, 0)
         if hasattr(backbone, "segment_embedding"):
             vectors = backbone.token_embedding(tokens)
-            segments = backbone.segment_embedding(ops.zeros_like(tokens))
-            vectors = backbone.embeddings_add((vectors, backbone.position_embedding(vectors), segments))
+            places = backbone.position_embedding(vectors, positions=positions)
+            segments = backbone.segment_embedding(ops.zeros_like(tokens) if segments is None else segments)
+            vectors = backbone.embeddings_add((vectors, places, segments))
         else:
-            vectors = backbone.embeddings(tokens)
+            vectors = backbone.embeddings(tokens, positions=positions)
+        vectors = vectors if added is None else vectors + added
         return backbone.embeddings_dropout(backbone.embeddings_layer_norm(vectors), training=training)
+
+    def read(self, states: Any, mask: Any, training: bool | None = None, places: Any = None) -> Any:
+        """Returns the states above the last layer, of those below the first one.
+
+        Args:
+            states: (U, L, hidden), from `embed`.
+            mask: (U, L) bool, false at padding.
+            training: whether dropout is on; in frozen layers it never is.
+            places: (U, P) int32, where states are wanted; everywhere if left out. The last layer is run there alone.
+
+        Returns:
+            (U, L, hidden), or (U, P, hidden).
+        """
+        layers = self.backbone.transformer_layers
+        whole = len(layers) - (places is not None)
+        states = self._run(slice(min(self.num_frozen, whole)), states, mask)
+        states = self._run(slice(self.num_frozen, whole), states, mask, training)
+        if places is None:
+            return states
+        return _layer_at(layers[-1], states, mask, places, training and not self.is_frozen)
+
+    def _run(self, layers: slice, states: Any, mask: Any, training: bool | None = None) -> Any:
+        for layer in self.backbone.transformer_layers[layers]:
+            states = layer(ops.cast(states, self.compute_dtype), padding_mask=mask, training=training)
+        return states
+
+    def new_layer(self, name: str) -> keras.layers.Layer:
+        """Returns an untrained layer of the kind and the sizes of the language model's own."""
+        own = self.backbone.transformer_layers[-1]
+        return type(own)(
+            own.intermediate_dim,
+            own.num_heads,
+            dropout=own.dropout,
+            activation=own.activation,
+            layer_norm_epsilon=own.layer_norm_epsilon,
+            kernel_initializer=own.kernel_initializer,
+            dtype=own.dtype_policy,
+            name=name,
+        )
 
     def _pool(self, states: Any, mask: Any) -> Any:
         if self.pooling == "cls":
@@ -190,10 +252,7 @@ class PLMEncoder(NewsEncoder):
 
     def _through_layers(self, pieces: Any, count: int) -> Any:
         """The states behind the lowest `count` layers, (U, L, hidden), without dropout."""
-        mask, states = pieces > 0, self._embed(pieces)
-        for layer in self.backbone.transformer_layers[:count]:
-            states = layer(states, padding_mask=mask)
-        return states
+        return self._run(slice(count), self.embed(pieces), pieces > 0)
 
     def _digest(self, pieces: np.ndarray) -> str:
         """Names the frozen outputs: by the weights that make them, the pieces, and how the vectors are pooled."""
@@ -230,6 +289,40 @@ class PLMEncoder(NewsEncoder):
     def _require_known_backbone(self) -> None:
         if not {base.__name__ for base in type(self.backbone).__mro__} & set(BACKBONES):
             raise PresetError(self.backbone.name, f"is a {type(self.backbone).__name__}. {_known()}")
+
+
+def _layer_at(layer: keras.layers.Layer, states: Any, mask: Any, places: Any, training: bool | None) -> Any:
+    """What a layer of KerasHub's returns, at some places (U, P) alone, whose cost it is: (U, P, hidden)."""
+    chosen = ops.take_along_axis(states, places[..., None], axis=1)
+    attended = layer._self_attention_layer(
+        query=chosen, value=states, attention_mask=ops.expand_dims(mask, 1), training=training
+    )
+    attended = chosen + layer._self_attention_dropout(attended, training=training)
+    attended = layer._self_attention_layer_norm(attended)
+    inner = layer._feedforward_intermediate_dense(attended)
+    inner = layer._feedforward_dropout(layer._feedforward_output_dense(inner), training=training)
+    return layer._feedforward_layer_norm(attended + inner)
+
+
+def lowest_layers(backbone: keras.Model, depth: int) -> keras.Model:
+    """Returns a smaller language model: the embeddings and the lowest `depth` layers, with copies of their weights.
+
+    Raises:
+        PresetError: there are fewer layers.
+    """
+    if depth > backbone.num_layers:
+        raise PresetError(backbone.name, f"has {backbone.num_layers} layers: plm_depth cannot be {depth}.")
+    lowest = type(backbone).from_config({**backbone.get_config(), "num_layers": depth})
+    for layer in lowest.layers:
+        if layer.weights:
+            layer.set_weights(backbone.get_layer(layer.name).get_weights())
+    return lowest
+
+
+def _in_float32(activation: str) -> Callable[[Any], Any]:
+    """An activation that is computed in float32: on a CPU, TensorFlow's GELU of bfloat16 takes four times as long."""
+    function = keras.activations.get(activation)
+    return lambda values: ops.cast(function(ops.cast(values, "float32")), values.dtype)
 
 
 def _known() -> str:

@@ -22,6 +22,7 @@ class TokenVectors(CompositeLayer):
         dim: dimension of a vector.
         dropout: share of activations dropped in training.
         initializer: the embedding's; `PretrainedVectors` to start from vectors of one's own.
+        trained: whether training changes the vectors.
 
     Call arguments:
         ids: (U, L) int32, 0 behind the last.
@@ -38,13 +39,18 @@ class TokenVectors(CompositeLayer):
         dim: int,
         dropout: float = 0.0,
         initializer: str | keras.initializers.Initializer = "uniform",
+        trained: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.config = {"vocabulary_size": vocabulary_size, "dim": dim, "dropout": dropout}
+        self.config = {"vocabulary_size": vocabulary_size, "dim": dim, "dropout": dropout, "trained": trained}
         self.initializer = keras.initializers.get(initializer)
         self.embedding = keras.layers.Embedding(
-            vocabulary_size, dim, embeddings_initializer=self.initializer, dtype=self.dtype_policy
+            vocabulary_size,
+            dim,
+            embeddings_initializer=self.initializer,
+            trainable=trained,
+            dtype=self.dtype_policy,
         )
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 

@@ -41,24 +41,25 @@ def encode_table(
         groups: lengths that the news are padded to.
 
     Returns:
-        What the part returned, by name, N+1 rows each.
+        What the part returned, by name, N+1 rows each; where axis 1 is as long as a text, zeros behind.
     """
     count = len(next(iter(features.values())))
     encoded: dict[str, np.ndarray] = {}
     for rows, outputs in encoded_batches(part, features, batch_size, groups):
         for name, values in outputs.items():
-            encoded.setdefault(name, np.empty((count, *values.shape[1:]), values.dtype))
-            encoded[name][rows] = values
+            encoded.setdefault(name, np.zeros((count, *values.shape[1:]), values.dtype))
+            place = (rows, slice(values.shape[1])) if values.ndim > 1 else rows
+            encoded[name][place] = values
     return encoded
 
 
 def encoded_batches(
     part: NetworkPart, features: Mapping[str, np.ndarray], batch_size: int, groups: int = 4
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """Yields rows (U,) of a table and what the part returned for them, U rows each; see `encode_table`."""
+    """Yields rows (U,) of a table and what the part returned for them, the longest first; see `encode_table`."""
     lengths = LengthGroups.plan(features, groups)
     group_of = lengths.group_of(np.arange(len(lengths.lengths)))
-    for group in range(len(lengths.edges)):
+    for group in reversed(range(len(lengths.edges))):
         for rows in batches_of(np.flatnonzero(group_of == group), batch_size):
             batch = lengths.gather(features, filled(rows, padded_size(len(rows))), group)
             outputs = part.predict_on_batch({"features": batch})

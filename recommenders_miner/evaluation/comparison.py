@@ -16,6 +16,7 @@ from rich.text import Text
 
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.evaluation.chart import draw_auc
+from recommenders_miner.evaluation.cold_news import COLD_AUC
 from recommenders_miner.evaluation.metrics import DEFAULT_METRICS, Evaluation
 from recommenders_miner.files import whole_file
 
@@ -236,8 +237,12 @@ class Comparison:
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise DataFormatError(path, f"is not the results.json of a comparison ({error!r}).") from error
 
-    def to_markdown(self) -> str:
-        """Gives the table as Markdown: the best trained model of a column bold, references italic."""
+    def to_markdown(self, title: bool = True) -> str:
+        """Gives the table as Markdown: the best trained model of a column bold, references italic.
+
+        Args:
+            title: whether a heading stands above it.
+        """
         header, rows = self._cells()
         lines = [header]
         for row, cells, best in rows:
@@ -251,7 +256,8 @@ class Comparison:
         ]
         table = "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
         caption = f"{self._caption()} Bold: the best trained model. Italic: floors and ceilings."
-        return f"# {self._title()}\n\n{table}\n\n{caption}\n"
+        heading = f"# {self._title()}\n\n" if title else ""
+        return f"{heading}{table}\n\n{caption}\n"
 
     def render(self) -> Table:
         """Gives the table for the terminal, to be printed by a `rich.console.Console`."""
@@ -285,13 +291,15 @@ class Comparison:
         return f"Models on {self.data}, {seeds}"
 
     def _caption(self) -> str:
-        errors = [error for row in self.results for error in row.standard_errors.values()]
+        errors = [
+            error for row in self.results for name, error in row.standard_errors.items() if name in DEFAULT_METRICS
+        ]
         at_most = f" (standard error at most {100 * max(errors):.2f})" if errors else ""
         over = "" if self.num_seeds == 1 else f", ± their standard deviation over {self.num_seeds} seeds"
         return f"Metrics in percent, means over impressions{at_most}{over}."
 
     def _cells(self, before_spread: str = " ") -> tuple[list[str], list[tuple[ResultRow, list[str], list[bool]]]]:
-        """Lays out the table: trained models as given, then floors and ceilings.
+        """Lays out the table: trained models as given, then floors and ceilings; a cost that no row has is left out.
 
         Args:
             before_spread: what stands between a figure and its spread.
@@ -301,6 +309,7 @@ class Comparison:
         """
         more = (name for row in self.results for name in row.metrics)
         metrics = list(dict.fromkeys([*DEFAULT_METRICS, *more]))
+        costs = [name for name in _COSTS if any(getattr(row, name) is not None for row in self.results)]
         trained = [row for row in self.results if not row.is_reference]
         references = [row for row in self.results if row.is_reference]
         best = {
@@ -319,19 +328,17 @@ class Comparison:
                 else ""
                 for name in metrics
             ]
-            costs = [
-                "-" if getattr(row, name) is None else show(getattr(row, name)) for name, (_, show) in _COSTS.items()
-            ]
+            paid = ["-" if getattr(row, name) is None else _COSTS[name][1](getattr(row, name)) for name in costs]
             # Bold by what is printed, so that two models with the same figure are both bold.
             is_best = [
                 not row.is_reference and name in row.metrics and cell == percent(best[name])
                 for name, cell in zip(metrics, shown, strict=True)
             ]
             with_spread = [cell + spread for cell, spread in zip(shown, spreads, strict=True)]
-            rows.append((row, [row.model, *with_spread, *costs], [False, *is_best, *[False] * len(costs)]))
-        header = ["Model", *map(_metric_title, metrics), *(title for title, _ in _COSTS.values())]
+            rows.append((row, [row.model, *with_spread, *paid], [False, *is_best, *[False] * len(costs)]))
+        header = ["Model", *map(_metric_title, metrics), *(_COSTS[name][0] for name in costs)]
         return header, rows
 
 
 def _metric_title(name: str) -> str:
-    return {"group_auc": "AUC", "mean_mrr": "MRR"}.get(name, name.replace("ndcg", "nDCG"))
+    return {"group_auc": "AUC", "mean_mrr": "MRR", COLD_AUC: "Cold AUC"}.get(name, name.replace("ndcg", "nDCG"))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,6 +35,14 @@ class Evaluation:
     standard_errors: dict[str, float]
     num_impressions: int
     num_left_out: int
+
+    def with_metrics_of(self, other: Evaluation) -> Evaluation:
+        """Returns this evaluation with the metrics of another one beside its own, as of a part of the log."""
+        return replace(
+            self,
+            metrics={**self.metrics, **other.metrics},
+            standard_errors={**self.standard_errors, **other.standard_errors},
+        )
 
 
 def evaluate_scores(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 
 from recommenders_miner.encoders.whole_table import NetworkPart, batches_of, encode_table, filled, padded_size
@@ -19,9 +20,9 @@ class LogScorer:
 
     1. Every news of the table is encoded once, in batches of equal title length.
     2. Every reader, a distinct history (and user, where the user's id matters), is encoded once.
-    3. A reader's candidates, from all the impressions that share the history, are scored together. Where a user's
-       interests depend on the candidate's category, they are found once per reader and category (SPEC identity 1),
-       from sums kept per reader (identity 2).
+    3. A reader's candidates, from all the impressions that share the history, are scored together, each once. Where a
+       user's interests depend on the candidate's category, they are found once per reader and category (SPEC
+       identity 1), from sums kept per reader (identity 2).
 
     Args:
         network: the network, built.
@@ -43,6 +44,8 @@ class LogScorer:
         self.network, self.his_size, self.user_aware = network, his_size, user_aware
         self.news_batch, self.reader_batch = news_batch, reader_batch
         self.category_aware = network.user_encoder.category_aware
+        self.candidates_at_once = network.click_predictor.candidates_at_once
+        self.candidates_of_a_user = min(self.candidates_at_once, network.click_predictor.candidates_of_a_user)
         self.news_part = NetworkPart(network, network.encode_news)
         self.user_part = NetworkPart(network, network.user_encoder.encode)
         self.description_part = NetworkPart(network, network.user_encoder.describe)
@@ -93,12 +96,13 @@ class LogScorer:
         self, part: NetworkPart, news: dict[str, np.ndarray], log: ImpressionLog, readers: Readers
     ) -> Iterator[tuple[np.ndarray, Any]]:
         """Yields (readers, states): a batch of reader indices (R,), ascending, and a part's encoding of them."""
-        for batch, length in self._by_length(readers.lengths, length_edges(readers.lengths, 5), self.reader_batch):
+        edges = length_edges(readers.lengths, 5)
+        for batch, length in _by_length(readers.lengths, edges, [self.reader_batch] * len(edges)):
             members = filled(batch, padded_size(len(batch)))
             history = history_matrix(log, readers.histories[members], length)
             states = part.predict_on_batch(
                 {
-                    "history": {name: values[history] for name, values in news.items()},
+                    "history": _rows(news, history),
                     "mask": history > 0,
                     "user": readers.users[members],
                 }
@@ -127,27 +131,34 @@ class LogScorer:
         """
         readers = self.readers(log, users)
         reader_of = np.repeat(readers.reader_of, np.diff(log.offsets))
-        category = news["category"][log.candidates] if self.category_aware else 0
-        num_categories = int(news["category"].max(initial=0)) + 1
+        # A reader may be shown a news in several impressions; `place_of` says where each candidate's score will be.
+        num_news = int(log.candidates.max(initial=0)) + 1
+        shown, place_of = np.unique(reader_of * num_news + log.candidates, return_inverse=True)
+        reader_of, candidates = np.divmod(shown, num_news)
+        num_categories = int(news["category"].max(initial=0)) + 1 if self.category_aware else 1
+        category = news["category"][candidates] if self.category_aware else 0
         pair_of = reader_of * num_categories + category
         order = np.argsort(pair_of, kind="stable")
-        pairs, starts, counts = np.unique(pair_of[order], return_index=True, return_counts=True)
-        scores = np.empty(len(log.candidates), "float32")
+        pairs, starts, counts = _cut(
+            *np.unique(pair_of[order], return_index=True, return_counts=True), self.candidates_of_a_user
+        )
+        scores = np.empty(len(shown), "float32")
         done = 0
         for batch, states in self._encode_readers(self.user_part, news, log, readers):
             first, last = np.searchsorted(pairs, [batch[0] * num_categories, (batch[-1] + 1) * num_categories])
             users_of_pairs = self._attend(states, *np.divmod(pairs[first:last], num_categories), batch[0])
-            for members, size in self._by_length(counts[first:last], length_edges(counts[first:last], 4), 4096):
+            edges = length_edges(counts[first:last], 4)
+            for members, size in _by_length(counts[first:last], edges, self.candidates_at_once // edges):
                 slot = starts[first:last][members, None] + np.arange(size)
                 real = np.arange(size) < counts[first:last][members, None]
                 slots = order[np.where(real, slot, 0)]
-                rows = np.where(real, log.candidates[slots], 0)
+                rows = np.where(real, candidates[slots], 0)
                 fill = filled(np.arange(len(members)), padded_size(len(members)))
                 width = np.pad(rows[fill], [(0, 0), (0, padded_size(size) - size)])
                 block = self.score_part.predict_on_batch(
                     {
-                        "users": users_of_pairs[members[fill]],
-                        "candidates": news["vector"][width],
+                        "users": _rows(users_of_pairs, members[fill]),
+                        "candidates": _rows(news, width),
                         "mask": width > 0,
                     }
                 )
@@ -155,13 +166,13 @@ class LogScorer:
             done += len(batch)
             if progress:
                 progress(done / len(readers.histories))
-        return scores
+        return scores[place_of]
 
-    def _attend(self, states: Any, reader: np.ndarray, category: np.ndarray, first_reader: int) -> np.ndarray:
+    def _attend(self, states: Any, reader: np.ndarray, category: np.ndarray, first_reader: int) -> Any:
         """Returns the user of each (reader, category) pair, the pairs sorted by reader."""
         reader = reader - first_reader
         if not self.category_aware:
-            return states[reader]
+            return _rows(states, reader)
         _, starts, counts = np.unique(reader, return_index=True, return_counts=True)
         place = np.arange(len(reader)) - np.repeat(starts, counts)
         rows = len(states["totals"])
@@ -169,13 +180,28 @@ class LogScorer:
         categories[reader, place] = category
         return self.attend_part.predict_on_batch({"state": states, "category": categories})[reader, place]
 
-    def _by_length(self, lengths: np.ndarray, edges: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
-        """Yields (members, length): at most `batch_size` indices that fit the length, a batch of them at a time."""
-        group = np.searchsorted(edges, lengths)
-        for index, length in enumerate(edges):
-            members = np.flatnonzero(group == index)
-            for batch in batches_of(members, batch_size):
-                yield batch, int(length)
+
+def _by_length(lengths: np.ndarray, edges: np.ndarray, batch_sizes: Sequence[int]) -> Iterator[tuple[np.ndarray, int]]:
+    """Yields (members, length): indices that fit the length, a batch of them at a time."""
+    group = np.searchsorted(edges, lengths)
+    for index, (length, batch_size) in enumerate(zip(edges, batch_sizes, strict=True)):
+        for batch in batches_of(np.flatnonzero(group == index), batch_size):
+            yield batch, int(length)
+
+
+def _rows(structure: Any, index: np.ndarray) -> Any:
+    """Takes rows of every array of a structure."""
+    return keras.tree.map_structure(lambda array: array[index], structure)
+
+
+def _cut(
+    pairs: np.ndarray, starts: np.ndarray, counts: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cuts runs of more than `size` candidates into several of the same pair: (pairs, starts, counts)."""
+    pieces = -(-counts // size)
+    run = np.repeat(np.arange(len(pairs)), pieces)
+    skipped = size * (np.arange(len(run)) - np.repeat(np.cumsum(pieces) - pieces, pieces))
+    return pairs[run], starts[run] + skipped, np.minimum(counts[run] - skipped, size)
 
 
 @dataclass(frozen=True)
@@ -214,8 +240,8 @@ def score_directly(
     """
     scores = np.empty(len(log.candidates), "float32")
     sizes = np.diff(log.offsets)
-    for start in range(0, len(log), 32):
-        impressions = np.arange(start, min(start + 32, len(log)))
+    together = int(np.clip(network.click_predictor.candidates_at_once // sizes.max(), 1, 32))
+    for impressions in batches_of(np.arange(len(log)), together):
         width = int(sizes[impressions].max())
         real = np.arange(width) < sizes[impressions, None]
         slots = np.where(real, log.offsets[impressions, None] + np.arange(width), 0)

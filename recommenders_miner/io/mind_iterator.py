@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from recommenders_miner.errors import NotBuiltError
-from recommenders_miner.hparams import HParams
+from recommenders_miner.hparams import RECOMMENDERS_ENCODERS, HParams
 from recommenders_miner.io.batches import TrainingBatches, history_matrix
+from recommenders_miner.io.entities import graph_neighbours, news_neighbours
 from recommenders_miner.io.impression_log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.io.news_features import NewsFeatures
 from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.io.pieces import Pieces
+from recommenders_miner.io.recommenders_files import read_vocabularies
+from recommenders_miner.io.term_weights import TermWeights
 from recommenders_miner.io.vocabularies import Vocabularies
+from recommenders_miner.io.vocabulary import Vocabulary
 from recommenders_miner.io.word_vectors import read_vector_names
 
 
@@ -44,13 +49,26 @@ class MINDIterator:
     that was written against them; their dense batches repeat a title wherever it is clicked or shown. Models here use
     `load` and `batches` instead, where each distinct news stands once.
 
+    Dictionaries in Recommenders' form (`wordDict_file`, …) take the place of the vocabularies that training files would
+    give. Recommenders' own systems then know their vocabularies at once; categories that have no dictionary are all
+    unknown to them. Other systems read more, and wait for the training files.
+
     Args:
         hparams: `batch_size`, `title_size`, `his_size` and `min_word_count` are used.
         npratio: negatives beside each click in `load_data_from_file`; -1 gives every candidate by itself.
         col_spliter: separator of columns.
         ID_spliter: taken for compatibility; Recommenders does not use it either.
-        vocabularies: what names the ids; built from the first files that are loaded where left out.
+        vocabularies: what names the ids; where left out, they come from dictionaries and the first files that are
+            loaded.
+
+    Attributes:
+        dense_features: what the dense batches hold of a news: Recommenders' name for it, and the feature's.
+
+    Raises:
+        DataFormatError: a dictionary is missing, damaged, or a pickle that is not converted.
     """
+
+    dense_features: ClassVar[dict[str, str]] = {"title": "title"}
 
     def __init__(
         self,
@@ -61,7 +79,8 @@ class MINDIterator:
         vocabularies: Vocabularies | None = None,
     ) -> None:
         self.hparams, self.npratio, self.col_spliter = hparams, npratio, col_spliter
-        self.vocabularies = vocabularies
+        self._dictionaries = read_vocabularies(hparams) if vocabularies is None else {}
+        self.vocabularies = vocabularies or self._known_at_once()
         self.train_folder: Path | None = None
         self._loaded: dict[tuple, Dataset] = {}
         self._last_news: NewsTable | None = None
@@ -80,7 +99,7 @@ class MINDIterator:
             log = ImpressionLog.read(behaviors_file, news, separator=self.col_spliter)
             if self.vocabularies is None:
                 self.train_folder = Path(news_file).parent
-                self.vocabularies = self._build_vocabularies(news, log)
+                self.vocabularies = self.build_vocabularies(news, log)
                 key = (*key[:2], id(self.vocabularies))
             self._loaded = {key: self.dataset(news, log, Path(news_file).parent / CACHE_FOLDER)}
         return self._loaded[key]
@@ -90,17 +109,44 @@ class MINDIterator:
         beside = None if self.train_folder is None else self.train_folder / path
         return str(beside) if beside is not None and not Path(path).exists() and beside.exists() else path
 
-    def _build_vocabularies(self, news: NewsTable, log: ImpressionLog) -> Vocabularies:
+    def _known_at_once(self) -> Vocabularies | None:
+        """Returns the vocabularies of Recommenders' own systems where it gives those of words and users."""
+        hparams, given = self.hparams, self._dictionaries
+        own = hparams.model_type in RECOMMENDERS_ENCODERS and hparams.news_encoder in RECOMMENDERS_ENCODERS.values()
+        if not own or "words" not in given or "users" not in given:
+            return None
+        empty = {name: Vocabulary([]) for name in ("categories", "subcategories", "entities")}
+        return Vocabularies(**{**empty, **given})
+
+    def build_vocabularies(self, news: NewsTable, log: ImpressionLog) -> Vocabularies:
+        """Builds what the hyperparameters' system has to know by name, from training tables.
+
+        Raises:
+            DataFormatError: entities in the table, or a file that the hyperparameters name, are damaged.
+        """
         hparams, entities = self.hparams, None
-        if hparams.news_encoder == "knowledge":
+        if hparams.news_encoder in ("knowledge", "kcnn"):
             entities = read_vector_names(self.find(hparams.entity_embedding)) if hparams.entity_embedding else []
-        return Vocabularies.build(
+        built = Vocabularies.build(
             news,
             log,
             min_word_count=hparams.min_word_count,
+            abstracts=hparams.news_encoder == "multi_view",
             entities=entities,
             pieces=Pieces(hparams.plm) if hparams.news_encoder == "plm" and hparams.plm else None,
+            news_ids=hparams.news_encoder == "tfidf",
+            terms=self._terms(news) if hparams.news_encoder == "tfidf" else None,
         )
+        neighbours = self._neighbours(news, built.entities) if hparams.news_encoder == "kcnn" else None
+        return dataclasses.replace(built, neighbours=neighbours, **self._dictionaries)
+
+    def _terms(self, news: NewsTable) -> TermWeights:
+        return TermWeights.fit(news.title.to_pylist()[1:], self.hparams.title_size, self.hparams.max_terms)
+
+    def _neighbours(self, news: NewsTable, entities: Vocabulary) -> np.ndarray:
+        """Returns the pairs of entities whose vectors are each other's context."""
+        graph = self.hparams.entity_graph
+        return graph_neighbours(self.find(graph), entities) if graph else news_neighbours(news, entities)
 
     def dataset(self, news: NewsTable, log: ImpressionLog, cache: Path | None = None) -> Dataset:
         """Sees tables that are already in memory through the vocabularies.
@@ -155,7 +201,7 @@ class MINDIterator:
         Yields:
             `impression_index_batch` (B, 1), `user_index_batch` (B, 1), `clicked_title_batch` (B, his_size, title_size)
             and `candidate_title_batch` (B, 1 + npratio or 1, title_size), all int; `labels` (B, 1 + npratio or 1)
-            float32.
+            float32. `MINDAllIterator` adds `clicked_ab_batch`, `candidate_vert_batch` and so on.
         """
         data = self.load(news_file, behavior_file)
         if self.npratio > 0:
@@ -175,22 +221,22 @@ class MINDIterator:
             yield self._dense(data, impression_of[slots], candidates, labels)
 
     def load_user_from_file(self, news_file: str | Path, behavior_file: str | Path) -> Iterator[dict[str, np.ndarray]]:
-        """Yields `user_index_batch`, `impr_index_batch` (both (B, 1)) and `clicked_title_batch`, one row each."""
+        """Yields `user_index_batch`, `impr_index_batch`, (B, 1) each, `clicked_title_batch` and so on."""
         data = self.load(news_file, behavior_file)
         for impressions in self._cut(len(data.log)):
             yield {
                 "user_index_batch": data.users[data.log.user_of[impressions]][:, None],
                 "impr_index_batch": impressions[:, None],
-                "clicked_title_batch": self._clicked_titles(data, impressions),
+                **self._clicked(data, impressions),
             }
 
     def load_news_from_file(self, news_file: str | Path) -> Iterator[dict[str, np.ndarray]]:
-        """Yields `news_index_batch` (B, 1) and `candidate_title_batch` (B, title_size), row 0 being padding."""
+        """Yields `news_index_batch` (B, 1), `candidate_title_batch` (B, title_size) and so on, row 0 being padding."""
         if self.vocabularies is None:
             raise NotBuiltError("There are no vocabularies yet: load training files first, or pass `vocabularies`.")
         features = NewsFeatures(self._read_news(news_file), self.vocabularies, self.hparams)
         for rows in self._cut(len(features["title"])):
-            yield {"news_index_batch": rows[:, None], "candidate_title_batch": features["title"][rows]}
+            yield {"news_index_batch": rows[:, None], **self._of_news(features, rows, "candidate")}
 
     def load_impression_from_file(
         self, behaviors_file: str | Path
@@ -210,18 +256,36 @@ class MINDIterator:
         return {
             "impression_index_batch": impressions[:, None],
             "user_index_batch": data.users[data.log.user_of[impressions]][:, None],
-            "clicked_title_batch": self._clicked_titles(data, impressions),
-            "candidate_title_batch": data.features["title"][candidates],
+            **self._clicked(data, impressions),
+            **self._of_news(data.features, candidates, "candidate"),
             "labels": labels,
         }
 
-    def _clicked_titles(self, data: Dataset, impressions: np.ndarray) -> np.ndarray:
+    def _clicked(self, data: Dataset, impressions: np.ndarray) -> dict[str, np.ndarray]:
         rows = history_matrix(data.log, data.log.history_of[impressions], self.hparams.his_size)
-        return data.features["title"][rows]
+        return self._of_news(data.features, rows, "clicked")
+
+    def _of_news(self, features: NewsFeatures, rows: np.ndarray, role: str) -> dict[str, np.ndarray]:
+        """Returns the features of some rows, (…, length) each; a category is of length 1."""
+        return {
+            f"{role}_{name}_batch": features[feature].reshape(len(features[feature]), -1)[rows]
+            for name, feature in self.dense_features.items()
+        }
 
     def _cut(self, count: int) -> Iterator[np.ndarray]:
         for start in range(0, count, self.hparams.batch_size):
             yield np.arange(start, min(start + self.hparams.batch_size, count))
+
+
+class MINDAllIterator(MINDIterator):
+    """Reads MIND's files as `MINDIterator` does; its dense batches hold abstracts and categories beside the titles."""
+
+    dense_features: ClassVar[dict[str, str]] = {
+        "title": "title",
+        "ab": "abstract",
+        "vert": "category",
+        "subvert": "subcategory",
+    }
 
 
 def _fingerprint(path: str | Path) -> tuple:

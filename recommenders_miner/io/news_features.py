@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -13,13 +14,22 @@ import numpy as np
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams
 from recommenders_miner.io import cache as array_cache
-from recommenders_miner.io.entities import title_entities
+from recommenders_miner.io.entities import title_entities, word_entities
 from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.io.tokenize import tokenize
 from recommenders_miner.io.vocabularies import Vocabularies
 
 # The features that hold a sequence for each news, and the one among them whose zeros tell the sequence's length.
-LENGTH_FEATURE = {"title": "title", "entities": "entities", "pieces": "pieces", "plm_states": "pieces"}
+LENGTH_FEATURE = {
+    "title": "title",
+    "word_entities": "title",
+    "abstract": "abstract",
+    "entities": "entities",
+    "pieces": "pieces",
+    "plm_states": "pieces",
+    "term": "term",
+    "term_weight": "term",
+}
 
 
 class NewsFeatures(Mapping[str, np.ndarray]):
@@ -29,14 +39,19 @@ class NewsFeatures(Mapping[str, np.ndarray]):
 
     - `title` (N+1, title_size) int32: words, at the left of the row, zeros behind. A news without a title has one
       unknown word, so that it is no padding.
+    - `abstract` (N+1, body_size) int32: words; zeros alone for a news without an abstract.
+    - `word_entities` (N+1, title_size) int32: the Wikidata entity that each word of the title belongs to, 0 for none.
     - `category`, `subcategory` (N+1,) int32.
     - `entities` (N+1, entity_size) int32: the title's Wikidata entities, zeros behind.
     - `pieces` (N+1, title_size) int32: the title's word pieces from `[CLS]` to `[SEP]`, zeros behind; see `Pieces`.
+    - `term` (N+1, title_size) int32: the title's distinct TF-IDF terms, ascending, zeros behind; zeros alone where it
+      has no known term. `term_weight` (N+1, title_size) float32: their weights; see `TermWeights`.
+    - `news_id` (N+1,) int32: the news itself.
 
     Args:
         news: the table, N news and the padding row.
         vocabularies: what names the ids.
-        hparams: `title_size` and `entity_size` are used; `cache` false keeps nothing on disk.
+        hparams: `title_size`, `body_size` and `entity_size` are used; `cache` false keeps nothing on disk.
         cache: folder for what is costly to compute; None keeps nothing.
     """
 
@@ -84,6 +99,15 @@ class NewsFeatures(Mapping[str, np.ndarray]):
     def _subcategory(self) -> np.ndarray:
         return np.array([0, *self.vocabularies.subcategories.encode(self.news.subcategory.to_pylist()[1:])], "int32")
 
+    def _abstract(self) -> np.ndarray:
+        words, size = self.vocabularies.words, self.hparams.body_size
+        return padded([words.encode(tokenize(text)[:size]) for text in self.news.abstract.to_pylist()[1:]], size)
+
+    def _word_entities(self) -> np.ndarray:
+        names, size = self.vocabularies.entities, self.hparams.title_size
+        rows = word_entities(self.news, size)
+        return padded([[names[name] if name else 0 for name in row] for row in rows], size)
+
     def _entities(self) -> np.ndarray:
         names, size = self.vocabularies.entities, self.hparams.entity_size
         return padded([names.encode(entities[:size]) for entities in title_entities(self.news)], size)
@@ -96,20 +120,44 @@ class NewsFeatures(Mapping[str, np.ndarray]):
         titles = self.news.title.to_pylist()[1:]
         return self.kept("pieces", digest, lambda: padded(pieces.encode(titles, size), size))
 
+    @functools.cached_property
+    def _weighed_titles(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        terms = self.vocabularies.terms
+        if terms is None:
+            raise HParamsError("TF-IDF features need vocabularies that were built for news_encoder: tfidf.")
+        return terms.weigh(self.news.title.to_pylist()[1:], self.hparams.title_size)
+
+    def _term(self) -> np.ndarray:
+        return padded(self._weighed_titles[0], self.hparams.title_size)
+
+    def _term_weight(self) -> np.ndarray:
+        return padded(self._weighed_titles[1], self.hparams.title_size, "float32")
+
+    def _news_id(self) -> np.ndarray:
+        names = self.vocabularies.news
+        if names is None:
+            raise HParamsError("Ids of news need vocabularies that were built for news_encoder: tfidf.")
+        return np.array([0, *names.encode(self.news.ids.to_pylist()[1:])], "int32")
+
 
 _MAKERS: dict[str, Callable[[NewsFeatures], np.ndarray]] = {
     "title": NewsFeatures._title,
+    "abstract": NewsFeatures._abstract,
+    "word_entities": NewsFeatures._word_entities,
     "category": NewsFeatures._category,
     "subcategory": NewsFeatures._subcategory,
     "entities": NewsFeatures._entities,
     "pieces": NewsFeatures._pieces,
+    "term": NewsFeatures._term,
+    "term_weight": NewsFeatures._term_weight,
+    "news_id": NewsFeatures._news_id,
 }
 
 
-def padded(sequences: list[list[int]], size: int) -> np.ndarray:
-    """Sets N ragged id lists, none longer than `size`, into an int32 matrix (N+1, size) below a row of zeros."""
+def padded(sequences: Sequence[Sequence[float]], size: int, dtype: str = "int32") -> np.ndarray:
+    """Sets N ragged lists, none longer than `size`, into a matrix (N+1, size) below a row of zeros."""
     lengths = np.array([0, *map(len, sequences)])
-    matrix = np.zeros((len(lengths), size), "int32")
+    matrix = np.zeros((len(lengths), size), dtype)
     matrix[np.arange(size) < lengths[:, None]] = np.concatenate([[], *sequences])
     return matrix
 

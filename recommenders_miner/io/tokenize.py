@@ -24,3 +24,15 @@ def tokenize(text: str) -> list[str]:
         ['it', 's', 'over', '!']
     """
     return _TOKEN.findall(text.lower())
+
+
+def token_places(text: str) -> list[tuple[int, int]]:
+    """Returns where each token of `tokenize(text)` begins and ends in the text, in characters.
+
+    Example:
+        >>> token_places("It's over!")
+        [(0, 2), (3, 4), (5, 9), (9, 10)]
+    """
+    # A few letters are longer in lower case than in upper case.
+    origin = [place for place, letter in enumerate(text) for _ in letter.lower()]
+    return [(origin[match.start()], origin[match.end() - 1] + 1) for match in _TOKEN.finditer(text.lower())]

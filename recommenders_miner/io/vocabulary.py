@@ -36,7 +36,7 @@ class Vocabulary:
         self.tokens: list[str] = [PADDING, UNKNOWN, *tokens]
         self._id_of: dict[str, int] = {}
         for token_id, token in enumerate(self.tokens[2:], start=2):
-            problem = _token_problem(token, self._id_of)
+            problem = token_problem(token, self._id_of)
             if problem:
                 raise ValueError(f"Token {token_id - 2} of the vocabulary, {token!r}, {problem}.")
             self._id_of[token] = token_id
@@ -97,14 +97,14 @@ class Vocabulary:
                 raise DataFormatError(path, f"expected {special}; the file should be {_EXPECTED}.", line=line)
         seen: set[str] = set()
         for line, token in enumerate(tokens[2:], start=3):
-            problem = _token_problem(token, seen)
+            problem = token_problem(token, seen)
             if problem:
                 raise DataFormatError(path, f"the token {token!r} {problem}.", line=line)
             seen.add(token)
         return cls(tokens[2:])
 
 
-def _token_problem(token: str, seen: Container[str]) -> str | None:
+def token_problem(token: str, seen: Container[str]) -> str | None:
     """What keeps a token from following those already `seen`; None if nothing does."""
     if token == "":
         return "is empty"

@@ -77,11 +77,14 @@ class AdditiveAttention(keras.layers.Layer):
                 "AdditiveAttention expects values (…, T, d) and a mask (…, T). "
                 f"Received values {tuple(values.shape)} and mask {tuple(mask.shape)}."
             )
-        hidden = ops.tanh(ops.matmul(values, self.kernel) + self.bias)
-        logits = ops.squeeze(ops.matmul(hidden, self.query), axis=-1)
-        weights = ops.cast(masked_softmax(logits, mask), self.compute_dtype)
+        weights = ops.cast(masked_softmax(self.logits(values), mask), self.compute_dtype)
         pooled = ops.squeeze(ops.matmul(ops.expand_dims(weights, axis=-2), values), axis=-2)
         return (pooled, weights) if return_weights else pooled
+
+    def logits(self, values: Any) -> Any:
+        """Return the attention logits a (…, T) of `values`, from which `call` makes the weights."""
+        hidden = ops.tanh(ops.matmul(values, self.kernel) + self.bias)
+        return ops.squeeze(ops.matmul(hidden, self.query), axis=-1)
 
     def compute_mask(self, inputs: Any, previous_mask: Any | None = None) -> None:
         """No mask goes on: the masked axis is pooled away."""

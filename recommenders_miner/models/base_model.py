@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from recommenders_miner.encoders import NewsEncoder
-from recommenders_miner.errors import NotBuiltError, RecommendersMinerError
+from recommenders_miner.errors import NotBuiltError, NoVectorError, RecommendersMinerError
 from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
 from recommenders_miner.evaluation.scoring import LogScorer, score_directly
 from recommenders_miner.hparams import HParams
@@ -27,6 +27,11 @@ from recommenders_miner.models.optimizers import make_optimizer
 from recommenders_miner.models.saving import load_model, save_model
 from recommenders_miner.models.training import EpochEvaluation, Throughput, TrainingCheckpoint, precision, seeded
 
+_LOSSES = {
+    "cross_entropy_loss": keras.losses.CategoricalCrossentropy,
+    "log_loss": keras.losses.BinaryCrossentropy,
+}
+
 
 class BaseModel:
     """A news recommender: trained and evaluated on MIND-format files, asked about news ids, saved and loaded.
@@ -34,7 +39,8 @@ class BaseModel:
     The constructor, `fit`, `run_eval`, `run_fast_eval`, `run_slow_eval`, `run_news` and `run_user` are those of
     Microsoft Recommenders' `newsrec`. A system is a subclass with one method, `build_network`.
 
-    The network is made when the vocabularies are known: at the first `fit`, from its training files, or by `build`.
+    The network is made when the vocabularies are known: by the constructor, from dictionaries in Recommenders' form; at
+    the first `fit`, from its training files; or by `build`.
 
     Args:
         hparams: hyperparameters, from `prepare_hparams`.
@@ -67,6 +73,9 @@ class BaseModel:
         self.history: list[dict[str, float]] = []
         self.throughput: Throughput | None = None
         self._news_vectors: dict[str, np.ndarray] | None = None
+        if self.train_iterator.vocabularies is not None:
+            self.build(self.train_iterator.vocabularies)
+            self.compile(total_steps=1)  # as in Recommenders; `fit` compiles for the steps that it takes
 
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
         """Returns the untrained network; each system's own.
@@ -107,6 +116,16 @@ class BaseModel:
         return self.network
 
     scorer = model
+
+    @property
+    def loss(self) -> keras.losses.Loss | None:
+        """The loss that the network is compiled with, None before it is."""
+        return None if self.network is None else self.network.loss
+
+    @property
+    def train_optimizer(self) -> keras.optimizers.Optimizer | None:
+        """The optimiser that the network is compiled with, None before it is."""
+        return None if self.network is None else self.network.optimizer
 
     @property
     def newsencoder(self) -> NewsEncoder:
@@ -192,14 +211,17 @@ class BaseModel:
         return self.train_iterator.batches(data, self.network_features(data), self.seed, static_shapes=static_shapes)
 
     def compile(self, total_steps: int) -> None:
-        """Compiles the network: Adam, and NCE (MINER, Eq. 6) as cross-entropy over a click and its negatives.
+        """Compiles the network with Adam and the loss that `hparams.loss` names.
+
+        `cross_entropy_loss` is NCE over a click and the non-clicks beside it (MINER, Eq. 6); `log_loss` takes every
+        candidate by itself. Candidates that only fill a shape have a score of -1e9 and add nothing to either.
 
         Args:
             total_steps: training steps of the whole run, which the step size may depend on.
         """
         self.network.compile(
             optimizer=make_optimizer(self.hparams, self.network, total_steps),
-            loss=keras.losses.CategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight"),
+            loss=_LOSSES[self.hparams.loss](from_logits=True, reduction="mean_with_sample_weight"),
         )
 
     def _identity(self, data: Dataset) -> dict[str, Any]:
@@ -263,9 +285,16 @@ class BaseModel:
         return _by_impression(data.log, scores)
 
     def run_news(self, news_filename: str | Path) -> dict[int, np.ndarray]:
-        """Encodes a news file; returns row of the news table (0 is padding) → vector (d,)."""
+        """Encodes a news file; returns row of the news table (0 is padding) → vector (d,).
+
+        Raises:
+            NoVectorError: a news has a vector in view of a user only.
+        """
         self._require_built()
-        return dict(enumerate(self._encode_news(NewsTable.read(news_filename))["vector"]))
+        news = self._encode_news(NewsTable.read(news_filename))
+        if "vector" not in news:
+            raise NoVectorError(f"{type(self).__name__} has no vector of a news by itself, without a user.")
+        return dict(enumerate(news["vector"]))
 
     def run_user(self, news_filename: str | Path, behaviors_file: str | Path) -> dict[int, Any]:
         """Encodes the users of a behaviors file; returns impression index → user.
@@ -300,16 +329,12 @@ class BaseModel:
             NotBuiltError: the model is not trained or loaded, or has no news table.
             UnknownNewsError: a news id is not in the table.
         """
-        self._require_built()
-        if self.news is None:
-            raise NotBuiltError("Which news? Call set_news with a news table or a news.tsv first.")
-        if self._news_vectors is None:
-            self._news_vectors = self._encode_news(self.news)
+        news = self._encoded_table()
         log = ImpressionLog.from_columns(
             self.news, histories=[list(history)], candidates=[list(candidates)], users=[user or ""]
         )
         users = np.array(self.vocabularies.users.encode(log.users.to_pylist()), "int32")
-        return self._scorer.score(self._news_vectors, log, users)
+        return self._scorer.score(news, log, users)
 
     def recommend(
         self, history: Sequence[str], pool: Sequence[str] | None = None, k: int = 10, user: str | None = None
@@ -336,6 +361,24 @@ class BaseModel:
         scores = self.score(history, pool, user)
         return [(pool[index], float(scores[index])) for index in np.argsort(-scores, kind="stable")[:k]]
 
+    def encode_news(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """Returns what the rest of the network reads of some news, to look inside.
+
+        Args:
+            ids: ids of news.
+
+        Returns:
+            By name, arrays of len(ids) rows: `vector` (len(ids), d), or what else the news encoder returns, and the
+            columns that the other parts read beside it, as `category`.
+
+        Raises:
+            NotBuiltError: the model is not trained or loaded, or has no news table.
+            UnknownNewsError: a news id is not in the table.
+        """
+        news = self._encoded_table()
+        rows = self.news.rows(ids)
+        return {name: values[rows] for name, values in news.items()}
+
     # === Saving ===
 
     def save(self, folder: str | Path) -> None:
@@ -360,6 +403,15 @@ class BaseModel:
             raise NotBuiltError(
                 "The model is not built yet: call fit, or build with vocabularies, or load a saved model."
             )
+
+    def _encoded_table(self) -> dict[str, np.ndarray]:
+        """Returns the news that the model was told of, encoded once."""
+        self._require_built()
+        if self.news is None:
+            raise NotBuiltError("Which news? Call set_news with a news table or a news.tsv first.")
+        if self._news_vectors is None:
+            self._news_vectors = self._encode_news(self.news)
+        return self._news_vectors
 
     def _encode_news(self, news: NewsTable) -> dict[str, np.ndarray]:
         features = NewsFeatures(news, self.vocabularies, self.hparams)

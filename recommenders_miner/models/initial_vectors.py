@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Container
 from dataclasses import dataclass
@@ -16,9 +17,12 @@ from recommenders_miner.encoders.news_encoder import random_vectors
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams
 from recommenders_miner.io.news_features import padded
+from recommenders_miner.io.recommenders_files import read_matrix
 from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.io.vocabulary import Vocabulary
 from recommenders_miner.io.word_vectors import read_word_vectors
+
+LOGGER = logging.getLogger("recommenders_miner")
 
 MIN_WORD_LENGTH = 3
 
@@ -54,6 +58,7 @@ class InitialVectors:
         category_dim: its dimension.
         entities: initialiser of the entity embedding.
         entity_dim: its dimension.
+        contexts: initialiser of the embedding of the entities' contexts, of the same dimension.
         plm: the pretrained news encoder; None where the hyperparameters ask for none.
     """
 
@@ -63,6 +68,7 @@ class InitialVectors:
     category_dim: int
     entities: keras.initializers.Initializer
     entity_dim: int
+    contexts: keras.initializers.Initializer
     plm: PLMEncoder | None = None
 
     @classmethod
@@ -72,8 +78,8 @@ class InitialVectors:
         """Reads what the hyperparameters ask for.
 
         Args:
-            hparams: `word_embedding` and `entity_embedding` name files, `category_embedding` says where categories come
-                from, `plm` names the language model.
+            hparams: `word_embedding` or `wordEmb_file`, and `entity_embedding`, name files, `category_embedding` says
+                where categories come from, `plm` names the language model.
             vocabularies: the words, entities and categories that need vectors.
             seed: draws the vectors of words and entities that the files lack.
             find: says where a file is that a hyperparameter names.
@@ -84,11 +90,12 @@ class InitialVectors:
             PresetError: the language model cannot be had.
         """
         plm = _language_model(hparams)
-        words = _from_file(hparams.word_embedding, vocabularies.words, hparams.word_emb_dim, find, [seed, 1])
-        entity_file = hparams.entity_embedding if hparams.news_encoder == "knowledge" else None
-        entities = _from_file(entity_file, vocabularies.entities, hparams.word_emb_dim, find, [seed, 2])
+        if hparams.wordEmb_file:
+            words = _from_matrix(hparams, vocabularies.words)
+        else:
+            words = _from_file(hparams.word_embedding, vocabularies.words, hparams.word_emb_dim, find, [seed, 1])
         categories = _categories(hparams, vocabularies, plm, find)
-        return cls(*words, *categories, *entities, plm)
+        return cls(*words, *categories, *_entities(hparams, vocabularies, seed, find), plm)
 
 
 Start = tuple[keras.initializers.Initializer, int]
@@ -102,12 +109,56 @@ def _from_file(path: str | None, tokens: Vocabulary, dim: int, find: Callable[[s
     return PretrainedVectors(matrix), matrix.shape[1]
 
 
+def _entities(
+    hparams: HParams, vocabularies: Vocabularies, seed: int, find: Callable[[str], str]
+) -> tuple[keras.initializers.Initializer, int, keras.initializers.Initializer]:
+    """The initialisers of the entity and the context embedding, and the dimension of both."""
+    names, dim = vocabularies.entities, hparams.word_emb_dim
+    file = hparams.entity_embedding if hparams.news_encoder in ("knowledge", "kcnn") else None
+    entities, dim = _from_file(file, names, dim, find, [seed, 2])
+    if vocabularies.neighbours is None:
+        return entities, dim, random_vectors()
+    if not isinstance(entities, PretrainedVectors):
+        entities = PretrainedVectors(np.random.default_rng([seed, 2]).normal(0, 0.3, (len(names), dim)))
+    return entities, dim, PretrainedVectors(context_vectors(entities.vectors, vocabularies.neighbours))
+
+
+def context_vectors(vectors: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
+    """Returns the mean vector of each entity's neighbours, zero where there are none (DKN, Section 4.3).
+
+    Args:
+        vectors: (E, dim) of the entities.
+        neighbours: (P, 2) int32 pairs of an entity and a neighbour.
+
+    Returns:
+        (E, dim) float32.
+    """
+    sums = np.zeros(vectors.shape, "float32")
+    np.add.at(sums, neighbours[:, 0], vectors[neighbours[:, 1]].astype("float32"))
+    counts = np.bincount(neighbours[:, 0], minlength=len(vectors))
+    return sums / np.maximum(counts, 1)[:, None].astype("float32")
+
+
+def _from_matrix(hparams: HParams, words: Vocabulary) -> Start:
+    """The initialiser and dimension of a word embedding in Recommenders' form."""
+    matrix = read_matrix(hparams.wordEmb_file, hparams.wordDict_file, words)
+    if matrix.shape[1] != hparams.word_emb_dim:
+        LOGGER.info(
+            "%s: its vectors have %d dimensions, and so has the word embedding; word_emb_dim says %d.",
+            hparams.wordEmb_file,
+            matrix.shape[1],
+            hparams.word_emb_dim,
+        )
+    return PretrainedVectors(matrix), matrix.shape[1]
+
+
 def _language_model(hparams: HParams) -> PLMEncoder | None:
     if hparams.news_encoder != "plm" or not hparams.plm:
         return None
     return PLMEncoder.from_preset(
         hparams.plm,
         plm_dropout=hparams.plm_dropout,
+        depth=hparams.plm_depth,
         trainable_layers=hparams.plm_layers,
         pooling=hparams.plm_pooling,
         news_dim=hparams.news_dim,

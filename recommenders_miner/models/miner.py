@@ -11,14 +11,13 @@ from recommenders_miner.hparams import HParams
 from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.layers import (
     CategoryBias,
-    CompositeLayer,
     DisagreementRegularizer,
     InterestAggregation,
     PolyAttention,
 )
 from recommenders_miner.models.base_model import BaseModel
 from recommenders_miner.models.initial_vectors import InitialVectors
-from recommenders_miner.models.network import NewsRecommender, UserEncoder
+from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder
 from recommenders_miner.models.news_encoders import title_encoder
 
 
@@ -60,6 +59,11 @@ class MINERUserEncoder(UserEncoder):
     def category_aware(self) -> bool:
         """Whether a user's interests depend on the candidate's category."""
         return self.category_embedding is not None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The category, where interests depend on it."""
+        return ("category",) if self.category_aware else ()
 
     def call(
         self,
@@ -118,7 +122,7 @@ class MINERUserEncoder(UserEncoder):
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
-class MINERClickPredictor(CompositeLayer):
+class MINERClickPredictor(ClickPredictor):
     """Scores every interest against the candidate and joins the scores (Eq. 4); keeps the interests apart (Eq. 3).
 
     Args:
@@ -133,11 +137,11 @@ class MINERClickPredictor(CompositeLayer):
         self.aggregation = InterestAggregation(aggregation, dtype=self.dtype_policy)
 
     def call(self, users: Any, candidates: Any, mask: Any = None, training: bool | None = None) -> Any:
-        """Returns scores (B, C) of interests (B, K, d) or (B, C, K, d) for candidates (B, C, d)."""
+        """Returns scores (B, C) of interests (B, K, d) or (B, C, K, d) for candidates with a `vector` (B, C, d)."""
         if mask is not None and len(users.shape) == 3:
             mask = ops.any(mask, axis=-1)
         interests = self.disagreement(users, mask=mask, training=training)
-        return self.aggregation(interests, candidates)
+        return self.aggregation(interests, candidates["vector"])
 
 
 class MINERModel(BaseModel):

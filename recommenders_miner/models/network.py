@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,43 +16,96 @@ from recommenders_miner.layers import CompositeLayer, DotProduct
 
 Tensor = Any
 News = dict[str, Tensor]
+Users = Any
+"""Whatever stands for B users: an array, or a structure of arrays, of B rows."""
 
 
 class UserEncoder(CompositeLayer):
     """What turns a history into a user; each paper's own is a subclass.
 
-    A user encoder that does not look at the candidate overrides `encode` alone. One that does overrides `call`, the
+    A user encoder overrides `encode`. If all of the candidate matters to the user, `encode` returns what the click
+    predictor needs to finish the user. If only the candidate's category does, the user encoder overrides `call`, the
     direct form, and gives evaluation its cheaper equal in two parts: `encode`, whose result is kept for a history, and
     `attend`, which fits it to one candidate category.
+
+    Attributes:
+        columns: features of a news that it reads beside the news encoder's output, as `category`.
+        category_aware: whether the user depends on the candidate's category.
     """
 
+    columns: tuple[str, ...] = ()
     category_aware = False
 
-    def encode(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Any:
+    def encode(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Users:
         """Encodes histories without a candidate.
 
         Args:
-            history: the features of each position: `vector` (B, M, d), `category` (B, M) int32, ….
+            history: the news at each position: `vector` (B, M, d) or what else the news encoder returns, and `columns`.
             mask: (B, M) bool, true at a click.
             user: (B,) int32 user ids.
             training: whether dropout is on.
 
         Returns:
-            Whatever stands for the user: an array, or a structure of arrays, of B rows.
+            Whatever stands for the user: an array, or a structure of arrays, of B rows. Axis 1 of an array may be as
+            long as the history or a title, if zeros behind change nothing.
         """
         raise NotImplementedError
 
-    def attend(self, state: Any, category: Tensor) -> Any:
+    def attend(self, state: Users, category: Tensor) -> Users:
         """Fits B encodings to P candidate categories each, (B, P) int32; returns users (B, P, …)."""
         raise NotImplementedError
 
     def describe(self, history: News, mask: Tensor, user: Tensor) -> Tensor:
-        """Returns users (B, …) that no candidate has a part in, to look at or to search with."""
+        """Returns one array of users (B, …) that no candidate has a part in, to look at or to search with."""
         return self.encode(history, mask, user)
 
-    def call(self, history: News, mask: Tensor, user: Tensor, candidates: News, training: bool | None = None) -> Tensor:
+    def call(self, history: News, mask: Tensor, user: Tensor, candidates: News, training: bool | None = None) -> Users:
         """Returns the user of each sample, (B, …), or of each sample and candidate, (B, C, …)."""
         return self.encode(history, mask, user, training=training)
+
+
+class ClickPredictor(CompositeLayer):
+    """What turns users and candidates into scores; each kind is a subclass.
+
+    Attributes:
+        columns: features of a candidate that it reads beside the news encoder's output.
+        candidates_at_once: candidates that evaluation scores in one step, at most; what a candidate takes of memory
+            decides it.
+        candidates_of_a_user: candidates in one row of such a step, at most. Rows are padded to equal lengths: 1, which
+            pads nothing, is for predictors to which a candidate costs much more than to repeat its user.
+    """
+
+    columns: tuple[str, ...] = ()
+    candidates_at_once = 65_536
+    candidates_of_a_user = 65_536
+    pretrained_weights: Sequence[Any] = ()
+
+    def call(self, users: Users, candidates: News, mask: Tensor | None = None, training: bool | None = None) -> Tensor:
+        """Scores candidates.
+
+        Args:
+            users: what the user encoder returned, (B, …) or (B, C, …).
+            candidates: the candidates: `vector` (B, C, d) or what else the news encoder returns, and `columns`.
+            mask: (B, C) bool, false for padding. A candidate's score must not depend on others; losses may.
+            training: whether losses are added.
+
+        Returns:
+            (B, C) float32.
+        """
+        raise NotImplementedError
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class DotProductPredictor(ClickPredictor):
+    """The dot product of the user's and the candidate's vector, as in most systems."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dot_product = DotProduct(dtype=self.dtype_policy)
+
+    def call(self, users: Users, candidates: News, mask: Tensor | None = None, training: bool | None = None) -> Tensor:
+        """Returns scores (B, C) of users (B, d) or (B, C, d)."""
+        return self.dot_product(users, candidates["vector"])
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
@@ -62,9 +117,9 @@ class NewsRecommender(keras.Model):
     distinct news of a batch is encoded once, whatever the number of places where it stands.
 
     Args:
-        news_encoder: from a dict of features, U rows each, to vectors (U, d).
-        user_encoder: a `UserEncoder`.
-        click_predictor: layer from users (B, …) and candidate vectors (B, C, d) to scores (B, C); may take a `mask`.
+        news_encoder: from a dict of features, U rows each, to vectors (U, d), or to a dict of arrays.
+        user_encoder: from histories to users.
+        click_predictor: from users and candidates to scores; their dot product where left out.
     """
 
     PARTS = ("news_encoder", "user_encoder", "click_predictor")
@@ -73,13 +128,23 @@ class NewsRecommender(keras.Model):
         self,
         news_encoder: NewsEncoder,
         user_encoder: UserEncoder,
-        click_predictor: keras.layers.Layer | None = None,
+        click_predictor: ClickPredictor | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.news_encoder = news_encoder
         self.user_encoder = user_encoder
-        self.click_predictor = click_predictor or DotProduct()
+        self.click_predictor = click_predictor or DotProductPredictor()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Features of a news that user encoder and click predictor read beside the news encoder's output."""
+        return tuple(dict.fromkeys((*self.user_encoder.columns, *self.click_predictor.columns)))
+
+    @property
+    def pretrained_weights(self) -> list[Any]:
+        """Weights that come from a pretrained language model."""
+        return [*self.news_encoder.pretrained_weights, *self.click_predictor.pretrained_weights]
 
     def prepare(self, features: NewsFeatures) -> dict[str, np.ndarray]:
         """Returns the features that the network reads of a table's news, by name, N+1 rows each.
@@ -87,46 +152,47 @@ class NewsRecommender(keras.Model):
         Args:
             features: the table's features, which may keep what is costly on disk.
         """
-        return {**self.news_encoder.prepare(features), "category": features["category"]}
+        return {**self.news_encoder.prepare(features), **{name: features[name] for name in self.columns}}
 
     def encode_news(self, features: News, training: bool | None = None) -> News:
-        """Encodes U news: `vector` (U, d), and the `category` (U,) that the user encoder may want."""
-        return {"vector": self.news_encoder(features, training=training), "category": features["category"]}
+        """Encodes U news: `vector` (U, d), or the arrays that the news encoder returns, and `columns`."""
+        encoded = self.news_encoder(features, training=training)
+        news = encoded if isinstance(encoded, dict) else {"vector": encoded}
+        return {**news, **{name: features[name] for name in self.columns}}
 
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> Tensor:
         """Scores a batch in the form of `TrainingBatches`; (B, C) float32, -1e9 for padding candidates."""
-        groups = [self.encode_news(features, training=training) for features in inputs["news"]]
-        news = {name: ops.concatenate([group[name] for group in groups]) for name in groups[0]}
+        news = _joined([self.encode_news(features, training=training) for features in inputs["news"]])
         samples = inputs["samples"]
-        users = [self._users(news, sample, training) for sample in samples]
+        users = _joined([self._users(news, sample, training) for sample in samples])
         positions = ops.concatenate([sample["candidates"] for sample in samples])
         mask = positions > 0
-        scores = self.score(ops.concatenate(users), _gather(news, positions)["vector"], mask, training=training)
+        scores = self.score(users, _gather(news, positions), mask, training=training)
         return ops.where(mask, scores, -1e9)
 
-    def _users(self, news: News, sample: News, training: bool | None) -> Tensor:
+    def _users(self, news: News, sample: News, training: bool | None) -> Users:
         history, candidates = _gather(news, sample["history"]), _gather(news, sample["candidates"])
         return self.user_encoder(history, sample["history"] > 0, sample["user"], candidates, training=training)
 
-    def score(self, users: Tensor, candidates: Tensor, mask: Tensor, training: bool | None = None) -> Tensor:
-        """Scores candidate vectors (B, C, d) for users (B, …) or (B, C, …), in training and in evaluation alike.
-
-        Args:
-            users: what the user encoder returned.
-            candidates: (B, C, d).
-            mask: (B, C) bool, false for padding.
-            training: whether losses are added.
-
-        Returns:
-            (B, C) float32.
-        """
+    def score(self, users: Users, candidates: News, mask: Tensor, training: bool | None = None) -> Tensor:
+        """Scores candidates for users, in training and in evaluation alike: see `ClickPredictor.call`."""
         return self.click_predictor(users, candidates, mask=mask, training=training)
 
     # === Saving ===
 
+    def save_weights(self, filepath: str | Path, overwrite: bool = True, max_shard_size: float | None = None) -> None:
+        """Saves all weights as Keras does; a name without an ending gets .weights.h5, which Keras asks for."""
+        path = Path(filepath)
+        super().save_weights(path if path.suffix else f"{path}.weights.h5", overwrite, max_shard_size)
+
+    def load_weights(self, filepath: str | Path, skip_mismatch: bool = False, **kwargs: Any) -> None:
+        """Loads what `save_weights` saved, by the same name."""
+        path = Path(filepath)
+        super().load_weights(path if path.suffix or path.exists() else f"{path}.weights.h5", skip_mismatch, **kwargs)
+
     def build(self, input_shape: Any = None) -> None:
         """Creates all weights, by one forward pass over a batch of two words."""
-        news = {**self.news_encoder.example(), "category": ops.ones((1,), "int32")}
+        news = {**self.news_encoder.example(), **{name: ops.ones((1,), "int32") for name in self.columns}}
         positions = ops.zeros((1, 2), "int32")
         sample = {"history": positions, "candidates": positions, "user": ops.zeros((1,), "int32")}
         self.call({"news": (news,), "samples": (sample,)}, training=False)
@@ -155,3 +221,18 @@ class NewsRecommender(keras.Model):
 def _gather(news: News, positions: Tensor) -> News:
     """Looks every feature of the news up at some positions."""
     return {name: ops.take(values, positions, axis=0) for name, values in news.items()}
+
+
+def _joined(groups: list[Any]) -> Any:
+    """Joins structures of arrays row by row; where axis 1 is longer in one group, the others get zeros behind."""
+    return keras.tree.map_structure(lambda *arrays: _concatenated(arrays), *groups)
+
+
+def _concatenated(arrays: Sequence[Tensor]) -> Tensor:
+    lengths = [array.shape[1] for array in arrays if len(array.shape) > 1]
+    if len(set(lengths)) > 1:
+        arrays = [
+            ops.pad(array, [(0, 0), (0, max(lengths) - length), *[(0, 0)] * (len(array.shape) - 2)])
+            for array, length in zip(arrays, lengths, strict=True)
+        ]
+    return ops.concatenate(arrays)

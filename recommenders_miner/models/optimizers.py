@@ -100,7 +100,7 @@ def make_optimizer(hparams: HParams, network: NewsRecommender, total_steps: int)
         global_clipnorm=hparams.clip_norm,
         gradient_accumulation_steps=hparams.accumulate_steps if hparams.accumulate_steps > 1 else None,
     )
-    pretrained = {id(weight) for weight in network.news_encoder.pretrained_weights}
+    pretrained = {id(weight) for weight in network.pretrained_weights}
     optimizer.build(network.trainable_variables)
     optimizer.multiply(i for i, weight in enumerate(network.trainable_variables) if id(weight) not in pretrained)
     return optimizer

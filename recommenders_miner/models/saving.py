@@ -11,7 +11,7 @@ import keras
 
 from recommenders_miner.errors import RecommendersMinerError
 from recommenders_miner.files import require_replaceable, whole_folder
-from recommenders_miner.hparams import HParams
+from recommenders_miner.hparams import RECOMMENDERS_FILES, HParams
 from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.models.network import NewsRecommender
 
@@ -71,7 +71,8 @@ def load_model(folder: str | Path) -> BaseModel:
         classes = {cls.__name__: cls for cls in MODELS.values()}
         model_class, sections = classes[description["model"]], description["hparams"]
         hparams = HParams(**{key: value for section in sections.values() for key, value in section.items()})
-        model = model_class(hparams, seed=description["seed"])
+        # The folder has what was read of Recommenders' files, which need not be there any more.
+        model = model_class(hparams.replace(**dict.fromkeys(RECOMMENDERS_FILES)), seed=description["seed"])
     except FileNotFoundError:
         raise RecommendersMinerError(f"{folder}: holds no saved model ({DESCRIPTION} is missing).") from None
     except (ValueError, KeyError, AttributeError, TypeError) as error:

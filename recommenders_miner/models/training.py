@@ -120,7 +120,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
     @staticmethod
     def _variables(network: keras.Model) -> list[Any]:
         seeds = [variable for variable in network.variables if variable.name == "seed_generator_state"]
-        pretrained = {id(weight) for weight in network.news_encoder.pretrained_weights}
+        pretrained = {id(weight) for weight in network.pretrained_weights}
         weights = [weight for weight in network.weights if weight.trainable or id(weight) not in pretrained]
         return [*weights, *seeds, *network.optimizer.variables]
 

@@ -40,9 +40,9 @@ def vectors(encoder, pieces=PIECES):
 # === BERT in numpy ===
 
 
-def layer_norm(x, layer, epsilon):
+def layer_norm(x, layer):
     gamma, beta = to_numpy(layer.gamma), to_numpy(layer.beta)
-    return gamma * (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + epsilon) + beta
+    return gamma * (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + layer.epsilon) + beta
 
 
 def exact_gelu(x):
@@ -72,15 +72,20 @@ def attention(x, layer):
     return sum(values @ kernel[head] for head, values in enumerate(heads)) + bias
 
 
+def transformer(x, layer, gelu):
+    """One layer on one title (L, d)."""
+    x = layer_norm(x + attention(x, layer._self_attention_layer), layer._self_attention_layer_norm)
+    inner = gelu(dense(x, layer._feedforward_intermediate_dense))
+    return layer_norm(x + dense(inner, layer._feedforward_output_dense), layer._feedforward_layer_norm)
+
+
 def bert(backbone, tokens, gelu):
     """Devlin et al. 2019: the last states (L, d) of one title's tokens."""
     x = to_numpy(backbone.token_embedding.embeddings)[tokens]
     x = x + to_numpy(backbone.position_embedding.position_embeddings)[: len(tokens)]
-    x = layer_norm(x + to_numpy(backbone.segment_embedding.embeddings)[0], backbone.embeddings_layer_norm, 1e-12)
+    x = layer_norm(x + to_numpy(backbone.segment_embedding.embeddings)[0], backbone.embeddings_layer_norm)
     for layer in backbone.transformer_layers:
-        x = layer_norm(x + attention(x, layer._self_attention_layer), layer._self_attention_layer_norm, 1e-12)
-        inner = gelu(dense(x, layer._feedforward_intermediate_dense))
-        x = layer_norm(x + dense(inner, layer._feedforward_output_dense), layer._feedforward_layer_norm, 1e-12)
+        x = transformer(x, layer, gelu)
     return x
 
 
@@ -179,6 +184,38 @@ def test_a_preset_is_read_from_a_folder(tmp_path):
     assert encoder.backbone.dropout == 0.3
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_the_lowest_layers_alone_can_be_used(depth, tmp_path):
+    encoder = PLMEncoder.from_preset(tiny_preset(tmp_path), plm_dropout=0.3, depth=depth, trainable_layers=1)
+    whole = tiny_encoder().backbone
+    whole.transformer_layers = whole.transformer_layers[:depth]
+    assert vectors(encoder)[1:] == pytest.approx(vectors(PLMEncoder(whole))[1:], abs=1e-5)
+    assert (encoder.num_frozen, encoder.backbone.dropout) == (depth - 1, 0.3)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(encoder))
+    again.set_weights(encoder.get_weights())
+    assert vectors(again) == pytest.approx(vectors(encoder), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layers", LAYERS)
+def test_states_are_had_at_some_places_alone(kind, layers):
+    encoder, mask = tiny_encoder(kind, trainable_layers=layers), PIECES > 0
+    states = to_numpy(encoder.read(encoder.embed(PIECES), mask))
+    places = np.array([[0, 0], [0, 3], [5, 1], [1, 0]], "int32")
+    found = to_numpy(encoder.read(encoder.embed(PIECES), mask, places=places))
+    assert found == pytest.approx(np.take_along_axis(states, places[..., None], axis=1), abs=1e-5)
+
+
+def test_frozen_layers_drop_nothing():
+    pieces, mask = PIECES[1:2], PIECES[1:2] > 0
+    for layers, differs in ((0, False), (1, True)):
+        encoder = PLMEncoder(tiny_backbone(dropout=0.5), trainable_layers=layers)
+        still = to_numpy(encoder.read(encoder.embed(pieces), mask))
+        for places in (None, np.array([[0, 1, 2, 3, 4, 5]], "int32")):
+            noisy = to_numpy(encoder.read(encoder.embed(pieces), mask, training=True, places=places))
+            assert np.allclose(noisy, still, atol=1e-5) != differs
+
+
 def test_dropout_is_on_in_training_alone():
     encoder = PLMEncoder(tiny_backbone(dropout=0.5))
     features = {"pieces": PIECES}
@@ -205,3 +242,5 @@ def test_what_cannot_be_used_is_named(tmp_path):
         PLMEncoder(other)
     with pytest.raises(PresetError, match=r"has 3 layers.*last_n: 4"):
         tiny_encoder(trainable_layers=4)
+    with pytest.raises(PresetError, match=r"has 3 layers: plm_depth cannot be 4"):
+        PLMEncoder.from_preset(tiny_preset(tmp_path / "plm"), depth=4)

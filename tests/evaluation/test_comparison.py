@@ -204,3 +204,11 @@ def test_no_global_state_of_matplotlib_is_touched(tmp_path, comparison):
     backend, figures = plt.get_backend(), plt.get_fignums()
     comparison.write(tmp_path)
     assert (plt.get_backend(), plt.get_fignums()) == (backend, figures)
+
+
+def test_markdown_goes_without_a_heading_and_without_costs_that_nobody_knows(comparison):
+    without = Comparison("demo", 42, [row("nrms", 0.6, 0.3, 0.3, 0.4, parameters=12_345), comparison.results[0]])
+    text = without.to_markdown(title=False)
+    assert text.startswith("| Model")
+    assert cells(text)[0] == ["Model", "AUC", "MRR", "nDCG@5", "nDCG@10", "Params"]
+    assert cells(text)[2][-1] == "12.3K"

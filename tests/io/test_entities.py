@@ -11,12 +11,13 @@ import pytest
 
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.hparams import prepare_hparams
-from recommenders_miner.io.entities import title_entities
+from recommenders_miner.io.entities import graph_neighbours, news_neighbours, title_entities, word_entities
 from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.news_features import NewsFeatures
 from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.io.pieces import Pieces
 from recommenders_miner.io.vocabularies import Vocabularies
+from recommenders_miner.io.vocabulary import Vocabulary
 from recommenders_miner.io.word_vectors import read_vector_names
 
 
@@ -184,7 +185,7 @@ VECTORS = "Q42\t0.1\t-2\t3e-1\t\nQ7\t1\t2\t3\t\nQ1\t4\t5\t6\t\n"
         VECTORS.removesuffix("\t\n"),
         VECTORS + "\n",
         "3 3\n" + VECTORS.replace("\t", " "),
-        gzip.compress(VECTORS.encode()),
+        gzip.compress(VECTORS.encode(), mtime=0),
     ],
 )
 def test_names_stand_in_the_order_of_the_file(tmp_path, content):
@@ -204,7 +205,7 @@ def test_names_may_have_spaces_and_any_letter(tmp_path):
         (VECTORS + "Q9\t1\t2\n", 4, "expected a word and 3 numbers, got 3 fields"),
         (VECTORS + "Q9\t1\t2\t3\t4\n", 4, "expected a word and 3 numbers, got 4 numbers"),
         ("Q42\nQ7\n", 1, "expected a word and its numbers, got 1 fields"),
-        (gzip.compress(VECTORS.encode() * 100)[:-20], None, "the gzip file is damaged"),
+        (gzip.compress(VECTORS.encode() * 100, mtime=0)[:-20], None, "the gzip file is damaged"),
         ("", None, "the file is empty"),
     ],
 )
@@ -219,3 +220,97 @@ def test_a_faulty_file_of_vectors_is_an_error(tmp_path, content, line, problem):
 def test_a_missing_file_of_vectors_is_an_error(tmp_path):
     with pytest.raises(DataFormatError, match="does not exist"):
         read_vector_names(tmp_path / "entity_embedding.vec")
+
+
+# === Where entities stand ===
+
+
+def placed(name, *occurrences):
+    """An entity with its occurrences, (offset, surface form) each."""
+    return {
+        "WikidataId": name,
+        "OccurrenceOffsets": [offset for offset, _ in occurrences],
+        "SurfaceForms": [form for _, form in occurrences],
+    }
+
+
+def one_title(title, *entities):
+    return NewsTable.from_columns(ids=["N1"], titles=[title], title_entities=[json.dumps(list(entities))])
+
+
+def test_words_belong_to_the_entities_that_they_overlap():
+    title = "New York's mayor meets Mr. O'Neil in New York"
+    news = one_title(title, placed("Q60", (0, "New York's"), (37, "New York")), placed("Q7", (23, "Mr. O'Neil")))
+    words = ["new", "york", "s", "mayor", "meets", "mr", ".", "o", "neil", "in", "new", "york"]
+    owners = ["Q60", "Q60", "Q60", "", "", "Q7", "Q7", "Q7", "Q7", "", "Q60", "Q60"]
+    assert word_entities(news, 20) == [owners]
+    assert word_entities(news, 4) == [owners[:4]]
+    assert len(words) == len(owners)
+
+
+def test_of_two_entities_over_one_word_the_first_counts():
+    news = one_title("Paris Hilton", placed("Q1", (0, "Paris Hilton")), placed("Q2", (0, "Paris")))
+    assert word_entities(news, 5) == [["Q1", "Q1"]]
+
+
+def test_entities_without_a_place_or_beyond_the_title_own_no_word():
+    news = one_title("Rain", {"WikidataId": "Q1"}, placed("Q2", (40, "Sun")), placed("Q3"))
+    assert word_entities(news, 5) == [[""]]
+    assert title_entities(news) == [["Q1", "Q2", "Q3"]]
+
+
+def test_word_entities_are_a_feature_beside_the_title():
+    hparams = prepare_hparams("dkn", title_size=4)
+    news = one_title("Rain over New York", placed("Q60", (10, "New York")), placed("Q9", (0, "Rain")))
+    features = NewsFeatures(news, build(news, entities=["Q60"]), hparams)
+    vocabulary = build(news, entities=["Q60"]).entities
+    expected = [[0] * 4, [vocabulary["Q9"], 0, vocabulary["Q60"], vocabulary["Q60"]]]
+    assert features["word_entities"].tolist() == expected
+    unknown = NewsFeatures(news, build(table("[]"), entities=["Q60"]), hparams)["word_entities"]
+    assert unknown[1].tolist() == [1, 0, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [{"WikidataId": "Q1", "OccurrenceOffsets": ["x"], "SurfaceForms": ["a"]}],
+        [{"WikidataId": "Q1", "OccurrenceOffsets": [1], "SurfaceForms": [2]}],
+        [{"WikidataId": "Q1", "OccurrenceOffsets": 3}],
+        [{"WikidataId": ["Q1"]}],
+        ["Q1"],
+        {"WikidataId": "Q1"},
+    ],
+)
+def test_damaged_places_are_named(bad):
+    news = NewsTable.from_columns(ids=["N1"], titles=["Rain"], title_entities=[json.dumps(bad)])
+    with pytest.raises(DataFormatError, match="title entities of news N1"):
+        word_entities(news, 5)
+
+
+# === Neighbours ===
+
+
+def test_neighbours_share_a_news_in_title_or_abstract():
+    news = NewsTable.from_columns(
+        ids=["N1", "N2", "N3"],
+        titles=["a", "b", "c"],
+        title_entities=[mind("Q1", "Q2"), mind("Q3"), mind("Q1", "Q2")],
+        abstract_entities=[mind("Q3"), mind("Q4", "stranger"), "[]"],
+    )
+    names = Vocabulary(["Q1", "Q2", "Q3", "Q4"])
+    joined = {tuple(names.tokens[i] for i in pair) for pair in news_neighbours(news, names)}
+    both_ways = {("Q1", "Q2"), ("Q1", "Q3"), ("Q2", "Q3"), ("Q3", "Q4")}
+    assert joined == both_ways | {pair[::-1] for pair in both_ways}
+    assert len(news_neighbours(news, names)) == len(joined)
+    assert news_neighbours(table("[]"), names).shape == (0, 2)
+
+
+def test_neighbours_of_a_graph(tmp_path):
+    path = tmp_path / "triples.tsv"
+    path.write_text("Q1\tP1\tQ2\nQ2\tP5\tQ1\nQ3\tP1\tQ3\nQ9\tP1\tQ1\n")
+    assert graph_neighbours(path, Vocabulary(["Q1", "Q2", "Q3"])).tolist() == [[2, 3], [3, 2]]
+    path.write_text("Q1\tP1\tQ2\nQ1 Q2\n")
+    with pytest.raises(DataFormatError, match="line 2"):
+        graph_neighbours(path, Vocabulary(["Q1", "Q2"]))
+    with pytest.raises(DataFormatError, match="does not exist"):
+        graph_neighbours(tmp_path / "nowhere.tsv", Vocabulary(["Q1"]))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from recommenders_miner.errors import NotBuiltError
 from recommenders_miner.hparams import prepare_hparams
-from recommenders_miner.io.mind_iterator import MINDIterator
+from recommenders_miner.io.mind_iterator import MINDAllIterator, MINDIterator
 
 NEWS = """\
-N1\tsports\tgolf\tTiger wins again\t\t\t[]\t[]
+N1\tsports\tgolf\tTiger wins again\tRain fall\t\t[]\t[]
 N2\tnews\tworld\tRain\t\t\t[]\t[]
 N3\tsports\ttennis\tA very long title about tennis\t\t\t[]\t[]
 N4\tfinance\tstocks\tStocks fall\t\t\t[]\t[]
@@ -114,3 +116,73 @@ def test_users_news_and_impressions_in_recommenders_form(files):
 def test_impressions_alone_say_what_they_lack(files):
     with pytest.raises(NotBuiltError, match="news file first"):
         next(iterator().load_impression_from_file(files[1]))
+
+
+def test_the_all_iterator_adds_abstracts_and_categories(files):
+    sizes = {"news_encoder": "multi_view", "title_size": 4, "body_size": 3, "his_size": 2, "npratio": 2}
+    reader = MINDAllIterator(prepare_hparams("nrms", **sizes), 2)
+    reader.load(*files)
+    plain = MINDIterator(reader.hparams, 2, vocabularies=reader.vocabularies)
+    [batch], [without] = reader.load_data_from_file(*files), plain.load_data_from_file(*files)
+    assert set(without) < set(batch)
+    assert all(np.array_equal(batch[name], without[name]) for name in without)
+    shapes = {"title": 4, "ab": 3, "vert": 1, "subvert": 1}
+    for name, size in shapes.items():
+        assert batch[f"clicked_{name}_batch"].shape == (2, 2, size)
+        assert batch[f"candidate_{name}_batch"].shape == (2, 3, size)
+    [users] = reader.load_user_from_file(*files)
+    whole = {name: [] for name in shapes}
+    for part in reader.load_news_from_file(files[0]):
+        for name in shapes:
+            whole[name].extend(part[f"candidate_{name}_batch"])
+    assert words(reader, whole["ab"][1]) == ["rain", "fall"]
+    names = reader.vocabularies
+    assert [int(row[0]) for row in whole["vert"][1:]] == names.categories.encode(
+        ["sports", "news", "sports", "finance"]
+    )
+    assert [int(row[0]) for row in whole["subvert"][1:3]] == names.subcategories.encode(["golf", "world"])
+    newest = [2, 3]  # of the first user
+    assert all(
+        np.array_equal(users[f"clicked_{name}_batch"][0], [whole[name][row] for row in newest]) for name in shapes
+    )
+
+
+def dictionaries(folder, **names):
+    """Files in Recommenders' form by hyperparameter, the names numbered in their order."""
+    files = {key: folder / f"{key}.json" for key in names}
+    for key, path in files.items():
+        path.write_text(json.dumps({name: place for place, name in enumerate(names[key], start=1)}))
+    return {key: str(path) for key, path in files.items()}
+
+
+def test_dictionaries_take_the_place_of_the_training_files(files, tmp_path):
+    given = dictionaries(tmp_path, wordDict_file=["tennis", "rain"], userDict_file=["U2", "U9"])
+    reader = iterator(**given)
+    assert reader.vocabularies.words.tokens[2:] == ["tennis", "rain"]
+    assert reader.vocabularies.users.tokens[2:] == ["U2", "U9"]
+    data = reader.load(*files)
+    assert data.features["title"][2].tolist() == [3, 0, 0, 0]
+    assert data.features["title"][4].tolist() == [1, 1, 0, 0]
+    assert set(data.features["category"][1:].tolist()) == {1}
+    assert sorted(data.users.tolist()) == [1, 2]
+    with_categories = iterator(**given, **dictionaries(tmp_path, vertDict_file=["news", "sports"]))
+    assert with_categories.load(*files).features["category"].tolist() == [0, 3, 2, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "known"),
+    [
+        ({"model_type": "miner"}, {"words": ["rain"], "users": ["U2"]}),
+        ({"news_encoder": "knowledge", "entity_embedding": None}, {"words": ["rain"], "users": ["U2"]}),
+        ({"userDict_file": None}, {"words": ["rain"], "users": ["U1", "U2"]}),
+        ({"wordDict_file": None, "model_type": "miner"}, {"users": ["U2"]}),
+    ],
+)
+def test_what_dictionaries_do_not_give_comes_from_the_training_files(files, tmp_path, overrides, known):
+    given = dictionaries(tmp_path, wordDict_file=["rain"], userDict_file=["U2"])
+    reader = iterator(**{**given, **overrides})
+    assert reader.vocabularies is None
+    reader.load(*files)
+    for name, tokens in {"categories": ["sports", "finance", "news"], **known}.items():
+        assert getattr(reader.vocabularies, name).tokens[2:] == tokens
+    assert ("tennis" in reader.vocabularies.words) == ("words" not in known)

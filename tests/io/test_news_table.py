@@ -158,3 +158,16 @@ def test_the_digest_names_the_content(tmp_path):
         NewsTable.from_columns(["N1N2"], ["A title"]),
     ]
     assert len({other.digest for other in [table, *others]}) == 5
+
+
+def test_frame_shows_news_in_the_order_asked_for():
+    columns = {"category": ["x", "y"], "subcategory": ["x1", "y1"]}
+    frame = NewsTable.from_columns(["N1", "N2"], ["A title", "Another"], **columns).frame(["N2", "N1", "N2"])
+    assert frame.index.tolist() == ["N2", "N1", "N2"]
+    assert frame.to_dict("list") == {
+        "category": ["y", "x", "y"],
+        "subcategory": ["y1", "x1", "y1"],
+        "title": ["Another", "A title", "Another"],
+    }
+    with pytest.raises(UnknownNewsError, match="'N3'"):
+        NewsTable.from_columns(["N1"], ["A title"]).frame(["N3"])

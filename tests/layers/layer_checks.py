@@ -16,8 +16,6 @@ BACKEND = keras.backend.backend()
 if BACKEND == "jax":
     import jax
 
-    # Compiling takes nearly all the time of these tests: every eager operation is compiled for every shape.
-    jax.config.update("jax_disable_most_optimizations", True)
 Arrays = Mapping[str, np.ndarray]
 
 

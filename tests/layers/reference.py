@@ -110,3 +110,25 @@ def self_attention(values, query_kernel, key_kernel, value_kernel, num_heads, ma
                 weights = softmax(logits, None if mask is None else mask[b])
                 output[b, t, part] = sum(w * v for w, v in zip(weights, vectors, strict=True))
     return output
+
+
+def personalized_attention(values, query, kernel, bias, mask=None):
+    """a_i = q^T tanh(W v_i + b), pooled by softmax(a) with each row's own query: (B, d)."""
+    pooled = np.zeros((len(values), values.shape[-1]))
+    for row, (sequence, own) in enumerate(zip(values, query, strict=True)):
+        logits = [float(own @ np.tanh(kernel.T @ v + bias)) for v in sequence]
+        weights = softmax(logits, None if mask is None else mask[row])
+        pooled[row] = sum(w * v for w, v in zip(weights, sequence, strict=True))
+    return pooled
+
+
+def candidate_attention(history, candidates, kernel, bias, query, mask=None):
+    """a_cj = q^T relu(W [h_c; h_j] + b), pooled over j by softmax: (B, C, d)."""
+    pooled = np.zeros(candidates.shape[:2] + history.shape[-1:])
+    for b, c in np.ndindex(candidates.shape[:2]):
+        logits = [
+            float(query @ np.maximum(kernel.T @ np.concatenate([candidates[b, c], h]) + bias, 0)) for h in history[b]
+        ]
+        weights = softmax(logits, None if mask is None else mask[b])
+        pooled[b, c] = sum(w * h for w, h in zip(weights, history[b], strict=True))
+    return pooled

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+
 import numpy as np
 
 from recommenders_miner.io.tokenize import tokenize
 from tests.layers import reference as layers
+from tests.models import reference_fm
 
 
 def values(layer):
     """A layer's weights by name, in float64."""
     return {weight.name: np.array(weight, "float64") for weight in layer.weights}
+
+
+def table(layer):
+    """The rows of an embedding, or of a layer that has one and no other weight, in float64."""
+    [rows] = values(layer).values()
+    return rows
+
+
+def dense(x, layer):
+    weights = values(layer)
+    return x @ weights["kernel"] + weights.get("bias", 0)
+
+
+def relu(x):
+    return np.maximum(x, 0)
 
 
 class Reference:
@@ -19,97 +38,253 @@ class Reference:
     def __init__(self, model, name):
         self.model, self.name = model, name
         self.network, self.hparams, self.news = model.network, model.hparams, model.news
+        self.encoder, self.user_encoder = self.network.news_encoder, self.network.user_encoder
+        self.predictor = self.network.click_predictor
 
     def score(self, history, candidates, user="U1"):
+        if self.hparams.news_encoder == "tfidf":
+            return reference_fm.score(self.model, history, candidates, user)
         history = history[-self.hparams.his_size :]
-        return np.array([self.click_score(history, candidate, user) for candidate in candidates])
+        scores = getattr(self, f"{self.name}_score", self.dot_product)
+        return np.array([scores(history, candidate, user) for candidate in candidates])
 
-    def click_score(self, history, candidate, user):
-        vector = self.news_vector(candidate)
-        if self.name == "miner":
-            return self.miner_score(history, candidate, vector)
-        return vector @ self.user_vector(history, user)
+    def dot_product(self, history, candidate, user):
+        return self.news_vector(candidate) @ getattr(self, f"{self.name}_user")(history, user)
 
     # === News encoders ===
 
-    def words(self, encoder, news_id):
-        title = self.news.title[self.news.row_of[news_id]].as_py()
-        ids = self.model.vocabularies.words.encode(tokenize(title)[: self.hparams.title_size])
-        return values(encoder.words)["embeddings"][ids]
-
     def news_vector(self, news_id):
-        encoder = self.network.news_encoder
+        return getattr(self, f"{self.hparams.news_encoder}_news")(news_id)
+
+    def column(self, name, news_id):
+        return getattr(self.news, name)[self.news.row_of[news_id]].as_py()
+
+    def label(self, feature, news_id):
+        """The id of a category or subcategory."""
+        names = {"category": "categories", "subcategory": "subcategories"}[feature]
+        return getattr(self.model.vocabularies, names)[self.column(feature, news_id)]
+
+    def words(self, words, news_id, text="title", size=None):
+        tokens = tokenize(self.column(text, news_id))[: size or self.hparams.title_size]
+        return table(words)[self.model.vocabularies.words.encode(tokens)]
+
+    def self_attention_news(self, news_id):
+        return self.attended(self.encoder, self.words(self.encoder.words, news_id))
+
+    def attended(self, encoder, vectors):
+        """Vectors that attend to each other, then are pooled by additive attention."""
+        if not len(vectors):
+            return np.zeros(self.hparams.head_num * self.hparams.head_dim)
+        heads = self.hparams.head_num
+        attended = layers.self_attention(vectors[None], **values(encoder.self_attention), num_heads=heads)
+        return layers.additive_attention(attended, **values(encoder.pooling))[0]
+
+    def cnn_news(self, news_id):
+        encoder = self.encoder
         if self.name != "lstur":
-            return self.self_attention_title(encoder, news_id)
+            return self.cnn(encoder.convolution, encoder.pooling, self.words(encoder.words, news_id))
         title, category, subcategory = encoder.parts
-        row = self.news.row_of[news_id]
-        category_id = self.model.vocabularies.categories[self.news.category[row].as_py()]
-        subcategory_id = self.model.vocabularies.subcategories[self.news.subcategory[row].as_py()]
         return np.concatenate(
             [
-                self.cnn_title(title, news_id),
-                values(category)["embeddings"][category_id],
-                values(subcategory)["embeddings"][subcategory_id],
+                self.cnn(title.convolution, title.pooling, self.words(title.words, news_id)),
+                table(category)[self.label("category", news_id)],
+                table(subcategory)[self.label("subcategory", news_id)],
             ]
         )
 
-    def self_attention_title(self, encoder, news_id):
-        words = self.words(encoder, news_id)[None]
-        attended = layers.self_attention(words, **values(encoder.self_attention), num_heads=self.hparams.head_num)
-        return layers.additive_attention(attended, **values(encoder.pooling))[0]
-
-    def cnn_title(self, encoder, news_id):
-        """c_i = ReLU(F · [w_{i-1}; w_i; w_{i+1}] + b), zeros beyond the title."""
-        words = self.words(encoder, news_id)
-        weights = values(encoder.convolution)
+    def convolved(self, convolution, words):
+        """c_i = ReLU(F · [w_{i-1}; w_i; w_{i+1}] + b), zeros beyond the text."""
+        weights = values(convolution)
         edge = np.zeros((1, words.shape[1]))
         padded = np.concatenate([edge, words, edge])
-        convolved = [
-            np.maximum(sum(padded[i + k] @ weights["kernel"][k] for k in range(3)) + weights["bias"], 0)
-            for i in range(len(words))
-        ]
-        return layers.additive_attention(np.array(convolved)[None], **values(encoder.pooling))[0]
+        rows = [sum(padded[i + k] @ weights["kernel"][k] for k in range(3)) for i in range(len(words))]
+        return relu(np.array(rows) + weights["bias"])
+
+    def cnn(self, convolution, pooling, words):
+        return layers.additive_attention(self.convolved(convolution, words)[None], **values(pooling))[0]
+
+    def multi_view_news(self, news_id):
+        encoder = self.encoder
+        views = []
+        sizes = {"title": self.hparams.title_size, "abstract": self.hparams.body_size}
+        for place, (text, size) in enumerate(sizes.items()):
+            words = self.words(encoder.words, news_id, text, size)
+            if len(words):
+                views.append(self.cnn(encoder.convolutions[place], encoder.word_poolings[place], words))
+        for label in encoder.labels:
+            embedding = table(label.embedding)[self.label(label.features[0], news_id)]
+            views.append(relu(dense(embedding, label.projection)))
+        return layers.additive_attention(np.array(views)[None], **values(encoder.view_pooling))[0]
+
+    def entities(self, news_id, text="title"):
+        return json.loads(self.column(f"{text}_entities", news_id) or "[]")
+
+    def knowledge_news(self, news_id):
+        encoder = self.encoder
+        text = self.attended(encoder.text, self.words(encoder.text.words, news_id))
+        names = [entity["WikidataId"] for entity in self.entities(news_id)][: self.hparams.entity_size]
+        known = table(encoder.entities.words)[self.model.vocabularies.entities.encode(names)]
+        entities = self.attended(encoder.entities, known)
+        return dense(text, encoder.text_projection) + dense(entities, encoder.entity_projection)
+
+    def kcnn_news(self, news_id):
+        """Every filter of width l at every word: words, entities and contexts side by side, zeros behind the title."""
+        encoder, title = self.encoder, self.column("title", news_id)
+        words = self.words(encoder.words, news_id)
+        channels = np.zeros((len(words) + 3, 3 * words.shape[1]))
+        channels[: len(words), : words.shape[1]] = words
+        owner_of_letter = {}
+        for entity in reversed(self.entities(news_id)):
+            for offset, form in zip(entity["OccurrenceOffsets"], entity["SurfaceForms"], strict=True):
+                owner_of_letter |= dict.fromkeys(range(offset, offset + len(form)), entity["WikidataId"])
+        ends = list(itertools.accumulate(len(token) + 1 for token in title.split()))
+        for word, (token, end) in enumerate(zip(title.split(), ends, strict=True)):
+            letters = range(end - 1 - len(token), end - 1)
+            owners = [owner_of_letter[letter] for letter in letters if letter in owner_of_letter]
+            if owners and word < len(words):
+                entity = self.model.vocabularies.entities[owners[0]]
+                vectors = (table(encoder.entities)[entity], table(encoder.contexts)[entity])
+                channels[word, words.shape[1] :] = np.concatenate(
+                    [np.tanh(dense(vector, encoder.transformation)) for vector in vectors]
+                )
+        pooled = []
+        for convolution in encoder.convolutions:
+            weights = values(convolution)
+            width = len(weights["kernel"])
+            windows = [
+                relu(sum(channels[i + k] @ weights["kernel"][k] for k in range(width)) + weights["bias"])
+                for i in range(len(words))
+            ]
+            pooled.append(np.max(windows, axis=0))
+        return np.concatenate(pooled)
 
     # === Users ===
 
-    def user_vector(self, history, user):
-        encoder = self.network.user_encoder
-        clicked = [self.news_vector(news_id) for news_id in history]
-        if self.name == "nrms":
-            if not history:
-                return np.zeros(self.hparams.head_num * self.hparams.head_dim)
-            attended = layers.self_attention(
-                np.array(clicked)[None], **values(encoder.self_attention), num_heads=self.hparams.head_num
-            )
-            return layers.additive_attention(attended, **values(encoder.pooling))[0]
+    def clicked(self, history):
+        return np.array([self.news_vector(news_id) for news_id in history])
+
+    def nrms_user(self, history, user):
+        return self.attended(self.user_encoder, self.clicked(history))
+
+    def naml_user(self, history, user):
+        if not history:
+            return np.zeros(self.hparams.filter_num)
+        return layers.additive_attention(self.clicked(history)[None], **values(self.user_encoder.pooling))[0]
+
+    def lstur_user(self, history, user):
+        encoder, clicked = self.user_encoder, self.clicked(history)
         user_id = self.model.vocabularies.users[user]
-        long_term = values(encoder.user_embedding)["embeddings"][user_id] * (user_id > 1)
+        long_term = table(encoder.user_embedding)[user_id] * (user_id > 1)
         if self.hparams.type == "ini":
             return gru(clicked, long_term, **values(encoder.gru))
         return np.concatenate([gru(clicked, np.zeros(encoder.gru.units), **values(encoder.gru)), long_term])
 
-    # === MINER ===
+    # === NPA ===
 
-    def miner_score(self, history, candidate, vector):
-        encoder, predictor = self.network.user_encoder, self.network.click_predictor
-        dim = len(vector)
+    def npa_score(self, history, candidate, user):
+        encoder = self.user_encoder
+        user_id = self.model.vocabularies.users[user]
+        embedding = table(encoder.user_embedding)[user_id] * (user_id > 1)
+        word_query, news_query = (relu(dense(embedding, layer)) for layer in (encoder.word_query, encoder.news_query))
+
+        def seen(news_id):
+            words = self.convolved(self.encoder.convolution, self.words(self.encoder.words, news_id))
+            return personal(words, word_query, **values(self.encoder.attention))
+
         if not history:
             return 0.0
-        clicked = np.array([self.news_vector(news_id) for news_id in history])
-        bias = None
+        clicked = np.array([seen(news_id) for news_id in history])
+        return personal(clicked, news_query, **values(encoder.news_attention)) @ seen(candidate)
+
+    # === DKN ===
+
+    def dkn_score(self, history, candidate, user):
+        attention = self.predictor.attention
+        vector = normalised(self.news_vector(candidate), **values(self.predictor.news_norm))
+        aggregate = np.zeros_like(vector)
+        if history:
+            clicked = normalised(self.clicked(history), **values(self.predictor.news_norm))
+            kernel = np.concatenate([values(attention.of_candidate)["kernel"], values(attention.of_click)["kernel"]])
+            bias = values(attention.of_click)["bias"]
+            hidden = [relu(np.concatenate([vector, click]) @ kernel + bias) for click in clicked]
+            weights = layers.softmax([(h @ table(attention.logit))[0] for h in hidden])
+            aggregate = np.array(weights) @ clicked
+        both = np.concatenate([normalised(aggregate, **values(self.predictor.user_norm)), vector])
+        for layer in self.predictor.hidden:
+            both = relu(dense(both, layer))
+        return dense(both, self.predictor.score)[0]
+
+    # === HieRec ===
+
+    def hierec_score(self, history, candidate, user):
+        if not history:
+            return 0.0
+        encoder, clicked = self.user_encoder, self.clicked(history)
+        topics = [self.label("category", news_id) for news_id in history]
+        subtopics = [(t, self.label("subcategory", n)) for t, n in zip(topics, history, strict=True)]
+
+        def pooled(vectors, counts, logit):
+            """Attention by a linear logit, and by that of an embedded count where there is one."""
+            logits = [float(dense(vector, logit)[0]) for vector in vectors]
+            for place, count in enumerate(counts):
+                logits[place] += dense(table(encoder.count_embedding)[count], encoder.count_logit)[0]
+            return np.array(layers.softmax(logits)) @ np.array(vectors)
+
+        by_subtopic = {}
+        for subtopic in dict.fromkeys(subtopics):
+            members = [vector for vector, own in zip(clicked, subtopics, strict=True) if own == subtopic]
+            interest = pooled(members, [], encoder.click_logit)
+            by_subtopic[subtopic] = interest + table(encoder.subtopic_embedding)[subtopic[1]]
+        by_topic = {}
+        for topic in dict.fromkeys(topics):
+            own = [subtopic for subtopic in by_subtopic if subtopic[0] == topic]
+            counts = [subtopics.count(subtopic) for subtopic in own]
+            interest = pooled([by_subtopic[s] for s in own], counts, encoder.subtopic_logit)
+            by_topic[topic] = interest + table(encoder.topic_embedding)[topic]
+        counts = [topics.count(topic) for topic in by_topic]
+        whole = pooled(list(by_topic.values()), counts, encoder.topic_logit)
+
+        vector, topic = self.news_vector(candidate), self.label("category", candidate)
+        subtopic = (topic, self.label("subcategory", candidate))
+        nothing = np.zeros_like(vector)
+        share, subshare = topics.count(topic) / len(history), subtopics.count(subtopic) / len(history)
+        lambda_t, lambda_s = self.hparams.topic_weight, self.hparams.subtopic_weight
+        return (
+            lambda_s * subshare * by_subtopic.get(subtopic, nothing) @ vector
+            + lambda_t * share * by_topic.get(topic, nothing) @ vector
+            + (1 - lambda_s - lambda_t) * whole @ vector
+        )
+
+    # === MINER ===
+
+    def miner_score(self, history, candidate, user):
+        if not history:
+            return 0.0
+        vector, clicked = self.news_vector(candidate), self.clicked(history)
+        encoder, bias = self.user_encoder, None
         if self.hparams.category_weighting:
             [scale] = [float(w) for w in encoder.category_bias.weights]
-            bias = np.array([[scale * layers.cosine(self.category(j), self.category(candidate)) for j in history]])
+            categories = table(encoder.category_embedding)
+            own = categories[self.label("category", candidate)]
+            bias = np.array([[scale * layers.cosine(categories[self.label("category", j)], own) for j in history]])
         interests, _ = layers.poly_attention(clicked[None], **values(encoder.poly_attention), bias=bias)
-        kernel = next(iter(values(predictor.aggregation).values()), None)
+        kernel = next(iter(values(self.predictor.aggregation).values()), None)
         scores = layers.interest_aggregation(
-            interests.reshape(1, -1, dim), vector[None, None], self.hparams.aggregation, kernel
+            interests.reshape(1, -1, len(vector)), vector[None, None], self.hparams.aggregation, kernel
         )
         return scores[0, 0]
 
-    def category(self, news_id):
-        category_id = self.model.vocabularies.categories[self.news.category[self.news.row_of[news_id]].as_py()]
-        return values(self.network.user_encoder.category_embedding)["embeddings"][category_id]
+
+def normalised(vectors, gamma, beta):
+    """Layer normalisation, with Keras' 0.001 beside the variance."""
+    centred = vectors - vectors.mean(axis=-1, keepdims=True)
+    return centred / np.sqrt(vectors.var(axis=-1, keepdims=True) + 1e-3) * gamma + beta
+
+
+def personal(vectors, query, kernel, bias):
+    """a_i = q^T tanh(W v_i + b), pooled by softmax(a)."""
+    weights = layers.softmax([query @ np.tanh(vector @ kernel + bias) for vector in vectors])
+    return np.array(weights) @ vectors
 
 
 def sigmoid(x):

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 
 from recommenders_miner.errors import NotBuiltError, RecommendersMinerError
-from recommenders_miner.hparams import prepare_hparams
 from recommenders_miner.io.mind_iterator import MINDIterator
+from recommenders_miner.io.vocabulary import Vocabulary
 from recommenders_miner.models import MODELS
 from recommenders_miner.models.training import seeded
 from tests.models.test_scores import write_files
-from tests.models.toy import IDS, MODEL_NAMES, SIZES, fresh_toy_model
+from tests.models.toy import IDS, MODEL_NAMES, SIZES, fresh_toy_model, toy_hparams
 
 every_model = pytest.mark.parametrize("name", MODEL_NAMES)
 
 
 def trained(name, files, seed=3, resume=False, run_dir=None, callbacks=(), **overrides):
-    model = MODELS[name](prepare_hparams(name, **{**SIZES, **overrides}), MINDIterator, seed=seed)
+    model = MODELS[name](toy_hparams(name, **overrides), MINDIterator, seed=seed)
     return model.fit(*files, run_dir=run_dir, resume=resume, callbacks=callbacks, verbose=0)
 
 
@@ -148,7 +148,7 @@ def test_loading_says_what_is_wrong(tmp_path):
 
 
 def test_what_is_asked_of_an_unbuilt_model_gets_an_answer():
-    model = MODELS["nrms"](prepare_hparams("nrms"))
+    model = MODELS["nrms"](toy_hparams("nrms"))
     for ask in (lambda: model.score([], ["N1"]), lambda: model.run_news("news.tsv"), lambda: model.save("x")):
         with pytest.raises(NotBuiltError, match="call fit"):
             ask()
@@ -163,7 +163,7 @@ def test_training_encodes_each_distinct_news_of_a_batch_once(name, tmp_path):
     encoded = []
     encode = model.network.encode_news
     model.network.encode_news = lambda features, training=None: (
-        encoded.append(len(features["title"])) or encode(features)
+        encoded.append(len(next(iter(features.values())))) or encode(features)
     )
     model.network.call(inputs, training=False)
     impressions, candidates = batches.samples_of_step(0)
@@ -213,7 +213,7 @@ def test_the_loss_is_nce_plus_weighted_disagreement(tmp_path):
 @every_model
 def test_initial_weights_are_all_different(name):
     """Drawn from one integer seed, weights of the same shape would be equal: Q, K and V above all."""
-    model = MODELS[name](prepare_hparams(name, **SIZES), seed=5)
+    model = MODELS[name](toy_hparams(name), seed=5)
     model.build(fresh_toy_model(name).vocabularies)
     drawn = [w for w in weights_of(model) if w.size > 1 and w.std() > 0]
     for i, a in enumerate(drawn):
@@ -236,8 +236,9 @@ def test_seeded_puts_the_generator_back():
 @every_model
 def test_embedding_tables_have_a_row_for_every_id(name):
     model = fresh_toy_model(name)
-    sizes = {len(getattr(model.vocabularies, part)) for part in ("words", "categories", "subcategories", "users")}
-    tables = [w for w in model.network.weights if w.name == "embeddings"]
+    names = [model.vocabularies.terms and model.vocabularies.terms.terms, *vars(model.vocabularies).values()]
+    sizes = {len(part) for part in names if isinstance(part, Vocabulary)} | {model.hparams.his_size + 1}
+    tables = [w for w in model.network.weights if w.name in ("embeddings", "factors")]
     assert tables
     assert all(table.shape[0] in sizes for table in tables)
     assert max(model.vocabularies.words.encode(["word14"])) < len(model.vocabularies.words)
@@ -247,7 +248,7 @@ def test_fit_evaluates_after_each_epoch_and_tells_callbacks(tmp_path):
     files = write_files(tmp_path)
     seen = []
     watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(dict(logs)))
-    model = MODELS["nrms"](prepare_hparams("nrms", **SIZES), seed=1)
+    model = MODELS["nrms"](toy_hparams("nrms"), seed=1)
     model.fit(*files, *files, *files, callbacks=[watch], verbose=0)
     assert len(seen) == SIZES["epochs"]
     assert {"loss", "val_group_auc", "val_ndcg@10", "test_mean_mrr"} <= set(seen[-1])
@@ -268,7 +269,7 @@ def test_a_second_data_file_is_not_ignored(tmp_path):
 
 def test_a_news_file_without_its_behaviors_is_refused(tmp_path):
     news, behaviors = write_files(tmp_path)
-    model = MODELS["nrms"](prepare_hparams("nrms", **SIZES), seed=1)
+    model = MODELS["nrms"](toy_hparams("nrms"), seed=1)
     with pytest.raises(ValueError, match="val: a news file and a behaviors file go together"):
         model.fit(news, behaviors, news, verbose=0)
 
@@ -282,4 +283,4 @@ def test_recommenders_names_for_the_network_and_its_parts(tmp_path):
     assert model.newsencoder is model.network.news_encoder
     assert model.userencoder is model.network.user_encoder
     with pytest.raises(NotBuiltError):
-        MODELS["nrms"](prepare_hparams("nrms", **SIZES)).newsencoder  # noqa: B018
+        MODELS["nrms"](toy_hparams("nrms")).newsencoder  # noqa: B018

@@ -1,33 +1,39 @@
-"""A world small enough to be computed by hand: 12 news, 6 readers, every model at toy sizes."""
+"""A world small enough to be computed by hand: 12 news, 6 readers, every model over words at toy sizes."""
 
 from __future__ import annotations
 
 import functools
+import json
 
 import numpy as np
 
 from recommenders_miner.hparams import prepare_hparams
 from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.news_table import NewsTable
-from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.models import MODELS
 
 WORDS = [f"word{i}" for i in range(15)]
 IDS = [f"N{i}" for i in range(12)]
 SIZES = {
-    "news_encoder": "self_attention",
     "word_embedding": None,
+    "entity_embedding": None,
     "category_embedding": "learned",
     "learning_rate": 1e-3,
     "warmup": 0.0,
     "decay": "constant",
     "title_size": 6,
+    "body_size": 7,
+    "entity_size": 3,
     "his_size": 5,
     "word_emb_dim": 7,
     "head_num": 2,
     "head_dim": 4,
     "attention_hidden_dim": 5,
     "filter_num": 6,
+    "window_sizes": [1, 2, 3],
+    "layer_sizes": [5],
+    "user_emb_dim": 4,
+    "count_emb_dim": 3,
     "vert_emb_dim": 3,
     "subvert_emb_dim": 2,
     "num_interests": 3,
@@ -38,17 +44,42 @@ SIZES = {
     "dropout": 0.2,
     "length_groups": 2,
 }
-MODEL_NAMES = ["lstur", "miner", "nrms"]
+ENCODERS = {"miner": "self_attention"}
+"""The news encoders of the systems whose own is a language model."""
+
+MODEL_NAMES = ["deepfm", "dkn", "hierec", "libfm", "lstur", "miner", "naml", "npa", "nrms"]
 
 
 def toy_news(seed: int = 0) -> NewsTable:
+    """Titles of 1 to 9 words, abstracts of 0 to 8; every third word is the name of an entity."""
     rng = np.random.default_rng(seed)
+    titles, abstracts = (
+        [" ".join(rng.choice(WORDS, rng.integers(shortest, shortest + 9))) for _ in IDS] for shortest in (1, 0)
+    )
     return NewsTable.from_columns(
         ids=IDS,
-        titles=[" ".join(rng.choice(WORDS, rng.integers(1, 9))) for _ in IDS],
+        titles=titles,
         category=[f"category{i % 3}" for i in range(len(IDS))],
         subcategory=[f"sub{i % 5}" for i in range(len(IDS))],
+        abstract=abstracts,
+        title_entities=[entities_of(title) for title in titles],
+        abstract_entities=[entities_of(abstract) for abstract in abstracts],
     )
+
+
+def entities_of(text: str) -> str:
+    """The entities of a text in MIND's form, each with all its occurrences."""
+    entities: dict[str, dict] = {}
+    offset = 0
+    for word in text.split():
+        number = int(word.removeprefix("word"))
+        if number % 3 == 0:
+            entity = {"WikidataId": f"Q{number}", "OccurrenceOffsets": [], "SurfaceForms": []}
+            entity = entities.setdefault(word, entity)
+            entity["OccurrenceOffsets"].append(offset)
+            entity["SurfaceForms"].append(word)
+        offset += len(word) + 1
+    return json.dumps(list(entities.values()))
 
 
 def toy_log(news: NewsTable, seed: int = 0, impressions: int = 14) -> ImpressionLog:
@@ -66,6 +97,11 @@ def toy_log(news: NewsTable, seed: int = 0, impressions: int = 14) -> Impression
     )
 
 
+def toy_hparams(name: str, **overrides):
+    encoder = {"news_encoder": ENCODERS[name]} if name in ENCODERS else {}
+    return prepare_hparams(name, **{**SIZES, **encoder, **overrides})
+
+
 @functools.cache
 def toy_model(name: str, **overrides):
     """A model at toy sizes, the same for the same arguments; for tests that only ask it for scores."""
@@ -75,9 +111,8 @@ def toy_model(name: str, **overrides):
 def fresh_toy_model(name: str, seed: int = 1, **overrides):
     """A built model whose weights are all random, the ones that start at zero too."""
     news = toy_news()
-    encoder = {"news_encoder": "cnn"} if name == "lstur" else {}
-    model = MODELS[name](prepare_hparams(name, **{**SIZES, **encoder, **overrides}), seed=seed)
-    model.build(Vocabularies.build(news, toy_log(news)))
+    model = MODELS[name](toy_hparams(name, **overrides), seed=seed)
+    model.build(model.train_iterator.build_vocabularies(news, toy_log(news)))
     rng = np.random.default_rng(seed)
     for weight in model.network.weights:
         weight.assign(rng.normal(0, 0.6, weight.shape))

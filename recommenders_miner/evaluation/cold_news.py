@@ -1,0 +1,64 @@
+"""How well models rank news that training never saw."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.compute as pc
+
+from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
+
+if TYPE_CHECKING:
+    from recommenders_miner.io.impression_log import ImpressionLog
+    from recommenders_miner.io.news_table import NewsTable
+
+COLD_AUC = "cold_auc"
+
+
+def cold_candidates(
+    log: ImpressionLog, news: NewsTable, training_log: ImpressionLog, training_news: NewsTable
+) -> np.ndarray:
+    """Finds the candidates that are cold: neither shown in the training log nor clicked in its histories.
+
+    Args:
+        log: the log to evaluate on.
+        news: the table that its rows point into.
+        training_log: the log that models were trained on.
+        training_news: its table.
+
+    Returns:
+        (candidates,) bool.
+    """
+    seen = np.zeros(len(training_news), bool)
+    seen[training_log.candidates] = True
+    seen[training_log.histories] = True
+    known = pc.is_in(news.ids, value_set=training_news.ids.filter(seen)).to_numpy(zero_copy_only=False)
+    return ~known[log.candidates]
+
+
+def evaluate_cold(scores: np.ndarray, log: ImpressionLog, cold: np.ndarray) -> Evaluation | None:
+    """Evaluates the AUC among the cold candidates of each impression, as if nothing else had been shown.
+
+    Args:
+        scores: (candidates,) of all the log's candidates.
+        log: the log, labelled.
+        cold: (candidates,) bool, from `cold_candidates`.
+
+    Returns:
+        The evaluation, its only metric `cold_auc`; None where no impression has a cold click and a cold non-click.
+    """
+    impression_of = np.repeat(np.arange(len(log)), np.diff(log.offsets))[cold]
+    labels = log.labels[cold]
+    sizes = np.bincount(impression_of, minlength=len(log))
+    clicks = np.bincount(impression_of, weights=labels, minlength=len(log))
+    if not ((clicks > 0) & (clicks < sizes)).any():
+        return None
+    offsets = np.concatenate([[0], np.cumsum(sizes[sizes > 0])])
+    found = evaluate_scores(scores[cold], labels, offsets, ["group_auc"])
+    return Evaluation(
+        {COLD_AUC: found.metrics["group_auc"]},
+        {COLD_AUC: found.standard_errors["group_auc"]},
+        found.num_impressions,
+        found.num_left_out,
+    )

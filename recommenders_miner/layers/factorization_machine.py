@@ -1,0 +1,194 @@
+"""Factorisation machines: all pairwise interactions of sparse features, in time linear in how many are present."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class FactorTable(keras.layers.Layer):
+    """Look up the weights and factors of sparse features, and sum them up as a factorisation machine needs them.
+
+    Every feature i has a weight w_i and a factor v_i of length k. Of a sample's features, given as ids and values,
+    these three sums are all that `FactorizationMachine` asks for:
+
+        linear  = Σ_i w_i x_i
+        sums    = Σ_i x_i v_i
+        squares = Σ_i x_i² ‖v_i‖²
+
+    They add up over sets of features, so features may be kept in several tables, one per field, and the sums of what
+    several samples share be computed once. A feature of value 0 is absent, whatever its id: pad with it. The features
+    of one row must be distinct (see `merged_squares` for others). All is computed in float32, since the machine
+    subtracts sums of about the same size.
+
+    Args:
+        num_features: rows of the table.
+        dim: k, the length of a factor.
+        factors_initializer: initialiser of the weight `factors`, (num_features, dim); a normal distribution with a
+            standard deviation of 0.05 where left out. They must differ, or they would never part.
+        weights_initializer: initialiser of the weight `weights`, (num_features,).
+        **kwargs: arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        ids: (…, F) int, in [0, num_features).
+        values: (…, F), numbers.
+
+    Returns:
+        A dict of float32 arrays: `linear` (…), `sums` (…, dim), `squares` (…).
+
+    Raises:
+        ValueError: `num_features` or `dim` is below 1.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        dim: int = 16,
+        factors_initializer: str | keras.Initializer = "random_normal",
+        weights_initializer: str | keras.Initializer = "zeros",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(autocast=False, **kwargs)
+        if num_features < 1 or dim < 1:
+            raise ValueError(
+                f"num_features and dim must be at least 1. Received num_features={num_features}, dim={dim}."
+            )
+        self.num_features, self.dim = num_features, dim
+        self.factors_initializer = keras.initializers.get(factors_initializer)
+        self.weights_initializer = keras.initializers.get(weights_initializer)
+
+    def build(self, ids_shape: tuple[int | None, ...], values_shape: tuple[int | None, ...] | None = None) -> None:
+        """Create the weights, whose shapes do not depend on the inputs'."""
+        self.factors = self.add_weight(
+            name="factors", shape=(self.num_features, self.dim), initializer=self.factors_initializer, autocast=False
+        )
+        self.feature_weights = self.add_weight(
+            name="weights", shape=(self.num_features,), initializer=self.weights_initializer, autocast=False
+        )
+
+    def call(self, ids: Any, values: Any) -> dict[str, Any]:
+        """Sum up; see the class for the shapes."""
+        values = ops.cast(values, "float32")
+        factors = self._looked_up(self.factors, ids)
+        return {
+            "linear": ops.sum(values * self._looked_up(self.feature_weights, ids), axis=-1),
+            "sums": ops.squeeze(ops.matmul(ops.expand_dims(values, axis=-2), factors), axis=-2),
+            "squares": ops.sum(ops.square(values) * ops.sum(ops.square(factors), axis=-1), axis=-1),
+        }
+
+    def norms(self, ids: Any) -> Any:
+        """Look up ‖v_i‖² of some ids (…); float32, of the same shape."""
+        return ops.sum(ops.square(self._looked_up(self.factors, ids)), axis=-1)
+
+    @staticmethod
+    def _looked_up(table: Any, ids: Any) -> Any:
+        return ops.cast(ops.take(table, ids, axis=0), "float32")
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this layer again."""
+        return super().get_config() | {
+            "num_features": self.num_features,
+            "dim": self.dim,
+            "factors_initializer": keras.initializers.serialize(self.factors_initializer),
+            "weights_initializer": keras.initializers.serialize(self.weights_initializer),
+        }
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class FactorizationMachine(keras.layers.Layer):
+    """Score samples by their features and by all pairs of them.
+
+    A factorisation machine of degree 2 gives every feature i a weight w_i and a factor v_i of length k:
+
+        s = w_0 + Σ_i w_i x_i + Σ_{i<j} v_i·v_j x_i x_j
+
+    The sum over pairs is half of what the square of the whole sum holds beside the squares, so that it takes O(k) for
+    every feature that is present, and no pair is ever looked at:
+
+        s = w_0 + linear + ½ (‖sums‖² − squares)
+
+    The three sums come from `FactorTable`, for all features of a sample, added up where they are in several tables.
+    Under any dtype policy the score is computed and returned in float32.
+
+    Args:
+        bias_initializer: initialiser of the weight `bias`, w_0 ().
+        **kwargs: arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        linear: (…), Σ_i w_i x_i.
+        sums: (…, k), Σ_i x_i v_i.
+        squares: (…), Σ_i x_i² ‖v_i‖².
+
+    Returns:
+        (…) float32 scores, logits of a click under log loss.
+
+    Raises:
+        ValueError: `sums` does not have one axis more than `linear` and `squares`.
+
+    Example:
+    ```python
+    ids, values = np.array([[3, 17, 0], [5, 9, 11]]), np.array([[1.0, 0.5, 0.0], [1.0, 2.0, 0.3]])
+    scores = FactorizationMachine()(**FactorTable(num_features=1000, dim=16)(ids, values))  # (2,)
+    ```
+
+    References:
+        - Factorization Machines, ICDM 2010 (Rendle), Equation 1 and Lemma 3.1.
+        - Factorization Machines with libFM, ACM TIST 2012 (Rendle).
+    """
+
+    def __init__(self, bias_initializer: str | keras.Initializer = "zeros", **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+
+    def build(
+        self,
+        linear_shape: tuple[int | None, ...],
+        sums_shape: tuple[int | None, ...] | None = None,
+        squares_shape: tuple[int | None, ...] | None = None,
+    ) -> None:
+        """Create the bias."""
+        self.bias = self.add_weight(name="bias", shape=(), initializer=self.bias_initializer, autocast=False)
+
+    def call(self, linear: Any, sums: Any, squares: Any) -> Any:
+        """Score; see the class for the shapes."""
+        if not len(linear.shape) == len(squares.shape) == len(sums.shape) - 1:
+            raise ValueError(
+                "FactorizationMachine expects linear (…), sums (…, k) and squares (…). "
+                f"Received {tuple(linear.shape)}, {tuple(sums.shape)} and {tuple(squares.shape)}."
+            )
+        bias, linear, sums, squares = (ops.cast(part, "float32") for part in (self.bias, linear, sums, squares))
+        return bias + linear + 0.5 * (ops.sum(ops.square(sums), axis=-1) - squares)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this layer again."""
+        return super().get_config() | {"bias_initializer": keras.initializers.serialize(self.bias_initializer)}
+
+
+def merged_squares(ids: Any, values: Any, norms: Any) -> Any:
+    """Return Σ_i x_i² ‖v_i‖² of rows in which a feature may stand several times, x_i being the sum of its values.
+
+    A factorisation machine's other two sums may be taken place by place; this one may not, for the square of a sum is
+    not the sum of squares. So the ids of a row are sorted, equal ones stand side by side, and each place p takes its
+    part of the square, x_i² = x_i Σ_p values_p. Nothing is made that is as wide as the number of features.
+
+    Args:
+        ids: (B, T) int.
+        values: (B, T) float; 0 where there is no feature.
+        norms: (B, T) float, ‖v_i‖² of the feature at each place: see `FactorTable.norms`.
+
+    Returns:
+        (B,), of the dtype of `values`.
+    """
+    order = ops.argsort(ids, axis=-1)
+    ids, values, norms = (ops.take_along_axis(array, order, axis=-1) for array in (ids, values, norms))
+    rows, length = ops.shape(ids)
+    # The features of a row are numbered 0, 1, … as they come.
+    another = ops.cast(ops.not_equal(ids[:, 1:], ids[:, :-1]), "int32")
+    number = ops.pad(ops.cumsum(another, axis=-1), [(0, 0), (1, 0)])
+    segments = number + length * ops.expand_dims(ops.arange(rows, dtype="int32"), axis=-1)
+    totals = ops.segment_sum(ops.reshape(values, (-1,)), ops.reshape(segments, (-1,)), num_segments=rows * length)
+    totals = ops.take_along_axis(ops.reshape(totals, (rows, length)), number, axis=-1)
+    return ops.sum(norms * values * totals, axis=-1)

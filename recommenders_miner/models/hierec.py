@@ -1,0 +1,192 @@
+"""HieRec: Qi et al., "HieRec: Hierarchical User Interest Modeling for Personalized News Recommendation", ACL 2021."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from recommenders_miner.hparams import HParams
+from recommenders_miner.io.vocabularies import Vocabularies
+from recommenders_miner.layers import masked_softmax
+from recommenders_miner.models.base_model import BaseModel
+from recommenders_miner.models.initial_vectors import InitialVectors
+from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder
+from recommenders_miner.models.news_encoders import title_encoder
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class HieRecUserEncoder(UserEncoder):
+    """A tree of interests over the clicked news: subtopics, topics of subtopics, the user (Section 3.1).
+
+        u_s = Σ_{j in s} softmax(a^T h_j) h_j + e_s                  subtopic s, its clicks j
+        z_t = Σ_{s in t} softmax(b^T u_s + φ(n_s)) u_s + e_t         topic t, its subtopics s
+        g   = Σ_t softmax(c^T z_t + φ(n_t)) z_t                      the user
+
+    n_s and n_t count the clicks, and φ scores an embedding of the count. A subtopic is a pair of category and
+    subcategory. Interests stand at the positions of the history: an interest is that of the click's own subtopic or
+    topic, and its first click stands for it where each must count once.
+
+    Args:
+        num_categories: rows of the embedding of topics, padding and unknown included.
+        num_subcategories: rows of the embedding of subtopics, likewise.
+        dim: dimension d of the news vectors.
+        max_clicks: the largest count that has an embedding of its own.
+        count_dim: dimension of these embeddings.
+    """
+
+    columns = ("category", "subcategory")
+
+    def __init__(
+        self,
+        num_categories: int,
+        num_subcategories: int,
+        dim: int,
+        max_clicks: int = 50,
+        count_dim: int = 128,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.config = {
+            "num_categories": num_categories,
+            "num_subcategories": num_subcategories,
+            "dim": dim,
+            "max_clicks": max_clicks,
+            "count_dim": count_dim,
+        }
+
+        def layer(kind: type[keras.layers.Layer], *sizes: int, **options: Any) -> keras.layers.Layer:
+            return kind(*sizes, **options, dtype=self.dtype_policy)
+
+        self.topic_embedding = layer(keras.layers.Embedding, num_categories, dim, embeddings_initializer="zeros")
+        self.subtopic_embedding = layer(keras.layers.Embedding, num_subcategories, dim, embeddings_initializer="zeros")
+        self.count_embedding = layer(keras.layers.Embedding, max_clicks + 1, count_dim)
+        self.count_logit = layer(keras.layers.Dense, 1)
+        self.click_logit, self.subtopic_logit, self.topic_logit = (
+            layer(keras.layers.Dense, 1, use_bias=False) for _ in range(3)
+        )
+
+    def encode(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+        """Returns the interests and what a candidate finds its own by.
+
+        Returns:
+            `subtopic` and `topic` (B, M, d), the interest at each position; their shares of all clicks
+            `subtopic_share` and `topic_share` (B, M) float32, zero but at the first click of each; `category` and
+            `subcategory` (B, M) int32; `user` (B, d), zero for an empty history.
+        """
+        category, subcategory = history["category"], history["subcategory"]
+        same_topic = _same(category) & mask[:, None, :] & mask[:, :, None]
+        same_subtopic = same_topic & _same(subcategory)
+        first_of_topic, first_of_subtopic = _is_first(same_topic) & mask, _is_first(same_subtopic) & mask
+
+        clicks = history["vector"]
+        subtopic = self._pool(clicks, self.click_logit(clicks), same_subtopic)
+        subtopic = subtopic + self.subtopic_embedding(subcategory)
+        subtopic_count, topic_count = (ops.sum(ops.cast(same, "int32"), -1) for same in (same_subtopic, same_topic))
+        logit = self.subtopic_logit(subtopic) + self._count_logit(subtopic_count)
+        topic = self._pool(subtopic, logit, same_topic & first_of_subtopic[:, None, :])
+        topic = topic + self.topic_embedding(category)
+        logit = self.topic_logit(topic) + self._count_logit(topic_count)
+        whole = self._pool(topic, logit, first_of_topic[:, None, :])[:, 0]
+
+        clicked = ops.maximum(ops.sum(ops.cast(mask, "float32"), axis=-1, keepdims=True), 1.0)
+        return {
+            "subtopic": subtopic,
+            "topic": topic,
+            "user": whole,
+            "category": category,
+            "subcategory": subcategory,
+            "subtopic_share": ops.cast(first_of_subtopic, "float32") * ops.cast(subtopic_count, "float32") / clicked,
+            "topic_share": ops.cast(first_of_topic, "float32") * ops.cast(topic_count, "float32") / clicked,
+        }
+
+    def describe(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
+        """Returns the user-level interests (B, d)."""
+        return self.encode(history, mask, user)["user"]
+
+    def _pool(self, values: Any, logits: Any, members: Any) -> Any:
+        """Attention over positions: of each row of `members` (B, R, M), of logits (B, M, 1); (B, R, d)."""
+        weights = masked_softmax(ops.swapaxes(logits, 1, 2), members)
+        return ops.matmul(ops.cast(weights, values.dtype), values)
+
+    def _count_logit(self, count: Any) -> Any:
+        return self.count_logit(self.count_embedding(ops.minimum(count, self.config["max_clicks"])))
+
+
+def _same(labels: Any) -> Any:
+    """Which positions have the same label, (B, M, M) bool."""
+    return ops.equal(labels[:, :, None], labels[:, None, :])
+
+
+def _is_first(same: Any) -> Any:
+    """Which positions have no equal before them, (B, M) bool."""
+    position = ops.arange(ops.shape(same)[-1])
+    return ops.logical_not(ops.any(same & (position[None, None, :] < position[None, :, None]), axis=-1))
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class HieRecClickPredictor(ClickPredictor):
+    """A candidate against the interests of its subtopic and topic and the whole user (Section 3.2).
+
+        s = λ_s n_s/n (u_s · h_c) + λ_t n_t/n (z_t · h_c) + (1 - λ_s - λ_t) (g · h_c)
+
+    with the candidate's subtopic s and topic t and their shares of the clicks, zero where the user clicked none.
+
+    Args:
+        topic_weight: λ_t, 0.15 in the paper.
+        subtopic_weight: λ_s, 0.7 in the paper.
+
+    Raises:
+        ValueError: the weights add up to more than 1.
+    """
+
+    columns = ("category", "subcategory")
+
+    def __init__(self, topic_weight: float = 0.15, subtopic_weight: float = 0.7, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if topic_weight + subtopic_weight > 1:
+            raise ValueError(f"The weights add up to more than 1. Received {topic_weight} and {subtopic_weight}.")
+        self.config = {"topic_weight": topic_weight, "subtopic_weight": subtopic_weight}
+
+    def call(self, users: Any, candidates: dict[str, Any], mask: Any = None, training: bool | None = None) -> Any:
+        """Returns scores (B, C)."""
+        topic_weight, subtopic_weight = self.config["topic_weight"], self.config["subtopic_weight"]
+        vector = ops.cast(candidates["vector"], "float32")
+        same_topic = ops.equal(candidates["category"][:, :, None], users["category"][:, None, :])
+        same_subtopic = same_topic & ops.equal(candidates["subcategory"][:, :, None], users["subcategory"][:, None, :])
+
+        def matched(level: str, same: Any) -> Any:
+            scores = ops.matmul(vector, ops.swapaxes(ops.cast(users[level], "float32"), 1, 2))
+            return ops.sum(scores * ops.cast(same, "float32") * users[f"{level}_share"][:, None, :], axis=-1)
+
+        whole = ops.squeeze(ops.matmul(vector, ops.cast(users["user"], "float32")[:, :, None]), axis=-1)
+        return (
+            subtopic_weight * matched("subtopic", same_subtopic)
+            + topic_weight * matched("topic", same_topic)
+            + (1 - topic_weight - subtopic_weight) * whole
+        )
+
+
+class HieRecModel(BaseModel):
+    """HieRec: news from words and entities (`KnowledgeEncoder`), interests in a tree, matched level by level.
+
+    The paper's settings: 300-d GloVe words, 100-d entities, 20 heads of 20 over words and 5 of 20 over entities,
+    λ_s = 0.7, λ_t = 0.15, dropout, 4 negatives, Adam. Attention logits are linear, as in the authors' code. Heads are
+    the same over words and entities here.
+    """
+
+    def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
+        """Returns the untrained network."""
+        news_encoder = title_encoder(hparams, vocabularies, vectors)
+        return NewsRecommender(
+            news_encoder=news_encoder,
+            user_encoder=HieRecUserEncoder(
+                len(vocabularies.categories),
+                len(vocabularies.subcategories),
+                news_encoder.dim,
+                max_clicks=hparams.his_size,
+                count_dim=hparams.count_emb_dim,
+            ),
+            click_predictor=HieRecClickPredictor(hparams.topic_weight, hparams.subtopic_weight),
+        )

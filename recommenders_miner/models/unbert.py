@@ -1,0 +1,230 @@
+"""UNBERT: Zhang et al., "UNBERT: User-News Matching BERT for News Recommendation", IJCAI 2021."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from recommenders_miner.encoders import PiecesEncoder, PLMEncoder
+from recommenders_miner.errors import HParamsError, NoVectorError
+from recommenders_miner.hparams import HParams
+from recommenders_miner.io.vocabularies import Vocabularies
+from recommenders_miner.layers import SegmentPooling
+from recommenders_miner.models.base_model import BaseModel
+from recommenders_miner.models.initial_vectors import InitialVectors
+from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder
+from recommenders_miner.models.news_encoders import title_encoder
+
+# Which news a piece belongs to: 0 none, as [CLS] and padding, 1 the candidate, 2 the newest click, 3 the one before.
+CANDIDATE, NEWEST = 1, 2
+STEP_FLOATS = 2**25
+"""Floats of the largest activations of one evaluation step, 128 MB; beside them stand a few smaller ones."""
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class UNBERTUserEncoder(UserEncoder):
+    """Writes a history as one text, `news_1 [NSEP] news_2 [NSEP] …` (Section 3.2).
+
+    The paper is silent on the order. Here the newest click comes first, right behind the candidate, and the history is
+    cut to the newest clicks that fit as a whole. A title's own `[SEP]` stands for `[NSEP]`, since the language model
+    knows it.
+
+    Args:
+        room: pieces of a history, at most.
+    """
+
+    def __init__(self, room: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.config = {"room": room}
+
+    def encode(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+        """Returns what the click predictor puts behind each candidate, zeros behind.
+
+        Returns:
+            `pieces` (B, T) int32; `news` (B, T) int32, which news each belongs to, the newest being 2; `ends` (B, M)
+            int32, how many pieces there are up to the end of each news, 0 where it does not fit.
+        """
+        count = ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True)
+        rank = ops.arange(ops.shape(mask)[1], dtype="int32")
+        newest_first = ops.maximum(count - 1 - rank, 0)
+        titles = ops.take_along_axis(history["pieces"][:, :, 1:], newest_first[..., None], axis=1)  # without [CLS]
+        ends = ops.cumsum(ops.sum(ops.cast(titles > 0, "int32"), axis=-1), axis=1)
+        fits = (rank < count) & (ends <= self.config["room"])
+        kept = (titles > 0) & fits[..., None]
+        pieces, news = _flat(ops.where(kept, titles, 0)), _flat(ops.where(kept, rank[:, None] + NEWEST, 0))
+        # Sorting by place, padding last, moves all pieces to the left in their order.
+        width = ops.shape(pieces)[1]
+        order = ops.argsort(ops.arange(width, dtype="int32") + ops.where(news > 0, 0, width), axis=1)
+        order = order[:, : self.config["room"]]
+        return {
+            "pieces": ops.take_along_axis(pieces, order, axis=1),
+            "news": ops.take_along_axis(news, order, axis=1),
+            "ends": ops.where(fits, ends, 0),
+        }
+
+    def describe(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
+        """Raises `NoVectorError`: there is no user without a candidate."""
+        raise NoVectorError("UNBERT reads a history together with a candidate: there is no user vector by itself.")
+
+
+def _flat(titles: Any) -> Any:
+    """(B, M, L) -> (B, M · L)."""
+    shape = ops.shape(titles)
+    return ops.reshape(titles, (shape[0], shape[1] * shape[2]))
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class UNBERTClickPredictor(ClickPredictor):
+    """Reads candidate and history as one text, and matches them word by word and news by news (Sections 3.2 to 3.4).
+
+        [CLS] candidate [SEP] news_1 [NSEP] news_2 [NSEP] …
+        E   = E_token + E_position + E_segment + E_news
+        H   = PLM(E),  e_w = H[CLS]                         word level
+        n_j = pool of H over the pieces of news j            j = 0, the candidate, to M
+        N   = Transformer([H[CLS], n_0, n_1, …, n_M]),  e_n = N[CLS]    news level
+        s   = w^T [e_w; e_n] + b
+
+    E_segment tells the candidate (0) from the user (1), in models that have segments, as BERT; E_news tells the news
+    apart, is learned, and is zero for `[CLS]`. The paper's softmax over click and no click depends on the difference of
+    its two logits alone, which is s. Where the sources are silent: `[SEP]` and `[NSEP]` belong to the news before them;
+    the news level begins with the word level's `[CLS]`, whose output is e_n, has no positions of its own, and layers of
+    the language model's kind and sizes with fresh weights.
+
+    Args:
+        plm: the language model; of the news encoder nothing but its layers is used.
+        num_news: news that E_news can tell apart, the candidate included.
+        input_size: pieces of candidate and history together, at most.
+        news_level_layers: layers of the news level.
+        pooling: `attention`, `mean`, or `nsep`, which takes the state of the news' own `[SEP]` or `[NSEP]`.
+        attention_dim: length of the query of attention pooling.
+        dropout: share of the matching vectors' numbers dropped in training.
+    """
+
+    PARTS = ("plm",)
+    candidates_of_a_user = 1
+
+    def __init__(
+        self,
+        plm: PLMEncoder,
+        num_news: int,
+        input_size: int = 512,
+        news_level_layers: int = 2,
+        pooling: str = "attention",
+        attention_dim: int = 200,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.config = {
+            "num_news": num_news,
+            "input_size": input_size,
+            "news_level_layers": news_level_layers,
+            "pooling": pooling,
+            "attention_dim": attention_dim,
+            "dropout": dropout,
+        }
+        self.plm = plm
+        plm.built = True  # It is never called as a whole; its layers are built already.
+        self.news_embedding = keras.layers.Embedding(
+            num_news + CANDIDATE,
+            plm.backbone.hidden_dim,
+            embeddings_initializer=keras.initializers.RandomNormal(stddev=0.02),  # as BERT's own embeddings start
+            dtype=self.dtype_policy,
+        )
+        self.pooling = None if pooling == "nsep" else SegmentPooling(pooling, attention_dim, dtype=self.dtype_policy)
+        self.news_layers = [plm.new_layer(f"news_level_{index}") for index in range(news_level_layers)]
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.score = keras.layers.Dense(1, dtype="float32")
+
+    @property
+    def pretrained_weights(self) -> list[Any]:
+        """The language model's weights; the news level's are new."""
+        return self.plm.pretrained_weights
+
+    @property
+    def candidates_at_once(self) -> int:
+        """As many as keep the largest activations, the feed-forward layer's and the attention weights, in bounds."""
+        backbone, size = self.plm.backbone, self.config["input_size"]
+        return max(1, STEP_FLOATS // (size * max(backbone.intermediate_dim, backbone.num_heads * size)))
+
+    def call(self, users: Any, candidates: dict[str, Any], mask: Any = None, training: bool | None = None) -> Any:
+        """Returns scores (B, C) of what `UNBERTUserEncoder` returned, for candidates with `pieces` (B, C, L)."""
+        pieces, news, ends = self._join(users, candidates["pieces"])
+        real = pieces > 0
+        states = self.plm.embed(
+            pieces,
+            training,
+            # Counting real pieces alone, so that what pads a candidate's title moves nothing.
+            positions=ops.maximum(ops.cumsum(ops.cast(real, "int32"), axis=1) - 1, 0),
+            segments=ops.cast(news > CANDIDATE, "int32"),
+            added=self.news_embedding(news) * ops.cast(news > 0, self.compute_dtype)[..., None],
+        )
+        first = ops.zeros_like(ends[:, :1])
+        if self.pooling is None:
+            matched = self.plm.read(states, real, training, places=ops.concatenate([first, ends], axis=1))
+        else:
+            states = self.plm.read(states, real, training)
+            numbers = ops.arange(ops.shape(ends)[1], dtype="int32") + CANDIDATE
+            vectors = self.pooling(states, mask=news[:, None, :] == numbers[:, None])
+            matched = ops.concatenate([states[:, :1], vectors], axis=1)
+        word_level = matched[:, 0]
+        present = ops.concatenate([first == 0, ends > 0], axis=1)
+        for layer in self.news_layers:
+            matched = layer(matched, padding_mask=present, training=training)
+        matching = self.dropout(ops.concatenate([word_level, matched[:, 0]], axis=-1), training=training)
+        return ops.reshape(self.score(matching), ops.shape(candidates["pieces"])[:2])
+
+    def _join(self, users: Any, titles: Any) -> tuple[Any, Any, Any]:
+        """Joins each candidate and its user.
+
+        Returns:
+            The text (B · C, L + T); which news each piece belongs to; and where `[SEP]` and each `[NSEP]` stand,
+            (B · C, 1 + M), 0 where there is none.
+        """
+        batch, count, length = ops.shape(titles)
+        titles = ops.reshape(titles, (batch * count, length))
+        own = ops.cast(titles > 0, "int32")
+        pieces, news, ends = (ops.repeat(users[name], count, axis=0) for name in ("pieces", "news", "ends"))
+        ends = ops.where(ends > 0, length + ends - 1, 0)
+        return (
+            ops.concatenate([titles, pieces], axis=1),
+            ops.concatenate([own * ops.cast(ops.arange(length) > 0, "int32"), news], axis=1),  # [CLS] belongs to none
+            ops.concatenate([ops.maximum(ops.sum(own, axis=1, keepdims=True) - 1, 0), ends], axis=1),
+        )
+
+
+class UNBERTModel(BaseModel):
+    """UNBERT: one language model reads candidate and history together; their match, not two vectors, is scored.
+
+    The paper's settings, those of unbert.yaml as far as they are known: BERT-base, fine-tuned, batch 128, Adam with
+    2e-5, 2 epochs. The code that is public trains each candidate by itself, as `loss: log_loss` does; unbert.yaml
+    trains as the other systems here.
+    """
+
+    def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
+        """Returns the untrained network."""
+        if hparams.news_encoder != "plm":
+            raise HParamsError(f"news_encoder: {hparams.news_encoder!r} reads no word pieces; UNBERT needs 'plm'.")
+        plm = title_encoder(hparams, vocabularies, vectors)
+        input_size = min(hparams.input_size, plm.backbone.max_sequence_length)
+        room = input_size - hparams.title_size
+        if room < hparams.title_size:
+            raise HParamsError(
+                f"input_size: {input_size} pieces, of which the language model can read "
+                f"{plm.backbone.max_sequence_length}, hold no candidate and click of title_size {hparams.title_size}."
+            )
+        return NewsRecommender(
+            news_encoder=PiecesEncoder(),
+            user_encoder=UNBERTUserEncoder(room),
+            click_predictor=UNBERTClickPredictor(
+                plm,
+                num_news=1 + hparams.his_size,
+                input_size=input_size,
+                news_level_layers=hparams.news_level_layers,
+                pooling=hparams.news_level_pooling,
+                attention_dim=hparams.attention_hidden_dim,
+                dropout=hparams.dropout,
+            ),
+        )

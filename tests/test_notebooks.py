@@ -1,0 +1,101 @@
+"""The notebooks as they are committed; `make notebooks` is what runs them."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from examples.run import METADATA, PRESET_VARIABLE
+from recommenders_miner.compare import TABLE_2
+from recommenders_miner.hparams import prepare_hparams
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "examples").glob("*.ipynb"))
+OWN_CELLS = {"system", "imports", "training", "table", "about-particular", "particular"}
+"""The cells that differ from notebook to notebook; the others are the same in all."""
+
+# A path from the root of a disk; `</td>` and `news/N1` are none.
+ABSOLUTE_PATH = re.compile(r"(?<![\w.<:/*-])/(?:[\w.-]+/)+|\b[A-Z]:\\\\")
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def cells(path):
+    return {cell["id"]: cell for cell in read(path)["cells"]}
+
+
+def shown(cell, kind):
+    """What a cell's outputs hold of a MIME type, joined."""
+    return "".join("".join(output.get("data", {}).get(kind, "")) for output in cell["outputs"])
+
+
+class Table(HTMLParser):
+    """The rows of an HTML table."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.rows = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data):
+        if self.rows and self.rows[-1] and data.strip():
+            self.rows[-1][-1] += data
+
+
+def test_every_system_of_the_papers_table_has_its_notebook():
+    systems = {prepare_hparams(name).model_type.replace("-", "_") for name in TABLE_2}
+    assert {path.stem for path in NOTEBOOKS} == systems
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+class TestNotebook:
+    def test_it_was_run_from_start_to_end_without_errors_or_warnings(self, path):
+        code = [cell for cell in read(path)["cells"] if cell["cell_type"] == "code"]
+        assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+        outputs = [output for cell in code for output in cell["outputs"]]
+        assert not [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
+
+    def test_it_shows_a_curve_the_table_and_titles(self, path):
+        found = cells(path)
+        assert shown(found["curve"], "image/png")
+        first_column = [line.split("|")[1].strip() for line in shown(found["table"], "text/markdown").splitlines()[:7]]
+        name = path.stem.replace("_", "-")
+        assert first_column[2:6] == [name, "*random*", "*popularity*", "*history-oracle*"]
+        for cell, most, fewest in (("reader", 12, 8), ("recommendation", 5, 5)):
+            header, _, *rows = Table(shown(found[cell], "text/html")).rows
+            assert header[1:4] == ["category", "subcategory", "title"]
+            assert fewest <= len(rows) <= most
+            assert all(re.fullmatch(r"N\d+", row[0]) and " " in row[3] for row in rows)
+        assert found["particular"]["outputs"]
+
+    def test_it_holds_nothing_of_the_machine(self, path):
+        notebook = read(path)
+        assert notebook["metadata"] == METADATA
+        assert all(cell["metadata"] == {} for cell in notebook["cells"])
+        for cell in notebook["cells"]:
+            texts = ["".join(cell["source"])]
+            for output in cell.get("outputs", []):
+                texts.append("".join(output.get("text", "")))
+                texts += [
+                    "".join(text) for kind, text in output.get("data", {}).items() if not kind.startswith("image/")
+                ]
+            for text in texts:
+                assert not ABSOLUTE_PATH.search(text), text
+
+    def test_its_data_is_the_planted_benchmark_as_in_all_of_them(self, path):
+        found, first = cells(path), cells(NOTEBOOKS[0])
+        assert list(found) == list(first)
+        for name in found.keys() - OWN_CELLS:
+            assert found[name]["source"] == first[name]["source"], name
+        data = "".join(found["data"]["source"])
+        assert "write_planted_benchmark(data, preset)" in data
+        assert PRESET_VARIABLE in data
