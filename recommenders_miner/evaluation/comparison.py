@@ -272,7 +272,11 @@ class Comparison:
             collapse_padding=True,
         )
         for number, name in enumerate(header):
-            table.add_column(name, justify="left" if number == 0 else "right", no_wrap=number == 0)
+            table.add_column(
+                name.replace("@", "\n@").replace(" ", "\n"),
+                justify="left" if number == 0 else "right",
+                no_wrap=number == 0,
+            )
         last_trained = max((i for i, (row, _, _) in enumerate(rows) if not row.is_reference), default=None)
         for number, (row, cells, best) in enumerate(rows):
             table.add_row(
