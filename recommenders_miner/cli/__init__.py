@@ -1,0 +1,34 @@
+"""The command line, `recommenders-miner`. What is heavy is imported where it is used, so that help is quick."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+# Importing a module of commands puts them into the application, in this order.
+from recommenders_miner.cli import data, training, serving  # noqa: F401  # isort: skip
+from recommenders_miner.cli.app import app
+from recommenders_miner.errors import RecommendersMinerError
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Runs the command line; the package's own errors become one line and exit status 1."""
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=Console(stderr=True), show_path=False)],
+    )
+    logging.getLogger("recommenders_miner").setLevel(logging.INFO)
+    try:
+        app()
+    except (RecommendersMinerError, FileExistsError) as error:
+        if os.environ.get("RECOMMENDERS_MINER_DEBUG"):
+            raise
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]Error:[/] {error}", highlight=False)
+        sys.exit(1)

@@ -1,0 +1,49 @@
+"""What the commands share: the application, the console, options, and how a model is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+
+from recommenders_miner.backend import import_backend_quietly
+
+app = typer.Typer(
+    help="MINER and the news recommenders that its paper compares with.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+DataDir = Annotated[
+    Path, typer.Option("--data", help="Folder with train/ and dev/, each with news.tsv and behaviors.tsv.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--option", "-o", help="A hyperparameter, key=value; may be repeated.", metavar="KEY=VALUE"),
+]
+Scale = Annotated[str, typer.Option(help="paper: as published; fast: sizes for two cores and little data.")]
+Seed = Annotated[int, typer.Option(help="Fixes weights, shuffling, negatives and dropout.")]
+
+
+def parse_overrides(options: list[str] | None) -> dict[str, Any]:
+    """Reads key=value options, the values as YAML: 64 is a number, true a truth value, [a, b] a list."""
+    overrides = {}
+    for option in options or []:
+        key, separator, value = option.partition("=")
+        if not separator:
+            raise typer.BadParameter(f"{option!r}: expected key=value.", param_hint="-o")
+        overrides[key.strip()] = yaml.safe_load(value)
+    return overrides
+
+
+def open_model(run: Path) -> Any:
+    """Loads the model of a run, or a saved model."""
+    import_backend_quietly()
+    from recommenders_miner.models import load_model
+
+    return load_model(run / "model" if (run / "model").is_dir() else run)

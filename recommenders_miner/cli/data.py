@@ -1,0 +1,49 @@
+"""Commands that get data: demo-data, fetch, convert-dict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recommenders_miner.cli.app import app, console
+
+
+@app.command("demo-data")
+def demo_data(
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    preset: Annotated[str, typer.Option(help="tiny, demo or mind-small.")] = "demo",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 42,
+) -> None:
+    """Write the planted benchmark: click logs in MIND's format whose truth is known."""
+    from recommenders_miner.datasets.planted import PRESETS, write_planted_benchmark
+
+    if preset not in PRESETS:
+        raise typer.BadParameter(f"{preset!r}: the presets are {', '.join(PRESETS)}.", param_hint="--preset")
+    write_planted_benchmark(out, preset, seed, progress=console.print)
+    console.print(f"The planted benchmark, preset {preset}, is in {out}.")
+
+
+@app.command()
+def fetch(
+    what: Annotated[str, typer.Argument(help="minilm: a small pretrained language model, 90 MB, Apache-2.0.")],
+    out: Annotated[Path | None, typer.Option(help="Folder; by default one of the user's cache.")] = None,
+) -> None:
+    """Get what models need and the package does not bring."""
+    from recommenders_miner.datasets.minilm import fetch_minilm
+
+    if what != "minilm":
+        raise typer.BadParameter(f"{what!r}: what can be fetched is minilm.", param_hint="WHAT")
+    console.print(f"MiniLM is in {fetch_minilm(out)}.")
+
+
+@app.command("convert-dict")
+def convert_dict(
+    files: Annotated[list[Path], typer.Argument(help="Dictionaries of Microsoft Recommenders, such as word_dict.pkl.")],
+) -> None:
+    """Turn pickled dictionaries into JSON beside them, without running what a pickle may hold."""
+    from recommenders_miner.io.recommenders_files import convert_pickle
+
+    for file in files:
+        console.print(f"{file} is now also in {convert_pickle(file)}.")

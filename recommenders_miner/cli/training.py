@@ -1,0 +1,70 @@
+"""Commands that train: compare, train."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recommenders_miner.backend import import_backend_quietly
+from recommenders_miner.cli.app import DataDir, Overrides, Scale, Seed, app, console, parse_overrides
+
+
+@app.command()
+def compare(
+    data: DataDir,
+    out: Annotated[Path, typer.Option(help="Folder for results.json, results.md, results.png and the models.")],
+    models: Annotated[
+        str, typer.Option(help="Names of hyperparameter files, separated by commas; all: those of MINER's Table 2.")
+    ] = "all",
+    scale: Scale = "paper",
+    option: Overrides = None,
+    seed: Seed = 42,
+    seeds: Annotated[int, typer.Option(help="Repeat with this many seeds and report mean and spread.", min=1)] = 1,
+    skip_unavailable: Annotated[
+        bool, typer.Option("--skip-unavailable", help="Leave out models whose language model cannot be had.")
+    ] = False,
+) -> None:
+    """Train and evaluate models side by side."""
+    import_backend_quietly()
+    from recommenders_miner.compare import TABLE_2, compare, compare_seeds
+
+    names = TABLE_2 if models == "all" else [name.strip() for name in models.split(",")]
+    run, runs = (compare, seed) if seeds == 1 else (compare_seeds, range(seed, seed + seeds))
+    console.print(run(data, names, out, parse_overrides(option), runs, skip_unavailable, scale).render())
+    console.print(f"Written to {out}: results.json, results.md, results.png.")
+
+
+@app.command()
+def train(
+    data: DataDir,
+    out: Annotated[Path, typer.Option(help="Folder of the run: a checkpoint after each epoch, then the model.")],
+    hparams: Annotated[str, typer.Option(help="Name or path of a hyperparameter file.")] = "miner",
+    scale: Scale = "paper",
+    option: Overrides = None,
+    seed: Seed = 42,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's checkpoint.")] = False,
+) -> None:
+    """Train one model, evaluating on dev after each epoch where there is a dev split."""
+    import_backend_quietly()
+    from recommenders_miner.hparams import prepare_hparams
+    from recommenders_miner.io.splits import Split
+    from recommenders_miner.models import MODELS
+
+    values = prepare_hparams(hparams, **{"scale": scale, **parse_overrides(option)})
+    split = Split.find(data, "train")
+    dev = Split.find(data, "dev") if (data / "dev").exists() else None
+    model = MODELS[values.model_type](values, seed=seed)
+    valid = (dev.news, dev.behaviors) if dev else ()
+    model.fit(
+        split.news,
+        split.behaviors,
+        *valid,
+        run_dir=out,
+        resume=resume,
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+    model.save(out / "model")
+    console.print(f"The model is in {out / 'model'}.")
