@@ -15,7 +15,7 @@ from recommenders_miner.cli.app import DataDir, Overrides, Scale, Seed, app, con
 @app.command()
 def compare(
     data: DataDir,
-    out: Annotated[Path, typer.Option(help="Folder for results.json, results.md, results.png and the models.")],
+    out: Annotated[Path, typer.Option(help="Folder for results.json, results.md, the chart, and the models.")],
     models: Annotated[
         str, typer.Option(help="Names of hyperparameter files, separated by commas; all: those of MINER's Table 2.")
     ] = "all",
@@ -34,7 +34,7 @@ def compare(
     names = TABLE_2 if models == "all" else [name.strip() for name in models.split(",")]
     run, runs = (compare, seed) if seeds == 1 else (compare_seeds, range(seed, seed + seeds))
     console.print(run(data, names, out, parse_overrides(option), runs, skip_unavailable, scale).render())
-    console.print(f"Written to {out}: results.json, results.md, results.png.")
+    console.print(f"Written to {out}: results.json, results.md, results.png, results.svg.")
 
 
 @app.command()

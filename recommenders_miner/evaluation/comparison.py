@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from recommenders_miner.errors import DataFormatError
-from recommenders_miner.evaluation.chart import draw_auc
 from recommenders_miner.evaluation.cold_news import COLD_AUC
 from recommenders_miner.evaluation.metrics import DEFAULT_METRICS, Evaluation
+from recommenders_miner.figures.auc_chart import draw_auc
 from recommenders_miner.files import whole_file
 
 REFERENCE_MODELS = ("random", "popularity", "history-oracle", "oracle")
@@ -183,7 +183,7 @@ class Comparison:
         return cls(first.data, first.seed, rows, len(comparisons))
 
     def write(self, out_dir: str | Path) -> None:
-        """Writes `results.json`, `results.md` and `results.png`.
+        """Writes `results.json`, `results.md`, and the chart as `results.png` and `results.svg`.
 
         Args:
             out_dir: the folder, made where it is missing.
@@ -199,22 +199,21 @@ class Comparison:
             temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         with whole_file(out_dir / "results.md") as temporary:
             temporary.write_text(self.to_markdown(), encoding="utf-8")
-        with whole_file(out_dir / "results.png") as temporary:
-            draw_auc(
-                temporary,
-                bars=[
-                    (row.model, 100 * row.metrics["group_auc"], 100 * self._errors(row).get("group_auc", 0))
-                    for row in self.results
-                    if not row.is_reference and "group_auc" in row.metrics
-                ],
-                lines=[
-                    (row.model, 100 * row.metrics["group_auc"])
-                    for row in self.results
-                    if row.is_reference and "group_auc" in row.metrics
-                ],
-                title=self._title(),
-                whiskers="standard error" if self.num_seeds == 1 else "standard deviation over seeds",
-            )
+        draw_auc(
+            out_dir / "results.png",
+            bars=[
+                (row.model, 100 * row.metrics["group_auc"], 100 * self._errors(row).get("group_auc", 0))
+                for row in self.results
+                if not row.is_reference and "group_auc" in row.metrics
+            ],
+            lines=[
+                (row.model, 100 * row.metrics["group_auc"])
+                for row in self.results
+                if row.is_reference and "group_auc" in row.metrics
+            ],
+            title=self._title(),
+            whiskers="standard error" if self.num_seeds == 1 else "standard deviation over seeds",
+        )
 
     @classmethod
     def read(cls, path: str | Path) -> Comparison:

@@ -58,7 +58,12 @@ def test_comparison_comes_back_as_it_was(tmp_path, comparison):
     comparison.write(tmp_path)
     assert Comparison.read(tmp_path / "results.json") == comparison
     assert Comparison.read(tmp_path) == comparison
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "results.md", "results.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "results.json",
+        "results.md",
+        "results.png",
+        "results.svg",
+    ]
 
 
 def test_row_of_an_evaluation():
@@ -178,7 +183,7 @@ def test_chart_grows_with_the_number_of_models(tmp_path, comparison):
 
 
 def test_chart_draws_the_best_model_in_its_own_colour(tmp_path, comparison):
-    from recommenders_miner.evaluation.chart import BEST, OTHERS
+    from recommenders_miner.figures.auc_chart import BEST, OTHERS
 
     comparison.write(tmp_path)
     image = drawn(tmp_path / "results.png")

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recommenders_miner.figures.style import FAINT, INK, SERIES, headline, new_figure, plain_axes, save_figure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# From Okabe and Ito's palette, which stays distinct under the common forms of colour blindness and in grey.
-BEST, OTHERS = "#0072B2", "#56B4E9"
-INK, FAINT = "#333333", "#8A8A8A"
+BEST, OTHERS = SERIES[0], SERIES[5]
 
 WIDTH_INCHES = 7.5
 ROW_INCHES = 0.36  # of a bar or of a label above the bars; one unit of the vertical axis
@@ -30,15 +30,12 @@ def draw_auc(
     the range in which a model can lie.
 
     Args:
-        path: the PNG file to write.
+        path: the PNG file to write; an SVG stands beside it.
         bars: name, AUC and its uncertainty of each trained model, both figures times 100.
         lines: name and AUC times 100 of each floor or ceiling.
         title: the title of the figure.
         whiskers: what the uncertainty is.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     bars = sorted(bars, key=lambda bar: bar[1])
     values = [50.0, *(value for _, value, _ in bars), *(value for _, value in lines)]
     margin = max(0.04 * (max(values) - min(values)), 1)
@@ -47,10 +44,8 @@ def draw_auc(
     ceilings = sorted((line for line in lines if line[1] >= centre), key=lambda line: line[1])
     num_rows = len(bars) + len(floors) + len(ceilings)
 
-    figure = Figure(figsize=(WIDTH_INCHES, 1.2 + ROW_INCHES * num_rows), dpi=160, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
-    figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", color=INK)
+    figure = new_figure(WIDTH_INCHES, 1.2 + ROW_INCHES * num_rows)
+    headline(figure, title)
     axes = figure.add_subplot()
     axes.set_xlim(min(values) - margin, max(values) + margin)
     axes.set_ylim(-0.6, num_rows - 0.4)
@@ -58,13 +53,12 @@ def draw_auc(
     _draw_lines(axes, floors, label_row=len(bars), align="left")
     _draw_lines(axes, ceilings, label_row=len(bars) + len(floors), align="right")
 
-    axes.set_yticks(range(len(bars)), [name for name, _, _ in bars], fontsize=10, color=INK)
+    axes.set_yticks(range(len(bars)), [name for name, _, _ in bars])
     axes.set_xlabel(f"AUC, % (whiskers: one {whiskers})", fontsize=9, color=INK)
-    axes.tick_params(axis="x", labelsize=9, colors=FAINT, length=3)
-    axes.tick_params(axis="y", length=0)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(FAINT)
-    figure.savefig(path, format="png")
+    plain_axes(axes)
+    axes.tick_params(axis="y", length=0, labelsize=10)
+    axes.spines["left"].set_visible(False)
+    save_figure(figure, path)
 
 
 def _draw_bars(axes: Axes, bars: Sequence[tuple[str, float, float]]) -> None:
