@@ -1,5 +1,6 @@
 # make demo   sets up .venv once, then trains and compares the models on the demo data
 # make table  does so for all the systems of MINER's Table 2, in about half an hour
+# make results  re-runs the paper's experiments on the demo data with three seeds, in about two hours, for docs/results.md
 # make test   sets up .venv once, then runs the tests on TensorFlow and on JAX
 # make test-slow  runs the models' tests again as users run them (compiled, and trained on JAX), and the slow tests
 # make notebooks  runs the notebooks of examples/ on the demo data and keeps their outputs; with PRESET=tiny only checks that they run
@@ -16,7 +17,7 @@ PRESET ?= demo
 # Of every system: its score is its paper's, and evaluation scores as training does.
 CORE_TESTS := papers or as_training_does
 
-.PHONY: demo demo-data table test test-slow notebooks lint clean
+.PHONY: demo demo-data table results test test-slow notebooks lint clean
 
 demo: demo-data
 	$(COMPARE) --models $(DEMO_MODELS) --out demo/results
@@ -24,6 +25,10 @@ demo: demo-data
 # The table in README.md: every system of MINER's Table 2.
 table: demo-data
 	$(COMPARE) --models all --out demo/table
+
+results: demo-data
+	$(BIN)/recommenders-miner reproduce all --data demo/data --out demo/reproduction --scale fast --seeds 3
+	rm -rf docs/results && cp -r demo/reproduction/results docs/results && cp demo/reproduction/results.md docs/results.md
 
 demo-data: $(STAMP)
 	$(BIN)/recommenders-miner demo-data demo/data --preset demo

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         UNBERTModel,
         load_model,
     )
+    from recommenders_miner.retrieval.news_recall import NewsRecall
 
 __version__ = "0.1.0"
 
@@ -53,6 +54,7 @@ _HOME = {
     "NPAModel": "models",
     "NRMSModel": "models",
     "NRMSPLMModel": "models",
+    "NewsRecall": "retrieval.news_recall",
     "NewsTable": "io.news_table",
     "UNBERTModel": "models",
     "load_model": "models",
@@ -76,6 +78,7 @@ __all__ = [
     "NPAModel",
     "NRMSModel",
     "NRMSPLMModel",
+    "NewsRecall",
     "NewsTable",
     "UNBERTModel",
     "layers",

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -18,14 +16,14 @@ from recommenders_miner.evaluation.baselines import (
     oracle_scores,
     random_scores,
 )
-from recommenders_miner.evaluation.cold_news import cold_candidates, evaluate_cold
 from recommenders_miner.evaluation.comparison import Comparison, ResultRow
-from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
-from recommenders_miner.hparams import HParams, prepare_hparams
+from recommenders_miner.hparams import prepare_hparams
 from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.io.splits import Split
-from recommenders_miner.models import MODELS, BaseModel
+from recommenders_miner.models import BaseModel
+from recommenders_miner.progress import progress_bar
+from recommenders_miner.runs import DevLog, Runs
 
 LOGGER = logging.getLogger("recommenders_miner")
 
@@ -43,14 +41,15 @@ def compare(
     models: Sequence[str],
     out: str | Path,
     overrides: dict[str, Any] | None = None,
-    seed: int = 42,
+    seeds: Sequence[int] = (42,),
     skip_unavailable: bool = False,
     scale: str = "paper",
 ) -> Comparison:
     """Trains and evaluates models on `data_dir/train` and `data_dir/dev`.
 
-    What is done is written at once: after each model, results.json, results.md and results.png in `out` hold all
-    the rows so far; each model is saved in `out/models/<name>`.
+    What is done is written at once: after each model, results.json, results.md, results.png and results.svg in `out`
+    hold all the rows so far. Each run is kept in `out/runs/<name>/seed-<seed>`, its model in the folder `model` there;
+    a comparison that was stopped goes on where it was.
 
     Args:
         data_dir: holds train/ and dev/, each with news.tsv and behaviors.tsv; where dev/click_logits.txt tells the
@@ -58,7 +57,7 @@ def compare(
         models: names or paths of hyperparameter files.
         out: the folder of results.
         overrides: hyperparameters that win over the files'.
-        seed: of every model, and of the random row.
+        seeds: of every model, and of the random row; with several, rows are means over them, with their spread.
         skip_unavailable: leave out, with a warning, the models whose pretrained language model cannot be had.
         scale: `paper` takes the hyperparameter files as they are; `fast` sizes that suit two cores and little data.
 
@@ -68,81 +67,23 @@ def compare(
         PresetError: a language model cannot be had, and such models are not to be left out.
     """
     hparams = {Path(name).stem: prepare_hparams(name, **{"scale": scale, **(overrides or {})}) for name in models}
-    train, dev = Split.find(data_dir, "train"), Split.find(data_dir, "dev")
-    comparison = Comparison(data=str(data_dir), seed=seed)
-    dev_data = DevLog.read(train, dev)
-    comparison.results = reference_rows(train, dev_data, seed)
+    runs = Runs(data_dir, Path(out) / "runs")
+    references = reference_rows(runs.train, runs.dev, seeds)
+    comparison = Comparison(str(data_dir), seeds[0], references, len(seeds))
     comparison.write(out)
-    for name, values in hparams.items():
-        LOGGER.info("%s: training for %d epochs", name, values.epochs)
-        try:
-            comparison.results.append(run_model(name, values, train, dev_data, out, seed))
-        except PresetError as error:
-            if not skip_unavailable:
-                raise
-            LOGGER.warning("%s is left out: %s", name, error)
-        comparison.write(out)
+    with progress_bar("models") as report:
+        for place, (name, values) in enumerate(hparams.items()):
+            report(place / len(hparams), name)
+            try:
+                rows = [runs.make(name, values, seed).row for seed in seeds]
+            except PresetError as error:
+                if not skip_unavailable:
+                    raise
+                LOGGER.warning("%s is left out: %s", name, error)
+                continue
+            comparison.results.append(ResultRow.mean(rows))
+            comparison.write(out)
     return comparison
-
-
-def compare_seeds(
-    data_dir: str | Path,
-    models: Sequence[str],
-    out: str | Path,
-    overrides: dict[str, Any] | None = None,
-    seeds: Sequence[int] = (42, 43, 44),
-    skip_unavailable: bool = False,
-    scale: str = "paper",
-) -> Comparison:
-    """Compares with several seeds; each has its own folder `out/seed-<seed>`, `out` itself the means and their spread.
-
-    Args:
-        data_dir: as in `compare`.
-        models: as in `compare`.
-        out: the folder of results.
-        overrides: as in `compare`.
-        seeds: at least two.
-        skip_unavailable: as in `compare`.
-        scale: as in `compare`.
-    """
-    runs = [
-        compare(data_dir, models, Path(out) / f"seed-{seed}", overrides, seed, skip_unavailable, scale)
-        for seed in seeds
-    ]
-    comparison = Comparison.over_seeds(runs)
-    comparison.write(out)
-    return comparison
-
-
-@dataclass(frozen=True)
-class DevLog:
-    """The log that models are compared on.
-
-    Attributes:
-        files: where it was read from.
-        news: its news.
-        log: its impressions.
-        cold: (candidates,) bool, which of its candidates training never saw.
-    """
-
-    files: Split
-    news: NewsTable
-    log: ImpressionLog
-    cold: np.ndarray
-
-    @classmethod
-    def read(cls, train: Split, dev: Split) -> Self:
-        """Reads both splits, to know what is new in dev."""
-        training_news, news = NewsTable.read(train.news), NewsTable.read(dev.news)
-        log = ImpressionLog.read(dev.behaviors, news)
-        training_log = ImpressionLog.read(train.behaviors, training_news)
-        return cls(dev, news, log, cold_candidates(log, news, training_log, training_news))
-
-    def evaluate(self, scores: np.ndarray) -> Evaluation:
-        """Returns the metrics of (candidates,) scores, and the AUC among cold news where there is one."""
-        found = evaluate_scores(scores, self.log.labels, self.log.offsets)
-        cold = evaluate_cold(scores, self.log, self.cold)
-        return found if cold is None else found.with_metrics_of(cold)
 
 
 def compare_trained(model: BaseModel, name: str, data_dir: str | Path) -> Comparison:
@@ -160,38 +101,28 @@ def compare_trained(model: BaseModel, name: str, data_dir: str | Path) -> Compar
     dev_data = DevLog.read(train, dev)
     evaluation = dev_data.evaluate(model.score_log(model.read(dev.news, dev.behaviors)))
     row = ResultRow.from_evaluation(name, evaluation, parameters=model.network.count_params())
-    return Comparison(str(data_dir), model.seed, [row, *reference_rows(train, dev_data, model.seed)])
+    return Comparison(str(data_dir), model.seed, [row, *reference_rows(train, dev_data, [model.seed])])
 
 
-def run_model(name: str, hparams: HParams, train: Split, dev: DevLog, out: str | Path, seed: int) -> ResultRow:
-    """Trains, saves and evaluates one model; returns its row."""
-    model = MODELS[hparams.model_type](hparams, seed=seed)
-    began = time.perf_counter()
-    model.fit(train.news, train.behaviors, verbose=2)
-    trained = time.perf_counter()
-    evaluation = dev.evaluate(model.score_log(model.read(dev.files.news, dev.files.behaviors)))
-    evaluated = time.perf_counter()
-    model.save(Path(out) / "models" / name)
-    return ResultRow.from_evaluation(
-        name,
-        evaluation,
-        train_seconds=trained - began,
-        eval_seconds=evaluated - trained,
-        samples_per_second=model.throughput.samples_per_second,
-        parameters=model.network.count_params(),
-    )
+def reference_rows(train: Split, dev: DevLog, seeds: Sequence[int]) -> list[ResultRow]:
+    """Evaluates what needs no training: random and popularity, and where dev tells the truth, the two oracles.
 
-
-def reference_rows(train: Split, dev: DevLog, seed: int) -> list[ResultRow]:
-    """Evaluates what needs no training: random and popularity, and where dev tells the truth, the two oracles."""
+    Args:
+        train: the training split, whose clicks make news popular.
+        dev: what to evaluate on.
+        seeds: of the random row; every row is a mean over them, as the trained models' are.
+    """
     training_news = NewsTable.read(train.news)
     popularity = PopularityBaseline.fit(ImpressionLog.read(train.behaviors, training_news), training_news)
-    scores: dict[str, np.ndarray] = {
-        "random": random_scores(dev.log, seed),
-        "popularity": popularity.score(dev.log, dev.news),
+    scores: dict[str, list[np.ndarray]] = {
+        "random": [random_scores(dev.log, seed) for seed in seeds],
+        "popularity": [popularity.score(dev.log, dev.news)] * len(seeds),
     }
     truth = dev.files.behaviors.parent / TRUTH_FILE
     if truth.exists():
-        scores["history-oracle"] = history_oracle_scores(dev.log, dev.news)
-        scores["oracle"] = oracle_scores(truth, dev.log)
-    return [ResultRow.from_evaluation(name, dev.evaluate(values)) for name, values in scores.items()]
+        scores["history-oracle"] = [history_oracle_scores(dev.log, dev.news)] * len(seeds)
+        scores["oracle"] = [oracle_scores(truth, dev.log)] * len(seeds)
+    return [
+        ResultRow.mean([ResultRow.from_evaluation(name, dev.evaluate(values)) for values in of_seeds])
+        for name, of_seeds in scores.items()
+    ]

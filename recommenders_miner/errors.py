@@ -37,6 +37,10 @@ class UnknownNewsError(RecommendersMinerError, LookupError):
     """A news id is not in the news table."""
 
 
+class UnknownImpressionError(RecommendersMinerError, LookupError):
+    """An impression id is not in a log."""
+
+
 class NoVectorError(RecommendersMinerError, TypeError):
     """A news or a user was asked for by itself, and the system has it only in view of the other."""
 

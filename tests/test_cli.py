@@ -13,7 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from recommenders_miner.cli import app, main
+from recommenders_miner.evaluation.metrics import evaluate_scores
 from recommenders_miner.evaluation.submission import read_scores
+from recommenders_miner.io.impression_log import ImpressionLog
+from recommenders_miner.io.news_table import NewsTable
 
 SMALL = "word_emb_dim=8 head_num=2 head_dim=4 attention_hidden_dim=8 num_interests=2 code_dim=4 batch_size=64 epochs=1"
 WORDS = "news_encoder=self_attention word_embedding=null category_embedding=learned length_groups=1"
@@ -51,18 +54,19 @@ def test_compare_writes_its_table_json_and_chart(data, tmp_path):
     assert rows["nrms"]["parameters"] > 0
     assert rows["oracle"]["group_auc"] > rows["history-oracle"]["group_auc"] > rows["random"]["group_auc"]
     assert (tmp_path / "results.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "models" / "nrms" / "network.keras").exists()
+    assert (tmp_path / "runs" / "nrms" / "seed-42" / "model" / "network.keras").exists()
 
 
 def test_compare_over_seeds_gives_means_and_spread(data, tmp_path):
     run("compare", "--data", data, "--models", "nrms", "--out", tmp_path, "--seeds", 2, *OPTIONS)
     whole = json.loads((tmp_path / "results.json").read_text())
     assert whole["num_seeds"] == 2
-    parts = [json.loads((tmp_path / f"seed-{seed}" / "results.json").read_text()) for seed in (42, 43)]
-    for row, *single in zip(whole["results"], *(part["results"] for part in parts), strict=True):
-        values = [one["group_auc"] for one in single]
-        assert row["group_auc"] == pytest.approx(np.mean(values))
-        assert row["standard_deviations"]["group_auc"] == pytest.approx(np.std(values, ddof=1))
+    [row] = [row for row in whole["results"] if row["model"] == "nrms"]
+    log = ImpressionLog.read(data / "dev" / "behaviors.tsv", NewsTable.read(data / "dev" / "news.tsv"))
+    scores = [np.load(tmp_path / "runs" / "nrms" / f"seed-{seed}" / "scores.npy") for seed in (42, 43)]
+    values = [evaluate_scores(one, log.labels, log.offsets).metrics["group_auc"] for one in scores]
+    assert row["group_auc"] == pytest.approx(np.mean(values))
+    assert row["standard_deviations"]["group_auc"] == pytest.approx(np.std(values, ddof=1))
     assert "±" in (tmp_path / "results.md").read_text()
 
 

@@ -15,7 +15,7 @@ OVERRIDES = {"epochs": 1, "word_emb_dim": 8, "head_num": 2, "head_dim": 4, "atte
 def test_a_trained_models_row_is_the_one_of_compare(tmp_path):
     data = tmp_path / "data"
     write_planted_benchmark(data, "tiny")
-    [*references, compared] = compare(data, ["nrms"], tmp_path / "out", OVERRIDES, seed=7).results
+    [*references, compared] = compare(data, ["nrms"], tmp_path / "out", OVERRIDES, seeds=[7]).results
     model = NRMSModel(prepare_hparams("nrms", **OVERRIDES), seed=7)
     model.fit(data / "train" / "news.tsv", data / "train" / "behaviors.tsv", verbose=0)
     found = compare_trained(model, "nrms", data)

@@ -6,11 +6,12 @@ import logging
 import os
 import sys
 
-from rich.console import Console
 from rich.logging import RichHandler
 
+from recommenders_miner import progress
+
 # Importing a module of commands puts them into the application, in this order.
-from recommenders_miner.cli import data, training, serving  # noqa: F401  # isort: skip
+from recommenders_miner.cli import data, training, reproduction, serving, explain, retrieval  # noqa: F401  # isort: skip
 from recommenders_miner.cli.app import app
 from recommenders_miner.errors import RecommendersMinerError
 
@@ -22,7 +23,7 @@ def main() -> None:
     logging.basicConfig(
         level=logging.WARNING,
         format="%(message)s",
-        handlers=[RichHandler(console=Console(stderr=True), show_path=False)],
+        handlers=[RichHandler(console=progress.console, show_path=False)],
     )
     logging.getLogger("recommenders_miner").setLevel(logging.INFO)
     try:
@@ -30,5 +31,5 @@ def main() -> None:
     except (RecommendersMinerError, FileExistsError) as error:
         if os.environ.get("RECOMMENDERS_MINER_DEBUG"):
             raise
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]Error:[/] {error}", highlight=False)
+        progress.console.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
         sys.exit(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +11,7 @@ import typer
 import yaml
 from rich.console import Console
 
+from recommenders_miner import progress
 from recommenders_miner.backend import import_backend_quietly
 
 app = typer.Typer(
@@ -47,3 +50,13 @@ def open_model(run: Path) -> Any:
     from recommenders_miner.models import load_model
 
     return load_model(run / "model" if (run / "model").is_dir() else run)
+
+
+@contextmanager
+def resumable(out: Path) -> Iterator[None]:
+    """Says, after Ctrl-C, that nothing finished is lost and how to go on; exit status 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        progress.console.print(f"Stopped. What is finished is in {out}; the same command goes on from there.")
+        raise typer.Exit(130) from None

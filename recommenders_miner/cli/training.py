@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from recommenders_miner.backend import import_backend_quietly
-from recommenders_miner.cli.app import DataDir, Overrides, Scale, Seed, app, console, parse_overrides
+from recommenders_miner.cli.app import DataDir, Overrides, Scale, Seed, app, console, parse_overrides, resumable
 
 
 @app.command()
@@ -29,11 +29,13 @@ def compare(
 ) -> None:
     """Train and evaluate models side by side."""
     import_backend_quietly()
-    from recommenders_miner.compare import TABLE_2, compare, compare_seeds
+    from recommenders_miner.compare import TABLE_2, compare
 
     names = TABLE_2 if models == "all" else [name.strip() for name in models.split(",")]
-    run, runs = (compare, seed) if seeds == 1 else (compare_seeds, range(seed, seed + seeds))
-    console.print(run(data, names, out, parse_overrides(option), runs, skip_unavailable, scale).render())
+    every_seed = range(seed, seed + seeds)
+    with resumable(out):
+        found = compare(data, names, out, parse_overrides(option), every_seed, skip_unavailable, scale)
+    console.print(found.render())
     console.print(f"Written to {out}: results.json, results.md, results.png, results.svg.")
 
 

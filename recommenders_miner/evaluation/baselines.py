@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.evaluation.submission import read_scores
@@ -33,6 +32,24 @@ def random_scores(log: ImpressionLog, seed: int) -> np.ndarray:
         (candidates,) float64.
     """
     return np.random.default_rng(seed).random(len(log.candidates))
+
+
+def count_clicks(log: ImpressionLog, news: NewsTable) -> np.ndarray:
+    """Counts the clicks on every news.
+
+    Args:
+        log: the training log, with labels.
+        news: the table that the log's rows point into.
+
+    Returns:
+        (rows,) int64.
+
+    Raises:
+        ValueError: if the log has no labels.
+    """
+    if not log.labelled:
+        raise ValueError("The popularity of news is counted from clicks, but the training log has no labels.")
+    return np.bincount(log.candidates[log.labels == 1], minlength=len(news))
 
 
 @dataclass(frozen=True)
@@ -72,10 +89,8 @@ class PopularityBaseline:
         Raises:
             ValueError: if the log has no labels.
         """
-        if not log.labelled:
-            raise ValueError("The popularity of news is counted from clicks, but the training log has no labels.")
-        showings = np.bincount(log.candidates, minlength=len(news.ids))
-        clicks = np.bincount(log.candidates[log.labels == 1], minlength=len(news.ids))
+        clicks = count_clicks(log, news)
+        showings = np.bincount(log.candidates, minlength=len(news))
         overall_rate = float(log.labels.mean(dtype=np.float64))
         click_rates = (clicks + prior_showings * overall_rate) / (showings + prior_showings)
         return cls(news.ids, click_rates, overall_rate)
@@ -90,9 +105,7 @@ class PopularityBaseline:
         Returns:
             (candidates,) float64 click-through rates.
         """
-        training_row = np.asarray(pc.index_in(news.ids, value_set=self.news_ids).fill_null(-1))
-        rates = np.where(training_row >= 0, self.click_rates[training_row], self.overall_rate)
-        return rates[log.candidates]
+        return news.align(self.news_ids, self.click_rates, missing=self.overall_rate)[log.candidates]
 
 
 def history_oracle_scores(log: ImpressionLog, news: NewsTable, prior_clicks: float = 1.0) -> np.ndarray:

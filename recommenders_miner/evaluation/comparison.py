@@ -1,21 +1,21 @@
-"""The results of several models on one data set, as JSON, as a Markdown table and as a chart."""
+"""The results of several models on one data set, as JSON, as Markdown tables and as a chart."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
+from rich.console import Group
+from rich.padding import Padding
 
 from recommenders_miner.errors import DataFormatError
-from recommenders_miner.evaluation.cold_news import COLD_AUC
+from recommenders_miner.evaluation.beyond_accuracy import is_beyond_accuracy
+from recommenders_miner.evaluation.comparison_table import COST_COLUMNS, Column, ComparisonTable
 from recommenders_miner.evaluation.metrics import DEFAULT_METRICS, Evaluation
 from recommenders_miner.figures.auc_chart import draw_auc
 from recommenders_miner.files import whole_file
@@ -23,21 +23,7 @@ from recommenders_miner.files import whole_file
 REFERENCE_MODELS = ("random", "popularity", "history-oracle", "oracle")
 """The names of rows that are not trained models, but floors and ceilings to read those against."""
 
-
-def _compact(count: int) -> str:
-    for unit, size in (("M", 1_000_000), ("K", 1_000)):
-        if count >= size:
-            return f"{count / size:.1f}{unit}"
-    return str(count)
-
-
-_COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
-    "train_seconds": ("Train s", "{:,.1f}".format),
-    "eval_seconds": ("Eval s", "{:,.1f}".format),
-    "samples_per_second": ("Samples per s", "{:,.0f}".format),
-    "parameters": ("Params", _compact),
-}
-"""For each cost of a row, the title of its column and how its figure is written."""
+_COSTS = tuple(column.name for column in COST_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -46,7 +32,7 @@ class ResultRow:
 
     Attributes:
         model: the hparams name, or one of `REFERENCE_MODELS`.
-        metrics: metric name -> mean over impressions, in [0, 1].
+        metrics: metric name -> mean over impressions; see docs/metrics.md.
         standard_errors: metric name -> standard error of that mean.
         train_seconds: wall-clock time of the training.
         eval_seconds: wall-clock time of the evaluation.
@@ -69,8 +55,10 @@ class ResultRow:
         """Averages a model's rows over seeds; the spread goes into `standard_deviations`.
 
         Args:
-            rows: at least two rows of one model, each with the same metrics.
+            rows: of one model, each with the same metrics. A single one is returned as it is.
         """
+        if len(rows) == 1:
+            return rows[0]
 
         def average(values: Iterable[float | None]) -> float | None:
             known = [value for value in values if value is not None]
@@ -121,6 +109,12 @@ class ResultRow:
         """Whether the row is a floor or a ceiling, and not a trained model."""
         return self.model in REFERENCE_MODELS
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """The metrics and the costs that are known, by name."""
+        costs = {name: getattr(self, name) for name in _COSTS}
+        return {**self.metrics, **{name: cost for name, cost in costs.items() if cost is not None}}
+
     def to_json(self) -> dict[str, Any]:
         """Gives the row as it stands in results.json: metrics under their own names, None where missing."""
         return {
@@ -170,17 +164,6 @@ class Comparison:
     seed: int
     results: list[ResultRow] = field(default_factory=list)
     num_seeds: int = 1
-
-    @classmethod
-    def over_seeds(cls, comparisons: Sequence[Comparison]) -> Comparison:
-        """Averages comparisons of the same models on the same data that differ in their seed.
-
-        Args:
-            comparisons: one per seed, with the same rows in the same order.
-        """
-        first = comparisons[0]
-        rows = [ResultRow.mean(rows) for rows in zip(*(c.results for c in comparisons), strict=True)]
-        return cls(first.data, first.seed, rows, len(comparisons))
 
     def write(self, out_dir: str | Path) -> None:
         """Writes `results.json`, `results.md`, and the chart as `results.png` and `results.svg`.
@@ -237,53 +220,21 @@ class Comparison:
             raise DataFormatError(path, f"is not the results.json of a comparison ({error!r}).") from error
 
     def to_markdown(self, title: bool = True) -> str:
-        """Gives the table as Markdown: the best trained model of a column bold, references italic.
+        """Gives the tables as Markdown: accuracy and costs, then, where it is known, what lies beyond accuracy.
 
         Args:
-            title: whether a heading stands above it.
+            title: whether headings stand above them.
         """
-        header, rows = self._cells()
-        lines = [header]
-        for row, cells, best in rows:
-            around = ["**" if is_best else "*" if row.is_reference else "" for is_best in best]
-            lines.append([f"{mark}{cell}{mark}" for mark, cell in zip(around, cells, strict=True)])
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-        padded = [
-            [line[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-            for line in lines
-        ]
-        table = "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
-        caption = f"{self._caption()} Bold: the best trained model. Italic: floors and ceilings."
-        heading = f"# {self._title()}\n\n" if title else ""
-        return f"{heading}{table}\n\n{caption}\n"
+        texts = []
+        for level, table in enumerate(self._tables(), start=1):
+            heading = f"{'#' * level} {table.title}\n\n" if title else ""
+            texts.append(heading + table.to_markdown())
+        return "\n".join(texts)
 
-    def render(self) -> Table:
-        """Gives the table for the terminal, to be printed by a `rich.console.Console`."""
-        # Fits 80 columns: spreads stand below their figures, and only the headers of costs may break, between words.
-        header, rows = self._cells(before_spread="\n")
-        table = Table(
-            title=Text(self._title()),
-            caption=self._caption(),
-            box=SIMPLE_HEAD,
-            show_edge=False,
-            pad_edge=False,
-            collapse_padding=True,
-        )
-        for number, name in enumerate(header):
-            table.add_column(
-                name.replace("@", "\n@").replace(" ", "\n"),
-                justify="left" if number == 0 else "right",
-                no_wrap=number == 0,
-            )
-        last_trained = max((i for i, (row, _, _) in enumerate(rows) if not row.is_reference), default=None)
-        for number, (row, cells, best) in enumerate(rows):
-            table.add_row(
-                *(Text(cell, style="bold" if is_best else "") for cell, is_best in zip(cells, best, strict=True)),
-                style="italic dim" if row.is_reference else None,
-                end_section=number == last_trained,
-            )
-        return table
+    def render(self) -> Group:
+        """Gives the tables for the terminal, to be printed by a `rich.console.Console`."""
+        first, *others = (table.render() for table in self._tables())
+        return Group(first, *(Padding(table, (1, 0, 0, 0), expand=False) for table in others))
 
     def _errors(self, row: ResultRow) -> dict[str, float]:
         """The uncertainty to show: over seeds where there are several, else over impressions."""
@@ -293,55 +244,27 @@ class Comparison:
         seeds = f"seed {self.seed}" if self.num_seeds == 1 else f"{self.num_seeds} seeds"
         return f"Models on {self.data}, {seeds}"
 
+    def _tables(self) -> list[ComparisonTable]:
+        """Makes a table of accuracy and costs, and one of the metrics beyond accuracy where a row has some."""
+        metrics = dict.fromkeys([*DEFAULT_METRICS, *(name for row in self.results for name in row.metrics)])
+        beyond = [Column.of_metric(name) for name in metrics if is_beyond_accuracy(name)]
+        accuracy = [Column.of_metric(name) for name in metrics if not is_beyond_accuracy(name)]
+        costs = [column for column in COST_COLUMNS if any(column.name in row.figures for row in self.results)]
+        tables = [ComparisonTable(self._title(), [*accuracy, *costs], self.results, self._caption())]
+        if beyond:
+            caption = (
+                "Diversity and coverage in percent, novelty in bits, calibration in nats "
+                f"(lower is closer to the user's history){self._over_seeds()}."
+            )
+            tables.append(ComparisonTable("Beyond accuracy", beyond, self.results, caption))
+        return tables
+
     def _caption(self) -> str:
         errors = [
             error for row in self.results for name, error in row.standard_errors.items() if name in DEFAULT_METRICS
         ]
         at_most = f" (standard error at most {100 * max(errors):.2f})" if errors else ""
-        over = "" if self.num_seeds == 1 else f", ± their standard deviation over {self.num_seeds} seeds"
-        return f"Metrics in percent, means over impressions{at_most}{over}."
+        return f"Metrics in percent, means over impressions{at_most}{self._over_seeds()}."
 
-    def _cells(self, before_spread: str = " ") -> tuple[list[str], list[tuple[ResultRow, list[str], list[bool]]]]:
-        """Lays out the table: trained models as given, then floors and ceilings; a cost that no row has is left out.
-
-        Args:
-            before_spread: what stands between a figure and its spread.
-
-        Returns:
-            The header, and for each row its cells and which of them are the best of the trained models.
-        """
-        more = (name for row in self.results for name in row.metrics)
-        metrics = list(dict.fromkeys([*DEFAULT_METRICS, *more]))
-        costs = [name for name in _COSTS if any(getattr(row, name) is not None for row in self.results)]
-        trained = [row for row in self.results if not row.is_reference]
-        references = [row for row in self.results if row.is_reference]
-        best = {
-            name: max((row.metrics[name] for row in trained if name in row.metrics), default=None) for name in metrics
-        }
-
-        def percent(value: float | None) -> str:
-            return "-" if value is None else f"{100 * value:.2f}"
-
-        rows = []
-        for row in trained + references:
-            shown = [percent(row.metrics.get(name)) for name in metrics]
-            spreads = [
-                f"{before_spread}± {percent(row.standard_deviations[name])}"
-                if row.standard_deviations.get(name)
-                else ""
-                for name in metrics
-            ]
-            paid = ["-" if getattr(row, name) is None else _COSTS[name][1](getattr(row, name)) for name in costs]
-            # Bold by what is printed, so that two models with the same figure are both bold.
-            is_best = [
-                not row.is_reference and name in row.metrics and cell == percent(best[name])
-                for name, cell in zip(metrics, shown, strict=True)
-            ]
-            with_spread = [cell + spread for cell, spread in zip(shown, spreads, strict=True)]
-            rows.append((row, [row.model, *with_spread, *paid], [False, *is_best, *[False] * len(costs)]))
-        header = ["Model", *map(_metric_title, metrics), *(_COSTS[name][0] for name in costs)]
-        return header, rows
-
-
-def _metric_title(name: str) -> str:
-    return {"group_auc": "AUC", "mean_mrr": "MRR", COLD_AUC: "Cold AUC"}.get(name, name.replace("ndcg", "nDCG"))
+    def _over_seeds(self) -> str:
+        return "" if self.num_seeds == 1 else f", ± their standard deviation over {self.num_seeds} seeds"

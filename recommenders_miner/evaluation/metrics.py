@@ -11,7 +11,7 @@ Recommendation", ACL 2020). Each metric is taken per impression, then averaged o
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,9 +24,9 @@ class Evaluation:
     """The metrics of one model on one log.
 
     Attributes:
-        metrics: metric name -> mean over the counted impressions, in [0, 1].
+        metrics: metric name -> mean over the counted impressions; the ranking metrics are in [0, 1].
         standard_errors: metric name -> standard error of that mean, impressions taken as independent; NaN
-            where only one impression counts.
+            where only one impression counts, missing where the metric is not a mean.
         num_impressions: how many impressions the means are taken over.
         num_left_out: how many impressions were left out, for lack of a click or of a non-click.
     """
@@ -35,6 +35,28 @@ class Evaluation:
     standard_errors: dict[str, float]
     num_impressions: int
     num_left_out: int
+
+    @classmethod
+    def mean(cls, values: Mapping[str, np.ndarray], counted: np.ndarray) -> Evaluation:
+        """Averages metrics over impressions.
+
+        Args:
+            values: metric name -> (impressions,) float64, NaN where the metric is not defined; a metric that is
+                defined nowhere is left out.
+            counted: (impressions,) bool, which impressions count as not left out.
+        """
+        defined = {name: column[~np.isnan(column)] for name, column in values.items()}
+        defined = {name: column for name, column in defined.items() if column.size}
+        num_impressions = int(counted.sum())
+        return cls(
+            metrics={name: float(column.mean()) for name, column in defined.items()},
+            standard_errors={
+                name: float(column.std(ddof=1) / np.sqrt(column.size)) if column.size > 1 else np.nan
+                for name, column in defined.items()
+            },
+            num_impressions=num_impressions,
+            num_left_out=counted.size - num_impressions,
+        )
 
     def with_metrics_of(self, other: Evaluation) -> Evaluation:
         """Returns this evaluation with the metrics of another one beside its own, as of a part of the log."""
@@ -69,23 +91,12 @@ def evaluate_scores(
         ValueError: as `impression_metrics`, or if no impression has both a click and a non-click.
     """
     by_name = impression_metrics(scores, labels, offsets, metrics)
-    values = np.stack(list(by_name.values()))
-    counted = ~np.isnan(values[0])
-    num_impressions = int(counted.sum())
-    if num_impressions == 0:
+    counted = ~np.isnan(next(iter(by_name.values())))
+    if not counted.any():
         raise ValueError(
             f"No metric is defined: none of the {counted.size} impressions has both a click and a non-click."
         )
-    means = values[:, counted].mean(axis=1)
-    standard_errors = np.full(len(by_name), np.nan)
-    if num_impressions > 1:
-        standard_errors = values[:, counted].std(axis=1, ddof=1) / np.sqrt(num_impressions)
-    return Evaluation(
-        metrics=dict(zip(by_name, means.tolist(), strict=True)),
-        standard_errors=dict(zip(by_name, standard_errors.tolist(), strict=True)),
-        num_impressions=num_impressions,
-        num_left_out=counted.size - num_impressions,
-    )
+    return Evaluation.mean(by_name, counted)
 
 
 def impression_metrics(
@@ -148,7 +159,7 @@ def impression_metrics(
         else:
             cutoff = int(name.removeprefix("ndcg@"))
             gains = np.where(clicked_rank <= cutoff, 1 / np.log2(clicked_rank + 1), 0)
-            results[name] = mean_over_counted(sum_by_impression(gains), _ideal_dcg(num_clicks, cutoff))
+            results[name] = mean_over_counted(sum_by_impression(gains), ideal_dcg(num_clicks, cutoff))
     return results
 
 
@@ -276,7 +287,8 @@ def _mid_ranks(
     return ranks + (middle - positions)
 
 
-def _ideal_dcg(num_clicks: np.ndarray, cutoff: int) -> np.ndarray:
+def ideal_dcg(num_clicks: np.ndarray, cutoff: int) -> np.ndarray:
+    """Returns the DCG of clicks that take the first ranks, as far as the cutoff: (I,) float64 of (I,) numbers."""
     most = min(cutoff, int(num_clicks.max(initial=0)))
     dcg_of_top = np.append(0.0, np.cumsum(1 / np.log2(np.arange(most) + 2)))
     return dcg_of_top[np.minimum(num_clicks, most)]

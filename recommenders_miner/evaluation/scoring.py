@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,22 +89,68 @@ class LogScorer:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns the users of a log without a candidate, one a reader, (R, …), and each impression's reader (I,)."""
         readers = self.readers(log, users)
-        batches = self._encode_readers(self.description_part, news, log, readers)
-        return np.concatenate([states[: len(batch)] for batch, states in batches]), readers.reader_of
+        return self.describe_readers(news, log, readers), readers.reader_of
+
+    def describe_readers(
+        self, news: dict[str, np.ndarray], log: ImpressionLog, readers: Readers, members: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Returns readers without a candidate, (members, …): see `UserEncoder.describe`.
+
+        Args:
+            news: what `encode_news` gave.
+            log: impressions over those news.
+            readers: the log's readers.
+            members: (members,) which readers, in any order; all where left out.
+        """
+        return _in_order(self._encode_readers(self.description_part, news, log, readers, members))
+
+    def fit_readers(
+        self,
+        news: dict[str, np.ndarray],
+        log: ImpressionLog,
+        readers: Readers,
+        categories: np.ndarray,
+        members: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Returns readers as candidates of each category meet them, (members, P, …): see `UserEncoder.attend`.
+
+        Args:
+            news: what `encode_news` gave.
+            log: impressions over those news.
+            readers: the log's readers.
+            categories: (P,) int32.
+            members: (members,) which readers, in any order; all where left out.
+        """
+
+        def fitted(states: Any) -> np.ndarray:
+            rows = len(keras.tree.flatten(states)[0])
+            return self.attend_part.predict_on_batch({"state": states, "category": np.tile(categories, (rows, 1))})
+
+        batches = self._encode_readers(self.user_part, news, log, readers, members)
+        return _in_order((batch, fitted(states)) for batch, states in batches)
 
     def _encode_readers(
-        self, part: NetworkPart, news: dict[str, np.ndarray], log: ImpressionLog, readers: Readers
+        self,
+        part: NetworkPart,
+        news: dict[str, np.ndarray],
+        log: ImpressionLog,
+        readers: Readers,
+        members: np.ndarray | None = None,
     ) -> Iterator[tuple[np.ndarray, Any]]:
-        """Yields (readers, states): a batch of reader indices (R,), ascending, and a part's encoding of them."""
+        """Yields (batch, states): ascending places (R,) among the members, and a part's encoding of these readers.
+
+        Lengths are those of all the readers, so that few shapes come up, whatever the members.
+        """
+        members = np.arange(len(readers.lengths)) if members is None else members
         edges = length_edges(readers.lengths, 5)
-        for batch, length in _by_length(readers.lengths, edges, [self.reader_batch] * len(edges)):
-            members = filled(batch, padded_size(len(batch)))
-            history = history_matrix(log, readers.histories[members], length)
+        for batch, length in _by_length(readers.lengths[members], edges, [self.reader_batch] * len(edges)):
+            rows = members[filled(batch, padded_size(len(batch)))]
+            history = history_matrix(log, readers.histories[rows], length)
             states = part.predict_on_batch(
                 {
                     "history": _rows(news, history),
                     "mask": history > 0,
-                    "user": readers.users[members],
+                    "user": readers.users[rows],
                 }
             )
             yield batch, states
@@ -135,38 +181,82 @@ class LogScorer:
         num_news = int(log.candidates.max(initial=0)) + 1
         shown, place_of = np.unique(reader_of * num_news + log.candidates, return_inverse=True)
         reader_of, candidates = np.divmod(shown, num_news)
+        return self.score_readers(news, log, readers, reader_of, candidates, progress)[place_of]
+
+    def score_readers(
+        self,
+        news: dict[str, np.ndarray],
+        log: ImpressionLog,
+        readers: Readers,
+        reader_of: np.ndarray,
+        candidates: np.ndarray,
+        progress: Callable[[float], None] | None = None,
+    ) -> np.ndarray:
+        """Scores any news for the readers of a log.
+
+        Args:
+            news: what `encode_news` gave.
+            log: impressions over those news.
+            readers: the log's readers.
+            reader_of: (candidates,) the reader whom each candidate is scored for.
+            candidates: (candidates,) int32 rows of the news.
+            progress: told the share that is done, now and then.
+
+        Returns:
+            (candidates,) float32.
+        """
+        wanted = np.zeros(len(readers.lengths), bool)
+        wanted[reader_of] = True
+        members, reader_of = np.flatnonzero(wanted), (np.cumsum(wanted) - 1)[reader_of]
         num_categories = int(news["category"].max(initial=0)) + 1 if self.category_aware else 1
-        category = news["category"][candidates] if self.category_aware else 0
-        pair_of = reader_of * num_categories + category
+        pair_of = reader_of * num_categories + (news["category"][candidates] if self.category_aware else 0)
         order = np.argsort(pair_of, kind="stable")
-        pairs, starts, counts = _cut(
-            *np.unique(pair_of[order], return_index=True, return_counts=True), self.candidates_of_a_user
-        )
-        scores = np.empty(len(shown), "float32")
+        pairs, starts, counts = np.unique(pair_of[order], return_index=True, return_counts=True)
+        scores = np.empty(len(candidates), "float32")
         done = 0
-        for batch, states in self._encode_readers(self.user_part, news, log, readers):
+        for batch, states in self._encode_readers(self.user_part, news, log, readers, members):
             first, last = np.searchsorted(pairs, [batch[0] * num_categories, (batch[-1] + 1) * num_categories])
-            users_of_pairs = self._attend(states, *np.divmod(pairs[first:last], num_categories), batch[0])
-            edges = length_edges(counts[first:last], 4)
-            for members, size in _by_length(counts[first:last], edges, self.candidates_at_once // edges):
-                slot = starts[first:last][members, None] + np.arange(size)
-                real = np.arange(size) < counts[first:last][members, None]
-                slots = order[np.where(real, slot, 0)]
-                rows = np.where(real, candidates[slots], 0)
-                fill = filled(np.arange(len(members)), padded_size(len(members)))
-                width = np.pad(rows[fill], [(0, 0), (0, padded_size(size) - size)])
-                block = self.score_part.predict_on_batch(
-                    {
-                        "users": _rows(users_of_pairs, members[fill]),
-                        "candidates": _rows(news, width),
-                        "mask": width > 0,
-                    }
-                )
-                scores[slots[real]] = block[: len(members), :size][real]
+            users = self._attend(states, *np.divmod(pairs[first:last], num_categories), batch[0])
+            slots = order[starts[first] : starts[last - 1] + counts[last - 1]]
+            scores[slots] = self.score_users(news, users, counts[first:last], candidates[slots])
             done += len(batch)
             if progress:
-                progress(done / len(readers.histories))
-        return scores[place_of]
+                progress(done / len(members))
+        return scores
+
+    def score_users(
+        self, news: dict[str, np.ndarray], users: Any, counts: np.ndarray, candidates: np.ndarray
+    ) -> np.ndarray:
+        """Scores candidates for users that are encoded already.
+
+        Args:
+            news: what `encode_news` gave.
+            users: an array, or a structure of arrays, of R users, fitted to their candidates' category where the
+                network does so.
+            counts: (R,) how many candidates each user has, at least one.
+            candidates: (Σ counts,) int32 rows of the news, user after user.
+
+        Returns:
+            (Σ counts,) float32.
+        """
+        user_of, starts, counts = _cut(counts, self.candidates_of_a_user)
+        scores = np.empty(len(candidates), "float32")
+        edges = length_edges(counts, 4)
+        for members, size in _by_length(counts, edges, self.candidates_at_once // edges):
+            slots = starts[members, None] + np.arange(size)
+            real = np.arange(size) < counts[members, None]
+            rows = np.where(real, candidates[np.where(real, slots, 0)], 0)
+            fill = filled(np.arange(len(members)), padded_size(len(members)))
+            width = np.pad(rows[fill], [(0, 0), (0, padded_size(size) - size)])
+            block = self.score_part.predict_on_batch(
+                {
+                    "users": _rows(users, user_of[members[fill]]),
+                    "candidates": _rows(news, width),
+                    "mask": width > 0,
+                }
+            )
+            scores[slots[real]] = block[: len(members), :size][real]
+        return scores
 
     def _attend(self, states: Any, reader: np.ndarray, category: np.ndarray, first_reader: int) -> Any:
         """Returns the user of each (reader, category) pair, the pairs sorted by reader."""
@@ -194,14 +284,21 @@ def _rows(structure: Any, index: np.ndarray) -> Any:
     return keras.tree.map_structure(lambda array: array[index], structure)
 
 
-def _cut(
-    pairs: np.ndarray, starts: np.ndarray, counts: np.ndarray, size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cuts runs of more than `size` candidates into several of the same pair: (pairs, starts, counts)."""
+def _in_order(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Puts batches (places, values) together, the values at their places; what stands behind a batch only fills it."""
+    batches = [(places, values[: len(places)]) for places, values in batches]
+    whole = np.empty((sum(len(places) for places, _ in batches), *batches[0][1].shape[1:]), batches[0][1].dtype)
+    for places, values in batches:
+        whole[places] = values
+    return whole
+
+
+def _cut(counts: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cuts each user's run of candidates into pieces of at most `size`: (user, start, count) of each piece."""
     pieces = -(-counts // size)
-    run = np.repeat(np.arange(len(pairs)), pieces)
-    skipped = size * (np.arange(len(run)) - np.repeat(np.cumsum(pieces) - pieces, pieces))
-    return pairs[run], starts[run] + skipped, np.minimum(counts[run] - skipped, size)
+    user_of = np.repeat(np.arange(len(counts)), pieces)
+    skipped = size * (np.arange(len(user_of)) - np.repeat(np.cumsum(pieces) - pieces, pieces))
+    return user_of, (np.cumsum(counts) - counts)[user_of] + skipped, np.minimum(counts[user_of] - skipped, size)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recommenders_miner.figures.style import FAINT, INK, SERIES, headline, new_figure, plain_axes, save_figure
+from recommenders_miner.figures.style import (
+    FAINT,
+    INK,
+    LABEL_BOX,
+    SERIES,
+    headline,
+    new_figure,
+    plain_axes,
+    save_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +87,7 @@ def _draw_bars(axes: Axes, bars: Sequence[tuple[str, float, float]]) -> None:
             fontsize=9.5,
             fontweight="bold" if is_best else "normal",
             color=INK,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+            bbox=LABEL_BOX,
         )
 
 

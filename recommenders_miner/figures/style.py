@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, FAINT = "#333333", "#8A8A8A"
+
+LABEL_BOX = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+"""Keeps lines from running through a label."""
 
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours of lines and bars: Okabe and Ito's palette, which stays distinct under colour blindness and in grey."""
@@ -57,6 +60,26 @@ def new_figure(width: float, height: float) -> Figure:
 def headline(figure: Figure, title: str) -> None:
     """Sets the title of a figure, at its left."""
     figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", color=INK)
+
+
+def label_news(
+    axes: Axes, rows: Sequence[float], titles: Sequence[str], categories: Sequence[str], colors: Mapping[str, str]
+) -> None:
+    """Writes news beside the rows of a plot: a title, shortened, and its category, in the category's colour.
+
+    Args:
+        axes: the plot.
+        rows: where on its vertical axis each news stands.
+        titles: of the news.
+        categories: of the news.
+        colors: from `category_colors`.
+    """
+    labels = [f"{shorten(title, 50)}  ({category})" for title, category in zip(titles, categories, strict=True)]
+    axes.set_yticks(rows, labels, fontsize=8, color=INK)
+    axes.tick_params(axis="y", length=0)
+    for label, category in zip(axes.get_yticklabels(), categories, strict=True):
+        box = {"boxstyle": "round,pad=0.15", "facecolor": colors[category], "edgecolor": "none", "alpha": 0.45}
+        label.set_bbox(box)
 
 
 def plain_axes(axes: Axes) -> None:

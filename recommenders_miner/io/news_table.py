@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recommenders_miner.errors import DataFormatError, UnknownNewsError
 from recommenders_miner.io.cache import pack_strings
@@ -159,6 +160,30 @@ class NewsTable:
             shown = ", ".join(map(repr, unknown[:_SHOWN_IDS])) + (", …" if len(unknown) > _SHOWN_IDS else "")
             raise UnknownNewsError(f"{len(unknown)} news ids are not among the table's {len(self) - 1:,}: {shown}")
         return np.array(rows, np.int32)
+
+    def align(self, ids: pa.StringArray, values: np.ndarray, missing: float) -> np.ndarray:
+        """Carries the figures of another table's news over to the rows of this one.
+
+        Args:
+            ids: the other table's news ids.
+            values: (len(ids),) the figure of each.
+            missing: the figure of news that the other table lacks.
+
+        Returns:
+            (N + 1,) the figure of each row of this table.
+        """
+        row = pc.index_in(self.ids, value_set=ids).fill_null(-1).to_numpy()
+        return np.where(row >= 0, values[row], missing)
+
+    def select(self, ids: Sequence[str]) -> NewsTable:
+        """Returns a table of some of the news, each once, in the order of their first mention.
+
+        Raises:
+            UnknownNewsError: some ids are not in the table.
+        """
+        rows = np.concatenate([[0], self.rows(list(dict.fromkeys(ids)))])
+        columns = (field.name for field in fields(self) if field.name != "skipped")
+        return NewsTable(*(getattr(self, name).take(rows) for name in columns), skipped=self.skipped)
 
     def frame(self, ids: Sequence[str]) -> pd.DataFrame:
         """Shows some news as a pandas table: `category`, `subcategory` and `title`, under their ids as given.

@@ -35,15 +35,15 @@ class InterestAggregation(keras.layers.Layer):
     Call arguments:
         interests: (B, K, d), or (B, C, K, d) where they depend on the candidate.
         candidates: (B, C, d), vectors of the candidate news.
-        return_weights: also return the interest weights; only in mode "weighted".
+        return_weights: also return the weights of the interests.
 
     Returns:
-        The scores (B, C), float32. With `return_weights`, a pair of these and the weights w, (B, C, K),
-        float32.
+        The scores (B, C), float32. With `return_weights`, a pair of these and the weights (B, C, K), float32,
+        with which s = Σ_i w_i s_i in every mode: in "max" 1 for the first of the best interests, in "mean"
+        1/K for each. `match_interests` gives the s_i.
 
     Raises:
-        ValueError: the mode is unknown, an argument has the wrong rank, or weights are asked of a mode
-            without.
+        ValueError: the mode is unknown, or an argument has the wrong rank.
 
     Reference:
         MINER: Multi-Interest Matching Network for News Recommendation, Findings of ACL 2022.
@@ -74,17 +74,22 @@ class InterestAggregation(keras.layers.Layer):
                 "InterestAggregation expects interests (B, K, d) or (B, C, K, d) and candidates (B, C, d). "
                 f"Received shapes {tuple(interests.shape)} and {tuple(candidates.shape)}."
             )
-        if return_weights and self.mode != "weighted":
-            raise ValueError(f'return_weights needs mode "weighted"; this layer has mode {self.mode!r}.')
-        matches = _match(interests, candidates)
+        matches = match_interests(interests, candidates)
         if self.mode == "max":
-            return ops.max(matches, axis=-1)
+            scores = ops.max(matches, axis=-1)
+            return (scores, ops.one_hot(ops.argmax(matches, axis=-1), matches.shape[-1])) if return_weights else scores
         if self.mode == "mean":
-            return ops.mean(matches, axis=-1)
-        target = ops.gelu(ops.matmul(candidates, self.kernel), approximate=False)
-        weights = masked_softmax(_match(interests, target))
+            scores = ops.mean(matches, axis=-1)
+            return (scores, ops.full_like(matches, 1 / matches.shape[-1])) if return_weights else scores
+        target = self.target(candidates)
+        weights = masked_softmax(match_interests(interests, target))
         scores = ops.sum(weights * matches, axis=-1)
         return (scores, weights) if return_weights else scores
+
+    def target(self, candidates: Any) -> Any:
+        """Compute `gelu(W^e h)`, by which mode "weighted" weighs the interests: (…, d), in the compute dtype."""
+        candidates, kernel = (ops.cast(array, self.compute_dtype) for array in (candidates, self.kernel))
+        return ops.gelu(ops.matmul(candidates, kernel), approximate=False)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this layer again."""
@@ -94,7 +99,7 @@ class InterestAggregation(keras.layers.Layer):
         }
 
 
-def _match(interests: Any, vectors: Any) -> Any:
+def match_interests(interests: Any, vectors: Any) -> Any:
     """Inner products of interests (B, K, d) or (B, C, K, d) with vectors (B, C, d): float32 (B, C, K)."""
     interests, vectors = ops.cast(interests, "float32"), ops.cast(vectors, "float32")
     if len(interests.shape) == 3:

@@ -29,9 +29,11 @@ class PersonalizedAttention(keras.layers.Layer):
         values: (B, T, d).
         query: (B, q).
         mask: (B, T) bool, True at valid positions. None: all are valid.
+        return_weights: also return the attention weights.
 
     Returns:
-        (B, d) pooled vectors, in the compute dtype; zero for a sequence of padding alone.
+        (B, d) pooled vectors, in the compute dtype; zero for a sequence of padding alone. With `return_weights`, a pair
+        of these and the weights (B, T), in the compute dtype.
 
     Raises:
         ValueError: `dim` is below 1.
@@ -59,9 +61,9 @@ class PersonalizedAttention(keras.layers.Layer):
         kernel, bias = (ops.cast(weight, self.compute_dtype) for weight in (self.kernel, self.bias))
         return ops.tanh(ops.matmul(ops.cast(values, self.compute_dtype), kernel) + bias)
 
-    def call(self, values: Any, query: Any, mask: Any | None = None) -> Any:
+    def call(self, values: Any, query: Any, mask: Any | None = None, return_weights: bool = False) -> Any:
         """Pool `values`; see the class for the shapes."""
-        return pool_by_query(values, self.keys(values), query, mask)
+        return pool_by_query(values, self.keys(values), query, mask, return_weights)
 
     def compute_mask(self, inputs: Any, previous_mask: Any | None = None) -> None:
         """No mask goes on: the masked axis is pooled away."""
@@ -72,7 +74,7 @@ class PersonalizedAttention(keras.layers.Layer):
         return super().get_config() | {"dim": self.dim}
 
 
-def pool_by_query(values: Any, keys: Any, query: Any, mask: Any | None = None) -> Any:
+def pool_by_query(values: Any, keys: Any, query: Any, mask: Any | None = None, return_weights: bool = False) -> Any:
     """Pool sequences by the inner products of their keys with a query: `Σ_i softmax_i(q^T k_i) v_i`.
 
     Args:
@@ -80,13 +82,16 @@ def pool_by_query(values: Any, keys: Any, query: Any, mask: Any | None = None) -
         keys: (B, …, T, q).
         query: (B, q); serves all the sequences of its row.
         mask: (B, …, T) bool, True at valid positions. None: all are valid.
+        return_weights: also return the weights.
 
     Returns:
-        (B, …, d), in the dtype of `values`; zero for a sequence of padding alone. The softmax is in float32.
+        (B, …, d), in the dtype of `values`; zero for a sequence of padding alone. The softmax is in float32. With
+        `return_weights`, a pair of these and the weights (B, …, T), in the dtype of `values`.
     """
     shape = ops.shape(keys)
     # One product of matrices a user, whatever the axes between.
     flat = ops.reshape(keys, (shape[0], -1, keys.shape[-1]))
     logits = ops.reshape(ops.matmul(flat, ops.cast(query, keys.dtype)[:, :, None]), shape[:-1])
     weights = ops.cast(masked_softmax(logits, mask), values.dtype)
-    return ops.squeeze(ops.matmul(ops.expand_dims(weights, axis=-2), values), axis=-2)
+    pooled = ops.squeeze(ops.matmul(ops.expand_dims(weights, axis=-2), values), axis=-2)
+    return (pooled, weights) if return_weights else pooled

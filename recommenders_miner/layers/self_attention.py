@@ -36,9 +36,11 @@ class SelfAttention(keras.layers.Layer):
     Call arguments:
         values: (B, T, d).
         mask: (B, T) bool, True at valid positions. None: all are valid.
+        return_weights: also return the attention weights.
 
     Returns:
-        (B, T, num_heads * head_dim), in the compute dtype.
+        (B, T, num_heads * head_dim), in the compute dtype. With `return_weights`, a pair of these and the weights
+        (B, num_heads, T, T), in the compute dtype: how much of each position, the last axis, goes into each other.
 
     Raises:
         ValueError: a size is below 1, or an argument has the wrong rank.
@@ -75,7 +77,7 @@ class SelfAttention(keras.layers.Layer):
         self.key_kernel = self.add_weight(name="key_kernel", shape=shape, initializer=self.key_initializer)
         self.value_kernel = self.add_weight(name="value_kernel", shape=shape, initializer=self.value_initializer)
 
-    def call(self, values: Any, mask: Any | None = None) -> Any:
+    def call(self, values: Any, mask: Any | None = None, return_weights: bool = False) -> Any:
         """Attend within each sequence; see the class for the shapes."""
         if len(values.shape) != 3 or (mask is not None and len(mask.shape) != 2):
             received = f"values {tuple(values.shape)}" + ("" if mask is None else f", mask {tuple(mask.shape)}")
@@ -89,7 +91,8 @@ class SelfAttention(keras.layers.Layer):
         logits = ops.matmul(query, ops.swapaxes(key, -1, -2))
         key_mask = None if mask is None else ops.expand_dims(mask, axis=(1, 2))
         weights = ops.cast(masked_softmax(logits, key_mask), self.compute_dtype)
-        return self._join_heads(ops.matmul(weights, value))
+        attended = self._join_heads(ops.matmul(weights, value))
+        return (attended, weights) if return_weights else attended
 
     def _split_heads(self, projected: Any) -> Any:
         """(B, T, num_heads * head_dim) -> (B, num_heads, T, head_dim)."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import keras
 import numpy as np
@@ -26,6 +27,9 @@ from recommenders_miner.models.network import NewsRecommender, UserEncoder
 from recommenders_miner.models.optimizers import make_optimizer
 from recommenders_miner.models.saving import load_model, save_model
 from recommenders_miner.models.training import EpochEvaluation, Throughput, TrainingCheckpoint, precision, seeded
+
+if TYPE_CHECKING:
+    from recommenders_miner.explain import Explanation
 
 _LOSSES = {
     "cross_entropy_loss": keras.losses.CategoricalCrossentropy,
@@ -235,6 +239,12 @@ class BaseModel:
 
     # === Evaluation ===
 
+    @property
+    def log_scorer(self) -> LogScorer:
+        """What encodes news and readers, and scores them, in bulk."""
+        self._require_built()
+        return self._scorer
+
     def run_eval(self, news_filename: str | Path, behaviors_file: str | Path) -> dict[str, float]:
         """Evaluates on a pair of files.
 
@@ -329,12 +339,38 @@ class BaseModel:
             NotBuiltError: the model is not trained or loaded, or has no news table.
             UnknownNewsError: a news id is not in the table.
         """
+        return self.score_histories([history], candidates, user)[0]
+
+    def score_histories(
+        self, histories: Sequence[Sequence[str]], candidates: Sequence[str], user: str | None = None
+    ) -> np.ndarray:
+        """Scores the same candidates for several histories of one user: (histories, candidates), as `score` would."""
         news = self._encoded_table()
+        self.news.rows([*itertools.chain(*histories), *candidates])  # refuses ids that are not in the table
         log = ImpressionLog.from_columns(
-            self.news, histories=[list(history)], candidates=[list(candidates)], users=[user or ""]
+            self.news,
+            histories=[list(history) for history in histories],
+            candidates=[list(candidates)] * len(histories),
+            users=[user or ""] * len(histories),
         )
         users = np.array(self.vocabularies.users.encode(log.users.to_pylist()), "int32")
-        return self._scorer.score(news, log, users)
+        return self._scorer.score(news, log, users).reshape(len(histories), -1)
+
+    def explain(self, history: Sequence[str], candidates: Sequence[str], user: str | None = None) -> Explanation:
+        """Says why candidates score as they do: the user's interests, their attention, and what each click adds.
+
+        Args:
+            history: as in `score`; the newest `his_size` clicks are explained.
+            candidates: ids of the news whose scores are explained.
+            user: the user's id, for the models that know users.
+
+        Raises:
+            NotBuiltError: the model is not trained or loaded, or has no news table.
+            UnknownNewsError: a news id is not in the table.
+        """
+        from recommenders_miner.explain import explain_scores
+
+        return explain_scores(self, history, candidates, user)
 
     def recommend(
         self, history: Sequence[str], pool: Sequence[str] | None = None, k: int = 10, user: str | None = None

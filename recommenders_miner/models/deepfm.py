@@ -26,6 +26,7 @@ class DeepFMPredictor(FactorizationMachinePredictor):
     """
 
     candidates_at_once = 16_384
+    not_searchable = "a network reads user and candidate together"
 
     def __init__(self, layer_sizes: Sequence[int] = (300,), dropout: float = 0.2, **kwargs: Any) -> None:
         super().__init__(**kwargs)

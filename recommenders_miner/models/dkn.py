@@ -44,6 +44,7 @@ class DKNClickPredictor(ClickPredictor):
     """
 
     candidates_at_once = 4096  # every candidate meets every click in the attention network
+    not_searchable = "its user depends on the candidate"
 
     def __init__(self, attention_dim: int = 100, layer_sizes: Sequence[int] = (100,), **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -62,6 +63,12 @@ class DKNClickPredictor(ClickPredictor):
         for layer in self.hidden:
             both = layer(both)
         return ops.squeeze(self.score(both), axis=-1)
+
+    def attention_weights(self, users: Any, candidates: dict[str, Any]) -> Any:
+        """Returns the weights w_cj that a candidate gives the clicked news, (B, C, 1, M)."""
+        clicked, candidate = self.news_norm(users["clicked"]), self.news_norm(candidates["vector"])
+        _, weights = self.attention(clicked, candidate, mask=users["mask"], return_weights=True)
+        return weights[:, :, None, :]
 
 
 class DKNModel(BaseModel):

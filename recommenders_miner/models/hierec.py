@@ -12,7 +12,7 @@ from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.layers import masked_softmax
 from recommenders_miner.models.base_model import BaseModel
 from recommenders_miner.models.initial_vectors import InitialVectors
-from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder
+from recommenders_miner.models.network import ClickPredictor, Interests, NewsRecommender, UserEncoder
 from recommenders_miner.models.news_encoders import title_encoder
 
 
@@ -75,40 +75,64 @@ class HieRecUserEncoder(UserEncoder):
             `subtopic_share` and `topic_share` (B, M) float32, zero but at the first click of each; `category` and
             `subcategory` (B, M) int32; `user` (B, d), zero for an empty history.
         """
+        return self._tree(history, mask)[0]
+
+    def attention_weights(self, history: dict[str, Any], mask: Any, user: Any, candidates: dict[str, Any]) -> Any:
+        """Returns the shares of the clicks in the candidate's subtopic, its topic and the user, (B, C, 3, M).
+
+        They are the products of the levels' attention weights down to the clicks. Where the user clicked none of the
+        candidate's subtopic or topic, there is no such interest, and all its shares are zero.
+        """
+        users, (clicks, subtopics, topics) = self._tree(history, mask)
+        own_subtopic, own_topic = (ops.cast(share > 0, "float32") for share in _own_shares(users, candidates))
+        in_topics = ops.matmul(subtopics, clicks)
+        in_user = ops.broadcast_to(ops.matmul(topics, in_topics), ops.shape(own_topic))
+        return ops.stack([ops.matmul(own_subtopic, clicks), ops.matmul(own_topic, in_topics), in_user], axis=2)
+
+    def _tree(self, history: dict[str, Any], mask: Any) -> tuple[dict[str, Any], tuple[Any, Any, Any]]:
+        """What `encode` returns, and the attention of subtopics to clicks, topics to subtopics and user to topics.
+
+        The first two are (B, M, M), a row for the interest at each position; the last is (B, 1, M).
+        """
         category, subcategory = history["category"], history["subcategory"]
         same_topic = _same(category) & mask[:, None, :] & mask[:, :, None]
         same_subtopic = same_topic & _same(subcategory)
         first_of_topic, first_of_subtopic = _is_first(same_topic) & mask, _is_first(same_subtopic) & mask
 
         clicks = history["vector"]
-        subtopic = self._pool(clicks, self.click_logit(clicks), same_subtopic)
+        subtopic, to_clicks = self._pool(clicks, self.click_logit(clicks), same_subtopic)
         subtopic = subtopic + self.subtopic_embedding(subcategory)
         subtopic_count, topic_count = (ops.sum(ops.cast(same, "int32"), -1) for same in (same_subtopic, same_topic))
         logit = self.subtopic_logit(subtopic) + self._count_logit(subtopic_count)
-        topic = self._pool(subtopic, logit, same_topic & first_of_subtopic[:, None, :])
+        topic, to_subtopics = self._pool(subtopic, logit, same_topic & first_of_subtopic[:, None, :])
         topic = topic + self.topic_embedding(category)
         logit = self.topic_logit(topic) + self._count_logit(topic_count)
-        whole = self._pool(topic, logit, first_of_topic[:, None, :])[:, 0]
+        whole, to_topics = self._pool(topic, logit, first_of_topic[:, None, :])
 
         clicked = ops.maximum(ops.sum(ops.cast(mask, "float32"), axis=-1, keepdims=True), 1.0)
-        return {
+        users = {
             "subtopic": subtopic,
             "topic": topic,
-            "user": whole,
+            "user": whole[:, 0],
             "category": category,
             "subcategory": subcategory,
             "subtopic_share": ops.cast(first_of_subtopic, "float32") * ops.cast(subtopic_count, "float32") / clicked,
             "topic_share": ops.cast(first_of_topic, "float32") * ops.cast(topic_count, "float32") / clicked,
         }
+        return users, (to_clicks, to_subtopics, to_topics)
 
     def describe(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
         """Returns the user-level interests (B, d)."""
         return self.encode(history, mask, user)["user"]
 
-    def _pool(self, values: Any, logits: Any, members: Any) -> Any:
-        """Attention over positions: of each row of `members` (B, R, M), of logits (B, M, 1); (B, R, d)."""
+    def _pool(self, values: Any, logits: Any, members: Any) -> tuple[Any, Any]:
+        """Attention over positions: of each row of `members` (B, R, M), of logits (B, M, 1).
+
+        Returns:
+            (B, R, d), and the weights (B, R, M) float32.
+        """
         weights = masked_softmax(ops.swapaxes(logits, 1, 2), members)
-        return ops.matmul(ops.cast(weights, values.dtype), values)
+        return ops.matmul(ops.cast(weights, values.dtype), values), weights
 
     def _count_logit(self, count: Any) -> Any:
         return self.count_logit(self.count_embedding(ops.minimum(count, self.config["max_clicks"])))
@@ -123,6 +147,19 @@ def _is_first(same: Any) -> Any:
     """Which positions have no equal before them, (B, M) bool."""
     position = ops.arange(ops.shape(same)[-1])
     return ops.logical_not(ops.any(same & (position[None, None, :] < position[None, :, None]), axis=-1))
+
+
+def _own_shares(users: dict[str, Any], candidates: dict[str, Any]) -> tuple[Any, Any]:
+    """The shares of clicks of the candidate's own subtopic and topic, at the positions where their interests stand.
+
+    Each is (B, C, M) float32, and zero at all other positions.
+    """
+    same_topic = ops.equal(candidates["category"][:, :, None], users["category"][:, None, :])
+    same_subtopic = same_topic & ops.equal(candidates["subcategory"][:, :, None], users["subcategory"][:, None, :])
+    return (
+        ops.cast(same_subtopic, "float32") * users["subtopic_share"][:, None, :],
+        ops.cast(same_topic, "float32") * users["topic_share"][:, None, :],
+    )
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
@@ -142,6 +179,7 @@ class HieRecClickPredictor(ClickPredictor):
     """
 
     columns = ("category", "subcategory")
+    not_searchable = ""
 
     def __init__(self, topic_weight: float = 0.15, subtopic_weight: float = 0.7, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -151,21 +189,32 @@ class HieRecClickPredictor(ClickPredictor):
 
     def call(self, users: Any, candidates: dict[str, Any], mask: Any = None, training: bool | None = None) -> Any:
         """Returns scores (B, C)."""
-        topic_weight, subtopic_weight = self.config["topic_weight"], self.config["subtopic_weight"]
+        return sum(weight * ops.sum(share * match, axis=-1) for weight, share, match in self._levels(users, candidates))
+
+    def interests(self, users: Any, candidates: dict[str, Any]) -> Interests:
+        """Returns the products with u_s, z_t and g, weighted by λ times the share of the clicks."""
+        levels = self._levels(users, candidates)
+        scores = [ops.sum(ops.where(share > 0, match, 0.0), axis=-1) for _, share, match in levels]
+        weights = [weight * ops.sum(share, axis=-1) for weight, share, _ in levels]
+        return Interests(["subtopic", "topic", "user"], ops.stack(scores, axis=-1), ops.stack(weights, axis=-1))
+
+    def _levels(self, users: Any, candidates: dict[str, Any]) -> list[tuple[float, Any, Any]]:
+        """Of subtopic, topic and user: λ; shares of the clicks, zero but for the candidate's own; matches with all.
+
+        Shares and matches are (B, C, M) float32, at the positions of the interests, and (B, C, 1) for the user.
+        """
         vector = ops.cast(candidates["vector"], "float32")
-        same_topic = ops.equal(candidates["category"][:, :, None], users["category"][:, None, :])
-        same_subtopic = same_topic & ops.equal(candidates["subcategory"][:, :, None], users["subcategory"][:, None, :])
-
-        def matched(level: str, same: Any) -> Any:
-            scores = ops.matmul(vector, ops.swapaxes(ops.cast(users[level], "float32"), 1, 2))
-            return ops.sum(scores * ops.cast(same, "float32") * users[f"{level}_share"][:, None, :], axis=-1)
-
-        whole = ops.squeeze(ops.matmul(vector, ops.cast(users["user"], "float32")[:, :, None]), axis=-1)
-        return (
-            subtopic_weight * matched("subtopic", same_subtopic)
-            + topic_weight * matched("topic", same_topic)
-            + (1 - topic_weight - subtopic_weight) * whole
+        subtopic_share, topic_share = _own_shares(users, candidates)
+        subtopic_weight, topic_weight = self.config["subtopic_weight"], self.config["topic_weight"]
+        levels = (
+            (subtopic_weight, subtopic_share, users["subtopic"]),
+            (topic_weight, topic_share, users["topic"]),
+            (1 - topic_weight - subtopic_weight, ops.ones_like(topic_share[..., :1]), users["user"][:, None]),
         )
+        return [
+            (weight, share, ops.matmul(vector, ops.swapaxes(ops.cast(interests, "float32"), 1, 2)))
+            for weight, share, interests in levels
+        ]
 
 
 class HieRecModel(BaseModel):

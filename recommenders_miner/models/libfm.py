@@ -65,6 +65,8 @@ class FactorUserEncoder(UserEncoder):
 class FactorizationMachinePredictor(ClickPredictor):
     """The factorisation machine over the features of user and candidate together, in O(k) for each candidate."""
 
+    not_searchable = "its score has terms of the candidate alone beside the product with the user"
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.machine = FactorizationMachine(dtype=self.dtype_policy)

@@ -14,10 +14,11 @@ from recommenders_miner.layers import (
     DisagreementRegularizer,
     InterestAggregation,
     PolyAttention,
+    match_interests,
 )
 from recommenders_miner.models.base_model import BaseModel
 from recommenders_miner.models.initial_vectors import InitialVectors
-from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder
+from recommenders_miner.models.network import ClickPredictor, Interests, NewsRecommender, UserEncoder
 from recommenders_miner.models.news_encoders import title_encoder
 
 
@@ -74,12 +75,21 @@ class MINERUserEncoder(UserEncoder):
         training: bool | None = None,
     ) -> Any:
         """Returns interests (B, K, d), or (B, C, K, d) with category weighting; zero for an empty history."""
+        return self.poly_attention(history["vector"], mask=mask, bias=self._bias(history, candidates))
+
+    def attention_weights(self, history: dict[str, Any], mask: Any, user: Any, candidates: dict[str, Any]) -> Any:
+        """Returns the weights w_ij of Eq. 5, (B, C, K, M), or of Eq. 1, (B, 1, K, M), without category weighting."""
+        bias = self._bias(history, candidates)
+        _, weights = self.poly_attention(history["vector"], mask=mask, bias=bias, return_weights=True)
+        return weights if self.category_aware else weights[:, None]
+
+    def _bias(self, history: dict[str, Any], candidates: dict[str, Any]) -> Any:
+        """λ cos(b_j, b_c), (B, C, M); None without category weighting."""
         if not self.category_aware:
-            return self.poly_attention(history["vector"], mask=mask)
-        bias = self.category_bias(
+            return None
+        return self.category_bias(
             self.category_embedding(history["category"]), self.category_embedding(candidates["category"])
         )
-        return self.poly_attention(history["vector"], mask=mask, bias=bias)
 
     def encode(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
         """Returns interests (B, K, d); with category weighting `sums` A (B, G, K, d) and `totals` Z (B, G, K).
@@ -130,6 +140,8 @@ class MINERClickPredictor(ClickPredictor):
         disagreement_weight: β of Eq. 7; 0 leaves the regulariser out.
     """
 
+    not_searchable = ""
+
     def __init__(self, aggregation: str = "weighted", disagreement_weight: float = 0.8, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = {"aggregation": aggregation, "disagreement_weight": disagreement_weight}
@@ -142,6 +154,12 @@ class MINERClickPredictor(ClickPredictor):
             mask = ops.any(mask, axis=-1)
         interests = self.disagreement(users, mask=mask, training=training)
         return self.aggregation(interests, candidates["vector"])
+
+    def interests(self, users: Any, candidates: Any) -> Interests:
+        """Returns the s_i of Eq. 4, with the weights of the aggregation."""
+        scores = match_interests(users, candidates["vector"])
+        _, weights = self.aggregation(users, candidates["vector"], return_weights=True)
+        return Interests([f"interest {i + 1}" for i in range(scores.shape[-1])], scores, weights)
 
 
 class MINERModel(BaseModel):

@@ -32,6 +32,11 @@ class NAMLUserEncoder(UserEncoder):
         """Returns user vectors (B, d); zero for an empty history."""
         return self.pooling(history["vector"], mask=mask)
 
+    def attention_weights(self, history: dict[str, Any], mask: Any, user: Any, candidates: dict[str, Any]) -> Any:
+        """Returns the attention weights of the clicked news, (B, 1, 1, M)."""
+        _, weights = self.pooling(history["vector"], mask=mask, return_weights=True)
+        return weights[:, None, None, :]
+
 
 class NAMLModel(BaseModel):
     """NAML: news from title, abstract, category and subcategory (`MultiViewEncoder`); the score is a dot product.

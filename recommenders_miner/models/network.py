@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -18,6 +18,20 @@ Tensor = Any
 News = dict[str, Tensor]
 Users = Any
 """Whatever stands for B users: an array, or a structure of arrays, of B rows."""
+
+
+class Interests(NamedTuple):
+    """Click scores taken apart by the interests of a user, `s = Σ_k weight_k · score_k`.
+
+    Attributes:
+        names: what the K interests are called.
+        scores: (B, C, K) float32, what each says of a candidate.
+        weights: (B, C, K) float32, how each enters the click score.
+    """
+
+    names: Sequence[str]
+    scores: Tensor
+    weights: Tensor
 
 
 class UserEncoder(CompositeLayer):
@@ -59,6 +73,15 @@ class UserEncoder(CompositeLayer):
         """Returns one array of users (B, …) that no candidate has a part in, to look at or to search with."""
         return self.encode(history, mask, user)
 
+    def attention_weights(self, history: News, mask: Tensor, user: Tensor, candidates: News) -> Tensor | None:
+        """Says which clicks the user's interests are made of; the arguments are those of `call`.
+
+        Returns:
+            The share that each interest has of each click, (B, C, K, M), or (B, 1, K, M) where no candidate has a part
+            in it; shares add up to 1, padding has none. None where this encoder pays no attention to clicks.
+        """
+        return None
+
     def call(self, history: News, mask: Tensor, user: Tensor, candidates: News, training: bool | None = None) -> Users:
         """Returns the user of each sample, (B, …), or of each sample and candidate, (B, C, …)."""
         return self.encode(history, mask, user, training=training)
@@ -73,11 +96,14 @@ class ClickPredictor(CompositeLayer):
             decides it.
         candidates_of_a_user: candidates in one row of such a step, at most. Rows are padded to equal lengths: 1, which
             pads nothing, is for predictors to which a candidate costs much more than to repeat its user.
+        not_searchable: why a large pool cannot be searched by the inner products of users (`UserEncoder.describe`) and
+            the news' `vector`; empty where these are the score, or at least a part that finds what scores high.
     """
 
     columns: tuple[str, ...] = ()
     candidates_at_once = 65_536
     candidates_of_a_user = 65_536
+    not_searchable = "its click predictor scores a user and a candidate together"
     pretrained_weights: Sequence[Any] = ()
 
     def call(self, users: Users, candidates: News, mask: Tensor | None = None, training: bool | None = None) -> Tensor:
@@ -94,10 +120,20 @@ class ClickPredictor(CompositeLayer):
         """
         raise NotImplementedError
 
+    def interests(self, users: Users, candidates: News) -> Interests | None:
+        """Takes the scores that `call` gives apart; None where a user is one interest, whose score is the score."""
+        return None
+
+    def attention_weights(self, users: Users, candidates: News) -> Tensor | None:
+        """Returns what `UserEncoder.attention_weights` does, where it is the candidate that attends to the clicks."""
+        return None
+
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
 class DotProductPredictor(ClickPredictor):
     """The dot product of the user's and the candidate's vector, as in most systems."""
+
+    not_searchable = ""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -62,12 +62,22 @@ class NPAUserEncoder(UserEncoder):
 
     def encode(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
         """Returns `vector` (B, d), zero for an empty history, and `word_query` (B, q), by which candidates are read."""
+        word_query, news_query = self._queries(user)
+        vector = self.news_attention(personal_vectors(history, word_query), news_query, mask=mask)
+        return {"vector": vector, "word_query": word_query}
+
+    def attention_weights(self, history: dict[str, Any], mask: Any, user: Any, candidates: dict[str, Any]) -> Any:
+        """Returns the weights that this user's query gives the clicked news, (B, 1, 1, M)."""
+        word_query, news_query = self._queries(user)
+        clicked = personal_vectors(history, word_query)
+        _, weights = self.news_attention(clicked, news_query, mask=mask, return_weights=True)
+        return weights[:, None, None, :]
+
+    def _queries(self, user: Any) -> tuple[Any, Any]:
+        """The queries q_w and q_d of users, (B, q) each."""
         embedding = self.user_embedding(user)
         embedding = embedding * ops.cast(user > 1, embedding.dtype)[:, None]
-        word_query = self.word_query(embedding)
-        clicked = personal_vectors(history, word_query)
-        vector = self.news_attention(clicked, self.news_query(embedding), mask=mask)
-        return {"vector": vector, "word_query": word_query}
+        return self.word_query(embedding), self.news_query(embedding)
 
     def describe(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
         """Returns the user vectors (B, d)."""
@@ -79,6 +89,7 @@ class NPAClickPredictor(ClickPredictor):
     """The dot product of the user and of the candidate as this user reads it (Section 3.4)."""
 
     candidates_at_once = 4096  # a candidate comes with all its words: 128 KB at the paper's sizes
+    not_searchable = "the vector of a news depends on the user"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+from keras import ops
 
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams
@@ -35,6 +36,16 @@ class NRMSUserEncoder(UserEncoder):
     def encode(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
         """Returns user vectors (B, num_heads · head_dim); zero for an empty history."""
         return self.pooling(self.self_attention(history["vector"], mask=mask), mask=mask)
+
+    def attention_weights(self, history: dict[str, Any], mask: Any, user: Any, candidates: dict[str, Any]) -> Any:
+        """Returns (B, 1, 1, M): of click j `Σ_i w_i mean_h S_hij`, for pooling weights w and the heads' attention S.
+
+        It is the attention rollout of Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020,
+        without its half of the identity, which stands for residual connections; NRMS has none.
+        """
+        attended, heads = self.self_attention(history["vector"], mask=mask, return_weights=True)
+        _, weights = self.pooling(attended, mask=mask, return_weights=True)
+        return ops.matmul(weights[:, None, None, :], ops.mean(heads, axis=1, keepdims=True))
 
 
 class NRMSModel(BaseModel):

@@ -192,3 +192,25 @@ class Throughput(keras.callbacks.Callback):
     def samples_per_second(self) -> float | None:
         """Samples per second; None for a run shorter than the warm-up."""
         return self._timed_steps * self.batch_size / self._timed_seconds if self._timed_seconds else None
+
+
+class TrainingBar(keras.callbacks.Callback):
+    """Tells a progress bar how far the training is.
+
+    Args:
+        report: told the share of the steps that are done, and the epoch and the loss.
+    """
+
+    def __init__(self, report: Callable[[float, str], None]) -> None:
+        super().__init__()
+        self.report = report
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Called by Keras."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Called by Keras."""
+        epochs, steps = self.params["epochs"], self.params["steps"]
+        share = (self._epoch + (batch + 1) / steps) / epochs
+        self.report(share, f"epoch {self._epoch + 1} of {epochs}, loss {(logs or {}).get('loss', np.nan):.3f}")

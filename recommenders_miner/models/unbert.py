@@ -104,6 +104,7 @@ class UNBERTClickPredictor(ClickPredictor):
 
     PARTS = ("plm",)
     candidates_of_a_user = 1
+    not_searchable = "it reads a history together with a candidate"
 
     def __init__(
         self,

@@ -119,8 +119,8 @@ def test_markdown_is_in_percent_with_the_best_bold_and_references_last_in_italic
         "Params",
     ]
     assert rows == [
-        ["nrms", "65.63", "30.96", "**34.13**", "40.52", "1,234.6", "7.0", "321", "12.3K"],
-        ["miner", "**69.61**", "**33.97**", "**34.13**", "**43.90**", "1,234.6", "7.0", "321", "109.5M"],
+        ["nrms", "65.63", "30.96", "**34.13**", "40.52", "1,235", "7.0", "321", "12.3K"],
+        ["miner", "**69.61**", "**33.97**", "**34.13**", "**43.90**", "1,235", "7.0", "321", "109.5M"],
         ["*random*", "*50.01*", "*22.00*", "*22.90*", "*29.20*", *["*-*"] * 4],
         ["*oracle*", "*80.10*", "*44.00*", "*50.00*", "*55.00*", *["*-*"] * 4],
     ]
@@ -141,23 +141,76 @@ def test_other_metrics_have_columns_of_their_own():
     assert miner[:6] == ["miner", "**70.00**", "-", "-", "-", "-"]
 
 
+def printed(comparison, width=80):
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(comparison.render())
+    return console.export_text()
+
+
 def test_terminal_table_shows_every_figure_in_80_columns(comparison):
     comparison.results.append(row("history-oracle", 0.774, 0.41, 0.47, 0.52))
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(comparison.render())
-    text = console.export_text()
+    text = printed(comparison)
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
-    for figure in ("history-oracle", "65.63", "34.13", "43.90", "1,234.6", "109.5M", "Samples"):
+    for figure in ("history-oracle", "65.63", "34.13", "43.90", "1,235", "109.5M", "Samples"):
         assert figure in text
 
 
 def test_brackets_in_names_are_not_taken_for_markup():
-    console = Console(width=120, record=True, file=io.StringIO())
-    console.print(Comparison("data[red]", 1, [row("miner[bold]", 0.6, 0.3, 0.3, 0.4)]).render())
-    text = console.export_text()
+    text = printed(Comparison("data[red]", 1, [row("miner[bold]", 0.6, 0.3, 0.3, 0.4)]), width=120)
     assert "data[red]" in text
     assert "miner[bold]" in text
+
+
+# === Beyond accuracy ===
+
+BEYOND = {"ild@10": 0.712, "novelty@10": 13.914, "calibration@10": 0.8112, "coverage@10": 0.87}
+
+
+@pytest.fixture
+def with_beyond(comparison):
+    for result in comparison.results[:3]:
+        result.metrics.update(BEYOND)
+    return comparison
+
+
+def test_second_table_has_what_lies_beyond_accuracy_and_nothing_bold(with_beyond):
+    accuracy, beyond = with_beyond.to_markdown().split("\n## Beyond accuracy\n")
+    assert cells(accuracy)[0][:6] == ["Model", "AUC", "MRR", "nDCG@5", "nDCG@10", "Train s"]
+    header, _, *rows = cells(beyond)
+    assert header == ["Model", "Diversity@10", "Novelty@10", "Calibration@10", "Coverage@10"]
+    assert rows == [
+        ["nrms", "71.20", "13.91", "0.811", "87.00"],
+        ["miner", "71.20", "13.91", "0.811", "87.00"],
+        ["*random*", "*71.20*", "*13.91*", "*0.811*", "*87.00*"],
+        ["*oracle*", *["*-*"] * 4],
+    ]
+    assert "Bold" not in beyond
+
+
+def test_there_is_one_table_where_only_accuracy_is_known(comparison):
+    for text in (comparison.to_markdown(), printed(comparison)):
+        assert "Beyond" not in text
+
+
+def test_figures_beyond_accuracy_are_kept(tmp_path, with_beyond):
+    with_beyond.write(tmp_path)
+    assert BEYOND.items() <= json.loads((tmp_path / "results.json").read_text())["results"][1].items()
+    assert Comparison.read(tmp_path) == with_beyond
+
+
+def test_both_tables_fit_80_columns_with_all_metrics_and_spreads(with_beyond):
+    names = [*with_beyond.results[1].metrics, "cold_auc"]
+    rows = [
+        ResultRow.mean([ResultRow(r.model, dict.fromkeys(names, value), **COSTS) for value in (0.6, 0.61)])
+        for r in with_beyond.results
+    ]
+    rows.append(ResultRow("history-oracle", dict.fromkeys(names, 0.7)))
+    text = printed(Comparison("demo", 42, rows, num_seeds=2))
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    # The spread of 0.6 and 0.61, each in one piece, for 4 models: 7 metrics in percent, novelty and calibration.
+    assert (text.count("±0.71"), text.count("±0.01 "), text.count("±0.007")) == (4 * 7, 4, 4)
 
 
 # === Chart ===

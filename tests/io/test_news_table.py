@@ -171,3 +171,19 @@ def test_frame_shows_news_in_the_order_asked_for():
     }
     with pytest.raises(UnknownNewsError, match="'N3'"):
         NewsTable.from_columns(["N1"], ["A title"]).frame(["N3"])
+
+
+def test_figures_of_another_table_are_aligned_by_id():
+    other = NewsTable.from_columns(["N3", "N1"], ["A title", "Another"])
+    table = NewsTable.from_columns(["N1", "N2", "N3"], ["A title"] * 3)
+    assert table.align(other.ids, np.array([0.0, 30.0, 10.0]), missing=-1.0).tolist() == [0.0, 10.0, -1.0, 30.0]
+
+
+def test_select_keeps_some_news_each_once():
+    table = NewsTable.from_columns(["N1", "N2", "N3"], ["One", "Two", "Three"], category=["a", "b", "c"])
+    some = table.select(["N3", "N1", "N3"])
+    assert some.ids.to_pylist() == ["", "N3", "N1"]
+    assert some.title.to_pylist() == ["", "Three", "One"]
+    assert some.rows(["N1"]).tolist() == [2]
+    with pytest.raises(UnknownNewsError, match="'N9'"):
+        table.select(["N1", "N9"])

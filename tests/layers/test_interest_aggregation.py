@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from recommenders_miner.layers import InterestAggregation
+from recommenders_miner.layers import InterestAggregation, match_interests
 from tests.layers import reference
 from tests.layers.layer_checks import as_tensors, check_layer, gradients, to_numpy
 
@@ -88,14 +88,23 @@ def test_gelu_is_the_exact_one():
     assert odds == pytest.approx(float(reference.gelu(2.0)), abs=5e-5)
 
 
-def test_returned_weights_sum_to_one_and_give_the_scores():
-    layer = InterestAggregation("weighted")
-    tensors = as_tensors({"interests": CANDIDATE_INTERESTS, "candidates": CANDIDATES})
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("interests", [USER_INTERESTS, CANDIDATE_INTERESTS], ids=["per user", "per candidate"])
+def test_returned_weights_sum_to_one_and_give_the_scores(mode, interests):
+    layer = InterestAggregation(mode)
+    tensors = as_tensors({"interests": interests, "candidates": CANDIDATES})
     found, weights = (to_numpy(part) for part in layer(**tensors, return_weights=True))
-    matches = np.einsum("bckd,bcd->bck", CANDIDATE_INTERESTS, CANDIDATES)
+    matches = to_numpy(match_interests(*tensors.values()))
+    per_candidate = np.broadcast_to(interests if interests.ndim == 4 else interests[:, None], CANDIDATE_INTERESTS.shape)
+    np.testing.assert_allclose(matches, np.einsum("bckd,bcd->bck", per_candidate, CANDIDATES), atol=1e-5)
     assert weights.shape == (2, 5, 3)
     np.testing.assert_allclose(weights.sum(axis=-1), 1.0, rtol=1e-5)
     np.testing.assert_allclose((weights * matches).sum(axis=-1), found, atol=1e-5)
+    np.testing.assert_allclose(found, scores(mode, interests, CANDIDATES, layer), atol=1e-6)
+    if mode == "max":
+        assert sorted(np.unique(weights)) == [0, 1]
+    if mode == "mean":
+        np.testing.assert_allclose(weights, 1 / 3, rtol=1e-6)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -118,14 +127,6 @@ def test_half_precision_makes_no_ties():
 def test_an_unknown_mode_is_refused_with_the_choices():
     with pytest.raises(ValueError, match=r"Unknown mode 'median'.*'max', 'mean', 'weighted'"):
         InterestAggregation("median")
-
-
-@pytest.mark.parametrize("mode", ["max", "mean"])
-def test_weights_are_refused_where_there_are_none(mode):
-    with pytest.raises(ValueError, match="return_weights needs mode"):
-        InterestAggregation(mode)(
-            **as_tensors({"interests": USER_INTERESTS, "candidates": CANDIDATES}), return_weights=True
-        )
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,16 @@ def test_padding_content_never_matters_and_padding_alone_is_zero():
     assert not found[2].any()
 
 
+def test_its_weights_sum_to_one_and_give_the_sums():
+    layer = built()
+    inputs = as_tensors({"values": VALUES, "query": QUERY, "mask": MASK})
+    pooled, weights = (to_numpy(part) for part in layer(**inputs, return_weights=True))
+    np.testing.assert_allclose(weights.sum(axis=-1), [1, 1, 0], atol=1e-6)
+    assert not weights[~MASK].any()
+    np.testing.assert_allclose(np.einsum("bt,btd->bd", weights, VALUES), pooled, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(to_numpy(layer(**inputs)), pooled, atol=1e-6)
+
+
 def test_a_dim_below_one_is_refused():
     with pytest.raises(ValueError, match="dim must be at least 1"):
         PersonalizedAttention(0)

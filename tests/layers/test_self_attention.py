@@ -51,6 +51,21 @@ def test_any_shape(batch, length, width, num_heads, head_dim, masked):
     np.testing.assert_allclose(call_once(layer, inputs), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_its_weights_sum_to_one_and_give_each_heads_output():
+    layer = built()
+    attended, weights = (
+        to_numpy(part) for part in layer(**as_tensors({"values": VALUES, "mask": MASK}), return_weights=True)
+    )
+    assert weights.shape == (3, 2, 4, 4)
+    np.testing.assert_allclose(weights[:2].sum(axis=-1), 1.0, rtol=1e-5)
+    assert not weights[~np.broadcast_to(MASK[:, None, None], weights.shape)].any()
+    projected = (VALUES @ weights_of(layer)["value_kernel"]).reshape(3, 4, 2, 3)
+    expected = np.einsum("bhqk,bkhd->bqhd", weights, projected).reshape(3, 4, 6)
+    np.testing.assert_allclose(attended, expected, rtol=1e-4, atol=1e-5)
+    plain = call_once(layer, {"values": VALUES, "mask": MASK})
+    np.testing.assert_allclose(attended, plain, atol=1e-6)
+
+
 def test_equals_keras_attention_without_its_output_projection():
     layer = built()
     theirs = keras.layers.MultiHeadAttention(num_heads=2, key_dim=3, use_bias=False, output_shape=6)

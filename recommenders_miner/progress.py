@@ -1,0 +1,47 @@
+"""Progress bars for what takes more than some seconds, on standard error; where that is no terminal there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+console = Console(stderr=True)
+"""Whatever else goes to standard error has to go through this console, or it tears the bars."""
+
+Report = Callable[[float, str], None]
+"""Told the share of a piece of work that is done, and what is being done."""
+
+_bars = Progress(
+    TextColumn("{task.description}"),
+    BarColumn(bar_width=24),
+    TaskProgressColumn(),
+    TimeRemainingColumn(compact=True),
+    TextColumn("{task.fields[doing]}", style="dim"),
+    console=console,
+    transient=True,
+)
+
+
+@contextmanager
+def progress_bar(description: str) -> Iterator[Report]:
+    """Shows a bar, with the time that is left, while the block runs; bars of blocks within it stand below.
+
+    Args:
+        description: what runs.
+
+    Yields:
+        A function to call with the share that is done, 0 to 1, and, if one likes, what is being done.
+    """
+    outermost = not _bars.tasks
+    task = _bars.add_task(description, total=1.0, doing="")
+    if outermost:
+        _bars.start()
+    try:
+        yield lambda share, doing="": _bars.update(task, completed=share, doing=doing)
+    finally:
+        _bars.remove_task(task)
+        if outermost:
+            _bars.stop()

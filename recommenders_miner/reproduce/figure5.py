@@ -1,0 +1,87 @@
+"""Figure 5: one impression, the top 3 of NRMS over a language model beside those of MINER."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recommenders_miner.evaluation.metrics import rank_candidates
+from recommenders_miner.figures.case_study import Shown, draw_case_study
+from recommenders_miner.markdown import markdown_table
+from recommenders_miner.reproduce.study import Page, Study, Variant
+from recommenders_miner.runs import DevLog
+
+TITLE = "Figure 5: a case study"
+
+SYSTEMS = ("nrms-plm", "miner")
+TOP = 3
+HISTORY_LENGTHS = (5, 10)  # clicks that fit into a picture
+FEWEST_CANDIDATES = 10
+
+
+def figure5(study: Study) -> Page:
+    """Shows a reader whose click MINER has among its top 3 and NRMS has not, and counts these and the reverse."""
+    made = study.make([Variant(name) for name in SYSTEMS])
+    dev = study.runs.dev
+    ranks = {name: rank_candidates(made[name][0].scores, dev.log.offsets) for name in made}
+    hits = {name: _has_click_on_top(ranks[name], dev) for name in ranks}
+    nrms, miner = (hits[name] for name in SYSTEMS)
+    fitting = np.flatnonzero(miner & ~nrms & _fits(dev))
+    counts = {
+        "miner_alone": int((miner & ~nrms).sum()),
+        "nrms_alone": int((nrms & ~miner).sum()),
+        "impressions": len(nrms),
+    }
+    impression = int(fitting[0])
+    shown = {name: _top_of(ranks[name], impression, dev) for name in SYSTEMS}
+    history = _news(_history(impression, dev), dev)
+    rows = [
+        [str(place), *cells]
+        for place, cells in enumerate(zip(*(map(_cell, shown[n]) for n in SYSTEMS), strict=True), 1)
+    ]
+    text = f"""
+Impression {dev.log.impression_id[impression]} of {study.data_name}, seed {study.seeds[0]}: the first with a history of
+{HISTORY_LENGTHS[0]} to {HISTORY_LENGTHS[1]} clicks and at least {FEWEST_CANDIDATES} candidates of which MINER has a
+clicked one among its top {TOP} and NRMS over the same language model has none. Of all {counts["impressions"]:,}
+impressions that is so in {counts["miner_alone"]:,}; the reverse in {counts["nrms_alone"]:,}.
+
+{markdown_table(["Top", *SYSTEMS], rows)}
+"""
+    figure = draw_case_study(history, shown, sorted(set(dev.news.category.to_pylist()[1:])))
+    results = {"impression": int(dev.log.impression_id[impression]), **counts, "history": history, "top": shown}
+    return Page(TITLE, text, results, figure, "A reader's history, and what two systems put on top; ✓ marks the click.")
+
+
+def _has_click_on_top(ranks: np.ndarray, dev: DevLog) -> np.ndarray:
+    """Says of each impression whether a clicked candidate is among the top, (I,) bool."""
+    return np.add.reduceat((ranks <= TOP) & (dev.log.labels == 1), dev.log.offsets[:-1]) > 0
+
+
+def _fits(dev: DevLog) -> np.ndarray:
+    """Says of each impression whether it makes a readable picture, (I,) bool."""
+    lengths = np.diff(dev.log.history_offsets)[dev.log.history_of]
+    shortest, longest = HISTORY_LENGTHS
+    return (lengths >= shortest) & (lengths <= longest) & (np.diff(dev.log.offsets) >= FEWEST_CANDIDATES)
+
+
+def _history(impression: int, dev: DevLog) -> np.ndarray:
+    history = dev.log.history_of[impression]
+    return dev.log.histories[dev.log.history_offsets[history] : dev.log.history_offsets[history + 1]]
+
+
+def _top_of(ranks: np.ndarray, impression: int, dev: DevLog) -> list[Shown]:
+    """Returns the first candidates of an impression, best first."""
+    slots = np.arange(dev.log.offsets[impression], dev.log.offsets[impression + 1])
+    best = slots[np.argsort(ranks[slots])[:TOP]]
+    return _news(dev.log.candidates[best], dev, dev.log.labels[best] == 1)
+
+
+def _news(rows: np.ndarray, dev: DevLog, clicked: np.ndarray | None = None) -> list[Shown]:
+    marks = np.zeros(len(rows), bool) if clicked is None else clicked
+    return [
+        Shown(dev.news.category[row].as_py(), dev.news.title[row].as_py(), bool(mark))
+        for row, mark in zip(rows.tolist(), marks, strict=True)
+    ]
+
+
+def _cell(news: Shown) -> str:
+    return f"{'✓ ' if news.clicked else ''}{news.title} ({news.category})"

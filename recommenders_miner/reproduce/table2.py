@@ -1,0 +1,56 @@
+"""Table 2: MINER beside all the systems that it is compared with."""
+
+from __future__ import annotations
+
+from statistics import fmean, stdev
+
+from recommenders_miner.compare import TABLE_2, reference_rows
+from recommenders_miner.evaluation.comparison import Comparison, ResultRow
+from recommenders_miner.figures.systems import draw_systems
+from recommenders_miner.markdown import markdown_table
+from recommenders_miner.reproduce.study import METRIC_TITLES, Page, Study, Variant, over_seeds, published
+from recommenders_miner.runs import Run
+
+TITLE = "Table 2: all systems"
+
+
+def table2(study: Study) -> Page:
+    """Trains every system and sets its metrics beside the paper's."""
+    made = study.make([Variant(name) for name in TABLE_2])
+    paper = published()["table2"]["small"]
+    rows = []
+    for name, runs in made.items():
+        row = [name]
+        for metric, reported in zip(METRIC_TITLES, paper[name], strict=True):
+            row += [over_seeds([run.row.metrics[metric] for run in runs]), f"{reported:.2f}"]
+        rows.append(row)
+    header = ["System", *(title for name in METRIC_TITLES.values() for title in (name, "paper"))]
+    comparison = compared(study, made)
+    text = f"""
+{study.settings} Beside each, what the paper reports on MIND-small: other data, so the order is
+to be compared, not the figures.
+
+{markdown_table(header, rows)}
+
+The same runs with floors, ceilings, news that training never saw (Cold AUC), and what they cost:
+
+{comparison.to_markdown(title=False)}
+"""
+    aucs = {name: [run.row.metrics["group_auc"] for run in runs] for name, runs in made.items()}
+    figure = draw_systems(
+        list(aucs),
+        here=[100 * fmean(values) for values in aucs.values()],
+        here_errors=[100 * stdev(values) if len(values) > 1 else 0.0 for values in aucs.values()],
+        paper=[paper[name][0] for name in aucs],
+        here_title=study.data_name,
+        lines={row.model: 100 * row.metrics["group_auc"] for row in comparison.results if row.is_reference},
+    )
+    results = {"rows": [row.to_json() for row in comparison.results], "paper": published()["table2"]}
+    return Page(TITLE, text, results, figure, f"AUC of all systems, on {study.data_name} and as the paper reports it.")
+
+
+def compared(study: Study, made: dict[str, list[Run]]) -> Comparison:
+    """Returns the runs as a comparison, floors and ceilings among them."""
+    rows = [ResultRow.mean([run.row for run in runs]) for runs in made.values()]
+    rows += reference_rows(study.runs.train, study.runs.dev, study.seeds)
+    return Comparison(study.data_name, study.seeds[0], rows, len(study.seeds))

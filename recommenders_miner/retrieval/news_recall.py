@@ -1,0 +1,234 @@
+"""NewsRecall: a model's best news of a large pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from recommenders_miner.encoders.whole_table import batches_of
+from recommenders_miner.errors import HParamsError, NoVectorError
+from recommenders_miner.evaluation.scoring import Readers
+from recommenders_miner.io.batches import history_matrix
+from recommenders_miner.io.impression_log import CACHE_FOLDER, ImpressionLog
+from recommenders_miner.io.news_features import NewsFeatures
+from recommenders_miner.io.news_table import NewsTable
+from recommenders_miner.models.base_model import BaseModel
+from recommenders_miner.models.miner import MINERClickPredictor
+from recommenders_miner.models.network import DotProductPredictor
+from recommenders_miner.retrieval.news_index import INDEXES
+from recommenders_miner.retrieval.news_pool import NewsPool, PoolQuery
+from recommenders_miner.retrieval.top_k import best_of
+
+STRATEGIES = ("average", "multi", "category")
+RERANKED = 1000
+"""News that are scored by the full model, where its user vector alone does not say how it ranks them."""
+_READERS_AT_ONCE = 128
+_SECONDS_A_DAY = 86_400
+
+
+class NewsRecall:
+    """Finds the news of a large pool that a model would score highest, by searching an index of news vectors.
+
+    Strategies, for a reader with the interests e_1 … e_K and a news h (of MINER; a user vector is a single interest):
+
+    - `average`: by the mean interest, `(1/K Σ_i e_i)^T h`, without category weighting: the news recall of MINER's
+      Section 4.6. One search a reader. It is the score itself where that is a dot product (NRMS, NAML, LSTUR), and for
+      MINER-mean without category weighting.
+    - `multi`: by the best interest, `max_i e_i^T h`, without category weighting. K searches a reader. It is the score
+      itself for MINER-max without category weighting.
+    - `category`: by the score itself, for every MINER. The news of each category are searched with the interests that
+      this category gives the reader (Eq. 5): with their mean for MINER-mean, with all for MINER-max and MINER-weighted,
+      whose score the best interest's bounds: see `WeightedScores`. A news is met by the interests of its own category
+      alone, so that categories cost no more than one search of the whole pool, whether they differ or not.
+    - `auto`: `category` for MINER, else `average`, reranked where the score is more than a dot product (HieRec).
+
+    Example:
+    ```python
+    recall = NewsRecall(model, "MIND/dev/news.tsv")
+    recall.recommend(["N55528", "N19639"], k=100)
+    ```
+
+    Args:
+        model: a trained model.
+        news: the pool: a news table, or a news.tsv.
+        strategy: see above.
+        index: `flat`, which is exact; `ivf` or `hnsw`, which are not, for pools of a million and more.
+        rerank: score that many of the news found by the full model, and return the best of them; None leaves them as
+            they were found.
+        in_turns: with `multi`, let the interests choose in turns, so that each has its share: see
+            `NewsPool.search_in_turns`.
+        keep_clicked: whether news of the reader's own history may be found.
+        first_seen: (N+1,) int64 Unix seconds, when each news was first seen; see the function `first_seen`.
+        max_age_days: leave out news first seen more than so many days before the impression, or after it; None: search
+            all. Needs `first_seen`.
+
+    Raises:
+        NoVectorError: the model has no vectors to search with.
+        HParamsError: an argument is unknown or does not go with another.
+    """
+
+    def __init__(
+        self,
+        model: BaseModel,
+        news: NewsTable | str | Path,
+        strategy: str = "auto",
+        index: str = "flat",
+        *,
+        rerank: int | None = None,
+        in_turns: bool = False,
+        keep_clicked: bool = False,
+        first_seen: np.ndarray | None = None,
+        max_age_days: float | None = None,
+    ) -> None:
+        self._scorer = model.log_scorer
+        predictor = model.network.click_predictor
+        if predictor.not_searchable:
+            problem = f"{type(model).__name__} has no vectors to search a pool with: {predictor.not_searchable}."
+            raise NoVectorError(f"{problem} It can score and rerank what another model has found.")
+        _check(strategy, index, rerank, in_turns, first_seen, max_age_days)
+        of_miner = isinstance(predictor, MINERClickPredictor)
+        if strategy == "auto":
+            strategy = "category" if of_miner else "average"
+            if not of_miner and not isinstance(predictor, DotProductPredictor):
+                rerank = rerank or RERANKED
+        mode = predictor.aggregation.mode if of_miner and strategy == "category" else None
+        self.model, self.strategy, self.index, self.rerank = model, strategy, index, rerank
+        self.in_turns, self.keep_clicked = in_turns, keep_clicked
+        self._by_mean = mode == "mean" or strategy == "average"
+        self._categories: np.ndarray | None = None
+        self._max_age = None if max_age_days is None else int(max_age_days * _SECONDS_A_DAY)
+        self._first_seen = first_seen
+
+        self.news = news if isinstance(news, NewsTable) else NewsTable.read(news)
+        cache = None if isinstance(news, NewsTable) else Path(news).parent / CACHE_FOLDER
+        features = NewsFeatures(self.news, model.vocabularies, model.hparams, cache)
+        self._encoded = self._scorer.encode_news(model.network.prepare(features))
+        part_of = None
+        if strategy == "category" and self._scorer.category_aware:
+            self._categories, part_of = np.unique(self._encoded["category"][1:], return_inverse=True)
+        seen = None if self._max_age is None else first_seen[1:]
+        vectors = self._encoded["vector"][1:]
+        targets = _in_batches(predictor.aggregation.target, vectors) if mode == "weighted" else None
+        self._pool = NewsPool(vectors, part_of, seen, targets, index)
+
+    def recommend(
+        self, history: Sequence[str], k: int = 10, user: str | None = None, time: int | None = None
+    ) -> list[tuple[str, float]]:
+        """Returns the k best news of the pool for a history, best first.
+
+        Args:
+            history: ids of the clicked news, newest last; may be empty.
+            k: how many.
+            user: the user's id, for the models that know users.
+            time: Unix seconds of now, where the pool is limited by age; None: when the newest of the pool was seen.
+
+        Returns:
+            At most k pairs of news id and score.
+
+        Raises:
+            UnknownNewsError: a news id is not in the table.
+        """
+        self.news.rows(history)
+        if time is None:
+            time = 0 if self._max_age is None else int(self._first_seen.max())
+        any_news = [self.news.ids[1].as_py()]  # a log has candidates; these are not looked at
+        log = ImpressionLog.from_columns(self.news, [list(history)], [any_news], users=[user or ""], time=[time])
+        users = np.array(self.model.vocabularies.users.encode([user or ""]), "int32")
+        rows, scores = self.search(log, users, k)
+        found = rows[0] > 0
+        return list(zip(self.news.ids.take(rows[0][found]).to_pylist(), scores[0][found].tolist(), strict=True))
+
+    def search(
+        self, log: ImpressionLog, users: np.ndarray, k: int, progress: Callable[[float], None] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the k best news of the pool for the reader of each impression; its candidates are not looked at.
+
+        Impressions that share a reader (and, where the pool is limited by age, the time) are searched for once.
+
+        Args:
+            log: impressions whose rows are those of the pool's news table.
+            users: (log users,) int32 ids that the model gives to the log's users.
+            k: how many; may be more than there are.
+            progress: told the share that is done, now and then.
+
+        Returns:
+            Rows (I, k) int32 of the news table, the best first, and scores (I, k) float32; 0 and -inf where there are
+            too few.
+        """
+        readers = self._scorer.readers(log, users)
+        num_readers = len(readers.lengths)
+        times = np.zeros(len(log), np.int64) if self._max_age is None else log.time
+        queries, query_of = np.unique(times * num_readers + readers.reader_of, return_inverse=True)
+        times, reader_of = np.divmod(queries, num_readers)
+        rows = np.empty((len(queries), k), "int32")
+        scores = np.empty((len(queries), k), "float32")
+        for batch in batches_of(np.arange(len(queries)), _READERS_AT_ONCE):
+            rows[batch], scores[batch] = self._search(log, readers, reader_of[batch], times[batch], k)
+            if progress:
+                progress((batch[-1] + 1) / len(queries))
+        return rows[query_of], scores[query_of]
+
+    def _search(
+        self, log: ImpressionLog, readers: Readers, members: np.ndarray, times: np.ndarray, k: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Searches for some readers (B,), each at a time of its own; rows of the table (B, k) and scores (B, k)."""
+        interests = self._interests(log, readers, members)
+        period = None if self._max_age is None else np.stack([times - self._max_age, times])
+        query = PoolQuery(interests, *self._hidden(log, readers.histories[members]), period)
+        depth = max(k, self.rerank or 0)
+        scores, rows = (self._pool.search_in_turns if self.in_turns else self._pool.search)(query, depth)
+        rows = (rows + 1).astype("int32")
+        if self.rerank:
+            found = rows > 0
+            reader_of = np.broadcast_to(members[:, None], rows.shape)[found]
+            scores[found] = self._scorer.score_readers(self._encoded, log, readers, reader_of, rows[found])
+            scores, rows = best_of(scores, rows, k)
+        return rows, scores
+
+    def _interests(self, log: ImpressionLog, readers: Readers, members: np.ndarray) -> np.ndarray:
+        """Returns what the parts of the pool are searched with for some readers, (B, P, K, d) float32."""
+        if self._categories is None:
+            users = self._scorer.describe_readers(self._encoded, log, readers, members)
+            interests = users.reshape(len(users), 1, -1, users.shape[-1])
+        else:
+            interests = self._scorer.fit_readers(self._encoded, log, readers, self._categories, members)
+        interests = interests.astype("float32", copy=False)
+        return interests.mean(axis=2, keepdims=True) if self._by_mean else interests
+
+    def _hidden(self, log: ImpressionLog, histories: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns which of the readers (E,) must not be shown which news of the pool (E,): what they have clicked."""
+        longest = 0 if self.keep_clicked else int(np.diff(log.history_offsets)[histories].max())
+        clicked = history_matrix(log, histories, longest)
+        reader, place = np.nonzero(clicked)
+        return reader, clicked[reader, place] - 1
+
+
+def _in_batches(function: Callable[[np.ndarray], Any], vectors: np.ndarray) -> np.ndarray:
+    """Calls a function of the backend with some vectors at a time; (N, d) float32."""
+    batches = batches_of(vectors, 1 << 16)
+    return np.concatenate([keras.ops.convert_to_numpy(function(batch)) for batch in batches]).astype("float32")
+
+
+def _check(
+    strategy: str,
+    index: str,
+    rerank: int | None,
+    in_turns: bool,
+    first_seen: np.ndarray | None,
+    max_age_days: float | None,
+) -> None:
+    """Raises `HParamsError` where arguments of `NewsRecall` are unknown or do not go together."""
+    if strategy not in (*STRATEGIES, "auto"):
+        raise HParamsError(f"Unknown strategy {strategy!r}. Choose one of {', '.join((*STRATEGIES, 'auto'))}.")
+    if index not in INDEXES:
+        raise HParamsError(f"Unknown index {index!r}. Choose one of {', '.join(INDEXES)}.")
+    if rerank is not None and rerank < 1:
+        raise HParamsError(f"rerank must be at least 1, not {rerank}.")
+    if in_turns and strategy != "multi":
+        raise HParamsError(f"in_turns goes with the strategy multi, not {strategy}.")
+    if max_age_days is not None and first_seen is None:
+        raise HParamsError("max_age_days needs first_seen, since news have no date of their own.")

@@ -1,0 +1,69 @@
+"""How many of the clicked news are among those that were retrieved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recommenders_miner.evaluation.metrics import Evaluation, ideal_dcg
+
+if TYPE_CHECKING:
+    from recommenders_miner.io.impression_log import ImpressionLog
+
+_CLICKS_AT_ONCE = 1 << 16
+
+
+def evaluate_recall(rows: np.ndarray, log: ImpressionLog, cutoffs: Sequence[int]) -> Evaluation:
+    """Evaluates what was retrieved for each impression of a log by the candidates that were clicked.
+
+    Means over the impressions with a click, k being a cutoff:
+
+    - `recall@k`: the share of the clicked candidates that are among the first k of the retrieved news.
+    - `hit_rate@k`: whether at least one is.
+    - `ndcg@k`: Σ 1 / log2(rank + 1) over those that are, divided by its largest possible value.
+
+    A clicked news that was not in the pool, for its age say, counts as not found.
+
+    Args:
+        rows: (I, k) rows of the retrieved news, the best first, 0 behind the last.
+        log: the log of I impressions, with labels.
+        cutoffs: of the list; none longer than k.
+
+    Raises:
+        ValueError: a cutoff is below 1 or beyond what was retrieved, or no impression has a click.
+    """
+    if not (log.labels == 1).any():
+        raise ValueError("Recall is counted from clicks, but the log has none.")
+    if min(cutoffs) < 1 or max(cutoffs) > rows.shape[1]:
+        raise ValueError(f"Cutoffs must be from 1 to the {rows.shape[1]} news retrieved, not {list(cutoffs)}.")
+    slots = np.flatnonzero(log.labels == 1)
+    impression = np.searchsorted(log.offsets, slots, side="right") - 1
+    rank = np.concatenate(
+        [
+            _ranks(rows[impression[start : start + _CLICKS_AT_ONCE]], log.candidates[slots[start:][:_CLICKS_AT_ONCE]])
+            for start in range(0, len(slots), _CLICKS_AT_ONCE)
+        ]
+    )
+    num_clicks = np.bincount(impression, minlength=len(log))
+    counted = num_clicks > 0
+
+    def per_impression(values: np.ndarray, divisor: np.ndarray) -> np.ndarray:
+        total = np.bincount(impression, weights=values, minlength=len(log))
+        return np.divide(total, divisor, out=np.full(len(log), np.nan), where=counted)
+
+    metrics = {}
+    for cutoff in cutoffs:
+        found = rank <= cutoff
+        metrics[f"recall@{cutoff}"] = per_impression(found, num_clicks)
+        metrics[f"hit_rate@{cutoff}"] = np.ceil(metrics[f"recall@{cutoff}"])
+        gains = np.where(found, 1 / np.log2(rank + 1), 0)
+        metrics[f"ndcg@{cutoff}"] = per_impression(gains, ideal_dcg(num_clicks, cutoff))
+    return Evaluation.mean(metrics, counted)
+
+
+def _ranks(lists: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The place, from 1, of each wanted row (n,) in its list (n, k); infinite where it is not there."""
+    found = lists == wanted[:, None]
+    return np.where(found.any(axis=1), found.argmax(axis=1) + 1.0, np.inf)

@@ -1,0 +1,198 @@
+"""Diversity, novelty, calibration and coverage of lists, against their definitions one list at a time."""
+
+import itertools
+import math
+from collections import Counter
+from statistics import fmean
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recommenders_miner.evaluation.beyond_accuracy import BeyondAccuracy, is_beyond_accuracy, top_candidates
+from recommenders_miner.io.impression_log import ImpressionLog
+from recommenders_miner.io.news_table import NewsTable
+
+CATEGORY = {"S1": "sport", "S2": "sport", "F1": "finance", "F2": "finance", "T1": "travel", "U1": "", "U2": ""}
+NEWS = NewsTable.from_columns(list(CATEGORY), list(CATEGORY), category=list(CATEGORY.values()))
+
+# Other rows than in NEWS; S2 was shown but not clicked, T1, U1 and U2 are new, and "gone" is there no more.
+TRAINING_NEWS = NewsTable.from_columns(["gone", "F2", "F1", "S2", "S1"], ["title"] * 5)
+TRAINING_LOG = ImpressionLog.from_columns(
+    TRAINING_NEWS,
+    histories=[["S2"], [], []],
+    candidates=[["S1", "S2", "F1"], ["S1", "F2", "gone"], ["S1", "gone"]],
+    labels=[[1, 0, 1], [1, 1, 0], [1, 1]],
+)
+CLICKS = {"S1": 3, "F1": 1, "F2": 1}
+
+
+def fit(histories, candidates, **options):
+    log = ImpressionLog.from_columns(NEWS, histories, candidates)
+    return BeyondAccuracy.fit(log, NEWS, TRAINING_LOG, TRAINING_NEWS, **options)
+
+
+def evaluate_lists(histories, lists, **options):
+    """The evaluation of given lists, one for each history."""
+    rows = NEWS.rows([name for names in lists for name in names])
+    offsets = np.cumsum([0, *map(len, lists)])
+    return fit(histories, [list(CATEGORY)] * len(histories), **options).evaluate_lists(rows, offsets)
+
+
+def metrics(histories, lists, **options):
+    return evaluate_lists(histories, lists, **options).metrics
+
+
+# === The definitions in plain Python ===
+
+
+def plain_diversity(names):
+    return fmean(CATEGORY[one] != CATEGORY[other] for one, other in itertools.combinations(names, 2))
+
+
+def plain_novelty(names):
+    total = sum(CLICKS.values()) + len(CATEGORY)
+    return fmean(-math.log2((CLICKS.get(name, 0) + 1) / total) for name in names)
+
+
+def plain_calibration(names, history):
+    p, q = (Counter(CATEGORY[name] for name in part) for part in (history, names))
+    total = 0.0
+    for category, clicks in p.items():
+        interest = clicks / p.total()
+        total += interest * math.log(interest / (0.99 * q[category] / q.total() + 0.01 * interest))
+    return total
+
+
+def plain_metrics(histories, lists, k):
+    cut = [names[:k] for names in lists]
+    pairs = [(names, history) for names, history in zip(cut, histories, strict=True) if names]
+    values = {
+        f"ild@{k}": [plain_diversity(names) for names in cut if len(names) > 1],
+        f"novelty@{k}": [plain_novelty(names) for names, _ in pairs],
+        f"calibration@{k}": [plain_calibration(names, history) for names, history in pairs if history],
+    }
+    means = {name: fmean(column) for name, column in values.items() if column}
+    return means | {f"coverage@{k}": len({name for names in cut for name in names}) / len(CATEGORY)}
+
+
+names = st.lists(st.sampled_from(list(CATEGORY)), max_size=6)
+
+
+@given(st.lists(st.tuples(names, names), min_size=1, max_size=8), st.integers(1, 7))
+@settings(max_examples=60, deadline=None)
+def test_all_metrics_agree_with_the_plain_definitions(pairs, k):
+    histories, lists = [history for history, _ in pairs], [listed for _, listed in pairs]
+    found = evaluate_lists(histories, lists, k=k)
+    assert found.metrics == pytest.approx(plain_metrics(histories, lists, k), abs=1e-12)
+    assert found.num_impressions == sum(map(bool, lists))
+    assert found.num_left_out == sum(not listed for listed in lists)
+
+
+# === Values worked out by hand ===
+
+
+def test_diversity_is_the_share_of_pairs_with_different_categories():
+    assert metrics([[]], [["S1", "S2", "F1", "T1"]])["ild@10"] == pytest.approx(5 / 6)
+    assert metrics([[]], [["S1", "S2"]])["ild@10"] == 0
+    assert metrics([[]], [["S1", "F1", "T1"]])["ild@10"] == pytest.approx(1)
+
+
+def test_list_of_one_has_no_diversity_but_counts_otherwise():
+    found = evaluate_lists([[], []], [["S1"], ["S1", "F1"]])
+    assert found.metrics["ild@10"] == pytest.approx(1)
+    assert math.isnan(found.standard_errors["ild@10"])
+    assert found.num_impressions == 2
+    assert "ild@10" not in metrics([[]], [["S1"]])
+
+
+def test_novelty_is_in_bits_and_finite_for_news_without_clicks():
+    # 5 clicks on news of the table, that on "gone" apart, and 7 news: S1 has 4 of 12 and T1 1 of 12.
+    assert metrics([[]], [["S1"]])["novelty@10"] == pytest.approx(math.log2(3))
+    assert metrics([[]], [["T1"]])["novelty@10"] == pytest.approx(math.log2(12))
+    assert metrics([[]], [["S1", "T1"]])["novelty@10"] == pytest.approx((math.log2(3) + math.log2(12)) / 2)
+
+
+def test_shares_of_clicks_sum_to_one():
+    assert (2.0 ** -fit([[]], [["S1"]]).self_information[1:]).sum() == pytest.approx(1)
+
+
+def test_calibration_is_the_divergence_of_the_list_from_the_history():
+    half = 0.5 * math.log(0.5 / (0.99 * 0.75 + 0.01 * 0.5)) + 0.5 * math.log(0.5 / (0.99 * 0.25 + 0.01 * 0.5))
+    assert metrics([["S1", "F1"]], [["S1", "S2", "S1", "F2"]])["calibration@10"] == pytest.approx(half)
+    assert metrics([["S1", "F1"]], [["F2", "S2"]])["calibration@10"] == pytest.approx(0, abs=1e-15)
+    assert metrics([["S1", "F1"]], [["T1"]])["calibration@10"] == pytest.approx(math.log(100))
+
+
+@pytest.mark.parametrize("history", [["S1"] * n + ["F1"] * 3 + ["T1"] * 7 for n in range(8)])
+def test_calibration_is_never_negative(history):
+    assert 0 <= metrics([history], [history], k=20)["calibration@20"] < 1e-14
+
+
+def test_users_without_a_history_have_no_calibration():
+    found = evaluate_lists([["S1"], []], [["S1"], ["F1"]])
+    assert found.metrics["calibration@10"] == pytest.approx(0, abs=1e-15)
+    assert "calibration@10" not in metrics([[]], [["S1"]])
+
+
+def test_news_without_a_category_share_one():
+    assert metrics([["U1"]], [["U1", "U2"]]) == pytest.approx(
+        {"ild@10": 0, "novelty@10": math.log2(12), "calibration@10": 0, "coverage@10": 2 / 7}, abs=1e-15
+    )
+
+
+def test_coverage_is_of_what_the_log_shows_or_of_the_pool():
+    histories, candidates = [[], []], [["S1", "F1"], ["S1", "T1", "F2"]]
+    rows, offsets = NEWS.rows(["S1", "T1"]), np.array([0, 1, 2])
+    assert fit(histories, candidates).evaluate_lists(rows, offsets).metrics["coverage@10"] == 2 / 4
+    pool = NEWS.rows(["S1", "S2", "T1"])
+    assert fit(histories, candidates, pool=pool).evaluate_lists(rows, offsets).metrics["coverage@10"] == 2 / 3
+
+
+def test_coverage_has_no_standard_error_and_the_means_have():
+    errors = evaluate_lists([["S1"], ["F1"]], [["S1", "F1"], ["S1", "S2"]]).standard_errors
+    assert list(errors) == ["ild@10", "novelty@10", "calibration@10"]
+    assert errors["ild@10"] == pytest.approx(0.5)
+
+
+# === Lists ===
+
+
+def test_lists_hold_the_best_candidates_in_ranking_order():
+    log = ImpressionLog.from_columns(NEWS, [[], [], []], [["S1", "S2", "F1"], ["T1"], ["F1", "F2", "T1", "S1"]])
+    scores = np.array([0.1, 0.3, 0.2, 5.0, 1.0, 2.0, 1.0, 1.0])
+    rows, offsets = top_candidates(scores, log, k=2)
+    assert NEWS.ids.take(rows).to_pylist() == ["S2", "F1", "T1", "F2", "F1"]
+    assert offsets.tolist() == [0, 2, 3, 5]
+
+
+def test_scores_are_evaluated_by_the_lists_they_make():
+    candidates = [["S1", "S2", "F1", "T1"], ["T1", "F1"]]
+    beyond = fit([["S1"], ["T1", "F1"]], candidates, k=2)
+    found = beyond.evaluate(np.array([0.0, 3.0, 1.0, 2.0, 1.0, 1.0]))
+    assert found.metrics == pytest.approx(
+        metrics([["S1"], ["T1", "F1"]], [["S2", "T1"], ["T1", "F1"]], k=2) | {"coverage@2": 3 / 4}
+    )
+
+
+def test_lists_may_be_for_some_histories_only():
+    beyond = fit([["S1"], ["T1"], ["S1"]], [["F1"]] * 3)
+    rows = NEWS.rows(["S2", "S2"])
+    found = beyond.evaluate_lists(rows, np.array([0, 1, 2]), history_of=np.array([0, 1]))
+    assert found.metrics["calibration@10"] == pytest.approx(math.log(100) / 2)
+    with pytest.raises(ValueError, match="2 lists, but users' histories for 3"):
+        beyond.evaluate_lists(rows, np.array([0, 1, 2]))
+
+
+def test_training_without_labels_is_refused():
+    unlabelled = ImpressionLog.from_columns(TRAINING_NEWS, [[]], [["S1"]])
+    with pytest.raises(ValueError, match="no labels"):
+        BeyondAccuracy.fit(unlabelled, TRAINING_NEWS, unlabelled, TRAINING_NEWS)
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"), [("ild@5", True), ("coverage@10", True), ("ndcg@10", False), ("group_auc", False)]
+)
+def test_metrics_are_told_apart_by_name(metric, expected):
+    assert is_beyond_accuracy(metric) is expected
