@@ -70,6 +70,17 @@ def test_compare_over_seeds_gives_means_and_spread(data, tmp_path):
     assert "±" in (tmp_path / "results.md").read_text()
 
 
+def test_after_ctrl_c_it_says_how_to_go_on(data, tmp_path, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("recommenders_miner.compare.compare", interrupted)
+    arguments = ["compare", "--data", str(data), "--models", "nrms", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 130
+    assert "the same command goes on" in result.output.replace("\n", " ")
+
+
 def test_evaluate_writes_scores_and_submission(data, trained, tmp_path):
     output = run(
         "evaluate", trained, "--data", data, "--scores", tmp_path / "s.txt", "--submission", tmp_path / "prediction.zip"
