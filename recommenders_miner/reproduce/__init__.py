@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from recommenders_miner.errors import PresetError
 from recommenders_miner.files import whole_file
 from recommenders_miner.progress import progress_bar
 from recommenders_miner.reproduce.figure3 import figure3
@@ -53,7 +54,12 @@ def reproduce(study: Study, names: Sequence[str] = tuple(EXPERIMENTS)) -> Path:
         for place, name in enumerate(names):
             report(place / len(names), name)
             LOGGER.info("%s", name)
-            study.write(name, EXPERIMENTS[name](study))
+            try:
+                study.write(name, EXPERIMENTS[name](study))
+            except PresetError as error:
+                if not study.skip_unavailable:
+                    raise
+                LOGGER.warning("%s is left out: %s", name, error)
             summary = write_summary(study)
     return summary
 

@@ -20,7 +20,7 @@ FEWEST_CANDIDATES = 10
 
 def figure5(study: Study) -> Page:
     """Shows a reader whose click MINER has among its top 3 and NRMS has not, and counts these and the reverse."""
-    made = study.make([Variant(name) for name in SYSTEMS])
+    made = study.make([Variant(name) for name in SYSTEMS], need_all=True)
     dev = study.runs.dev
     ranks = {name: rank_candidates(made[name][0].scores, dev.log.offsets) for name in made}
     hits = {name: _has_click_on_top(ranks[name], dev) for name in ranks}

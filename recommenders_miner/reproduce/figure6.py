@@ -17,17 +17,18 @@ TITLE = "Figure 6: what the regulariser does to the interests"
 NUM_INTERESTS = 4
 PUBLISHED_WEIGHT = 0.8
 HISTORY_LENGTHS = (10, 16)  # clicks that fit into a picture
+SIZES = {"num_interests": NUM_INTERESTS}
 VARIANTS = {
-    f"with it, β = {PUBLISHED_WEIGHT}": Variant(
-        "miner-k4-regularised", "miner", {"num_interests": NUM_INTERESTS, "disagreement_weight": PUBLISHED_WEIGHT}
+    f"with the regulariser, β = {PUBLISHED_WEIGHT}": Variant(
+        "miner-k4-regularised", "miner", {**SIZES, "disagreement_weight": PUBLISHED_WEIGHT}
     ),
-    "without it": Variant("miner-k4-free", "miner", {"num_interests": NUM_INTERESTS, "disagreement_weight": 0.0}),
+    "without the regulariser": Variant("miner-k4-free", "miner", {**SIZES, "disagreement_weight": 0.0}),
 }
 
 
 def figure6(study: Study) -> Page:
     """Trains MINER with four interests twice, and compares how alike the interests of all dev readers are."""
-    made = study.make(list(VARIANTS.values()))
+    made = study.make(list(VARIANTS.values()), need_all=True)
     runs = {label: made[variant.name] for label, variant in VARIANTS.items()}
     history = _first_history(study)
     maps: dict[str, np.ndarray] = {}
@@ -40,7 +41,7 @@ def figure6(study: Study) -> Page:
         [label, f"{fmean(cosines[label]):.3f}", *(f"{value:.3f}" for value in cosines[label]), _auc(runs[label])]
         for label in runs
     ]
-    header = ["Regulariser", "Cosine", *(f"seed {seed}" for seed in study.seeds), "AUC, %"]
+    header = ["MINER", "Cosine", *(f"seed {seed}" for seed in study.seeds), "AUC, %"]
     text = f"""
 The mean cosine of two different interests of a reader, over all readers of the dev split of {study.data_name}, for
 MINER with K = {NUM_INTERESTS} interests (scale {study.scale}); before any candidate's category comes in (Eq. 1).

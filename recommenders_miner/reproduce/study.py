@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from functools import cache
@@ -106,8 +107,12 @@ class Study:
         changes = {**variant.changes, **self.overrides}
         return prepare_hparams(variant.hparams_file or variant.name, scale=self.scale, **changes)
 
-    def make(self, variants: Sequence[Variant]) -> dict[str, list[Run]]:
+    def make(self, variants: Sequence[Variant], need_all: bool = False) -> dict[str, list[Run]]:
         """Makes, or finds done, the runs of some variants.
+
+        Args:
+            variants: what to make.
+            need_all: whether the experiment makes no sense without one of them.
 
         Returns:
             By the variant's name, a run a seed.
@@ -123,7 +128,7 @@ class Study:
                 try:
                     made[name] = [self.runs.make(name, values, seed) for seed in self.seeds]
                 except PresetError as error:
-                    if not self.skip_unavailable:
+                    if need_all or not self.skip_unavailable:
                         raise
                     LOGGER.warning("%s is left out: %s", name, error)
         return made
@@ -131,7 +136,7 @@ class Study:
     def write(self, name: str, page: Page) -> None:
         """Writes a page: `results/<name>.md`, `.json`, and where there is a figure, `.png` and `.svg`."""
         path = self.page_path(name)
-        text = f"## {page.title}\n\n{page.text.strip()}\n"
+        text = f"## {page.title}\n\n{_filled(page.text)}\n"
         if page.figure is not None:
             save_figure(page.figure, path.with_suffix(".png"))
             text += f"\n![{page.caption}]({name}.png)\n\n*{page.caption}*\n"
@@ -168,6 +173,12 @@ class Study:
         count = len(self.seeds)
         seeds = f"mean ± standard deviation over {count} seeds" if count > 1 else f"seed {self.seeds[0]}"
         return f"Dev metrics in percent on {self.data_name}, scale {self.scale}, {seeds}."
+
+
+def _filled(text: str) -> str:
+    """Breaks the paragraphs of a Markdown text into lines of equal length, and leaves tables as they are."""
+    paragraphs = text.strip().split("\n\n")
+    return "\n\n".join(p if p.startswith("|") else textwrap.fill(p, 120, break_on_hyphens=False) for p in paragraphs)
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import fmean, stdev
+
+from scipy.stats import spearmanr
 
 from recommenders_miner.compare import TABLE_2, reference_rows
 from recommenders_miner.evaluation.comparison import Comparison, ResultRow
@@ -26,31 +29,36 @@ def table2(study: Study) -> Page:
         rows.append(row)
     header = ["System", *(title for name in METRIC_TITLES.values() for title in (name, "paper"))]
     comparison = compared(study, made)
+    aucs = {name: [run.row.metrics["group_auc"] for run in runs] for name, runs in made.items()}
+    here, there = [fmean(values) for values in aucs.values()], [paper[name][0] for name in aucs]
+    correlation = spearmanr(here, there).statistic
     text = f"""
-{study.settings} Beside each, what the paper reports on MIND-small: other data, so the order is
-to be compared, not the figures.
+{study.settings} Beside each, what the paper reports on MIND-small: other data, so the order is to be compared, not the
+figures. Spearman's correlation of the two columns of AUC is {correlation:.2f}.
 
 {markdown_table(header, rows)}
 
-The same runs with floors, ceilings, news that training never saw (Cold AUC), and what they cost:
+The same runs with floors, ceilings, and among news that training never saw (Cold AUC):
 
 {comparison.to_markdown(title=False)}
 """
-    aucs = {name: [run.row.metrics["group_auc"] for run in runs] for name, runs in made.items()}
     figure = draw_systems(
         list(aucs),
-        here=[100 * fmean(values) for values in aucs.values()],
+        here=[100 * auc for auc in here],
         here_errors=[100 * stdev(values) if len(values) > 1 else 0.0 for values in aucs.values()],
-        paper=[paper[name][0] for name in aucs],
+        paper=there,
         here_title=study.data_name,
         lines={row.model: 100 * row.metrics["group_auc"] for row in comparison.results if row.is_reference},
     )
-    results = {"rows": [row.to_json() for row in comparison.results], "paper": published()["table2"]}
+    rows_as_json = [row.to_json() for row in comparison.results]
+    results = {"rows": rows_as_json, "spearman": correlation, "paper": published()["table2"]}
     return Page(TITLE, text, results, figure, f"AUC of all systems, on {study.data_name} and as the paper reports it.")
 
 
 def compared(study: Study, made: dict[str, list[Run]]) -> Comparison:
     """Returns the runs as a comparison, floors and ceilings among them."""
-    rows = [ResultRow.mean([run.row for run in runs]) for runs in made.values()]
+    # Runs of a reproduction may have been stopped, or made beside other work: their times say nothing.
+    untimed = dict.fromkeys(("train_seconds", "eval_seconds", "samples_per_second"))
+    rows = [replace(ResultRow.mean([run.row for run in runs]), **untimed) for runs in made.values()]
     rows += reference_rows(study.runs.train, study.runs.dev, study.seeds)
     return Comparison(study.data_name, study.seeds[0], rows, len(study.seeds))

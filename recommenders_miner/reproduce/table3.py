@@ -21,7 +21,8 @@ TITLE = "Table 3: what the parts of MINER are worth"
 PARTS = {"disagreement": {"disagreement_weight": 0.0}, "category": {"category_weighting": False}}
 """What takes a part out, by the part's name."""
 
-BASES = {"miner": "MINER over a language model", "miner-knowledge": "MINER over words and entities"}
+BASES = ("miner", "miner-knowledge")
+"""MINER over a language model, and over words and entities."""
 
 
 def variants() -> list[Variant]:

@@ -14,9 +14,10 @@ from recommenders_miner.retrieval.top_k import TopK, best_of, is_repeated
 
 INDEXES = ("flat", "ivf", "hnsw")
 SMALLEST_APPROXIMATE = 20_000
-"""Of fewer news an approximate index saves too little to be worth its errors: they are searched exactly."""
+"""Fewer news, as of a rare category or a short period, are searched exactly: an approximate index would save little."""
 _BLOCK_SCORES = 2**22
 """Inner products of one step of a search, 16 MB."""
+_CLUSTERS_VISITED = 32
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class FlatIndex:
 class ApproximateIndex:
     """faiss' inverted lists or navigable graph: most of the best news, in a fraction of the time.
 
-    - `ivf`: √n · 2 clusters of news, of which each interest visits the nearest (Sivic and Zisserman, "Video Google",
+    - `ivf`: 2 √n clusters of news, of which each interest visits the 32 nearest (Sivic and Zisserman, "Video Google",
       ICCV 2003).
     - `hnsw`: a graph of neighbours in layers (Malkov and Yashunin, "Efficient and Robust Approximate Nearest Neighbor
       Search Using Hierarchical Navigable Small World Graphs", TPAMI 2020). It is much faster, and takes much longer to
@@ -151,13 +152,12 @@ class ApproximateIndex:
         kind: `ivf` or `hnsw`.
         vectors: (n, d) float32.
         start: the place of the first.
-        effort: clusters that are visited, or the length of the graph's list of candidates: more finds more.
     """
 
-    def __init__(self, kind: str, vectors: np.ndarray, start: int = 0, effort: int = 64) -> None:
+    def __init__(self, kind: str, vectors: np.ndarray, start: int = 0) -> None:
         import faiss
 
-        self.kind, self.start, self.effort = kind, start, effort
+        self.kind, self.start, self.flat = kind, start, FlatIndex(vectors, start)
         count, dim = vectors.shape
         if kind == "hnsw":
             self.index = faiss.IndexHNSWFlat(dim, 32, faiss.METRIC_INNER_PRODUCT)
@@ -172,6 +172,9 @@ class ApproximateIndex:
         self, interests: np.ndarray, allowed: Allowed, best: TopK, weighted: WeightedScores | None = None
     ) -> None:
         """Shows `best` the news that each interest finds nearest; the arguments are those of `FlatIndex.search`."""
+        if (allowed.last - allowed.first).max() < SMALLEST_APPROXIMATE:
+            self.flat.search(interests, allowed, best, weighted)
+            return
         depth = min(best.k + allowed.most_hidden(), self.index.ntotal)
         at_once = max(_BLOCK_SCORES // (interests.shape[1] * depth), 1)
         windows, window_of = np.unique(np.stack([allowed.first, allowed.last]), axis=1, return_inverse=True)
@@ -196,8 +199,8 @@ class ApproximateIndex:
         whole = first <= 0 and last >= self.index.ntotal
         window = {} if whole else {"sel": faiss.IDSelectorRange(int(first), int(last))}
         if self.kind == "hnsw":
-            return faiss.SearchParametersHNSW(efSearch=max(self.effort, depth), **window)
-        return faiss.SearchParametersIVF(nprobe=self.effort, **window)
+            return faiss.SearchParametersHNSW(efSearch=2 * depth, **window)
+        return faiss.SearchParametersIVF(nprobe=_CLUSTERS_VISITED, **window)
 
 
 def build_index(kind: str, vectors: np.ndarray, start: int = 0) -> FlatIndex | ApproximateIndex:
