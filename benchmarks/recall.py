@@ -48,8 +48,8 @@ class World:
     def __init__(self, news, queries, dim, seed=0):
         rng = np.random.default_rng(seed)
         self.rng = rng
-        shares = np.array([0.3, 0.3, *0.4 * unit(0.75 ** np.arange(16)) / unit(0.75 ** np.arange(16)).sum()])
-        self.category = rng.choice(CATEGORIES, news, p=shares / shares.sum())
+        rare = 0.75 ** np.arange(CATEGORIES - 2)
+        self.category = rng.choice(CATEGORIES, news, p=[0.3, 0.3, *0.4 * rare / rare.sum()])
         self.by_category = [np.flatnonzero(self.category == category) for category in range(CATEGORIES)]
         self.subcategory = self.category * SUBCATEGORIES + np.minimum(rng.geometric(0.2, news) - 1, SUBCATEGORIES - 1)
         # News of a subcategory that draw the same number tell the same story.

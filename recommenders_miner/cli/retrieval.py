@@ -13,10 +13,14 @@ from recommenders_miner.cli.app import DataDir, app, console, open_model
 from recommenders_miner.progress import progress_bar
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from rich.table import Table
 
     from recommenders_miner.evaluation.metrics import Evaluation
+    from recommenders_miner.io.impression_log import ImpressionLog
+    from recommenders_miner.io.mind_iterator import Dataset
     from recommenders_miner.io.news_table import NewsTable
 
 
@@ -75,6 +79,8 @@ def recall(
     with progress_bar("retrieving") as report:
         rows, _ = search.search(dataset.log, dataset.users, max(cutoffs), report)
     evaluation = evaluate_recall(rows, dataset.log, cutoffs)
+    for described in _beyond_accuracy(rows, dataset, _read_log(data, "train"), cutoffs):
+        evaluation = evaluation.with_metrics_of(described)
     settings = {
         "model": str(run),
         "split": split,
@@ -97,7 +103,8 @@ def recall(
         with whole_file(json_file) as temporary:
             temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     console.print(_table(evaluation, cutoffs, f"Retrieved from {settings['pool']:,} news, {search.strategy}, {index}"))
-    console.print(f"{evaluation.num_impressions:,} impressions; {evaluation.num_left_out:,} more have no click.")
+    counts = f"{evaluation.num_impressions:,} impressions; {evaluation.num_left_out:,} more have no click."
+    console.print(f"{counts} In percent, novelty in bits, calibration in nats; docs/metrics.md says what they are.")
 
 
 def _cutoffs(text: str) -> list[int]:
@@ -111,29 +118,56 @@ def _cutoffs(text: str) -> list[int]:
     return cutoffs
 
 
-def _first_seen(data: Path, split: str, news: NewsTable) -> np.ndarray:
-    """Finds since when the news can be recommended, by the logs of the training split and of this one."""
+def _read_log(data: Path, split: str) -> tuple[ImpressionLog, NewsTable]:
+    """Reads a split whatever the model."""
     from recommenders_miner.io.impression_log import ImpressionLog
     from recommenders_miner.io.news_table import NewsTable
     from recommenders_miner.io.splits import Split
+
+    files = Split.find(data, split)
+    news = NewsTable.read(files.news)
+    return ImpressionLog.read(files.behaviors, news), news
+
+
+def _first_seen(data: Path, split: str, news: NewsTable) -> np.ndarray:
+    """Finds since when the news can be recommended, by the logs of the training split and of this one."""
     from recommenders_miner.retrieval.first_seen import first_seen
 
-    splits = [Split.find(data, name) for name in dict.fromkeys(("train", split))]
-    tables = [NewsTable.read(files.news) for files in splits]
-    logs = [ImpressionLog.read(files.behaviors, table) for files, table in zip(splits, tables, strict=True)]
-    return first_seen(news, zip(logs, tables, strict=True))
+    return first_seen(news, [_read_log(data, name) for name in dict.fromkeys(("train", split))])
+
+
+def _beyond_accuracy(
+    rows: np.ndarray, data: Dataset, training: tuple[ImpressionLog, NewsTable], cutoffs: list[int]
+) -> Iterator[Evaluation]:
+    """Describes the first k of the retrieved news, for each cutoff k; all news of the pool are the catalogue."""
+    import numpy as np
+
+    from recommenders_miner.evaluation.beyond_accuracy import BeyondAccuracy
+
+    found = rows > 0
+    lists = rows[found], np.concatenate([[0], np.cumsum(found.sum(axis=1))])
+    pool = np.arange(1, len(data.news))
+    for cutoff in cutoffs:
+        yield BeyondAccuracy.fit(data.log, data.news, *training, pool, cutoff).evaluate_lists(*lists)
 
 
 def _table(evaluation: Evaluation, cutoffs: list[int], title: str) -> Table:
-    """Shows percentages with their standard errors, a row a cutoff."""
+    """Shows accuracy, and what the lists are like beside it, with standard errors, a row a cutoff."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    shown = Table("k", title=title)
-    names = {"recall": "recall %", "hit_rate": "hit rate %", "ndcg": "nDCG %"}
-    for heading in names.values():
-        shown.add_column(heading, justify="right")
+    from recommenders_miner.evaluation.comparison_table import Column
+
+    def cell(column: Column) -> str:
+        figure, error = evaluation.metrics.get(column.name), evaluation.standard_errors.get(column.name)
+        shown = "-" if figure is None else column.write(figure)
+        return shown if error is None or math.isnan(error) else f"{shown}\n±{column.write(error)}"
+
+    shown = Table(title=title, box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    shown.add_column("k", justify="right")
+    names = ("recall", "hit_rate", "ndcg", "ild", "novelty", "calibration", "coverage")
+    for name in names:
+        shown.add_column(Column.of_metric(name).title, justify="right")
     for cutoff in cutoffs:
-        keys = [f"{name}@{cutoff}" for name in names]
-        figures = (f"{100 * evaluation.metrics[key]:.2f} ± {100 * evaluation.standard_errors[key]:.2f}" for key in keys)
-        shown.add_row(str(cutoff), *figures)
+        shown.add_row(str(cutoff), *(cell(Column.of_metric(f"{name}@{cutoff}")) for name in names))
     return shown

@@ -38,6 +38,8 @@ _TITLES = {
     "mean_mrr": "MRR",
     COLD_AUC: "Cold AUC",
     "ndcg": "nDCG",
+    "recall": "Recall",
+    "hit_rate": "Hit rate",
     "ild": "Diversity",
     "novelty": "Novelty",
     "calibration": "Calibration",

@@ -22,7 +22,7 @@ def draw_attention_maps(
         maps: by the model's name, weights (K, M).
         titles: M titles, newest last.
         history_categories: M categories.
-        categories: all categories of the news table, which fix the colours.
+        categories: those of all news of the table, which fix the colours.
     """
     figure = new_figure(9, 1.6 + 0.3 * len(titles))
     headline(figure, "What each interest attends to")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TITLE_WIDTH = 52  # characters
+TITLE_WIDTH = 56  # characters
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def draw_case_study(history: Sequence[Shown], tops: Mapping[str, Sequence[Shown]
     Args:
         history: the clicked news, newest last.
         tops: by system, its first news, best first.
-        categories: all categories of the news table, which fix the colours.
+        categories: those of all news of the table, which fix the colours.
     """
     rows_right = sum(len(top) + 1.6 for top in tops.values())
     num_rows = max(len(history) + 1, rows_right)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,13 +30,14 @@ _CATEGORIES = (
 
 
 def category_colors(categories: Iterable[str]) -> dict[str, str]:
-    """Gives each category a colour; the same categories get the same colours in every figure.
+    """Gives each category a colour, the most frequent ones those that are easiest told apart.
 
     Args:
-        categories: the names of a news table; repeated ones count once. Beyond 18 names, colours repeat, so figures
-            name the category too.
+        categories: of all news of a table, so that every figure of its news has the same colours. Beyond 18 categories,
+            colours repeat, so figures name the category too.
     """
-    names = sorted(set(categories))
+    counts = Counter(categories)
+    names = sorted(counts, key=lambda name: (-counts[name], name))
     return {name: _CATEGORIES[place % len(_CATEGORIES)] for place, name in enumerate(names)}
 
 

@@ -15,7 +15,7 @@ TITLE = "Figure 5: a case study"
 SYSTEMS = ("nrms-plm", "miner")
 TOP = 3
 HISTORY_LENGTHS = (5, 10)  # clicks that fit into a picture
-FEWEST_CANDIDATES = 10
+FEWEST_CATEGORIES, FEWEST_CANDIDATES = 3, 10
 
 
 def figure5(study: Study) -> Page:
@@ -31,23 +31,23 @@ def figure5(study: Study) -> Page:
         "nrms_alone": int((nrms & ~miner).sum()),
         "impressions": len(nrms),
     }
+    shortest, longest = HISTORY_LENGTHS
+    rule = f"""
+A clicked news is among the top {TOP} of MINER, and none among the top {TOP} of NRMS over the same language model, in
+{counts["miner_alone"]:,} of the {counts["impressions"]:,} impressions of {study.data_name} (seed {study.seeds[0]}); the
+reverse in {counts["nrms_alone"]:,}. The first of these with a history of {shortest} to {longest} clicks in at least
+{FEWEST_CATEGORIES} categories, and with at least {FEWEST_CANDIDATES} candidates:"""
+    if not len(fitting):
+        return Page(TITLE, f"{rule} there is none.", counts)
     impression = int(fitting[0])
     shown = {name: _top_of(ranks[name], impression, dev) for name in SYSTEMS}
     history = _news(_history(impression, dev), dev)
-    rows = [
-        [str(place), *cells]
-        for place, cells in enumerate(zip(*(map(_cell, shown[n]) for n in SYSTEMS), strict=True), 1)
-    ]
-    text = f"""
-Impression {dev.log.impression_id[impression]} of {study.data_name}, seed {study.seeds[0]}: the first with a history of
-{HISTORY_LENGTHS[0]} to {HISTORY_LENGTHS[1]} clicks and at least {FEWEST_CANDIDATES} candidates of which MINER has a
-clicked one among its top {TOP} and NRMS over the same language model has none. Of all {counts["impressions"]:,}
-impressions that is so in {counts["miner_alone"]:,}; the reverse in {counts["nrms_alone"]:,}.
-
-{markdown_table(["Top", *SYSTEMS], rows)}
-"""
-    figure = draw_case_study(history, shown, sorted(set(dev.news.category.to_pylist()[1:])))
-    results = {"impression": int(dev.log.impression_id[impression]), **counts, "history": history, "top": shown}
+    places = zip(*(map(_cell, shown[name]) for name in SYSTEMS), strict=True)
+    rows = [[str(place), *cells] for place, cells in enumerate(places, start=1)]
+    number = int(dev.log.impression_id[impression])
+    text = f"{rule} impression {number}.\n\n{markdown_table(['Top', *SYSTEMS], rows)}"
+    figure = draw_case_study(history, shown, dev.news.category.to_pylist()[1:])
+    results = {"impression": number, **counts, "history": history, "top": shown}
     return Page(TITLE, text, results, figure, "A reader's history, and what two systems put on top; ✓ marks the click.")
 
 
@@ -57,10 +57,14 @@ def _has_click_on_top(ranks: np.ndarray, dev: DevLog) -> np.ndarray:
 
 
 def _fits(dev: DevLog) -> np.ndarray:
-    """Says of each impression whether it makes a readable picture, (I,) bool."""
-    lengths = np.diff(dev.log.history_offsets)[dev.log.history_of]
+    """Says of each impression whether it makes a readable picture of a reader with several interests, (I,) bool."""
+    lengths = np.diff(dev.log.history_offsets)
+    category = np.asarray(dev.news.category.dictionary_encode().indices)[dev.log.histories]
+    pairs = np.unique(np.stack([np.repeat(np.arange(len(lengths)), lengths), category]), axis=1)
+    num_categories = np.bincount(pairs[0], minlength=len(lengths))
     shortest, longest = HISTORY_LENGTHS
-    return (lengths >= shortest) & (lengths <= longest) & (np.diff(dev.log.offsets) >= FEWEST_CANDIDATES)
+    fits = (lengths >= shortest) & (lengths <= longest) & (num_categories >= FEWEST_CATEGORIES)
+    return fits[dev.log.history_of] & (np.diff(dev.log.offsets) >= FEWEST_CANDIDATES)
 
 
 def _history(impression: int, dev: DevLog) -> np.ndarray:

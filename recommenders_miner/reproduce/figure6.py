@@ -53,7 +53,7 @@ MINER with K = {NUM_INTERESTS} interests (scale {study.scale}); before any candi
         maps,
         [news.title[row].as_py() for row in history.tolist()],
         [news.category[row].as_py() for row in history.tolist()],
-        sorted(set(news.category.to_pylist()[1:])),
+        news.category.to_pylist()[1:],
     )
     results = {"mean_pairwise_cosine": cosines, "attention": maps}
     return Page(

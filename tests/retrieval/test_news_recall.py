@@ -7,6 +7,7 @@ import pytest
 
 from recommenders_miner.errors import HParamsError, NoVectorError, UnknownNewsError
 from recommenders_miner.io.impression_log import ImpressionLog
+from recommenders_miner.models.unbert import UNBERTClickPredictor
 from recommenders_miner.retrieval import news_recall
 from recommenders_miner.retrieval.news_recall import NewsRecall
 from tests.models.toy import IDS, toy_log, toy_model, toy_news
@@ -172,6 +173,7 @@ def test_news_of_the_future_and_old_ones_are_left_out(overrides):
 def test_systems_without_vectors_say_why(name, reason):
     with pytest.raises(NoVectorError, match=reason):
         NewsRecall(toy_model(name), toy_news())
+    assert UNBERTClickPredictor.not_searchable
 
 
 @pytest.mark.parametrize(

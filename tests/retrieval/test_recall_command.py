@@ -44,7 +44,9 @@ def test_the_command_writes_what_it_shows(data, trained, tmp_path):
     assert (figures["strategy"], figures["index"], figures["rerank"]) == ("category", "flat", None)
     assert figures["pool"] == len((data / "dev" / "news.tsv").read_text().splitlines())
     metrics = figures["metrics"]
-    assert set(metrics) == {f"{name}@{k}" for name in ("recall", "hit_rate", "ndcg") for k in (5, 50)}
+    names = ("recall", "hit_rate", "ndcg", "ild", "novelty", "calibration", "coverage")
+    assert set(metrics) == {f"{name}@{k}" for name in names for k in (5, 50)}
+    assert 0 < metrics["coverage@5"] < metrics["coverage@50"] <= 1
     assert 0 < metrics["recall@5"] < metrics["recall@50"] <= metrics["hit_rate@50"] <= 1
     assert f"{100 * metrics['recall@50']:.2f}" in output
     assert f"{figures['num_impressions']:,} impressions" in output
@@ -68,7 +70,7 @@ def test_its_options_reach_the_search(data, trained, tmp_path):
     [
         (["--k", "ten"], "expected numbers like 10,50,100"),
         (["--k", "0,5"], "expected numbers"),
-        (["--rerank", "0"], "0"),
+        (["--rerank", "0"], "greater than or equal to 1"),
     ],
 )
 def test_mistakes_are_told(data, trained, options, message):
