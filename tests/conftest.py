@@ -1,4 +1,4 @@
-"""Quiet logs and a backend, before anything imports Keras."""
+"""Quiet logs and a backend, before anything imports Keras; and what several folders of tests share."""
 
 import os
 
@@ -22,6 +22,26 @@ def pytest_configure(config):
 
         # Compiling takes nearly all the time of these tests: shapes come but once.
         jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """The planted benchmark, preset tiny; not to be written to."""
+    from tests.command_line import run
+
+    folder = tmp_path_factory.mktemp("tiny") / "data"
+    run("demo-data", folder, "--preset", "tiny")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(data):
+    """The folder of a run of MINER over words, trained for an epoch of `data`."""
+    from tests.command_line import OPTIONS, run
+
+    out = data.parent / "run"
+    run("train", "--hparams", "miner", "--data", data, "--out", out, *OPTIONS)
+    return out
 
 
 @pytest.fixture(autouse=True)

@@ -17,30 +17,7 @@ from recommenders_miner.evaluation.metrics import evaluate_scores
 from recommenders_miner.evaluation.submission import read_scores
 from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.news_table import NewsTable
-
-SMALL = "word_emb_dim=8 head_num=2 head_dim=4 attention_hidden_dim=8 num_interests=2 code_dim=4 batch_size=64 epochs=1"
-WORDS = "news_encoder=self_attention word_embedding=null category_embedding=learned length_groups=1"
-OPTIONS = [word for option in (*SMALL.split(), *WORDS.split()) for word in ("-o", option)]
-
-
-def run(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cli") / "data"
-    run("demo-data", folder, "--preset", "tiny")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def trained(data):
-    out = data.parent / "run"
-    run("train", "--hparams", "miner", "--data", data, "--out", out, *OPTIONS)
-    return out
+from tests.command_line import OPTIONS, run
 
 
 def test_compare_writes_its_table_json_and_chart(data, tmp_path):
@@ -78,7 +55,7 @@ def test_after_ctrl_c_it_says_how_to_go_on(data, tmp_path, monkeypatch):
     arguments = ["compare", "--data", str(data), "--models", "nrms", "--out", str(tmp_path)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 130
-    assert "the same command goes on" in result.output.replace("\n", " ")
+    assert f"What is finished is in {tmp_path}; the same command goes on" in result.output
 
 
 def test_evaluate_writes_scores_and_submission(data, trained, tmp_path):

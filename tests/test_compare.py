@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from recommenders_miner.compare import compare, compare_trained
-from recommenders_miner.datasets.planted import write_planted_benchmark
 from recommenders_miner.hparams import prepare_hparams
 from recommenders_miner.models import NRMSModel
 
@@ -12,9 +11,7 @@ OVERRIDES = {"epochs": 1, "word_emb_dim": 8, "head_num": 2, "head_dim": 4, "atte
 
 
 @pytest.mark.slow
-def test_a_trained_models_row_is_the_one_of_compare(tmp_path):
-    data = tmp_path / "data"
-    write_planted_benchmark(data, "tiny")
+def test_a_trained_models_row_is_the_one_of_compare(data, tmp_path):
     [*references, compared] = compare(data, ["nrms"], tmp_path / "out", OVERRIDES, seeds=[7]).results
     model = NRMSModel(prepare_hparams("nrms", **OVERRIDES), seed=7)
     model.fit(data / "train" / "news.tsv", data / "train" / "behaviors.tsv", verbose=0)

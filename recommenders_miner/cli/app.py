@@ -58,5 +58,6 @@ def resumable(out: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        progress.console.print(f"Stopped. What is finished is in {out}; the same command goes on from there.")
+        message = f"Stopped. What is finished is in {out}; the same command goes on from there."
+        progress.console.print(message, soft_wrap=True)
         raise typer.Exit(130) from None

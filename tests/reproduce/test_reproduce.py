@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from recommenders_miner.compare import TABLE_2
-from recommenders_miner.datasets.planted import write_planted_benchmark
 from recommenders_miner.reproduce import EXPERIMENTS, Study, reproduce
 from recommenders_miner.reproduce.figure6 import mean_pairwise_cosine
 from recommenders_miner.reproduce.study import over_seeds, paired_effect, published
@@ -20,13 +19,6 @@ SMALL = {
     "word_emb_dim": 8, "head_num": 2, "head_dim": 4, "attention_hidden_dim": 8, "code_dim": 4, "filter_num": 8,
     "news_dim": 8, "epochs": 1, "length_groups": 1,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("reproduce") / "data"
-    write_planted_benchmark(folder, "tiny")
-    return folder
 
 
 def test_the_papers_figures_cover_the_experiments():

@@ -14,13 +14,6 @@ from recommenders_miner.runs import Runs
 SMALL = {"word_emb_dim": 8, "head_num": 2, "head_dim": 4, "attention_hidden_dim": 8, "length_groups": 1}
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "data"
-    write_planted_benchmark(folder, "tiny")
-    return folder
-
-
 @pytest.fixture
 def trainings(monkeypatch):
     """Counts how often a model is trained."""

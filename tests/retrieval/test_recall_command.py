@@ -13,9 +13,7 @@ from recommenders_miner.cli import app
 from recommenders_miner.io.splits import Split
 from recommenders_miner.models import load_model
 from recommenders_miner.retrieval.news_recall import NewsRecall
-from tests import test_cli
-
-data, trained, run = test_cli.data, test_cli.trained, test_cli.run  # the fixtures, and what runs a command
+from tests.command_line import run
 
 
 def test_the_search_finds_the_best_scores_of_the_whole_pool(data, trained):
