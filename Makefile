@@ -46,6 +46,7 @@ test-slow: $(STAMP)
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/models/test_scores.py -k "not ($(CORE_TESTS))"
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/encoders tests/models/test_training.py tests/models/test_plm_models.py \
 	  tests/models/test_unbert.py tests/models/test_factorization.py
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/explain tests/retrieval -k "miner or hierec or nrms or whole_pool"
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -m slow
 
 notebooks: $(STAMP)
