@@ -14,8 +14,6 @@ STAMP := $(VENV)/.installed
 COMPARE = $(BIN)/recommenders-miner compare --data demo/data --scale fast --skip-unavailable $(OPTIONS)
 DEMO_MODELS ?= miner,nrms-plm,lstur-plm,nrms,lstur
 PRESET ?= demo
-# Of every system: its score is its paper's, and evaluation scores as training does.
-CORE_TESTS := papers or as_training_does
 
 .PHONY: demo demo-data table results test test-slow notebooks lint clean
 
@@ -37,13 +35,13 @@ demo-data: $(STAMP)
 test: $(STAMP)
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/layers
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/models/test_scores.py -k "$(CORE_TESTS)"
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/models/test_scores.py -k papers
 
 test-slow: $(STAMP)
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --compiled tests/encoders tests/models/test_training.py \
 	  tests/models/test_plm_models.py tests/models/test_recommenders_notebooks.py
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --compiled tests/models/test_scores.py -k "$(CORE_TESTS)"
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/models/test_scores.py -k "not ($(CORE_TESTS))"
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --compiled tests/models/test_scores.py -k "papers or as_training_does"
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/models/test_scores.py -k "not papers"
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/encoders tests/models/test_training.py tests/models/test_plm_models.py \
 	  tests/models/test_unbert.py tests/models/test_factorization.py
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/explain tests/retrieval -k "miner or hierec or nrms or whole_pool"

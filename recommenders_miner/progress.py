@@ -1,4 +1,4 @@
-"""Progress bars for what takes more than some seconds, on standard error; where that is no terminal there are none."""
+"""Progress bars on standard error: shown by the command line, on a terminal, and by nothing else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ _bars = Progress(
     TextColumn("{task.fields[doing]}", style="dim"),
     console=console,
     transient=True,
+    disable=True,
 )
+
+
+def show_progress_bars() -> None:
+    """Lets `progress_bar` show something from now on, if standard error is a terminal."""
+    _bars.disable = not console.is_terminal
 
 
 @contextmanager
@@ -43,5 +49,5 @@ def progress_bar(description: str) -> Iterator[Report]:
         yield lambda share, doing="": _bars.update(task, completed=share, doing=doing)
     finally:
         _bars.remove_task(task)
-        if outermost:
+        if outermost and not _bars.disable:
             _bars.stop()

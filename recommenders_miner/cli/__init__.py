@@ -26,6 +26,7 @@ def main() -> None:
         handlers=[RichHandler(console=progress.console, show_path=False)],
     )
     logging.getLogger("recommenders_miner").setLevel(logging.INFO)
+    progress.show_progress_bars()
     try:
         app()
     except (RecommendersMinerError, FileExistsError) as error:

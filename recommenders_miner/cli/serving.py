@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from recommenders_miner.cli.app import DataDir, app, console, open_model
+from recommenders_miner.progress import progress_bar
 
 
 @app.command()
@@ -27,7 +28,8 @@ def evaluate(
     model = open_model(run)
     files = Split.find(data, split)
     dataset = model.read(files.news, files.behaviors)
-    values = model.score_log(dataset)
+    with progress_bar("scoring") as report:
+        values = model.score_log(dataset, progress=report)
     if scores:
         write_scores(scores, values, dataset.log.offsets)
         console.print(f"Scores written to {scores}.")

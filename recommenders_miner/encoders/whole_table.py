@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from recommenders_miner.io.news_features import LengthGroups
+from recommenders_miner.progress import progress_bar
 
 
 class NetworkPart(keras.Model):
@@ -59,11 +60,15 @@ def encoded_batches(
     """Yields rows (U,) of a table and what the part returned for them, the longest first; see `encode_table`."""
     lengths = LengthGroups.plan(features, groups)
     group_of = lengths.group_of(np.arange(len(lengths.lengths)))
-    for group in reversed(range(len(lengths.edges))):
-        for rows in batches_of(np.flatnonzero(group_of == group), batch_size):
-            batch = lengths.gather(features, filled(rows, padded_size(len(rows))), group)
-            outputs = part.predict_on_batch({"features": batch})
-            yield rows, {name: values[: len(rows)] for name, values in outputs.items()}
+    done = 0
+    with progress_bar("encoding news") as report:
+        for group in reversed(range(len(lengths.edges))):
+            for rows in batches_of(np.flatnonzero(group_of == group), batch_size):
+                batch = lengths.gather(features, filled(rows, padded_size(len(rows))), group)
+                outputs = part.predict_on_batch({"features": batch})
+                yield rows, {name: values[: len(rows)] for name, values in outputs.items()}
+                done += len(rows)
+                report(done / len(group_of))
 
 
 def batches_of(members: np.ndarray, batch_size: int) -> list[np.ndarray]:

@@ -159,10 +159,11 @@ class Study:
     def preamble(self) -> str:
         """What stands above all pages."""
         options = f"--data {self.data_dir} --out {self.out} --scale {self.scale} --seeds {len(self.seeds)}"
-        planted = (
-            "\nThe data is planted: simulated readers whose truth is known. Nothing on this page was run on MIND, and "
-            "the paper's figures\nare of MIND; what can be compared is the order of systems and the sign of effects.\n"
-        )
+        planted = """
+The data is planted: simulated readers whose truth is known. Nothing on this page was run on MIND, and the paper's
+figures are of MIND; what can be compared is the order of systems and the sign of effects. The commands for MIND, and
+what they need, are in docs/reproduction.md.
+"""
         note = planted if (self.data_dir / "dataset.json").exists() else ""
         title = f"# The experiments of the MINER paper, on {self.data_name}"
         return f"{title}\n\n    recommenders-miner reproduce all {options}\n{note}"

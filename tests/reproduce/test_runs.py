@@ -47,6 +47,7 @@ def test_a_finished_run_is_not_made_again(data, tmp_path, trainings):
     )
 
 
+@pytest.mark.slow
 def test_other_settings_seeds_and_data_are_other_runs(data, tmp_path, trainings):
     runs = Runs(data, tmp_path)
     runs.make("nrms", hparams(), 7)
