@@ -73,7 +73,10 @@ def test_figure3_writes_a_page_and_goes_on_with_what_is_there(data, tmp_path, mo
 
 
 @pytest.mark.slow
-def test_every_experiment_writes_its_page(data, tmp_path):
+def test_every_experiment_writes_its_page(data, tmp_path, monkeypatch):
+    case_study = importlib.import_module("recommenders_miner.reproduce.figure5")
+    for name, any_will_do in {"HISTORY_LENGTHS": (1, 100), "FEWEST_CATEGORIES": 1, "FEWEST_CANDIDATES": 2}.items():
+        monkeypatch.setattr(case_study, name, any_will_do)
     overrides = {**SMALL, "plm": tiny_preset(tmp_path / "plm"), "plm_depth": None, "input_size": 16, "title_size": 8}
     study = Study(data, tmp_path, [42, 43], overrides=overrides)
     page = reproduce(study).read_text()
