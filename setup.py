@@ -24,6 +24,7 @@ setup(
     package_data={
         "recommenders_miner.hparams_files": ["*.yaml", "scales/*.yaml"],
         "recommenders_miner.datasets": ["*.yaml"],
+        "recommenders_miner.reproduce": ["*.yaml"],
     },
     install_requires=[
         "tensorflow>=2.19",
