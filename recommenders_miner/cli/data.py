@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from recommenders_miner.cli.app import app, console
+from recommenders_miner.progress import progress_bar
 
 
 @app.command("demo-data")
@@ -17,11 +19,13 @@ def demo_data(
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 42,
 ) -> None:
     """Write the planted benchmark: click logs in MIND's format whose truth is known."""
-    from recommenders_miner.datasets.planted import PRESETS, write_planted_benchmark
+    from recommenders_miner.datasets.planted import NUM_STEPS, PRESETS, write_planted_benchmark
 
     if preset not in PRESETS:
         raise typer.BadParameter(f"{preset!r}: the presets are {', '.join(PRESETS)}.", param_hint="--preset")
-    write_planted_benchmark(out, preset, seed, progress=console.print)
+    steps = itertools.count()
+    with progress_bar("planted benchmark") as report:
+        write_planted_benchmark(out, preset, seed, lambda step: report(next(steps) / NUM_STEPS, step))
     console.print(f"The planted benchmark, preset {preset}, is in {out}.")
 
 

@@ -42,6 +42,7 @@ FORMAT_VERSION = 1
 TRAIN_STARTS = datetime(2019, 11, 9)
 ENTITY_DIM = 100
 NUM_RELATIONS = 20
+NUM_STEPS = 7  # that `progress` is told of
 
 PRESETS = {
     "tiny": PlantedConfig(

@@ -224,6 +224,7 @@ def test_an_empty_folder_is_taken_and_progress_is_told(tmp_path):
     write_planted_benchmark(tmp_path / "empty", "tiny", progress=messages.append)
     assert (tmp_path / "empty" / "dataset.json").is_file()
     assert any("300" in message for message in messages)
+    assert len(messages) == planted.NUM_STEPS
 
 
 def test_a_crash_leaves_nothing(tmp_path):
