@@ -41,5 +41,9 @@ def figure3(study: Study) -> Page:
         panels=True,
     )
     return Page(
-        TITLE, text, {"by_k": found, "paper": paper}, figure, "AUC and nDCG@10 of MINER by the number of interests."
+        TITLE,
+        text,
+        {"by_k": found, "paper": paper},
+        figure,
+        "AUC and nDCG@10 of MINER by the number of interests (bands: standard deviation over seeds).",
     )

@@ -49,7 +49,13 @@ weighting.
     title = f"News recall from a pool of {pool:,}"
     figure = draw_curves(curves, title, xlabel="top N of the pool", ylabel="clicked news among them, %")
     results = {"pool": pool, "recall": recalls}
-    return Page(TITLE, text, results, figure, "Share of the clicked news among the top N of all dev news.")
+    return Page(
+        TITLE,
+        text,
+        results,
+        figure,
+        "Share of the clicked news among the top N of all dev news (bands: standard deviation over seeds).",
+    )
 
 
 def recall_of(run: Run, study: Study) -> dict[str, float]:

@@ -52,7 +52,9 @@ The same runs with floors, ceilings, and among news that training never saw (Col
     )
     rows_as_json = [row.to_json() for row in comparison.results]
     results = {"rows": rows_as_json, "spearman": correlation, "paper": published()["table2"]}
-    return Page(TITLE, text, results, figure, f"AUC of all systems, on {study.data_name} and as the paper reports it.")
+    whiskers = " (whiskers: standard deviation over seeds)" if len(study.seeds) > 1 else ""
+    caption = f"AUC of all systems, on {study.data_name}{whiskers} and as the paper reports it."
+    return Page(TITLE, text, results, figure, caption)
 
 
 def compared(study: Study, made: dict[str, list[Run]]) -> Comparison:
