@@ -1,6 +1,6 @@
 # make demo   sets up .venv once, then trains and compares the models on the demo data
-# make table  does so for all the systems of MINER's Table 2, in about half an hour
-# make results  re-runs the paper's experiments on the demo data with three seeds, in about two hours, for docs/results.md
+# make table  does so for all the systems of MINER's Table 2, in about 22 minutes
+# make results  re-runs the paper's experiments on the demo data with three seeds, for docs/results.md
 # make test   sets up .venv once, then runs the tests on TensorFlow and on JAX
 # make test-slow  runs the models' tests again as users run them (compiled, and trained on JAX), and the slow tests
 # make notebooks  runs the notebooks of examples/ on the demo data and keeps their outputs; with PRESET=tiny only checks that they run

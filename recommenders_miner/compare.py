@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from recommenders_miner.errors import PresetError
 from recommenders_miner.evaluation.baselines import (
     PopularityBaseline,
@@ -114,15 +112,11 @@ def reference_rows(train: Split, dev: DevLog, seeds: Sequence[int]) -> list[Resu
     """
     training_news = NewsTable.read(train.news)
     popularity = PopularityBaseline.fit(ImpressionLog.read(train.behaviors, training_news), training_news)
-    scores: dict[str, list[np.ndarray]] = {
-        "random": [random_scores(dev.log, seed) for seed in seeds],
-        "popularity": [popularity.score(dev.log, dev.news)] * len(seeds),
-    }
+    scores = {"popularity": popularity.score(dev.log, dev.news)}
     truth = dev.files.behaviors.parent / TRUTH_FILE
     if truth.exists():
-        scores["history-oracle"] = [history_oracle_scores(dev.log, dev.news)] * len(seeds)
-        scores["oracle"] = [oracle_scores(truth, dev.log)] * len(seeds)
-    return [
-        ResultRow.mean([ResultRow.from_evaluation(name, dev.evaluate(values)) for values in of_seeds])
-        for name, of_seeds in scores.items()
-    ]
+        scores["history-oracle"] = history_oracle_scores(dev.log, dev.news)
+        scores["oracle"] = oracle_scores(truth, dev.log)
+    random = [ResultRow.from_evaluation("random", dev.evaluate(random_scores(dev.log, seed))) for seed in seeds]
+    others = [ResultRow.from_evaluation(name, dev.evaluate(values)) for name, values in scores.items()]
+    return [ResultRow.mean(random), *(ResultRow.mean([row] * len(seeds)) for row in others)]

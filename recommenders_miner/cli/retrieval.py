@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,6 +58,7 @@ def recall(
     model = open_model(run)
     from recommenders_miner.files import whole_file
     from recommenders_miner.io.splits import Split
+    from recommenders_miner.retrieval.first_seen import first_seen
     from recommenders_miner.retrieval.news_recall import NewsRecall
     from recommenders_miner.retrieval.recall_metrics import evaluate_recall
 
@@ -65,21 +67,22 @@ def recall(
     dataset = model.read(files.news, files.behaviors)
     if not dataset.log.labelled:
         raise typer.BadParameter("the split has no labels: there are no clicks to look for.", param_hint="--split")
+    training = _read_log(data, "train")
     search = NewsRecall(
         model,
-        files.news,
+        dataset,
         strategy,
         index,
         rerank=rerank,
         in_turns=in_turns,
         keep_clicked=keep_clicked,
-        first_seen=None if max_age_days is None else _first_seen(data, split, dataset.news),
+        first_seen=None if max_age_days is None else first_seen(dataset.news, [training, (dataset.log, dataset.news)]),
         max_age_days=max_age_days,
     )
     with progress_bar("retrieving") as report:
         rows, _ = search.search(dataset.log, dataset.users, max(cutoffs), report)
     evaluation = evaluate_recall(rows, dataset.log, cutoffs)
-    for described in _beyond_accuracy(rows, dataset, _read_log(data, "train"), cutoffs):
+    for described in _beyond_accuracy(rows, dataset, training, cutoffs):
         evaluation = evaluation.with_metrics_of(described)
     settings = {
         "model": str(run),
@@ -129,13 +132,6 @@ def _read_log(data: Path, split: str) -> tuple[ImpressionLog, NewsTable]:
     return ImpressionLog.read(files.behaviors, news), news
 
 
-def _first_seen(data: Path, split: str, news: NewsTable) -> np.ndarray:
-    """Finds since when the news can be recommended, by the logs of the training split and of this one."""
-    from recommenders_miner.retrieval.first_seen import first_seen
-
-    return first_seen(news, [_read_log(data, name) for name in dict.fromkeys(("train", split))])
-
-
 def _beyond_accuracy(
     rows: np.ndarray, data: Dataset, training: tuple[ImpressionLog, NewsTable], cutoffs: list[int]
 ) -> Iterator[Evaluation]:
@@ -146,9 +142,9 @@ def _beyond_accuracy(
 
     found = rows > 0
     lists = rows[found], np.concatenate([[0], np.cumsum(found.sum(axis=1))])
-    pool = np.arange(1, len(data.news))
+    beyond = BeyondAccuracy.fit(data.log, data.news, *training, pool=np.arange(1, len(data.news)))
     for cutoff in cutoffs:
-        yield BeyondAccuracy.fit(data.log, data.news, *training, pool, cutoff).evaluate_lists(*lists)
+        yield replace(beyond, k=cutoff).evaluate_lists(*lists)
 
 
 def _table(evaluation: Evaluation, cutoffs: list[int], title: str) -> Table:

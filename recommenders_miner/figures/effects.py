@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from recommenders_miner.figures.style import FAINT, INK, LABEL_BOX, SERIES, headline, new_figure, plain_axes
+from recommenders_miner.figures.style import FAINT, INK, SERIES, headline, label_above, new_figure, plain_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,16 +29,7 @@ def draw_effects(
     axes.axvline(0, color=FAINT, linewidth=1)
     for row, (effect, error) in enumerate(zip(effects, standard_errors, strict=True)):
         axes.errorbar(effect, row, xerr=2 * error, fmt="o", color=SERIES[0], markersize=7, elinewidth=1.5, capsize=4)
-        axes.annotate(
-            f"{effect:+.2f}".replace("-", "\N{MINUS SIGN}"),
-            (effect, row),
-            xytext=(0, 8),
-            textcoords="offset points",
-            ha="center",
-            fontsize=9,
-            color=INK,
-            bbox=LABEL_BOX,
-        )
+        label_above(axes, f"{effect:+.2f}".replace("-", "\N{MINUS SIGN}"), effect, row, fontsize=9)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.6)
     axes.margins(x=0.1)

@@ -84,6 +84,20 @@ def label_news(
         label.set_bbox(box)
 
 
+def label_above(axes: Axes, text: str, x: float, y: float, fontsize: float) -> None:
+    """Writes a text above a point."""
+    axes.annotate(
+        text,
+        (x, y),
+        xytext=(0, 7),
+        textcoords="offset points",
+        ha="center",
+        fontsize=fontsize,
+        color=INK,
+        bbox=LABEL_BOX,
+    )
+
+
 def plain_axes(axes: Axes) -> None:
     """Leaves of the frame of a plot what reads its values: the left and the lower axis."""
     axes.spines[["top", "right"]].set_visible(False)

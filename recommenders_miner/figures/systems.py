@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from recommenders_miner.figures.style import FAINT, INK, LABEL_BOX, SERIES, headline, new_figure, plain_axes
+from recommenders_miner.figures.style import (
+    FAINT,
+    INK,
+    LABEL_BOX,
+    SERIES,
+    headline,
+    label_above,
+    new_figure,
+    plain_axes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,16 +51,7 @@ def draw_systems(
         for row, (name, value) in enumerate(zip(names, values, strict=True)):
             color = SERIES[1] if name.startswith("miner") else SERIES[0]
             axes.plot(value, row, "o", color=color, markersize=6, zorder=3)
-            axes.annotate(
-                f"{value:.1f}",
-                (value, row),
-                xytext=(0, 6),
-                textcoords="offset points",
-                ha="center",
-                fontsize=7.5,
-                color=INK,
-                bbox=LABEL_BOX,
-            )
+            label_above(axes, f"{value:.1f}", value, row, fontsize=7.5)
             if errors is not None and errors[row]:
                 axes.errorbar(value, row, xerr=errors[row], color=color, elinewidth=1.2, capsize=2.5, zorder=2)
         axes.set_title(title, fontsize=9.5, loc="left", color=INK)

@@ -62,5 +62,5 @@ def recall_of(run: Run, study: Study) -> dict[str, float]:
     """Returns the recall of a run's model on the dev log, by metric name."""
     model = run.load()
     data = model.read(*study.runs.dev_paths)
-    rows, _ = NewsRecall(model, data.news, strategy="average").search(data.log, data.users, max(CUTOFFS))
+    rows, _ = NewsRecall(model, data, strategy="average").search(data.log, data.users, max(CUTOFFS))
     return evaluate_recall(rows, data.log, CUTOFFS).metrics

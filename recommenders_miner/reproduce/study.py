@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 
 from recommenders_miner.errors import PresetError
+from recommenders_miner.evaluation.comparison_table import Column
 from recommenders_miner.evaluation.metrics import DEFAULT_METRICS, impression_metrics
 from recommenders_miner.figures.style import save_figure
 from recommenders_miner.files import whole_file
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("recommenders_miner")
 
-METRIC_TITLES = dict(zip(DEFAULT_METRICS, ("AUC", "MRR", "nDCG@5", "nDCG@10"), strict=True))
+METRIC_TITLES = {name: Column.of_metric(name).title for name in DEFAULT_METRICS}
 
 
 @dataclass(frozen=True)

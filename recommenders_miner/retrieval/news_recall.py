@@ -14,6 +14,7 @@ from recommenders_miner.errors import HParamsError, NoVectorError
 from recommenders_miner.evaluation.scoring import Readers
 from recommenders_miner.io.batches import history_matrix
 from recommenders_miner.io.impression_log import CACHE_FOLDER, ImpressionLog
+from recommenders_miner.io.mind_iterator import Dataset
 from recommenders_miner.io.news_features import NewsFeatures
 from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.models.base_model import BaseModel
@@ -54,7 +55,7 @@ class NewsRecall:
 
     Args:
         model: a trained model.
-        news: the pool: a news table, or a news.tsv.
+        news: the pool: a news table, a news.tsv, or a data set that the model has read, whose features may be cached.
         strategy: see above.
         index: `flat`, which is exact; `ivf` or `hnsw`, which are not, for pools of a million and more.
         rerank: score that many of the news found by the full model, and return the best of them; None leaves them as
@@ -74,7 +75,7 @@ class NewsRecall:
     def __init__(
         self,
         model: BaseModel,
-        news: NewsTable | str | Path,
+        news: NewsTable | Dataset | str | Path,
         strategy: str = "auto",
         index: str = "flat",
         *,
@@ -103,9 +104,12 @@ class NewsRecall:
         self._max_age = None if max_age_days is None else int(max_age_days * _SECONDS_A_DAY)
         self._first_seen = first_seen
 
-        self.news = news if isinstance(news, NewsTable) else NewsTable.read(news)
-        cache = None if isinstance(news, NewsTable) else Path(news).parent / CACHE_FOLDER
-        features = NewsFeatures(self.news, model.vocabularies, model.hparams, cache)
+        if isinstance(news, Dataset):
+            self.news, features = news.news, news.features
+        else:
+            self.news = news if isinstance(news, NewsTable) else NewsTable.read(news)
+            cache = None if isinstance(news, NewsTable) else Path(news).parent / CACHE_FOLDER
+            features = NewsFeatures(self.news, model.vocabularies, model.hparams, cache)
         self._encoded = self._scorer.encode_news(model.network.prepare(features))
         part_of = None
         if strategy == "category" and self._scorer.category_aware:
