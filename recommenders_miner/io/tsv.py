@@ -1,17 +1,20 @@
 """Streaming reader of large tab-separated files, with the line number of every fault.
 
-A file is read in blocks of whole lines. Quoting is off: a quote is a character like any other, as in MIND's
-titles.
+A file is read in blocks of whole lines, one block a core at a time. Quoting is off: a quote is a character like any
+other, as in MIND's titles.
 """
 
 from __future__ import annotations
 
 import codecs
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +23,8 @@ from recommenders_miner.errors import DataFormatError
 
 LOGGER = logging.getLogger("recommenders_miner")
 
-BLOCK_BYTES = 64 * 2**20
-"""How much of a file is held at once. Results do not depend on it."""
+BLOCK_BYTES = 16 * 2**20
+"""How much of a file a core works on at a time. Results do not depend on it."""
 
 MAX_LINE_BYTES = 2**30
 _EXAMPLES_PER_REASON = 5
@@ -130,8 +133,12 @@ def describe_columns(columns: Sequence[str], separator: str) -> str:
 
 
 def read_tsv(
-    path: Path, columns: Sequence[str], faults: LineFaults, separator: str = "\t"
-) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    path: Path,
+    columns: Sequence[str],
+    faults: LineFaults,
+    separator: str = "\t",
+    parse: Callable[[pa.Table], Any] = lambda table: table,
+) -> Iterator[tuple[Any, np.ndarray]]:
     r"""Reads a file of separated columns without a header, block by block.
 
     Lines end in LF or CRLF; the last one may lack its end; blank lines at the end of the file and a UTF-8
@@ -144,9 +151,11 @@ def read_tsv(
         columns: names of the columns, in file order.
         faults: told of every faulty line.
         separator: one ASCII character.
+        parse: what to make of a block's table; called on threads, for blocks ahead of the one that is yielded.
 
     Yields:
-        A table of string columns, and the 1-based line number of each of its rows, (rows,) int64.
+        What `parse` makes of a table of string columns, by itself the table, and the 1-based line number of each of
+        the table's rows, (rows,) int64.
 
     Raises:
         DataFormatError: the file is missing, a folder or empty, or a line is faulty and faults are raised.
@@ -156,38 +165,72 @@ def read_tsv(
         raise ValueError(f"separator must be one ASCII character other than a line end, got {separator!r}.")
     expected = describe_columns(columns, separator)
     require_file(path, expected)
+
+    def parse_block(block: bytes) -> _ParsedBlock:
+        if len(block) > BLOCK_BYTES + MAX_LINE_BYTES:
+            raise DataFormatError(path, f"a line is longer than {MAX_LINE_BYTES:,} bytes; expected {expected}.")
+        pieces, first_field, width = _find_fields(block, ord(separator))
+        undecodable = _undecodable_lines(block)
+        misshapen = np.flatnonzero(width != len(columns))
+        faulty = np.union1d(undecodable, misshapen)
+        usable = np.setdiff1d(np.arange(len(width)), faulty, assume_unique=True)
+        if faults.report is None and len(faulty):
+            usable = usable[usable < faulty[0]]
+        parsed = parse(_take_columns(pieces, first_field[usable], columns)) if len(usable) else None
+        return _ParsedBlock(parsed, usable, undecodable, misshapen, width)
+
     line_count = 0
-    with open(path, "rb") as file:
-        for block in _blocks_of_lines(file):
-            if len(block) > BLOCK_BYTES + MAX_LINE_BYTES:
-                raise DataFormatError(path, f"a line is longer than {MAX_LINE_BYTES:,} bytes; expected {expected}.")
-            pieces, first_field, width = _find_fields(block, ord(separator))
-            lines = np.arange(line_count + 1, line_count + 1 + len(width))
+    cores = os.cpu_count() or 1
+    with open(path, "rb") as file, ThreadPoolExecutor(cores) as threads:
+        for block in _ahead(threads, parse_block, _blocks_of_lines(file), cores):
+            lines = np.arange(line_count + 1, line_count + 1 + len(block.width))
             line_count += len(lines)
-
-            undecodable = _undecodable_lines(block)
-            misshapen = np.flatnonzero(width != len(columns))
-            faulty = np.union1d(undecodable, misshapen)
-            usable = np.setdiff1d(np.arange(len(lines)), faulty, assume_unique=True)
-            if faults.report is None and len(faulty):
-                usable = usable[usable < faulty[0]]
-            if len(usable):
-                yield _take_columns(pieces, first_field[usable], columns), lines[usable]
-
+            if len(block.usable):
+                yield block.parsed, lines[block.usable]
             faults.add(
                 "bytes that are not UTF-8",
-                lines[undecodable],
+                lines[block.undecodable],
                 lambda _: "the line is not valid UTF-8.",
                 remedy="Convert the file to UTF-8.",
             )
             faults.add(
                 "wrong number of columns",
-                lines[misshapen],
-                lambda k, found=width[misshapen]: f"expected {expected}, got {found[k]}.",
+                lines[block.misshapen],
+                lambda k, found=block.width[block.misshapen]: f"expected {expected}, got {found[k]}.",
             )
             faults.raise_earliest()
     if line_count == 0:
         raise DataFormatError(path, f"the file holds nothing but blank lines; expected {expected}.")
+
+
+@dataclass(frozen=True)
+class _ParsedBlock:
+    """A block of lines: what was made of the usable ones, and which lines are faulty.
+
+    Attributes:
+        parsed: what the caller's `parse` gave; None where no line is usable.
+        usable: indices of lines, ascending; so are `undecodable` and `misshapen`.
+        undecodable: the lines that are not UTF-8.
+        misshapen: the lines with another number of columns.
+        width: (lines,) the number of columns of each line.
+    """
+
+    parsed: Any
+    usable: np.ndarray
+    undecodable: np.ndarray
+    misshapen: np.ndarray
+    width: np.ndarray
+
+
+def _ahead(threads: ThreadPoolExecutor, work: Callable[[Any], Any], items: Iterable[Any], count: int) -> Iterator[Any]:
+    """Yields what some work makes of items, in their order, up to `count` items ahead of the one that is yielded."""
+    waiting = deque()
+    for item in items:
+        waiting.append(threads.submit(work, item))
+        if len(waiting) > count:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _blocks_of_lines(file: BinaryIO) -> Iterator[bytes]:
@@ -197,7 +240,7 @@ def _blocks_of_lines(file: BinaryIO) -> Iterator[bytes]:
     held = b""  # blank lines wait here until a line with content follows them
     while chunk := file.read(BLOCK_BYTES) + file.readline(MAX_LINE_BYTES + 1):
         block = held + chunk
-        content_end = len(block.rstrip(b"\r\n"))
+        content_end = _content_end(block)
         if content_end == 0:
             held = block
             continue
@@ -208,6 +251,13 @@ def _blocks_of_lines(file: BinaryIO) -> Iterator[bytes]:
         else:
             yield block[: last_newline + 1]
             held = block[last_newline + 1 :]
+
+
+def _content_end(block: bytes) -> int:
+    """Where the block's last blank lines begin."""
+    tail = block[-64:]
+    content = tail.rstrip(b"\r\n")
+    return len(block) - len(tail) + len(content) if content else len(block.rstrip(b"\r\n"))
 
 
 def _find_fields(block: bytes, separator: int) -> tuple[pa.StringArray, np.ndarray, np.ndarray]:
@@ -233,17 +283,16 @@ def _find_fields(block: bytes, separator: int) -> tuple[pa.StringArray, np.ndarr
 
 def _undecodable_lines(block: bytes) -> np.ndarray:
     """The 0-based lines of the block that are not UTF-8, ascending."""
-    try:
-        block.decode()
-    except UnicodeDecodeError:
-        return np.array([k for k, line in enumerate(block.split(b"\n")) if not _is_utf8(line)], np.int64)
-    return np.empty(0, np.int64)
+    if _is_utf8(block):
+        return np.empty(0, np.int64)
+    return np.array([k for k, line in enumerate(block.split(b"\n")) if not _is_utf8(line)], np.int64)
 
 
 def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
+    offsets = np.array([0, len(text)], np.int32)
+    try:  # unlike bytes.decode, this makes no string and lets other threads run
+        pa.StringArray.from_buffers(1, pa.py_buffer(offsets), pa.py_buffer(text)).validate(full=True)
+    except pa.ArrowInvalid:
         return False
     return True
 

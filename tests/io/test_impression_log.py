@@ -404,7 +404,7 @@ def never_parse(monkeypatch):
         def fail(*_):
             raise AssertionError("the file was parsed again")
 
-        monkeypatch.setattr("recommenders_miner.io.impression_log._read_arrays", fail)
+        monkeypatch.setattr("recommenders_miner.io.impression_log.read_behaviors", fail)
 
     return activate
 
