@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from recommenders_miner.encoders.whole_table import NetworkPart, batches_of, encode_table, filled, padded_size
-from recommenders_miner.io.batches import history_matrix
+from recommenders_miner.io.batches import history_matrix, slots_of
 from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.news_features import length_edges
 
@@ -21,15 +21,13 @@ class LogScorer:
     1. Every news of the table is encoded once, in batches of equal title length.
     2. Every reader, a distinct history (and user, where the user's id matters), is encoded once.
     3. A reader's candidates, from all the impressions that share the history, are scored together, each once. Where a
-       user's interests depend on the candidate's category, they are found once per reader and category (SPEC
-       identity 1), from sums kept per reader (identity 2).
+       user's interests depend on the candidate's category, they need not be made for it: see `UserEncoder.meet`.
 
     Args:
         network: the network, built.
         his_size: newest clicks of a history that are used.
         user_aware: whether two users with the same history differ.
         news_batch: news encoded at once.
-        reader_batch: histories encoded at once.
     """
 
     def __init__(
@@ -39,18 +37,18 @@ class LogScorer:
         *,
         user_aware: bool = False,
         news_batch: int = 1024,
-        reader_batch: int = 128,
     ) -> None:
         self.network, self.his_size, self.user_aware = network, his_size, user_aware
-        self.news_batch, self.reader_batch = news_batch, reader_batch
+        self.news_batch = news_batch
+        self.readers_at_once = network.user_encoder.readers_at_once
         self.category_aware = network.user_encoder.category_aware
         self.candidates_at_once = network.click_predictor.candidates_at_once
         self.candidates_of_a_user = min(self.candidates_at_once, network.click_predictor.candidates_of_a_user)
-        self.news_part = NetworkPart(network, network.encode_news)
-        self.user_part = NetworkPart(network, network.user_encoder.encode)
-        self.description_part = NetworkPart(network, network.user_encoder.describe)
+        self.news_part = NetworkPart(network, network.encode_table)
+        self.user_part = NetworkPart(network, network.encode_readers)
+        self.description_part = NetworkPart(network, network.describe_readers)
         self.attend_part = NetworkPart(network, network.user_encoder.attend)
-        self.score_part = NetworkPart(network, network.score)
+        self.score_part = NetworkPart(network, network.score_encoded)
 
     # === News ===
 
@@ -61,7 +59,7 @@ class LogScorer:
             features: arrays of N+1 rows, row 0 the padding news.
 
         Returns:
-            The network's news, by name, N+1 rows each: `vector` (N+1, d) and whatever else its user encoder reads.
+            The network's news, by name, N+1 rows each: `vector` (N+1, d) and whatever else the other parts read.
         """
         return encode_table(self.news_part, features, self.news_batch)
 
@@ -143,15 +141,12 @@ class LogScorer:
         """
         members = np.arange(len(readers.lengths)) if members is None else members
         edges = length_edges(readers.lengths, 5)
-        for batch, length in _by_length(readers.lengths[members], edges, [self.reader_batch] * len(edges)):
+        for batch, length in _by_length(readers.lengths[members], edges, [self.readers_at_once] * len(edges)):
             rows = members[filled(batch, padded_size(len(batch)))]
             history = history_matrix(log, readers.histories[rows], length)
+            distinct, position_of = _distinct(news, history)
             states = part.predict_on_batch(
-                {
-                    "history": _rows(news, history),
-                    "mask": history > 0,
-                    "user": readers.users[rows],
-                }
+                {"news": distinct, "history": position_of[history], "user": readers.users[rows]}
             )
             yield batch, states
 
@@ -176,12 +171,20 @@ class LogScorer:
             (candidates,) float32, in the order of `log.candidates`.
         """
         readers = self.readers(log, users)
-        reader_of = np.repeat(readers.reader_of, np.diff(log.offsets))
-        # A reader may be shown a news in several impressions; `place_of` says where each candidate's score will be.
-        num_news = int(log.candidates.max(initial=0)) + 1
-        shown, place_of = np.unique(reader_of * num_news + log.candidates, return_inverse=True)
-        reader_of, candidates = np.divmod(shown, num_news)
-        return self.score_readers(news, log, readers, reader_of, candidates, progress)[place_of]
+        by_reader = np.argsort(readers.reader_of, kind="stable")
+        bounds = np.searchsorted(readers.reader_of[by_reader], np.arange(len(readers.lengths) + 1))
+        num_news = len(next(iter(news.values())))
+        scores = np.empty(len(log.candidates), "float32")
+        for batch, states in self._encode_readers(self.user_part, news, log, readers):
+            impressions = by_reader[bounds[batch[0]] : bounds[batch[-1] + 1]]
+            slots, starts = slots_of(log, impressions)
+            reader = np.repeat(readers.reader_of[impressions] - batch[0], np.diff(starts, append=len(slots)))
+            # A reader may be shown a news in several impressions; it is scored once.
+            shown, place = np.unique(reader * num_news + log.candidates[slots], return_inverse=True)
+            scores[slots] = self._score_states(news, states, *np.divmod(shown, num_news))[place]
+            if progress:
+                progress((batch[-1] + 1) / len(readers.lengths))
+        return scores
 
     def score_readers(
         self,
@@ -205,23 +208,25 @@ class LogScorer:
         Returns:
             (candidates,) float32.
         """
-        wanted = np.zeros(len(readers.lengths), bool)
-        wanted[reader_of] = True
-        members, reader_of = np.flatnonzero(wanted), (np.cumsum(wanted) - 1)[reader_of]
-        num_categories = int(news["category"].max(initial=0)) + 1 if self.category_aware else 1
-        pair_of = reader_of * num_categories + (news["category"][candidates] if self.category_aware else 0)
-        order = np.argsort(pair_of, kind="stable")
-        pairs, starts, counts = np.unique(pair_of[order], return_index=True, return_counts=True)
+        members, reader_of = np.unique(reader_of, return_inverse=True)
+        order = np.argsort(reader_of, kind="stable")
+        bounds = np.searchsorted(reader_of[order], np.arange(len(members) + 1))
         scores = np.empty(len(candidates), "float32")
-        done = 0
         for batch, states in self._encode_readers(self.user_part, news, log, readers, members):
-            first, last = np.searchsorted(pairs, [batch[0] * num_categories, (batch[-1] + 1) * num_categories])
-            users = self._attend(states, *np.divmod(pairs[first:last], num_categories), batch[0])
-            slots = order[starts[first] : starts[last - 1] + counts[last - 1]]
-            scores[slots] = self.score_users(news, users, counts[first:last], candidates[slots])
-            done += len(batch)
+            slots = order[bounds[batch[0]] : bounds[batch[-1] + 1]]
+            scores[slots] = self._score_states(news, states, reader_of[slots] - batch[0], candidates[slots])
             if progress:
-                progress(done / len(members))
+                progress((batch[-1] + 1) / len(members))
+        return scores
+
+    def _score_states(
+        self, news: dict[str, np.ndarray], states: Any, reader: np.ndarray, candidates: np.ndarray
+    ) -> np.ndarray:
+        """Scores candidates, (n,), each for a row `reader` of encoded histories, where every row has at least one."""
+        order = np.argsort(reader, kind="stable")
+        rows, counts = np.unique(reader, return_counts=True)
+        scores = np.empty(len(candidates), "float32")
+        scores[order] = self.score_users(news, _rows(states, rows), counts, candidates[order])
         return scores
 
     def score_users(
@@ -231,8 +236,7 @@ class LogScorer:
 
         Args:
             news: what `encode_news` gave.
-            users: an array, or a structure of arrays, of R users, fitted to their candidates' category where the
-                network does so.
+            users: an array, or a structure of arrays, of R users, as `UserEncoder.encode` gives them.
             counts: (R,) how many candidates each user has, at least one.
             candidates: (Σ counts,) int32 rows of the news, user after user.
 
@@ -240,35 +244,25 @@ class LogScorer:
             (Σ counts,) float32.
         """
         user_of, starts, counts = _cut(counts, self.candidates_of_a_user)
+        distinct, position_of = _distinct(news, candidates)
+        users = keras.tree.map_structure(keras.ops.convert_to_tensor, users)
         scores = np.empty(len(candidates), "float32")
         edges = length_edges(counts, 4)
         for members, size in _by_length(counts, edges, self.candidates_at_once // edges):
             slots = starts[members, None] + np.arange(size)
             real = np.arange(size) < counts[members, None]
-            rows = np.where(real, candidates[np.where(real, slots, 0)], 0)
+            rows = np.where(real, position_of[candidates[np.where(real, slots, 0)]], 0)
             fill = filled(np.arange(len(members)), padded_size(len(members)))
-            width = np.pad(rows[fill], [(0, 0), (0, padded_size(size) - size)])
             block = self.score_part.predict_on_batch(
                 {
-                    "users": _rows(users, user_of[members[fill]]),
-                    "candidates": _rows(news, width),
-                    "mask": width > 0,
+                    "news": distinct,
+                    "users": users,
+                    "user": user_of[members[fill]],
+                    "candidates": np.pad(rows[fill], [(0, 0), (0, padded_size(size) - size)]),
                 }
             )
             scores[slots[real]] = block[: len(members), :size][real]
         return scores
-
-    def _attend(self, states: Any, reader: np.ndarray, category: np.ndarray, first_reader: int) -> Any:
-        """Returns the user of each (reader, category) pair, the pairs sorted by reader."""
-        reader = reader - first_reader
-        if not self.category_aware:
-            return _rows(states, reader)
-        _, starts, counts = np.unique(reader, return_index=True, return_counts=True)
-        place = np.arange(len(reader)) - np.repeat(starts, counts)
-        rows = len(states["totals"])
-        categories = np.zeros((rows, padded_size(int(counts.max()))), "int32")
-        categories[reader, place] = category
-        return self.attend_part.predict_on_batch({"state": states, "category": categories})[reader, place]
 
 
 def _by_length(lengths: np.ndarray, edges: np.ndarray, batch_sizes: Sequence[int]) -> Iterator[tuple[np.ndarray, int]]:
@@ -277,6 +271,17 @@ def _by_length(lengths: np.ndarray, edges: np.ndarray, batch_sizes: Sequence[int
     for index, (length, batch_size) in enumerate(zip(edges, batch_sizes, strict=True)):
         for batch in batches_of(np.flatnonzero(group == index), batch_size):
             yield batch, int(length)
+
+
+def _distinct(news: dict[str, np.ndarray], rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+    """Returns the distinct ones among some rows of the news, padding first, and where each row of the table stands."""
+    needed = np.zeros(len(next(iter(news.values()))), bool)
+    needed[0] = needed[rows] = True
+    distinct = np.flatnonzero(needed)
+    position_of = np.zeros(len(needed), "int32")
+    position_of[distinct] = np.arange(len(distinct))
+    fill = filled(distinct, padded_size(len(distinct)))
+    return {name: keras.ops.convert_to_tensor(values[fill]) for name, values in news.items()}, position_of
 
 
 def _rows(structure: Any, index: np.ndarray) -> Any:
@@ -350,8 +355,9 @@ def score_directly(
             "samples": (
                 {
                     "history": np.searchsorted(rows, history).astype("int32"),
-                    "candidates": np.searchsorted(rows, candidates).astype("int32"),
                     "user": users[log.user_of[impressions]],
+                    "reader": np.arange(len(impressions), dtype="int32"),
+                    "candidates": np.searchsorted(rows, candidates).astype("int32"),
                 },
             ),
         }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,11 +39,18 @@ _UNKNOWN_REMEDY = 'Is the news table that of the same split? on_error="skip" lea
 
 
 def read_behaviors(
-    path: Path, news: NewsTable, on_error: OnError, separator: str
-) -> tuple[dict[str, np.ndarray], SkipReport | None]:
-    """Reads a log into the arrays that are cached, and what was skipped; see `ImpressionLog.read`."""
+    path: Path,
+    news: NewsTable,
+    on_error: OnError,
+    separator: str,
+    into: array_cache.ArrayParts | array_cache.ArrayWriter,
+) -> SkipReport | None:
+    """Reads a log, block by block, into the arrays that are cached; returns what was skipped.
+
+    See `ImpressionLog.read` for the arguments, and for the exceptions.
+    """
     faults = LineFaults(path, on_error)
-    reader = _LogReader(news, faults)
+    reader = _LogReader(news, faults, into)
     for block, lines in read_tsv(path, FILE_COLUMNS, faults, separator, parse=functools.partial(_Block.parse, news)):
         reader.add(block, lines)
         faults.raise_earliest()
@@ -52,7 +58,8 @@ def read_behaviors(
     if reader.labelled is None:
         expected = describe_columns(FILE_COLUMNS, separator)
         raise DataFormatError(path, f"no line could be used; expected {expected}.")
-    return reader.arrays(), skipped
+    reader.finish()
+    return skipped
 
 
 # === A block by itself ===
@@ -224,16 +231,21 @@ class _LogReader:
     Args:
         news: the news that the log refers to.
         faults: told of every faulty line.
+        into: where the arrays grow.
     """
 
-    def __init__(self, news: NewsTable, faults: LineFaults) -> None:
+    def __init__(
+        self, news: NewsTable, faults: LineFaults, into: array_cache.ArrayParts | array_cache.ArrayWriter
+    ) -> None:
         self.labelled: bool | None = None  # known from the first sound impression on
         self._news = news
         self._faults = faults
+        self._into = into
         self._users: list[pa.DictionaryArray] = []
         self._histories: dict[bytes, int] = {}  # digest of a history as written -> its row
         self._unknown_in_history: dict[int, int] = {}  # row of a history -> unknown news in it, if any
-        self._chunks: dict[str, list[np.ndarray]] = defaultdict(list)
+        self._num_candidates = self._num_clicked = 0  # of all impressions, of all histories
+        into.append(offsets=np.zeros(1, np.int64), history_offsets=np.zeros(1, np.int64))
 
     def add(self, block: _Block, lines: np.ndarray) -> None:
         """Adds some lines. Of several faults in one line, the first one found counts."""
@@ -254,7 +266,7 @@ class _LogReader:
         kept = np.flatnonzero(rows.sound)
         users = block.users.of_rows(kept)
         self._users.append(pa.DictionaryArray.from_arrays(users.index, users.values))
-        self._append(
+        self._into.append(
             time=block.time[kept],
             impression_id=block.impression_id[kept],
             history_of=self._find_histories(block.histories.of_rows(kept), lines[kept]),
@@ -298,8 +310,9 @@ class _LogReader:
         kept = tokens.token_of
         if not rows.sound.all() or not (candidate > 0).all():
             kept = kept[(candidate > 0)[kept] & np.repeat(rows.sound, np.diff(tokens.bounds))]
-        counts = (labelled + unlabelled)[rows.sound]
-        self._append(candidates=candidate[kept], labels=label[kept], candidate_counts=counts)
+        ends = self._num_candidates + np.cumsum((labelled + unlabelled)[rows.sound])
+        self._num_candidates += len(kept)
+        self._into.append(candidates=candidate[kept], labels=label[kept], offsets=ends)
 
     def _find_histories(self, histories: _Distinct, lines: np.ndarray) -> np.ndarray:
         """The row of each history, (rows,) int32; histories not met before are added."""
@@ -335,25 +348,18 @@ class _LogReader:
         unknown = tokens.count(news == UNKNOWN_NEWS)
         self._unknown_in_history |= {first_row + int(k): int(unknown[k]) for k in np.flatnonzero(unknown)}
         rows = news[tokens.token_of]
-        self._append(histories=rows[rows > 0], history_counts=tokens.count(news > 0))
+        rows = rows[rows > 0]
+        ends = self._num_clicked + np.cumsum(tokens.count(news > 0))
+        self._num_clicked += len(rows)
+        self._into.append(histories=rows, history_offsets=ends)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Everything read; can be called once, since it gives up each column's blocks as it joins them."""
+    def finish(self) -> None:
+        """Adds what is known at the end only: the users."""
         users = pa.chunked_array(self._users).unify_dictionaries()
         user_bytes, user_offsets = array_cache.pack_strings(users.chunk(0).dictionary)
-        columns = {name: np.concatenate(self._chunks.pop(name)) for name in list(self._chunks)}
-        return {
-            "offsets": offsets_of(columns.pop("candidate_counts")),
-            "history_offsets": offsets_of(columns.pop("history_counts")),
-            "user_of": np.concatenate([_as_numpy(chunk.indices) for chunk in users.chunks]),
-            "user_bytes": user_bytes,
-            "user_offsets": user_offsets,
-            **columns,
-        }
-
-    def _append(self, **columns: np.ndarray) -> None:
-        for name, values in columns.items():
-            self._chunks[name].append(values)
+        for chunk in users.chunks:
+            self._into.append(user_of=_as_numpy(chunk.indices))
+        self._into.append(user_bytes=user_bytes, user_offsets=user_offsets)
 
 
 class _SoundRows:
@@ -374,8 +380,3 @@ class _SoundRows:
         rows = np.flatnonzero(self.sound & faulty)
         self._faults.add(reason, self.lines[rows], lambda k: describe(int(rows[k])))
         self.sound[rows] = False
-
-
-def offsets_of(counts: np.ndarray) -> np.ndarray:
-    """Where segments of the given lengths begin, and the last one ends, (len(counts) + 1,) int64."""
-    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])

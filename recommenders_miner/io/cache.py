@@ -16,9 +16,9 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Self
 from uuid import uuid4
 
 import numpy as np
@@ -72,10 +72,7 @@ def load(folder: str | Path, key: str, verify: bool = False) -> CachedArrays | N
 def store(
     folder: str | Path, key: str, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any] | None = None
 ) -> None:
-    """Writes a cache, so that another process sees either all of it or none.
-
-    If a valid cache with this key is there already, for instance because another process stored it in the
-    meantime, that one stays; a damaged one is replaced.
+    """Writes a cache, so that another process sees either all of it or none: see `storing`.
 
     Args:
         folder: the cache folder; its parents are made as needed.
@@ -86,13 +83,35 @@ def store(
     Raises:
         OSError: the folder cannot be written. Nothing of this cache is left behind.
     """
+    with storing(folder, key) as writer:
+        writer.append(**arrays)
+        writer.meta.update(meta or {})
+
+
+@contextlib.contextmanager
+def storing(folder: str | Path, key: str) -> Iterator[ArrayWriter]:
+    """Fills a cache part by part; when the block ends, the cache is in its place.
+
+    If a valid cache with this key is there already, for instance because another process stored it in the
+    meantime, that one stays; a damaged one is replaced. If the block raises, nothing of this cache is left.
+
+    Args:
+        folder: the cache folder; its parents are made as needed.
+        key: identifies the content; `load` asks for it.
+
+    Raises:
+        OSError: the folder cannot be written. Nothing of this cache is left behind.
+    """
     folder = Path(folder)
+    is_first = not folder.parent.exists()
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{uuid4().hex}")
     try:
         partial.mkdir()
-        entries = {name: _write_array(partial / f"{name}.npy", array) for name, array in arrays.items()}
-        manifest = {"format": FORMAT_VERSION, "key": key, "meta": dict(meta or {}), "arrays": entries}
+        with ArrayWriter(partial) as writer:
+            yield writer
+            entries = writer.finish()
+        manifest = {"format": FORMAT_VERSION, "key": key, "meta": writer.meta, "arrays": entries}
         with open(partial / _MANIFEST, "w", encoding="utf-8") as file:
             json.dump(manifest, file, indent=1)
             file.flush()
@@ -102,6 +121,87 @@ def store(
         _sync_folder(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        if is_first:
+            with contextlib.suppress(OSError):  # it holds the cache, or another one
+                folder.parent.rmdir()
+
+
+class ArrayParts:
+    """Arrays in memory that grow by parts, as those of `ArrayWriter` do on disk.
+
+    Attributes:
+        meta: the writer's own, anything that JSON can hold.
+    """
+
+    def __init__(self) -> None:
+        self.meta: dict[str, Any] = {}
+        self._parts: dict[str, list[np.ndarray]] = {}
+
+    def append(self, **parts: np.ndarray) -> None:
+        """Adds rows to arrays, which begin with their first part."""
+        for name, part in parts.items():
+            self._parts.setdefault(name, []).append(part)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Returns the arrays; can be called once, since it gives up each one's parts as it joins them."""
+        return {name: np.concatenate(self._parts.pop(name)) for name in list(self._parts)}
+
+
+class ArrayWriter:
+    """Arrays in the `.npy` files of a folder, which grow by parts, so that none need fit into memory.
+
+    Args:
+        folder: the folder.
+
+    Attributes:
+        meta: the writer's own, anything that JSON can hold.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.meta: dict[str, Any] = {}
+        self._folder = folder
+        self._files: dict[str, BinaryIO] = {}
+        self._shapes: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def append(self, **parts: np.ndarray) -> None:
+        """Adds rows to arrays, which begin with their first part."""
+        for name, part in parts.items():
+            if name not in self._files:
+                self._files[name] = open(self._folder / f"{name}.npy", "wb")  # noqa: SIM115
+                self._shapes[name] = part.dtype, (0, *part.shape[1:])
+                self._write_header(name)
+            dtype, (rows, *rest) = self._shapes[name]
+            if part.dtype != dtype or list(part.shape[1:]) != rest:
+                raise ValueError(f"{name} is {dtype} with rows {rest}; its next part is {part.dtype}, {part.shape}.")
+            self._files[name].write(np.ascontiguousarray(part).data)
+            self._shapes[name] = dtype, (rows + len(part), *rest)
+
+    def finish(self) -> dict[str, dict[str, Any]]:
+        """Brings the files to disk; returns the arrays' entries in the manifest."""
+        for name, file in self._files.items():
+            file.seek(0)
+            self._write_header(name)
+            file.flush()
+            os.fsync(file.fileno())
+        return {name: self._entry(name, *shape) for name, shape in self._shapes.items()}
+
+    def _write_header(self, name: str) -> None:
+        # numpy leaves room in a header for the first axis to grow, so the second one fits into the place of the first.
+        dtype, shape = self._shapes[name]
+        description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._files[name], description)
+
+    def _entry(self, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> dict[str, Any]:
+        path = self._folder / f"{name}.npy"
+        size = path.stat().st_size
+        return {"bytes": size, "dtype": dtype.str, "shape": list(shape), "blake2b": _digest(path)}
 
 
 def keep(
@@ -169,20 +269,6 @@ def _open_array(path: Path, entry: Mapping[str, Any], verify: bool) -> np.ndarra
     if (array.dtype.str, list(array.shape)) != (entry["dtype"], entry["shape"]):
         raise _DamagedCacheError(f"{path.name} has another dtype or shape than it was stored with")
     return array
-
-
-def _write_array(path: Path, array: np.ndarray) -> dict[str, Any]:
-    """Writes one array to disk; returns its entry in the manifest."""
-    with open(path, "wb") as file:
-        np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    return {
-        "bytes": path.stat().st_size,
-        "dtype": array.dtype.str,
-        "shape": list(array.shape),
-        "blake2b": _digest(path),
-    }
 
 
 def _digest(path: Path) -> str:

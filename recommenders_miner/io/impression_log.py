@@ -19,7 +19,6 @@ from recommenders_miner.io.behaviors_file import (
     READER_VERSION,
     UNKNOWN_NEWS,
     UNLABELLED,
-    offsets_of,
     read_behaviors,
 )
 from recommenders_miner.io.news_table import NewsTable
@@ -104,18 +103,29 @@ class ImpressionLog:
         path = Path(path)
         require_file(path, describe_columns(FILE_COLUMNS, separator))
         if cache is False:
-            return cls._from_arrays(*read_behaviors(path, news, on_error, separator))
+            return cls._read_into_memory(path, news, on_error, separator)
         key = _cache_key(path, news, on_error, separator)
         folder = (path.parent / CACHE_FOLDER if cache is True else Path(cache)) / f"behaviors-{key}"
         cached = array_cache.load(folder, key)
-        if cached is not None:
-            skipped = None if on_error == "raise" else SkipReport(path, **cached.meta)
-            if skipped is not None and skipped.counts:
-                LOGGER.warning("%s", skipped.summary())
-            return cls._from_arrays(cached.arrays, skipped)
-        arrays, skipped = read_behaviors(path, news, on_error, separator)
-        meta = {"counts": skipped.counts, "lines": skipped.lines} if skipped is not None else None
-        return cls._from_arrays(array_cache.keep(folder, key, path, arrays, meta).arrays, skipped)
+        if cached is None:
+            try:
+                with array_cache.storing(folder, key) as writer:
+                    skipped = read_behaviors(path, news, on_error, separator, writer)
+                    writer.meta.update({} if skipped is None else {"counts": skipped.counts, "lines": skipped.lines})
+            except OSError as error:
+                LOGGER.warning("No cache of %s could be kept (%s); it will be read anew next time.", path, error)
+                return cls._read_into_memory(path, news, on_error, separator)
+            return cls._from_arrays(array_cache.load(folder, key).arrays, skipped)
+        skipped = None if on_error == "raise" else SkipReport(path, **cached.meta)
+        if skipped is not None and skipped.counts:
+            LOGGER.warning("%s", skipped.summary())
+        return cls._from_arrays(cached.arrays, skipped)
+
+    @classmethod
+    def _read_into_memory(cls, path: Path, news: NewsTable, on_error: OnError, separator: str) -> ImpressionLog:
+        parts = array_cache.ArrayParts()
+        skipped = read_behaviors(path, news, on_error, separator, parts)
+        return cls._from_arrays(parts.arrays(), skipped)
 
     @classmethod
     def from_columns(
@@ -163,9 +173,9 @@ class ImpressionLog:
         return cls(
             candidates=candidate_rows,
             labels=_labels_of_lists(labels, candidate_counts),
-            offsets=offsets_of(candidate_counts),
+            offsets=_offsets(candidate_counts),
             histories=history_rows,
-            history_offsets=offsets_of(history_counts),
+            history_offsets=_offsets(history_counts),
             history_of=np.array(history_of, np.int32),
             user_of=np.array(user_of, np.int32),
             time=np.zeros(count, np.int64) if time is None else np.array(time, np.int64),
@@ -175,7 +185,7 @@ class ImpressionLog:
 
     @classmethod
     def _from_arrays(cls, arrays: Mapping[str, np.ndarray], skipped: SkipReport | None) -> ImpressionLog:
-        """Makes a log of the arrays that `read_behaviors` returns and the cache holds."""
+        """Makes a log of the arrays that `read_behaviors` makes and the cache holds."""
         columns = dict(arrays)
         users = array_cache.unpack_strings(columns.pop("user_bytes"), columns.pop("user_offsets"))
         return cls(**columns, users=users, skipped=skipped)
@@ -237,6 +247,11 @@ def _rows_of_lists(
         problem = f"the {kind} news {ids[unknown[0]]!r} is not in the news table."
         raise DataFormatError(_IN_MEMORY, problem, line=impression + 1)
     return rows, counts
+
+
+def _offsets(counts: np.ndarray) -> np.ndarray:
+    """Where segments of the given lengths begin, and the last one ends, (len(counts) + 1,) int64."""
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
 def _labels_of_lists(labels: Sequence[Sequence[int]] | None, candidate_counts: np.ndarray) -> np.ndarray:

@@ -176,15 +176,16 @@ class MINDIterator:
             seed: fixes order and negatives.
             **options: further arguments of `TrainingBatches`.
         """
+        hparams = self.hparams
         return TrainingBatches(
             features,
             dataset.log,
             dataset.users,
-            batch_size=self.hparams.batch_size,
-            npratio=self.hparams.npratio,
-            his_size=self.hparams.his_size,
+            batch_size=hparams.batch_size,
+            npratio=hparams.npratio,
+            his_size=hparams.his_size,
             seed=seed,
-            **{"length_groups": self.hparams.length_groups, **options},
+            **{"clicks_per_user": hparams.clicks_per_user, "length_groups": hparams.length_groups, **options},
         )
 
     def _read_news(self, news_file: str | Path) -> NewsTable:

@@ -13,7 +13,7 @@ from recommenders_miner.layers.cosine import cosine, unit_vectors
 from recommenders_miner.layers.disagreement_regularizer import DisagreementRegularizer, disagreement
 from recommenders_miner.layers.dot_product import DotProduct
 from recommenders_miner.layers.factorization_machine import FactorizationMachine, FactorTable, merged_squares
-from recommenders_miner.layers.interest_aggregation import InterestAggregation, match_interests
+from recommenders_miner.layers.interest_aggregation import InterestAggregation, InterestsOverClicks, match_interests
 from recommenders_miner.layers.masked_softmax import masked_softmax
 from recommenders_miner.layers.personalized_attention import PersonalizedAttention, pool_by_query
 from recommenders_miner.layers.poly_attention import PolyAttention
@@ -31,6 +31,7 @@ __all__ = [
     "FactorTable",
     "FactorizationMachine",
     "InterestAggregation",
+    "InterestsOverClicks",
     "PersonalizedAttention",
     "PolyAttention",
     "SegmentPooling",

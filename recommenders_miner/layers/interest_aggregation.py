@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -10,6 +10,31 @@ from keras import ops
 from recommenders_miner.layers.masked_softmax import masked_softmax
 
 MODES = ("max", "mean", "weighted")
+
+
+class InterestsOverClicks(NamedTuple):
+    """Interests that were not summed up yet: `e_i = Σ_j x_ij g_jc h_j / Σ_j x_ij g_jc` for candidate c.
+
+    Their inner products with C vectors are sums of the clicks' products, which take M·C·d operations where the
+    interests of every candidate would take K·M·C·d.
+
+    Attributes:
+        weights: (B, K, M) float32, x, what each of M clicks weighs in an interest; 0 for padding.
+        gains: (B, M, C) float32, g, what a click gains with a candidate.
+        clicks: (B, M, d), the news vectors h.
+    """
+
+    weights: Any
+    gains: Any
+    clicks: Any
+
+    def match(self, vectors: Any) -> Any:
+        """Inner products with vectors (B, C, d): float32 (B, C, K); 0 where a user has no clicks."""
+        # A layer under a half-precision policy casts what it is given.
+        weights, gains, clicks, vectors = (ops.cast(array, "float32") for array in (*self, vectors))
+        totals = ops.matmul(weights, gains)
+        sums = ops.matmul(weights, gains * ops.matmul(clicks, ops.swapaxes(vectors, -1, -2)))
+        return ops.swapaxes(sums / ops.where(totals > 0, totals, 1.0), -1, -2)
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
@@ -33,8 +58,9 @@ class InterestAggregation(keras.layers.Layer):
         **kwargs: arguments of `keras.layers.Layer`.
 
     Call arguments:
-        interests: (B, K, d), or (B, C, K, d) where they depend on the candidate.
+        interests: (B, K, d), or where they depend on the candidate (B, C, K, d) or `InterestsOverClicks`.
         candidates: (B, C, d), vectors of the candidate news.
+        target: (B, C, d), what `target` gives of the candidates, if it is known already.
         return_weights: also return the weights of the interests.
 
     Returns:
@@ -61,18 +87,19 @@ class InterestAggregation(keras.layers.Layer):
         self.mode = mode
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def build(self, interests_shape: tuple[int | None, ...], candidates_shape: tuple[int | None, ...]) -> None:
+    def build(self, interests_shape: Any, candidates_shape: tuple[int | None, ...], target_shape: Any = None) -> None:
         """Create `W^e` for news vectors of length `candidates_shape[-1]`, in mode "weighted"."""
         if self.mode == "weighted":
             dim = candidates_shape[-1]
             self.kernel = self.add_weight(name="kernel", shape=(dim, dim), initializer=self.kernel_initializer)
 
-    def call(self, interests: Any, candidates: Any, return_weights: bool = False) -> Any:
+    def call(self, interests: Any, candidates: Any, target: Any = None, return_weights: bool = False) -> Any:
         """Compute the scores; see the class for the shapes."""
-        if len(interests.shape) not in (3, 4) or len(candidates.shape) != 3:
+        summed = not isinstance(interests, InterestsOverClicks)
+        if (summed and len(interests.shape) not in (3, 4)) or len(candidates.shape) != 3:
             raise ValueError(
                 "InterestAggregation expects interests (B, K, d) or (B, C, K, d) and candidates (B, C, d). "
-                f"Received shapes {tuple(interests.shape)} and {tuple(candidates.shape)}."
+                f"Received shapes {tuple(getattr(interests, 'shape', ()))} and {tuple(candidates.shape)}."
             )
         matches = match_interests(interests, candidates)
         if self.mode == "max":
@@ -81,7 +108,7 @@ class InterestAggregation(keras.layers.Layer):
         if self.mode == "mean":
             scores = ops.mean(matches, axis=-1)
             return (scores, ops.full_like(matches, 1 / matches.shape[-1])) if return_weights else scores
-        target = self.target(candidates)
+        target = self.target(candidates) if target is None else target
         weights = masked_softmax(match_interests(interests, target))
         scores = ops.sum(weights * matches, axis=-1)
         return (scores, weights) if return_weights else scores
@@ -100,7 +127,9 @@ class InterestAggregation(keras.layers.Layer):
 
 
 def match_interests(interests: Any, vectors: Any) -> Any:
-    """Inner products of interests (B, K, d) or (B, C, K, d) with vectors (B, C, d): float32 (B, C, K)."""
+    """Inner products of interests (B, K, d), (B, C, K, d) or over clicks with vectors (B, C, d): float32 (B, C, K)."""
+    if isinstance(interests, InterestsOverClicks):
+        return interests.match(vectors)
     interests, vectors = ops.cast(interests, "float32"), ops.cast(vectors, "float32")
     if len(interests.shape) == 3:
         return ops.matmul(vectors, ops.swapaxes(interests, -1, -2))

@@ -13,6 +13,7 @@ from recommenders_miner.layers import (
     CategoryBias,
     DisagreementRegularizer,
     InterestAggregation,
+    InterestsOverClicks,
     PolyAttention,
     match_interests,
 )
@@ -26,14 +27,12 @@ from recommenders_miner.models.news_encoders import title_encoder
 class MINERUserEncoder(UserEncoder):
     """K interest vectors of a history by poly attention (Eqs. 1 and 2), fitted to the candidate's category (Eq. 5).
 
-    `call` is Eq. 5 as it stands, one interest set per candidate. `encode` and `attend` give the same vectors cheaper
-    where many candidates meet one history. Since exp(logit + bias) = exp(logit) · exp(bias), the history is summed up
-    per category k, once,
+    `call` is Eq. 5 as it stands, one interest set per candidate. In evaluation, where many candidates meet one history,
+    `encode`, `meet` and `attend` give the same cheaper. exp(logit + bias) = exp(logit) · exp(bias), so an interest is
 
-        A_ik = Σ_{j in k} exp(logit_ij) h_j        Z_ik = Σ_{j in k} exp(logit_ij)
+        e^c_i = Σ_j x_ij g_jc h_j / Σ_j x_ij g_jc,   x_ij = exp(logit_ij),   g_jc = exp(λ cos(b_j, b_c))
 
-    and a candidate category c only weighs these sums: e^c_i = Σ_k g_ck A_ik / Σ_k g_ck Z_ik, g_ck = exp(λ cos(b_k,
-    b_c)).
+    whose x no candidate has a part in, and whose product with a candidate needs the products h_j^T h_c, not the sum.
 
     Args:
         num_interests: K.
@@ -92,39 +91,42 @@ class MINERUserEncoder(UserEncoder):
         )
 
     def encode(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
-        """Returns interests (B, K, d); with category weighting `sums` A (B, G, K, d) and `totals` Z (B, G, K).
+        """Returns interests (B, K, d); with category weighting `weights` x (B, M, K) and the clicks (B, M, …).
 
-        G is the number of categories; a row's exponentials are scaled by its largest, which the quotient cancels.
+        A row's exponentials are scaled by its largest, which the quotient cancels; 0 for padding.
         """
         if not self.category_aware:
             return self.poly_attention(history["vector"], mask=mask)
         logits = ops.cast(self.poly_attention.logits(history["vector"]), "float32")
         logits = ops.where(mask[:, None, :], logits, -1e9)
         exponentials = ops.exp(logits - ops.max(logits, axis=-1, keepdims=True)) * ops.cast(mask[:, None, :], "float32")
-        members = ops.one_hot(history["category"], self.category_embedding.input_dim, axis=1)
-        weights = members[:, :, None, :] * exponentials[:, None, :, :]
-        shape = ops.shape(weights)
-        vectors = ops.cast(history["vector"], "float32")
-        sums = ops.matmul(ops.reshape(weights, (shape[0], shape[1] * shape[2], shape[3])), vectors)
-        return {
-            "sums": ops.reshape(sums, (shape[0], shape[1], shape[2], vectors.shape[-1])),
-            "totals": ops.sum(weights, axis=-1),
-        }
+        return {"weights": ops.swapaxes(exponentials, -1, -2), **history}
+
+    def meet(self, state: Any, candidates: dict[str, Any]) -> Any:
+        """Returns the interests of B states as their candidates, (B, C, …), meet them."""
+        if not self.category_aware:
+            return state
+        gains = self._gains(state["category"], candidates["category"])
+        return InterestsOverClicks(ops.swapaxes(state["weights"], -1, -2), gains, state["vector"])
 
     def attend(self, state: dict[str, Any], category: Any) -> Any:
         """Returns the interests (B, P, K, d) of B states for P candidate categories each, (B, P) int32."""
-        sums, totals = state["sums"], state["totals"]
-        shape = ops.shape(sums)
-        every_category = self.category_embedding(ops.arange(shape[1]))
-        bias = self.category_bias(every_category[None], every_category[None])[0]
-        logits = ops.cast(ops.take(bias, category, axis=0), "float32")
-        present = ops.any(totals > 0, axis=-1)[:, None, :]
-        logits = ops.where(present, logits, -1e9)
-        gains = ops.where(present, ops.exp(logits - ops.max(logits, axis=-1, keepdims=True)), 0.0)
-        weighted = ops.matmul(gains, ops.reshape(sums, (shape[0], shape[1], shape[2] * shape[3])))
-        weighted = ops.reshape(weighted, (shape[0], ops.shape(category)[1], shape[2], shape[3]))
-        normaliser = ops.matmul(gains, totals)[..., None]
-        return ops.where(normaliser > 0, weighted / ops.where(normaliser > 0, normaliser, 1.0), 0.0)
+        gains = ops.swapaxes(self._gains(state["category"], category), -1, -2)
+        weights = ops.swapaxes(state["weights"], -1, -2)[:, None] * gains[:, :, None, :]
+        totals = ops.sum(weights, axis=-1, keepdims=True)
+        shape = ops.shape(weights)
+        flat = ops.reshape(weights / ops.where(totals > 0, totals, 1.0), (shape[0], shape[1] * shape[2], shape[3]))
+        interests = ops.matmul(flat, ops.cast(state["vector"], "float32"))
+        return ops.reshape(interests, (shape[0], shape[1], shape[2], interests.shape[-1]))
+
+    def _gains(self, clicked: Any, candidate: Any) -> Any:
+        """Returns exp(λ cos(b_j, b_c)) (B, M, C) of categories (B, M) and (B, C), a column's largest scaled to 1."""
+        number = self.category_embedding.input_dim
+        vectors = self.category_embedding(ops.arange(number))[None]
+        bias = ops.reshape(ops.cast(self.category_bias(vectors, vectors), "float32"), (-1,))
+        logits = ops.take(bias, clicked[:, :, None] * number + candidate[:, None, :], axis=0)
+        logits = ops.where(clicked[:, :, None] > 0, logits, -1e9)  # 0 is the padding's category alone
+        return ops.exp(logits - ops.max(logits, axis=1, keepdims=True))
 
     def describe(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
         """Returns the interests of Eq. 1, (B, K, d), without category weights."""
@@ -149,11 +151,16 @@ class MINERClickPredictor(ClickPredictor):
         self.aggregation = InterestAggregation(aggregation, dtype=self.dtype_policy)
 
     def call(self, users: Any, candidates: Any, mask: Any = None, training: bool | None = None) -> Any:
-        """Returns scores (B, C) of interests (B, K, d) or (B, C, K, d) for candidates with a `vector` (B, C, d)."""
-        if mask is not None and len(users.shape) == 3:
-            mask = ops.any(mask, axis=-1)
-        interests = self.disagreement(users, mask=mask, training=training)
-        return self.aggregation(interests, candidates["vector"])
+        """Returns scores (B, C) of users (B, K, d), (B, C, K, d) or `InterestsOverClicks` for `vector` (B, C, d)."""
+        if not isinstance(users, InterestsOverClicks):
+            of_users = mask if mask is None or len(users.shape) == 4 else ops.any(mask, axis=-1)
+            users = self.disagreement(users, mask=of_users, training=training)
+        return self.aggregation(users, candidates["vector"], candidates.get("target"))
+
+    def prepare(self, news: dict[str, Any]) -> dict[str, Any]:
+        """Returns gelu(W^e h) as `target`, (U, d), where interests are weighted by it."""
+        weighted = self.config["aggregation"] == "weighted"
+        return {"target": self.aggregation.target(news["vector"])} if weighted else {}
 
     def interests(self, users: Any, candidates: Any) -> Interests:
         """Returns the s_i of Eq. 4, with the weights of the aggregation."""

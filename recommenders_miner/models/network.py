@@ -39,16 +39,18 @@ class UserEncoder(CompositeLayer):
 
     A user encoder overrides `encode`. If all of the candidate matters to the user, `encode` returns what the click
     predictor needs to finish the user. If only the candidate's category does, the user encoder overrides `call`, the
-    direct form, and gives evaluation its cheaper equal in two parts: `encode`, whose result is kept for a history, and
-    `attend`, which fits it to one candidate category.
+    direct form, and gives evaluation its cheaper equal in two parts: `encode`, whose result serves all candidates of a
+    history, and `meet`, which makes of it what the click predictor reads. `attend` gives the users themselves.
 
     Attributes:
         columns: features of a news that it reads beside the news encoder's output, as `category`.
         category_aware: whether the user depends on the candidate's category.
+        readers_at_once: histories that evaluation encodes in one step; what `encode` returns of one decides it.
     """
 
     columns: tuple[str, ...] = ()
     category_aware = False
+    readers_at_once = 512
 
     def encode(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Users:
         """Encodes histories without a candidate.
@@ -64,6 +66,10 @@ class UserEncoder(CompositeLayer):
             long as the history or a title, if zeros behind change nothing.
         """
         raise NotImplementedError
+
+    def meet(self, state: Users, candidates: News) -> Users:
+        """Returns B encodings as the click predictor reads them for their candidates, `category` (B, C) and so on."""
+        return state
 
     def attend(self, state: Users, category: Tensor) -> Users:
         """Fits B encodings to P candidate categories each, (B, P) int32; returns users (B, P, …)."""
@@ -119,6 +125,10 @@ class ClickPredictor(CompositeLayer):
             (B, C) float32.
         """
         raise NotImplementedError
+
+    def prepare(self, news: News) -> News:
+        """Returns what `call` would make of each news by itself, by name, so that evaluation does it once a news."""
+        return {}
 
     def interests(self, users: Users, candidates: News) -> Interests | None:
         """Takes the scores that `call` gives apart; None where a user is one interest, whose score is the score."""
@@ -207,12 +217,37 @@ class NewsRecommender(keras.Model):
         return ops.where(mask, scores, -1e9)
 
     def _users(self, news: News, sample: News, training: bool | None) -> Users:
-        history, candidates = _gather(news, sample["history"]), _gather(news, sample["candidates"])
-        return self.user_encoder(history, sample["history"] > 0, sample["user"], candidates, training=training)
+        """Encodes the user of each sample: once a reader, or for each sample's candidates where they matter."""
+        positions, user, reader = sample["history"], sample["user"], sample["reader"]
+        if self.user_encoder.category_aware:
+            positions, user = ops.take(positions, reader, axis=0), ops.take(user, reader, axis=0)
+        candidates = _gather(news, sample["candidates"])
+        users = self.user_encoder(_gather(news, positions), positions > 0, user, candidates, training=training)
+        return users if self.user_encoder.category_aware else _rows(users, reader)
 
     def score(self, users: Users, candidates: News, mask: Tensor, training: bool | None = None) -> Tensor:
         """Scores candidates for users, in training and in evaluation alike: see `ClickPredictor.call`."""
         return self.click_predictor(users, candidates, mask=mask, training=training)
+
+    # === The steps of evaluation, in which news, readers and candidates are apart ===
+
+    def encode_table(self, features: News) -> News:
+        """Encodes U news as `encode_news` does, with what the click predictor makes of each beside."""
+        news = self.encode_news(features)
+        return {**news, **self.click_predictor.prepare(news)}
+
+    def encode_readers(self, news: News, history: Tensor, user: Tensor) -> Users:
+        """Encodes readers, whose histories (R, M) are positions in the news: see `UserEncoder.encode`."""
+        return self.user_encoder.encode(_gather(news, history), history > 0, user)
+
+    def describe_readers(self, news: News, history: Tensor, user: Tensor) -> Tensor:
+        """Encodes readers to look at: see `UserEncoder.describe`."""
+        return self.user_encoder.describe(_gather(news, history), history > 0, user)
+
+    def score_encoded(self, news: News, users: Users, user: Tensor, candidates: Tensor) -> Tensor:
+        """Scores candidates, (B, C) positions in the news, for rows `user` (B,) of what `encode_readers` gave."""
+        gathered = _gather(news, candidates)
+        return self.score(self.user_encoder.meet(_rows(users, user), gathered), gathered, candidates > 0)
 
     # === Saving ===
 
@@ -230,7 +265,8 @@ class NewsRecommender(keras.Model):
         """Creates all weights, by one forward pass over a batch of two words."""
         news = {**self.news_encoder.example(), **{name: ops.ones((1,), "int32") for name in self.columns}}
         positions = ops.zeros((1, 2), "int32")
-        sample = {"history": positions, "candidates": positions, "user": ops.zeros((1,), "int32")}
+        row = ops.zeros((1,), "int32")
+        sample = {"history": positions, "user": row, "reader": row, "candidates": positions}
         self.call({"news": (news,), "samples": (sample,)}, training=False)
         self.built = True
 
@@ -252,6 +288,11 @@ class NewsRecommender(keras.Model):
         """Makes a network of what `get_config` returned."""
         parts = {part: keras.saving.deserialize_keras_object(config[part]) for part in cls.PARTS}
         return cls(**{**config, **parts})
+
+
+def _rows(structure: Any, index: Tensor) -> Any:
+    """Takes rows of every array of a structure."""
+    return keras.tree.map_structure(lambda array: ops.take(array, index, axis=0), structure)
 
 
 def _gather(news: News, positions: Tensor) -> News:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from recommenders_miner.io.batches import (
     TrainingBatches,
+    bundled,
     history_matrix,
     length_edges,
     sample_without_replacement,
@@ -52,11 +53,12 @@ def rows_of(inputs, positions):
     return np.concatenate([group["category"] for group in inputs["news"]])[positions]
 
 
+@pytest.mark.parametrize("clicks_per_user", [1, 3])
 @pytest.mark.parametrize("static_shapes", [False, True])
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 1000))
-def test_an_epoch_holds_every_click_once_with_its_history_and_other_candidates(static_shapes, seed):
-    batches = make_batches(seed, static_shapes=static_shapes)
+def test_an_epoch_holds_every_click_once_with_its_history_and_other_candidates(static_shapes, clicks_per_user, seed):
+    batches = make_batches(seed, static_shapes=static_shapes, clicks_per_user=clicks_per_user)
     log = batches.log
     expected = Counter()
     for i in range(len(log)):
@@ -74,7 +76,11 @@ def test_an_epoch_holds_every_click_once_with_its_history_and_other_candidates(s
         sample = {
             name: np.concatenate(
                 [
-                    np.pad(g[name], [(0, 0), (0, 6 - g[name].shape[1])]) if name == "history" else g[name]
+                    {
+                        "history": np.pad(g["history"], [(0, 0), (0, 6 - g["history"].shape[1])])[g["reader"]],
+                        "user": g["user"][g["reader"]],
+                        "candidates": g["candidates"],
+                    }[name]
                     for g in inputs["samples"]
                 ]
             )
@@ -89,7 +95,6 @@ def test_an_epoch_holds_every_click_once_with_its_history_and_other_candidates(s
             strict=True,
         ):
             if weight == 0:
-                assert not history.any()
                 assert not candidates.any()
                 continue
             real = tuple(history[history > 0])
@@ -158,6 +163,57 @@ def test_a_step_depends_on_its_number_alone():
         assert all(np.array_equal(a[name], b[name]) for name in a)
 
 
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(1, 5))
+def test_bundles_are_of_one_owner_as_full_as_they_can_be_and_stand_where_their_first_did(owners, size):
+    owners = np.array(owners)
+    order = bundled(owners, size)
+    assert np.array_equal(np.sort(order), np.arange(len(owners)))
+    expected, open_bundles, bundles = [], {}, []
+    for item, owner in enumerate(owners.tolist()):
+        if len(open_bundles.get(owner, [])) in (0, size):
+            open_bundles[owner] = []
+            bundles.append(open_bundles[owner])
+        open_bundles[owner].append(item)
+    for bundle in bundles:
+        expected += bundle
+    assert order.tolist() == expected
+
+
+def test_clicks_of_a_user_stand_together_and_share_their_reader():
+    rng = np.random.default_rng(1)
+    histories = [rng.choice(IDS, 5).tolist() for _ in range(4)]
+    log = ImpressionLog.from_columns(
+        NEWS,
+        histories=[histories[i % 4] for i in range(40)],
+        candidates=[rng.choice(IDS, 6, replace=False).tolist() for _ in range(40)],
+        labels=[[1, 0, 0, 0, 0, 0]] * 40,
+        users=[f"U{i % 4}" for i in range(40)],
+    )
+    batches = TrainingBatches(make_features(rng), log, np.arange(2, 6, dtype="int32"), batch_size=8, clicks_per_user=4)
+    for step in range(batches.steps_per_epoch):
+        [inputs, _, _] = batches[step]
+        assert sum(len(sample["reader"]) for sample in inputs["samples"]) == 8
+        assert sum(len(sample["user"]) for sample in inputs["samples"]) <= 4
+
+
+def test_static_shapes_grow_where_the_readers_outgrow_them():
+    batches = make_batches(static_shapes=True)
+    batches._reader_capacity = 1
+    inputs, _, _ = batches[0]
+    roomy, _, _ = make_batches(static_shapes=True)[0]
+    for tight, wide in zip(inputs["samples"], roomy["samples"], strict=True):
+        assert np.array_equal(tight["history"][tight["reader"]], wide["history"][wide["reader"]])
+
+
+def test_clicks_are_found_in_parts_of_the_log(monkeypatch):
+    whole = make_batches()
+    monkeypatch.setattr("recommenders_miner.io.batches._IMPRESSIONS_AT_ONCE", 7)
+    parts = make_batches()
+    assert parts.num_samples == whole.num_samples
+    for a, b in zip(whole.samples_of_step(2), parts.samples_of_step(2), strict=True):
+        assert np.array_equal(a, b)
+
+
 def test_epochs_differ_in_order_and_negatives_but_not_in_clicks():
     batches = make_batches()
     epochs = []
@@ -172,8 +228,8 @@ def test_epochs_differ_in_order_and_negatives_but_not_in_clicks():
 def test_shards_deal_out_the_clicks_of_a_step():
     whole = make_batches().samples_of_step(1)[1]
     parts = [make_batches(shard=(index, 2)).samples_of_step(1)[1] for index in range(2)]
-    assert np.array_equal(whole[0::2], parts[0])
-    assert np.array_equal(whole[1::2], parts[1])
+    assert np.array_equal(whole[:4], parts[0])
+    assert np.array_equal(whole[4:], parts[1])
     with pytest.raises(ValueError, match="no multiple"):
         make_batches(batch_size=7, shard=(0, 2))
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommenders_miner.io import cache
-from recommenders_miner.io.cache import load, pack_strings, store, unpack_strings
+from recommenders_miner.io.cache import ArrayParts, ArrayWriter, load, pack_strings, store, unpack_strings
 
 ARRAYS = {
     "labels": np.array([1, 0, 0], np.int8),
@@ -159,7 +159,7 @@ def test_a_valid_cache_is_not_replaced(folder):
     assert [path.name for path in folder.parent.iterdir()] == ["entry"]
 
 
-@pytest.mark.parametrize("failing", ["numpy.save", "json.dump", "os.rename"])
+@pytest.mark.parametrize("failing", ["os.fsync", "json.dump", "os.rename"])
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_a_crash_while_storing_leaves_nothing(tmp_path, monkeypatch, failing, error):
     def fail(*_, **__):
@@ -171,7 +171,30 @@ def test_a_crash_while_storing_leaves_nothing(tmp_path, monkeypatch, failing, er
         with pytest.raises(error, match="stopped here"):
             store(folder, "key", ARRAYS)
     assert load(folder, "key") is None
-    assert list(folder.parent.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("make", [lambda folder: ArrayParts(), ArrayWriter])
+def test_arrays_grow_by_parts(tmp_path, make):
+    writer = make(tmp_path)
+    for part in ([1, 2], [], [3]):
+        writer.append(ids=np.array(part, np.int32), pairs=np.zeros((len(part), 2), np.int8))
+    if isinstance(writer, ArrayWriter):
+        with writer:
+            entries = writer.finish()
+        found = {name: np.load(tmp_path / f"{name}.npy") for name in entries}
+    else:
+        found = writer.arrays()
+    assert found["ids"].tolist() == [1, 2, 3]
+    assert found["ids"].dtype == np.int32
+    assert found["pairs"].shape == (3, 2)
+
+
+def test_parts_of_another_kind_are_refused(tmp_path):
+    with ArrayWriter(tmp_path) as writer:
+        writer.append(ids=np.zeros(2, np.int32))
+        with pytest.raises(ValueError, match="its next part is int64"):
+            writer.append(ids=np.zeros(2, np.int64))
 
 
 def test_a_process_killed_while_storing_leaves_nothing_that_loads(tmp_path, monkeypatch):

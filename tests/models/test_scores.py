@@ -190,7 +190,12 @@ def test_evaluation_encodes_each_news_and_each_reader_once(name, monkeypatch):
     model = toy_model(name)
     data = dataset(model, toy_log(toy_news(), impressions=40))
     encoded = {"news": [], "readers": 0}
-    scorer = LogScorer(model.network, 5, user_aware=model.user_aware, news_batch=5, reader_batch=2)
+    scorer = LogScorer(
+        model.network,
+        5,
+        user_aware=model.user_aware,
+        news_batch=5,
+    )
     news_step, user_step = scorer.news_part.predict_on_batch, scorer.user_part.predict_on_batch
 
     def count_news(batch):
@@ -240,7 +245,7 @@ def test_scores_do_not_depend_on_how_many_are_computed_at_once(name, at_once, of
     scorer.candidates_at_once, scorer.candidates_of_a_user = at_once, of_a_user
     largest = []
     step = scorer.score_part.predict_on_batch
-    scorer.score_part.predict_on_batch = lambda batch: largest.append(batch["mask"].size) or step(batch)
+    scorer.score_part.predict_on_batch = lambda batch: largest.append(batch["candidates"].size) or step(batch)
     scores = scorer.score(scorer.encode_news(model.network_features(data)), data.log, data.users)
     assert scores == pytest.approx(model.score_log(data), rel=1e-5, abs=1e-6)
     assert max(largest) <= (at_once if keras.backend.backend() == "tensorflow" else 4 * at_once)

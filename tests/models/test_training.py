@@ -187,13 +187,14 @@ def test_the_loss_is_nce_plus_weighted_disagreement(tmp_path):
     scores = np.array(network(inputs, training=False), "float64")
     news = network.encode_news(inputs["news"][0])
     sample = inputs["samples"][0]
+    history = sample["history"][sample["reader"]]
 
     def look_up(positions):
         return {key: np.array(value)[positions] for key, value in news.items()}
 
     interests = np.array(
         network.user_encoder(
-            look_up(sample["history"]), sample["history"] > 0, sample["user"], look_up(sample["candidates"])
+            look_up(history), history > 0, sample["user"][sample["reader"]], look_up(sample["candidates"])
         )
     )
     nce, disagreement = [], []

@@ -1,0 +1,167 @@
+"""Our side: the same tasks as the peers', and MINER's evaluation in the fast and in the direct form."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+from settings import MINER_SIZES, SIZES, WORD_DIM, arguments, rate, report
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+OWN_CODE = {"nrms": "self_attention", "lstur": "cnn", "naml": "multi_view", "miner": "self_attention"}
+
+
+def make(model, batch=128, **given):
+    """Returns an untrained system in the peers' sizes, words starting from random vectors as there."""
+    from recommenders_miner import prepare_hparams
+    from recommenders_miner.models import MODELS
+
+    sizes = {**SIZES, **(MINER_SIZES if model == "miner" else {}), **given}
+    options = {"news_encoder": OWN_CODE[model], "word_embedding": None, "word_emb_dim": WORD_DIM}
+    if model == "miner":
+        options |= {"plm": None, "category_embedding": "learned"}
+    hparams = prepare_hparams(model, **options, **sizes, batch_size=batch, epochs=1)
+    return MODELS[model](hparams, seed=42)
+
+
+def files(data, split):
+    return data / split / "news.tsv", data / split / "behaviors.tsv"
+
+
+def forget(data):
+    """Removes what was kept of a data set, so that it is read anew."""
+    for folder in data.glob("*/.recommenders_miner_cache"):
+        shutil.rmtree(folder)
+
+
+def steps_callback(limit):
+    """Returns a callback that ends training after some steps, and the list where it notes when each ended."""
+    import keras
+
+    ends = []
+
+    class Steps(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            ends.append(time.perf_counter())
+            self.model.stop_training = len(ends) >= limit
+
+    return Steps(), ends
+
+
+def train(data, model, batch, steps, evaluate=False, keep_cache=False, **given):
+    """Trains for some steps with `fit`; may then call `run_eval`, which reads the files for the first time."""
+    if not keep_cache:
+        forget(data)
+    made = make(model, batch, **given)
+    callback, ends = steps_callback(steps)
+    made.fit(*files(data, "train"), callbacks=[callback], verbose=0)
+    figures = {"samples_per_s": rate(batch, ends)}
+    if evaluate:
+        began = time.perf_counter()
+        metrics = made.run_eval(*files(data, "dev"))
+        figures |= {"eval_s": time.perf_counter() - began, "metrics": metrics}
+    report(**figures)
+
+
+def read(data, split="train"):
+    """Reads and indexes behaviors.tsv, the news being read already; nothing is kept."""
+    from recommenders_miner import ImpressionLog, NewsTable
+
+    news = NewsTable.read(data / split / "news.tsv")
+    began = time.perf_counter()
+    log = ImpressionLog.read(data / split / "behaviors.tsv", news, cache=False)
+    report(rows_per_s=len(log) / (time.perf_counter() - began))
+
+
+def make_scores(data, scores):
+    """Writes the labels of a dev log and random scores, for the metrics of both sides."""
+    from recommenders_miner import ImpressionLog, NewsTable
+
+    news, behaviors = files(data, "dev")
+    log = ImpressionLog.read(behaviors, NewsTable.read(news))
+    random = np.random.default_rng(0).random(len(log.candidates)).astype("float32")
+    np.savez(scores, scores=random, labels=log.labels, offsets=log.offsets)
+    report(impressions=len(log), candidates=len(log.candidates))
+
+
+def metrics(scores):
+    """Computes the metrics of a log."""
+    from recommenders_miner.evaluation.metrics import evaluate_scores
+
+    stored = np.load(scores)
+    labels, offsets, values = (stored[name] for name in ("labels", "offsets", "scores"))
+    began = time.perf_counter()
+    evaluation = evaluate_scores(values, labels, offsets)
+    report(seconds=time.perf_counter() - began, metrics=evaluation.metrics)
+
+
+def open_cached(data):
+    """Opens both splits from their cache, which a first reading has left."""
+    from recommenders_miner import ImpressionLog, NewsTable
+
+    def read_all():
+        return [
+            ImpressionLog.read(behaviors, NewsTable.read(news)) for news, behaviors in map(files, [data] * 2, SPLITS)
+        ]
+
+    read_all()
+    began = time.perf_counter()
+    read_all()
+    report(seconds=time.perf_counter() - began)
+
+
+SPLITS = ("train", "dev")
+
+
+def miner_evaluation(data, form):
+    """Scores a dev log with MINER-weighted and category weighting, untrained: the whole call, files read before."""
+    made = make("miner")
+    made.build(made.train_iterator.load(*files(data, "train")) and made.train_iterator.vocabularies)
+    dev = made.read(*files(data, "dev"))
+    began = time.perf_counter()
+    scores = made.score_log(dev) if form == "fast" else score_with_interests_of_every_candidate(made, dev)
+    report(seconds=time.perf_counter() - began, checksum=float(np.abs(scores).sum(dtype="float64")))
+
+
+def score_with_interests_of_every_candidate(model, data, slots_at_once=2048):
+    """Scores a log by Eq. 5 as it stands: news encoded once, but the interests of each candidate made for it."""
+    import keras
+
+    from recommenders_miner.encoders.whole_table import NetworkPart
+    from recommenders_miner.io.batches import history_matrix
+
+    network, log = model.network, data.log
+
+    def score(news, history, user, candidates):
+        clicked, shown = ({n: keras.ops.take(v, at, axis=0) for n, v in news.items()} for at in (history, candidates))
+        return network.score(network.user_encoder(clicked, history > 0, user, shown), shown, candidates > 0)
+
+    part = NetworkPart(network, score)
+    news = model.log_scorer.encode_news(model.network_features(data))
+    table = {name: keras.ops.convert_to_tensor(values) for name, values in news.items()}
+    sizes = np.diff(log.offsets)
+    order, scores, first = np.argsort(sizes, kind="stable"), np.empty(len(log.candidates), "float32"), 0
+    while first < len(order):
+        count = max(1, slots_at_once // int(sizes[order[min(first + 16, len(order) - 1)]]))
+        impressions = order[first : first + count]
+        first += count
+        width = np.arange(sizes[impressions].max())
+        real = width < sizes[impressions, None]
+        slots = np.where(real, log.offsets[impressions, None] + width, 0)
+        batch = {
+            "news": table,
+            "history": history_matrix(log, log.history_of[impressions], SIZES["his_size"]),
+            "user": data.users[log.user_of[impressions]],
+            "candidates": np.where(real, log.candidates[slots], 0),
+        }
+        scores[slots[real]] = part.predict_on_batch(batch)[real]
+    return scores
+
+
+if __name__ == "__main__":
+    task = arguments()
+    if "data" in task:
+        task["data"] = Path(task["data"])
+    globals()[task.pop("task")](**task)

@@ -1,0 +1,54 @@
+"""MINER as its users would otherwise run it: in PyTorch, a news encoded in every slot of every sample.
+
+No implementation of MINER in PyTorch can be had as a package, so this is our own network on Keras' torch backend.
+Run by `bench.py` with the Python of an environment that has torch.
+"""
+
+import os
+import time
+from pathlib import Path
+
+os.environ["KERAS_BACKEND"] = "torch"
+
+import numpy as np
+from ours import files, make
+from settings import arguments, rate, report
+
+
+def in_every_slot(batch, history_size):
+    """The batch with a news for each slot, padding too, as data loaders without a distinct-news step make it."""
+    inputs, labels, weights = batch
+    [news], [sample] = inputs["news"], inputs["samples"]
+    history = sample["history"][sample["reader"]]
+    history = np.pad(history, [(0, 0), (0, history_size - history.shape[1])])
+    slots = np.concatenate([[0], history.ravel(), sample["candidates"].ravel()])
+    place = np.where(slots > 0, np.arange(len(slots)), 0).astype("int32")[1:]
+    cut = history.size
+    sample = {
+        "history": place[:cut].reshape(history.shape),
+        "user": sample["user"][sample["reader"]],
+        "reader": np.arange(len(history), dtype="int32"),
+        "candidates": place[cut:].reshape(sample["candidates"].shape),
+    }
+    return {"news": ({name: values[slots] for name, values in news.items()},), "samples": (sample,)}, labels, weights
+
+
+def train(data, model, batch, steps):
+    """Trains for some steps with Keras' `train_on_batch`."""
+    made = make(model, batch, length_groups=1)
+    loaded = made.train_iterator.load(*files(data, "train"))
+    made.build(made.train_iterator.vocabularies)
+    made.compile(total_steps=steps)
+    features = made.network_features(loaded)
+    batches = made.train_iterator.batches(loaded, features, seed=42, length_groups=1, clicks_per_user=1)
+    ends = []
+    for step in range(steps):
+        made.network.train_on_batch(*in_every_slot(batches[step], made.hparams.his_size))
+        ends.append(time.perf_counter())
+    report(samples_per_s=rate(batch, ends))
+
+
+if __name__ == "__main__":
+    task = arguments()
+    task["data"] = Path(task["data"])
+    globals()[task.pop("task")](**task)
