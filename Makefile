@@ -4,6 +4,7 @@
 # make test   sets up .venv once, then runs the tests on TensorFlow and on JAX
 # make test-slow  runs the models' tests again as users run them (compiled, and trained on JAX), and the slow tests
 # make notebooks  runs the notebooks of examples/ on the demo data and keeps their outputs; with PRESET=tiny only checks that they run
+# make bench  times the package against Microsoft Recommenders and PyTorch, in about an hour; the figures of benchmarks/
 # make lint   checks style
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ COMPARE = $(BIN)/recommenders-miner compare --data demo/data --scale fast --skip
 DEMO_MODELS ?= miner,nrms-plm,lstur-plm,nrms,lstur
 PRESET ?= demo
 
-.PHONY: demo demo-data table results test test-slow notebooks lint clean
+.PHONY: demo demo-data table results test test-slow notebooks bench lint clean
 
 demo: demo-data
 	$(COMPARE) --models $(DEMO_MODELS) --out demo/results
@@ -50,6 +51,12 @@ test-slow: $(STAMP)
 notebooks: $(STAMP)
 	$(BIN)/recommenders-miner fetch minilm || echo "Going on without MiniLM: its notebooks will be left out."
 	$(BIN)/python examples/run.py --preset $(PRESET)
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/limits.py
+	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/large_log.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

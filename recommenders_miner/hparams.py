@@ -204,7 +204,7 @@ class HParams:
     accumulate_steps: int = _key("train", 1, "steps whose gradients are averaged into one update", minimum=1)
     precision: str = _key("train", "float32", "numbers that are computed with", choices=("float32", "bfloat16"))
     clicks_per_user: int = _key(
-        "train", 1, "clicks of a user that stand together in a step, at most, to encode the user once", minimum=1
+        "train", 4, "clicks of a user that stand together in a step, at most, to encode the user once", minimum=1
     )
     length_groups: int = _key(
         "train", 3, "lengths that a step's titles, and its histories, are padded to; more waste less", minimum=1

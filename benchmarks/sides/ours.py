@@ -56,8 +56,9 @@ def train(data, model, batch, steps, evaluate=False, keep_cache=False, **given):
         forget(data)
     made = make(model, batch, **given)
     callback, ends = steps_callback(steps)
+    began = time.perf_counter()
     made.fit(*files(data, "train"), callbacks=[callback], verbose=0)
-    figures = {"samples_per_s": rate(batch, ends)}
+    figures = {"samples_per_s": rate(batch, ends), "first_step_s": ends[0] - began}
     if evaluate:
         began = time.perf_counter()
         metrics = made.run_eval(*files(data, "dev"))
@@ -73,6 +74,14 @@ def read(data, split="train"):
     began = time.perf_counter()
     log = ImpressionLog.read(data / split / "behaviors.tsv", news, cache=False)
     report(rows_per_s=len(log) / (time.perf_counter() - began))
+
+
+def cache(data):
+    """Reads behaviors.tsv of the training split into its cache."""
+    from recommenders_miner import ImpressionLog, NewsTable
+
+    news, behaviors = files(data, "train")
+    report(impressions=len(ImpressionLog.read(behaviors, NewsTable.read(news))))
 
 
 def make_scores(data, scores):
@@ -102,17 +111,13 @@ def open_cached(data):
     from recommenders_miner import ImpressionLog, NewsTable
 
     def read_all():
-        return [
-            ImpressionLog.read(behaviors, NewsTable.read(news)) for news, behaviors in map(files, [data] * 2, SPLITS)
-        ]
+        pairs = [files(data, split) for split in ("train", "dev")]
+        return [ImpressionLog.read(behaviors, NewsTable.read(news)) for news, behaviors in pairs]
 
     read_all()
     began = time.perf_counter()
     read_all()
     report(seconds=time.perf_counter() - began)
-
-
-SPLITS = ("train", "dev")
 
 
 def miner_evaluation(data, form):

@@ -37,7 +37,7 @@ class TrainingBatches(keras.utils.PyDataset):
     - `inputs["samples"]`: a tuple of one dict per history length. Of its R_g distinct readers: `history` (R_g, M_g),
       newest last and zeros behind, and `user` (R_g,). Of its B_g samples: `reader` (B_g,), the row of the sample's
       reader, and `candidates` (B_g, 1 + npratio), the click first. History and candidates are positions in the batch's
-      U news, 0 for padding; all are int32.
+      U news, 0 for padding; all are int32. Rows of padding behind the news and readers make U_g and R_g few sizes.
     - `labels` (B, 1 + npratio) float32: one at the click. `weights` (B,) float32: zero for samples that only fill a
       shape.
 
@@ -198,7 +198,7 @@ class TrainingBatches(keras.utils.PyDataset):
 
     def _news_groups(self, rows: np.ndarray, boundaries: np.ndarray) -> tuple[list[dict[str, np.ndarray]], np.ndarray]:
         """Gathers the features of the distinct news, and says where in the batch each row of the table stands."""
-        capacities = np.diff(boundaries)
+        capacities = rounded(np.diff(boundaries))
         if self._capacities is not None:
             boundaries = self._spill(boundaries)
             capacities = self._capacities
@@ -245,10 +245,12 @@ class TrainingBatches(keras.utils.PyDataset):
         for index, length in enumerate(self._history_edges):
             members = np.flatnonzero(group == index)
             readers, reader_of = self._distinct_readers(impressions[members])
+            rows = int(rounded(np.array(len(readers))))
+            history = history_matrix(self.log, self.log.history_of[readers], length)
             samples.append(
                 {
-                    "history": position_of[history_matrix(self.log, self.log.history_of[readers], length)],
-                    "user": self.users[self.log.user_of[readers]],
+                    "history": _extended(position_of[history], rows),
+                    "user": _extended(self.users[self.log.user_of[readers]], rows),
                     "reader": reader_of,
                     "candidates": position_of[candidates[members]],
                 }
@@ -340,6 +342,13 @@ def slots_of(log: ImpressionLog, impressions: np.ndarray) -> tuple[np.ndarray, n
     sizes = log.offsets[impressions + 1] - log.offsets[impressions]
     starts = np.cumsum(sizes) - sizes
     return np.arange(sizes.sum()) + np.repeat(log.offsets[impressions] - starts, sizes), starts
+
+
+def rounded(sizes: np.ndarray) -> np.ndarray:
+    """Rounds sizes up, by an eighth at most, so that few shapes come up: kernels are prepared for every shape anew."""
+    octave = np.ceil(np.log2(np.maximum(sizes, 1))).astype(int)
+    quantum = 1 << np.maximum(octave - 4, 0)
+    return -(-sizes // quantum) * quantum
 
 
 def _extended(array: np.ndarray, size: int) -> np.ndarray:

@@ -199,6 +199,7 @@ def read_tsv(
                 lambda k, found=block.width[block.misshapen]: f"expected {expected}, got {found[k]}.",
             )
             faults.raise_earliest()
+    pa.default_memory_pool().release_unused()  # what the blocks took would else stay with Arrow
     if line_count == 0:
         raise DataFormatError(path, f"the file holds nothing but blank lines; expected {expected}.")
 

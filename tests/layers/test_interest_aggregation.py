@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from recommenders_miner.layers import InterestAggregation, match_interests
+from recommenders_miner.layers import InterestAggregation, InterestsOverClicks, match_interests
 from tests.layers import reference
 from tests.layers.layer_checks import as_tensors, check_layer, gradients, to_numpy
 
@@ -77,6 +77,32 @@ def test_a_user_without_interests_scores_zero_with_finite_gradients(mode):
     )
     assert all(np.isfinite(gradient).all() for gradient in found.values())
     assert (found["candidates"][1] == 0).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_interests_over_clicks_score_as_the_interests_that_they_sum_up_to(mode):
+    clicks = GENERATOR.normal(size=(2, 6, 4))
+    weights = GENERATOR.random((2, 3, 6)) * (np.arange(6) < [[[6]], [[0]]])  # the second user has no clicks
+    gains = GENERATOR.random((2, 6, 5))
+    shares = weights[:, :, :, None] * gains[:, None]
+    totals = shares.sum(axis=2, keepdims=True)
+    shares = np.divide(shares, totals, out=np.zeros_like(shares), where=totals > 0)
+    summed = np.einsum("bkmc,bmd->bckd", shares, clicks)
+    layer = InterestAggregation(mode)
+    direct = scores(mode, summed, CANDIDATES, layer)
+    apart = InterestsOverClicks(*(ops.convert_to_tensor(array, "float32") for array in (weights, gains, clicks)))
+    found = layer(apart, ops.convert_to_tensor(CANDIDATES, "float32"))
+    np.testing.assert_allclose(to_numpy(found), direct, atol=1e-6)
+    assert not to_numpy(found)[1].any()
+
+
+def test_a_target_that_is_known_already_is_not_computed_again():
+    layer = InterestAggregation("weighted")
+    inputs = as_tensors({"interests": USER_INTERESTS, "candidates": CANDIDATES})
+    plain = layer(**inputs)
+    target = layer.target(inputs["candidates"])
+    np.testing.assert_array_equal(to_numpy(layer(**inputs, target=target)), to_numpy(plain))
+    assert not np.allclose(to_numpy(layer(**inputs, target=0 * target)), to_numpy(plain))
 
 
 def test_gelu_is_the_exact_one():

@@ -174,6 +174,27 @@ def test_training_encodes_each_distinct_news_of_a_batch_once(name, tmp_path):
     assert sum(encoded) == len(distinct | {0})
 
 
+@every_model
+def test_a_reader_shared_by_samples_serves_them_as_one_of_their_own(name, tmp_path):
+    model = fresh_toy_model(name, dropout=0.0, clicks_per_user=4)
+    data = model.read(*write_files(tmp_path))
+    batches = model.train_iterator.batches(data, model.network_features(data), seed=0)
+    shared = 0
+    for step in range(batches.steps_per_epoch):
+        inputs, _, _ = batches[step]
+        apart = {**inputs, "samples": tuple(one_reader_a_sample(sample) for sample in inputs["samples"])}
+        shared += sum(len(s["reader"]) - len(np.unique(s["reader"])) for s in inputs["samples"])
+        scores = np.array(model.network(inputs, training=False))
+        assert scores == pytest.approx(np.array(model.network(apart, training=False)), abs=1e-5)
+    assert shared > 0
+
+
+def one_reader_a_sample(sample):
+    reader = sample["reader"]
+    own = np.arange(len(reader), dtype="int32")
+    return {**sample, "history": sample["history"][reader], "user": sample["user"][reader], "reader": own}
+
+
 def test_the_loss_is_nce_plus_weighted_disagreement(tmp_path):
     """Eqs. 6 and 7, from the network's own scores and interests."""
     files = write_files(tmp_path)

@@ -1,0 +1,204 @@
+"""Counts the operations that each row of results.md needs at least, and says how near this machine's limit we are.
+
+    python benchmarks/limits.py [--out benchmarks] [--work DIR]
+
+Measures a float32 matrix product on TensorFlow and a copy in memory, counts operations and bytes on the rows' own data
+(padding, dropout, softmax and all bookkeeping are left out, so no program can do with less), and divides by what
+bench.py measured. Writes OUT/limits.md. Run it right after bench.py, on the same machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+from bench import SIDES
+
+from recommenders_miner.files import whole_file
+from recommenders_miner.io.batches import history_matrix
+from recommenders_miner.markdown import markdown_table
+
+D, WORD, ATTENTION, HEADS, HISTORY, MINER_K, CODE = 400, 100, 200, 20, 50, 32, 200
+BACKWARD = 3  # forward, and the gradients of inputs and of weights
+
+
+def best(work, repeats=5):
+    """Seconds of the fastest of some runs."""
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def matrix_product() -> float:
+    """Operations a second of a product of 2048 x 2048 float32 matrices."""
+    import tensorflow as tf
+
+    matrix = tf.random.normal((2048, 2048))
+    product = tf.function(lambda: tf.reduce_sum(tf.matmul(matrix, matrix)))
+    return 2 * 2048**3 / best(lambda: product().numpy())
+
+
+def memory_copy() -> float:
+    """Bytes a second that a copy of 512 MiB reads and writes."""
+    source = np.ones(2**26, "float64")
+    target = np.empty_like(source)
+    return 2 * source.nbytes / best(lambda: np.copyto(target, source))
+
+
+def sort_rate() -> float:
+    """Keys a second of numpy's sort of a million float64."""
+    keys = np.random.default_rng(0).random(2**20)
+    return len(keys) / best(lambda: np.sort(keys))
+
+
+# === Operations, forward ===
+
+
+def pooled(words, dim=D):
+    """Additive attention over `words` vectors."""
+    return 2 * words * dim * ATTENTION + 2 * words * ATTENTION + 2 * words * dim
+
+
+def self_attended(lengths, dim):
+    """Multi-head self-attention over sequences of some lengths, and its pooling."""
+    words = lengths.sum()
+    return 2 * words * dim * 3 * D + 2 * 2 * (lengths.astype("float64") ** 2).sum() * D + pooled(words)
+
+
+def convolved(words):
+    """A convolution of window 3 over words, and its pooling."""
+    return 2 * 3 * words * WORD * D + pooled(words)
+
+
+class Account:
+    """The operations of a system on a data set, from the real lengths of titles and histories."""
+
+    def __init__(self, data: Path) -> None:
+        from sides.ours import files, make
+
+        self.models = {name: make(name) for name in ("nrms", "lstur", "naml", "miner")}
+        model = self.models["naml"]
+        self.train = model.train_iterator.load(*files(data, "train"))
+        model.build(model.train_iterator.vocabularies)
+        self.dev = model.read(*files(data, "dev"))
+
+    def news(self, system: str, features, rows: np.ndarray) -> float:
+        """Encoding each of some news once."""
+        title = np.count_nonzero(features["title"][rows], axis=1)
+        if system in ("nrms", "miner"):
+            return self_attended(title, WORD)
+        if system == "lstur":
+            return convolved(title.sum())
+        abstract = np.count_nonzero(features["abstract"][rows], axis=1)
+        views = 4
+        return (
+            convolved(title.sum()) + convolved(abstract.sum()) + 2 * 2 * len(rows) * 100 * D + pooled(views * len(rows))
+        )
+
+    def readers(self, system: str, clicks: np.ndarray) -> float:
+        """Encoding readers with some numbers of clicks."""
+        if system == "nrms":
+            return self_attended(clicks, D)
+        if system == "naml":
+            return pooled(clicks.sum())
+        if system == "lstur":
+            width = D + 100
+            return 2 * clicks.sum() * 2 * width * 3 * width
+        return 2 * clicks.sum() * (D * CODE + CODE * MINER_K)
+
+    def step(self, system: str, batch: int, probes: int = 12) -> float:
+        """A training step, on average over some of an epoch."""
+        iterator, data = self.models["naml"].train_iterator, self.train
+        iterator.hparams = iterator.hparams.replace(batch_size=batch)
+        stream = iterator.batches(data, {"category": data.features["category"]}, seed=42)
+        total = 0.0
+        for step in np.linspace(0, stream.steps_per_epoch - 2, probes).astype(int):
+            impressions, candidates = stream.samples_of_step(int(step))
+            users = data.log.user_of[impressions]
+            _, first = np.unique(data.log.history_of[impressions] * len(data.users) + users, return_index=True)
+            history = history_matrix(data.log, data.log.history_of[impressions[first]], HISTORY)
+            rows = np.setdiff1d(np.concatenate([history.ravel(), candidates.ravel()]), [0])
+            total += self.news(system, data.features, rows) + self.readers(system, np.count_nonzero(history, axis=1))
+        return BACKWARD * total / probes
+
+    def evaluation(self, system: str) -> float:
+        """Scoring the dev log: each news and each reader once, then the candidates."""
+        data, log = self.dev, self.dev.log
+        clicks = np.minimum(np.diff(log.history_offsets), HISTORY)
+        total = self.news(system, data.features, np.arange(1, len(data.news))) + self.readers(system, clicks)
+        if system != "miner":
+            return total + 2 * len(log.candidates) * D
+        of_candidate = clicks[log.history_of[np.repeat(np.arange(len(log)), np.diff(log.offsets))]]
+        products = 2 * 2 * of_candidate.sum() * (D + 2 * MINER_K)  # with the candidate and with its target
+        return total + products + 2 * len(data.news) * D * D
+
+
+def measured(results: dict, key: str, unit: str) -> float:
+    """Our median of a row of results.json."""
+    return statistics.median(next(row["ours"] for row in results["pairs"][key] if row["unit"] == unit))
+
+
+def main() -> None:
+    """See the head of this file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=SIDES.parent)
+    parser.add_argument("--work", type=Path, default=Path.home() / ".cache" / "recommenders_miner" / "bench")
+    arguments = parser.parse_args()
+    results = json.loads((arguments.out / "results.json").read_text())
+    products, copied, sorted_keys = matrix_product(), memory_copy(), sort_rate()
+    account = Account(arguments.work / "quarter")
+    rows = []
+
+    def add(what: str, needed: str, least: float, took: float) -> None:
+        rows.append([what, needed, f"{least:,.3f}", f"{took:,.3f}", f"{100 * least / took:.0f} %"])
+
+    for system, batch in (("nrms", 32), ("nrms", 128), ("lstur", 128), ("naml", 128)):
+        operations = account.step(system, batch)
+        took = batch / measured(results, f"{system}-{batch}", "samples_per_s")
+        add(f"{system.upper()}, a step of {batch}", f"{operations / 1e9:,.1f} GFLOP", operations / products, took)
+    for system, key, unit in (
+        ("nrms", "nrms-128", "eval_s"),
+        ("naml", "naml-128", "eval_s"),
+        ("miner", "miner-eval", "seconds"),
+    ):
+        operations = account.evaluation(system)
+        add(
+            f"{system.upper()}, evaluation",
+            f"{operations / 1e9:,.1f} GFLOP",
+            operations / products,
+            measured(results, key, unit),
+        )
+    behaviors = arguments.work / "mind-small" / "train" / "behaviors.tsv"
+    size, lines = behaviors.stat().st_size, 156_965
+    add(
+        "reading behaviors.tsv",
+        f"{size / 1e6:,.0f} MB read once",
+        size / copied,
+        lines / measured(results, "read", "rows_per_s"),
+    )
+    candidates = len(np.load(arguments.work / "scores.npz")["labels"])
+    took = measured(results, "metrics", "seconds")
+    add("metrics", f"a sort of {candidates / 1e6:.1f} million keys", candidates / sorted_keys, took)
+    head = (
+        f"This machine: {products / 1e9:,.0f} GFLOP/s (a product of 2048 x 2048 float32 matrices on TensorFlow), "
+        f"{copied / 1e9:,.0f} GB/s (a copy, bytes read and written), "
+        f"{sorted_keys / 1e6:,.0f} million keys sorted a second."
+    )
+    table = markdown_table(["", "needs at least", "s at the limit", "s taken", "share"], rows)
+    with whole_file(arguments.out / "limits.md") as partial:
+        partial.write_text(f"# How near the limit\n\nBy `python benchmarks/limits.py`. {head}\n\n{table}\n")
+    print(head, table, sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()
