@@ -15,34 +15,9 @@ import statistics
 import time
 from pathlib import Path
 
-import numpy as np
+from sides.every_slot import in_every_slot
 
 from recommenders_miner import MINERModel, prepare_hparams
-
-
-def all_slots(batch, history_size):
-    """The batch with a news of its own for each slot of a sample, histories at least `history_size` slots long."""
-    inputs, labels, weights = batch
-    samples = [dict(sample) for sample in inputs["samples"]]
-    for sample in samples:
-        history = sample["history"]
-        sample["history"] = np.pad(history, [(0, 0), (0, max(history_size - history.shape[1], 0))])
-    sizes = [len(group["category"]) for group in inputs["news"]]
-    firsts, group_of = np.cumsum([0, *sizes]), np.repeat(np.arange(len(sizes)), sizes)
-    places = [(sample, name) for sample in samples for name in ("history", "candidates")]
-    slots = np.concatenate([sample[name].ravel() for sample, name in places])
-    moved, news, first = np.zeros_like(slots), [], 0
-    for index, group in enumerate(inputs["news"]):
-        members = np.flatnonzero(group_of[slots] == index)
-        rows = np.concatenate([[0], slots[members] - firsts[index]])
-        news.append({name: array[rows] for name, array in group.items()})
-        moved[members] = first + 1 + np.arange(len(members))
-        first += len(rows)
-    moved[slots == 0] = 0
-    cuts = np.split(moved, np.cumsum([sample[name].size for sample, name in places])[:-1])
-    for (sample, name), cut in zip(places, cuts, strict=True):
-        sample[name] = cut.reshape(sample[name].shape)
-    return {"news": tuple(news), "samples": tuple(samples)}, labels, weights
 
 
 def main():
@@ -59,7 +34,7 @@ def main():
     model.build(model.train_iterator.vocabularies)
     batches = model.training_batches(data)
     model.compile(total_steps=1000)
-    ways = {"distinct": lambda batch: batch, "all slots": lambda batch: all_slots(batch, arguments.history)}
+    ways = {"distinct": lambda batch: batch, "all slots": lambda batch: in_every_slot(batch, arguments.history)}
     rates = {way: [] for way in ways}
     for turn in range(-1, arguments.rounds):  # the turn before the first is not timed: it compiles
         for way, form in ways.items():

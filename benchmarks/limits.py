@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -84,7 +85,8 @@ class Account:
     """The operations of a system on a data set, from the real lengths of titles and histories."""
 
     def __init__(self, data: Path) -> None:
-        from sides.ours import files, make
+        sys.path.insert(0, str(SIDES))
+        from ours import files, make
 
         self.models = {name: make(name) for name in ("nrms", "lstur", "naml", "miner")}
         model = self.models["naml"]

@@ -10,27 +10,9 @@ from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "torch"
 
-import numpy as np
+from every_slot import in_every_slot
 from ours import files, make
 from settings import arguments, rate, report
-
-
-def in_every_slot(batch, history_size):
-    """The batch with a news for each slot, padding too, as data loaders without a distinct-news step make it."""
-    inputs, labels, weights = batch
-    [news], [sample] = inputs["news"], inputs["samples"]
-    history = sample["history"][sample["reader"]]
-    history = np.pad(history, [(0, 0), (0, history_size - history.shape[1])])
-    slots = np.concatenate([[0], history.ravel(), sample["candidates"].ravel()])
-    place = np.where(slots > 0, np.arange(len(slots)), 0).astype("int32")[1:]
-    cut = history.size
-    sample = {
-        "history": place[:cut].reshape(history.shape),
-        "user": sample["user"][sample["reader"]],
-        "reader": np.arange(len(history), dtype="int32"),
-        "candidates": place[cut:].reshape(sample["candidates"].shape),
-    }
-    return {"news": ({name: values[slots] for name, values in news.items()},), "samples": (sample,)}, labels, weights
 
 
 def train(data, model, batch, steps):
