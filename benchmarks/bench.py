@@ -42,7 +42,7 @@ def scaled(log: float, news: float) -> PlantedConfig:
 
 QUARTER = scaled(1 / 4, 1 / 4)
 DATA = {"quarter": QUARTER, "mind-small": "mind-small"}
-DEV = f"{QUARTER.num_dev_impressions:,} impressions"
+DEV, ALL = (f"{config.num_dev_impressions:,} impressions" for config in (QUARTER, MIND_SMALL))
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def training(model: str, batch: int, steps: tuple[int, int], *figures: Figure, s
 READ = {"task": "read", "data": "mind-small"}
 METRICS = {"task": "metrics", "scores": "scores.npz"}
 MEMORY = {"task": "train", "data": "mind-small", "model": "nrms", "batch": 32, "steps": 60, "evaluate": True}
-MINER = {"task": "miner_evaluation", "data": "quarter"}
+MINER = {"task": "miner_evaluation", "data": "mind-small"}
 PAIRS = {
     "nrms-32": training("nrms", 32, (50, 150)),
     "nrms-128": training("nrms", 128, (28, 90), Figure(f"NRMS, run_eval, {DEV}", "eval_s", 12)),
@@ -95,7 +95,7 @@ PAIRS = {
     "metrics": Pair(
         ("peer_recommenders", METRICS),
         ("ours", METRICS),
-        [Figure(f"metrics, {MIND_SMALL.num_dev_impressions:,} impressions", "seconds", 50)],
+        [Figure(f"metrics, {ALL}", "seconds", 50)],
     ),
     "memory": Pair(
         ("peer_recommenders", MEMORY),
@@ -106,7 +106,7 @@ PAIRS = {
     "miner-eval": Pair(
         ("ours", {**MINER, "form": "direct"}),
         ("ours", {**MINER, "form": "fast"}),
-        [Figure(f"MINER-weighted, evaluation, {DEV}, against interests of every candidate", "seconds", 5)],
+        [Figure(f"MINER-weighted, evaluation, {ALL}, against interests of every candidate", "seconds", 5)],
     ),
     "miner-torch": training("miner", 32, (18, 90), side="peer_torch"),
 }

@@ -107,7 +107,7 @@ def read(data, folder):
     report(rows_per_s=len(iterator.histories) / seconds)
 
 
-def metrics(data, folder, scores):
+def metrics(folder, scores):
     """Computes the metrics of a log, impression after impression; the lists are cut before the clock starts."""
     from recommenders.models.deeprec.deeprec_utils import cal_metric
 
@@ -122,4 +122,6 @@ def metrics(data, folder, scores):
 if __name__ == "__main__":
     task = arguments()
     with tempfile.TemporaryDirectory() as temporary:
-        globals()[task.pop("task")](Path(task.pop("data")), Path(temporary), **task)
+        if "data" in task:
+            task["data"] = Path(task["data"])
+        globals()[task.pop("task")](folder=Path(temporary), **task)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -57,23 +57,35 @@ def encode_table(
 def encoded_batches(
     part: NetworkPart, features: Mapping[str, np.ndarray], batch_size: int, groups: int = 4
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """Yields rows (U,) of a table and what the part returned for them, the longest first; see `encode_table`."""
+    """Yields rows (U,) of a table and what the part returned for them; see `encode_table`."""
     lengths = LengthGroups.plan(features, groups)
     group_of = lengths.group_of(np.arange(len(lengths.lengths)))
     done = 0
     with progress_bar("encoding news") as report:
-        for group in reversed(range(len(lengths.edges))):
-            for rows in batches_of(np.flatnonzero(group_of == group), batch_size):
-                batch = lengths.gather(features, filled(rows, padded_size(len(rows))), group)
-                outputs = part.predict_on_batch({"features": batch})
-                yield rows, {name: values[: len(rows)] for name, values in outputs.items()}
-                done += len(rows)
-                report(done / len(group_of))
+        by_group = [batches_of(np.flatnonzero(group_of == group), batch_size) for group in range(len(lengths.edges))]
+        for group, rows in remainders_first(by_group):
+            batch = lengths.gather(features, filled(rows, padded_size(len(rows))), group)
+            outputs = part.predict_on_batch({"features": batch})
+            yield rows, {name: values[: len(rows)] for name, values in outputs.items()}
+            done += len(rows)
+            report(done / len(group_of))
 
 
 def batches_of(members: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Cuts an array into pieces of at most `batch_size`."""
     return [members[start : start + batch_size] for start in range(0, len(members), batch_size)]
+
+
+def remainders_first(by_group: Sequence[list[np.ndarray]]) -> list[tuple[int, np.ndarray]]:
+    """Lists the batches of some groups, with their groups: the last of each group first, the longest group leading.
+
+    So the second batch differs from the first in every size, and TensorFlow, which builds a graph anew for any size
+    that it did not expect to vary, has seen all vary after two.
+    """
+    batches = [(group, batch) for group, batches in enumerate(by_group) for batch in reversed(batches)]
+    is_remainder = [bool(batches) and batch is batches[-1] for batches in by_group for batch in reversed(batches)]
+    order = sorted(range(len(batches)), key=lambda place: (not is_remainder[place], -batches[place][0]))
+    return [batches[place] for place in order]
 
 
 def padded_size(size: int) -> int:

@@ -9,7 +9,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from recommenders_miner.encoders.whole_table import NetworkPart, batches_of, encode_table, filled, padded_size
+from recommenders_miner.encoders.whole_table import (
+    NetworkPart,
+    batches_of,
+    encode_table,
+    filled,
+    padded_size,
+    remainders_first,
+)
 from recommenders_miner.io.batches import history_matrix, slots_of
 from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.news_features import length_edges
@@ -174,7 +181,7 @@ class LogScorer:
         by_reader = np.argsort(readers.reader_of, kind="stable")
         bounds = np.searchsorted(readers.reader_of[by_reader], np.arange(len(readers.lengths) + 1))
         num_news = len(next(iter(news.values())))
-        scores = np.empty(len(log.candidates), "float32")
+        scores, done = np.empty(len(log.candidates), "float32"), 0
         for batch, states in self._encode_readers(self.user_part, news, log, readers):
             impressions = by_reader[bounds[batch[0]] : bounds[batch[-1] + 1]]
             slots, starts = slots_of(log, impressions)
@@ -182,8 +189,9 @@ class LogScorer:
             # A reader may be shown a news in several impressions; it is scored once.
             shown, place = np.unique(reader * num_news + log.candidates[slots], return_inverse=True)
             scores[slots] = self._score_states(news, states, *np.divmod(shown, num_news))[place]
+            done += len(batch)
             if progress:
-                progress((batch[-1] + 1) / len(readers.lengths))
+                progress(done / len(readers.lengths))
         return scores
 
     def score_readers(
@@ -211,12 +219,13 @@ class LogScorer:
         members, reader_of = np.unique(reader_of, return_inverse=True)
         order = np.argsort(reader_of, kind="stable")
         bounds = np.searchsorted(reader_of[order], np.arange(len(members) + 1))
-        scores = np.empty(len(candidates), "float32")
+        scores, done = np.empty(len(candidates), "float32"), 0
         for batch, states in self._encode_readers(self.user_part, news, log, readers, members):
             slots = order[bounds[batch[0]] : bounds[batch[-1] + 1]]
             scores[slots] = self._score_states(news, states, reader_of[slots] - batch[0], candidates[slots])
+            done += len(batch)
             if progress:
-                progress((batch[-1] + 1) / len(members))
+                progress(done / len(members))
         return scores
 
     def _score_states(
@@ -224,9 +233,9 @@ class LogScorer:
     ) -> np.ndarray:
         """Scores candidates, (n,), each for a row `reader` of encoded histories, where every row has at least one."""
         order = np.argsort(reader, kind="stable")
-        rows, counts = np.unique(reader, return_counts=True)
+        counts = np.bincount(reader)
         scores = np.empty(len(candidates), "float32")
-        scores[order] = self.score_users(news, _rows(states, rows), counts, candidates[order])
+        scores[order] = self.score_users(news, states, counts, candidates[order])
         return scores
 
     def score_users(
@@ -237,7 +246,7 @@ class LogScorer:
         Args:
             news: what `encode_news` gave.
             users: an array, or a structure of arrays, of R users, as `UserEncoder.encode` gives them.
-            counts: (R,) how many candidates each user has, at least one.
+            counts: at most (R,), how many candidates each user has, at least one; users behind have none.
             candidates: (Σ counts,) int32 rows of the news, user after user.
 
         Returns:
@@ -267,10 +276,10 @@ class LogScorer:
 
 def _by_length(lengths: np.ndarray, edges: np.ndarray, batch_sizes: Sequence[int]) -> Iterator[tuple[np.ndarray, int]]:
     """Yields (members, length): indices that fit the length, a batch of them at a time."""
-    group = np.searchsorted(edges, lengths)
-    for index, (length, batch_size) in enumerate(zip(edges, batch_sizes, strict=True)):
-        for batch in batches_of(np.flatnonzero(group == index), batch_size):
-            yield batch, int(length)
+    group_of = np.searchsorted(edges, lengths)
+    by_group = [batches_of(np.flatnonzero(group_of == group), size) for group, size in enumerate(batch_sizes)]
+    for group, batch in remainders_first(by_group):
+        yield batch, int(edges[group])
 
 
 def _distinct(news: dict[str, np.ndarray], rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
@@ -282,11 +291,6 @@ def _distinct(news: dict[str, np.ndarray], rows: np.ndarray) -> tuple[dict[str, 
     position_of[distinct] = np.arange(len(distinct))
     fill = filled(distinct, padded_size(len(distinct)))
     return {name: keras.ops.convert_to_tensor(values[fill]) for name, values in news.items()}, position_of
-
-
-def _rows(structure: Any, index: np.ndarray) -> Any:
-    """Takes rows of every array of a structure."""
-    return keras.tree.map_structure(lambda array: array[index], structure)
 
 
 def _in_order(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

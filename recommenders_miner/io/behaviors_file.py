@@ -93,12 +93,14 @@ class _Block:
     def parse(cls, news: NewsTable, table: pa.Table) -> Self:
         """Takes lines apart; never raises for what stands in them."""
         tokens = _Tokens.split(table["impressions"].combine_chunks())
+        histories = _Distinct.among(table["history"].combine_chunks())
+        _ = histories.digests  # taken here, on a thread of the block's own
         return cls(
             table,
             _parse_impression_ids(table["impression id"]),
             _parse_times(table["time"]),
             _Distinct.among(table["user id"].combine_chunks()),
-            _Distinct.among(table["history"].combine_chunks()),
+            histories,
             tokens,
             *_find_candidates(tokens.distinct, news),
         )
@@ -127,6 +129,11 @@ class _Distinct:
         """Finds them."""
         encoded = texts.dictionary_encode()
         return cls(texts, encoded.dictionary, _as_numpy(encoded.indices))
+
+    @functools.cached_property
+    def digests(self) -> list[bytes]:
+        """A digest of each distinct text, which takes less memory than the text."""
+        return [hashlib.blake2b(text, digest_size=16).digest() for text in self.values.cast(pa.binary()).to_pylist()]
 
     def of_rows(self, rows: np.ndarray) -> Self:
         """Returns the distinct ones among the texts of some rows, ascending."""
@@ -317,13 +324,7 @@ class _LogReader:
     def _find_histories(self, histories: _Distinct, lines: np.ndarray) -> np.ndarray:
         """The row of each history, (rows,) int32; histories not met before are added."""
         first_row, row_of = len(self._histories), self._histories
-        rows = np.array(
-            [
-                row_of.setdefault(hashlib.blake2b(text, digest_size=16).digest(), len(row_of))
-                for text in histories.values.cast(pa.binary()).to_pylist()
-            ],
-            np.int32,
-        )
+        rows = np.array([row_of.setdefault(digest, len(row_of)) for digest in histories.digests], np.int32)
         new = np.flatnonzero(rows >= first_row)
         if len(new):
             self._add_histories(histories.values.take(pa.array(new)), first_row)

@@ -28,13 +28,14 @@ class InterestsOverClicks(NamedTuple):
     gains: Any
     clicks: Any
 
-    def match(self, vectors: Any) -> Any:
-        """Inner products with vectors (B, C, d): float32 (B, C, K); 0 where a user has no clicks."""
+    def match(self, *vectors: Any) -> list[Any]:
+        """Inner products with each of some vectors (B, C, d): float32 (B, C, K); 0 where a user has no clicks."""
         # A layer under a half-precision policy casts what it is given.
-        weights, gains, clicks, vectors = (ops.cast(array, "float32") for array in (*self, vectors))
+        weights, gains, clicks = (ops.cast(array, "float32") for array in self)
         totals = ops.matmul(weights, gains)
-        sums = ops.matmul(weights, gains * ops.matmul(clicks, ops.swapaxes(vectors, -1, -2)))
-        return ops.swapaxes(sums / ops.where(totals > 0, totals, 1.0), -1, -2)
+        totals = ops.where(totals > 0, totals, 1.0)
+        products = [ops.matmul(clicks, ops.swapaxes(ops.cast(array, "float32"), -1, -2)) for array in vectors]
+        return [ops.swapaxes(ops.matmul(weights, gains * product) / totals, -1, -2) for product in products]
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
@@ -101,17 +102,22 @@ class InterestAggregation(keras.layers.Layer):
                 "InterestAggregation expects interests (B, K, d) or (B, C, K, d) and candidates (B, C, d). "
                 f"Received shapes {tuple(getattr(interests, 'shape', ()))} and {tuple(candidates.shape)}."
             )
+        if self.mode == "weighted":
+            target = self.target(candidates) if target is None else target
+            matches, logits = (
+                (match_interests(interests, candidates), match_interests(interests, target))
+                if summed
+                else interests.match(candidates, target)
+            )
+            weights = masked_softmax(logits)
+            scores = ops.sum(weights * matches, axis=-1)
+            return (scores, weights) if return_weights else scores
         matches = match_interests(interests, candidates)
         if self.mode == "max":
             scores = ops.max(matches, axis=-1)
             return (scores, ops.one_hot(ops.argmax(matches, axis=-1), matches.shape[-1])) if return_weights else scores
-        if self.mode == "mean":
-            scores = ops.mean(matches, axis=-1)
-            return (scores, ops.full_like(matches, 1 / matches.shape[-1])) if return_weights else scores
-        target = self.target(candidates) if target is None else target
-        weights = masked_softmax(match_interests(interests, target))
-        scores = ops.sum(weights * matches, axis=-1)
-        return (scores, weights) if return_weights else scores
+        scores = ops.mean(matches, axis=-1)
+        return (scores, ops.full_like(matches, 1 / matches.shape[-1])) if return_weights else scores
 
     def target(self, candidates: Any) -> Any:
         """Compute `gelu(W^e h)`, by which mode "weighted" weighs the interests: (…, d), in the compute dtype."""
@@ -129,7 +135,7 @@ class InterestAggregation(keras.layers.Layer):
 def match_interests(interests: Any, vectors: Any) -> Any:
     """Inner products of interests (B, K, d), (B, C, K, d) or over clicks with vectors (B, C, d): float32 (B, C, K)."""
     if isinstance(interests, InterestsOverClicks):
-        return interests.match(vectors)
+        return interests.match(vectors)[0]
     interests, vectors = ops.cast(interests, "float32"), ops.cast(vectors, "float32")
     if len(interests.shape) == 3:
         return ops.matmul(vectors, ops.swapaxes(interests, -1, -2))

@@ -120,13 +120,17 @@ class MINERUserEncoder(UserEncoder):
         return ops.reshape(interests, (shape[0], shape[1], shape[2], interests.shape[-1]))
 
     def _gains(self, clicked: Any, candidate: Any) -> Any:
-        """Returns exp(λ cos(b_j, b_c)) (B, M, C) of categories (B, M) and (B, C), a column's largest scaled to 1."""
+        """Returns exp(λ cos(b_j, b_c)) (B, M, C) of categories (B, M) and (B, C), a column's largest scaled to 1.
+
+        They are computed once for each category, (B, M, G), of which a product with ones and zeros takes C columns.
+        """
         number = self.category_embedding.input_dim
         vectors = self.category_embedding(ops.arange(number))[None]
-        bias = ops.reshape(ops.cast(self.category_bias(vectors, vectors), "float32"), (-1,))
-        logits = ops.take(bias, clicked[:, :, None] * number + candidate[:, None, :], axis=0)
+        bias = ops.cast(self.category_bias(vectors, vectors), "float32")[0]
+        logits = ops.take(bias, clicked, axis=0)
         logits = ops.where(clicked[:, :, None] > 0, logits, -1e9)  # 0 is the padding's category alone
-        return ops.exp(logits - ops.max(logits, axis=1, keepdims=True))
+        gains = ops.exp(logits - ops.max(logits, axis=1, keepdims=True))
+        return ops.matmul(gains, ops.one_hot(candidate, number, axis=1, dtype="float32"))
 
     def describe(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
         """Returns the interests of Eq. 1, (B, K, d), without category weights."""
