@@ -7,6 +7,7 @@ other, as in MIND's titles.
 from __future__ import annotations
 
 import codecs
+import functools
 import logging
 import os
 from collections import deque
@@ -180,9 +181,8 @@ def read_tsv(
         return _ParsedBlock(parsed, usable, undecodable, misshapen, width)
 
     line_count = 0
-    cores = os.cpu_count() or 1
-    with open(path, "rb") as file, ThreadPoolExecutor(cores) as threads:
-        for block in _ahead(threads, parse_block, _blocks_of_lines(file), cores):
+    with open(path, "rb") as file:
+        for block in _ahead(_threads(), parse_block, _blocks_of_lines(file), _cores()):
             lines = np.arange(line_count + 1, line_count + 1 + len(block.width))
             line_count += len(lines)
             if len(block.usable):
@@ -221,6 +221,24 @@ class _ParsedBlock:
     undecodable: np.ndarray
     misshapen: np.ndarray
     width: np.ndarray
+
+
+def _cores() -> int:
+    return os.cpu_count() or 1
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    """The threads that parse, of all readers.
+
+    They are not a reader's own, since a reader that an error left half-way ends when its memory is collected, which may
+    happen in any thread, and joining threads there can lock up.
+    """
+    return ThreadPoolExecutor(_cores(), thread_name_prefix="read_tsv")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_threads.cache_clear)  # a forked process has none of the threads
 
 
 def _ahead(threads: ThreadPoolExecutor, work: Callable[[Any], Any], items: Iterable[Any], count: int) -> Iterator[Any]:
