@@ -345,9 +345,12 @@ def slots_of(log: ImpressionLog, impressions: np.ndarray) -> tuple[np.ndarray, n
 
 
 def rounded(sizes: np.ndarray) -> np.ndarray:
-    """Rounds sizes up, by an eighth at most, so that few shapes come up: kernels are prepared for every shape anew."""
-    octave = np.ceil(np.log2(np.maximum(sizes, 1))).astype(int)
-    quantum = 1 << np.maximum(octave - 4, 0)
+    """Rounds sizes up, by an eighth at most, so that few shapes come up: kernels are prepared for every shape anew.
+
+    None is 0, since oneDNN's convolution of no rows has a wrong shape.
+    """
+    sizes = np.maximum(sizes, 1)
+    quantum = 1 << np.maximum(np.ceil(np.log2(sizes)).astype(int) - 4, 0)
     return -(-sizes // quantum) * quantum
 
 
