@@ -20,7 +20,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-from bench import SIDES
+from bench import MIND_SMALL, SIDES
 
 from recommenders_miner.files import whole_file
 from recommenders_miner.io.batches import history_matrix
@@ -181,7 +181,7 @@ def main() -> None:
             measured(results, key, unit),
         )
     behaviors = arguments.work / "mind-small" / "train" / "behaviors.tsv"
-    size, lines = behaviors.stat().st_size, 156_965
+    size, lines = behaviors.stat().st_size, MIND_SMALL.num_train_impressions
     add(
         "reading behaviors.tsv",
         f"{size / 1e6:,.0f} MB read once",

@@ -10,19 +10,16 @@ from settings import MINER_SIZES, SIZES, WORD_DIM, arguments, rate, report
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-OWN_CODE = {"nrms": "self_attention", "lstur": "cnn", "naml": "multi_view", "miner": "self_attention"}
-
 
 def make(model, batch=128, **given):
     """Returns an untrained system in the peers' sizes, words starting from random vectors as there."""
     from recommenders_miner import prepare_hparams
     from recommenders_miner.models import MODELS
 
-    sizes = {**SIZES, **(MINER_SIZES if model == "miner" else {}), **given}
-    options = {"news_encoder": OWN_CODE[model], "word_embedding": None, "word_emb_dim": WORD_DIM}
+    options = {**SIZES, "word_embedding": None, "word_emb_dim": WORD_DIM, "batch_size": batch, "epochs": 1}
     if model == "miner":
-        options |= {"plm": None, "category_embedding": "learned"}
-    hparams = prepare_hparams(model, **options, **sizes, batch_size=batch, epochs=1)
+        options |= {**MINER_SIZES, "news_encoder": "self_attention", "plm": None, "category_embedding": "learned"}
+    hparams = prepare_hparams(model, **{**options, **given})
     return MODELS[model](hparams, seed=42)
 
 

@@ -82,10 +82,9 @@ def remainders_first(by_group: Sequence[list[np.ndarray]]) -> list[tuple[int, np
     So the second batch differs from the first in every size, and TensorFlow, which builds a graph anew for any size
     that it did not expect to vary, has seen all vary after two.
     """
-    batches = [(group, batch) for group, batches in enumerate(by_group) for batch in reversed(batches)]
-    is_remainder = [bool(batches) and batch is batches[-1] for batches in by_group for batch in reversed(batches)]
-    order = sorted(range(len(batches)), key=lambda place: (not is_remainder[place], -batches[place][0]))
-    return [batches[place] for place in order]
+    filled_groups = [(group, batches) for group, batches in enumerate(by_group) if batches]
+    last = [(group, batches[-1]) for group, batches in reversed(filled_groups)]
+    return last + [(group, batch) for group, batches in reversed(filled_groups) for batch in batches[:-1]]
 
 
 def padded_size(size: int) -> int:

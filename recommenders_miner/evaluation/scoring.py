@@ -17,7 +17,7 @@ from recommenders_miner.encoders.whole_table import (
     padded_size,
     remainders_first,
 )
-from recommenders_miner.io.batches import history_matrix, slots_of
+from recommenders_miner.io.batches import distinct_rows, history_matrix, slots_of
 from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.news_features import length_edges
 
@@ -141,13 +141,15 @@ class LogScorer:
         log: ImpressionLog,
         readers: Readers,
         members: np.ndarray | None = None,
+        progress: Callable[[float], None] | None = None,
     ) -> Iterator[tuple[np.ndarray, Any]]:
         """Yields (batch, states): ascending places (R,) among the members, and a part's encoding of these readers.
 
-        Lengths are those of all the readers, so that few shapes come up, whatever the members.
+        Lengths are those of all the readers, so that few shapes come up, whatever the members. `progress` is told what
+        share of the members the caller has done with.
         """
         members = np.arange(len(readers.lengths)) if members is None else members
-        edges = length_edges(readers.lengths, 5)
+        edges, done = length_edges(readers.lengths, 5), 0
         for batch, length in _by_length(readers.lengths[members], edges, [self.readers_at_once] * len(edges)):
             rows = members[filled(batch, padded_size(len(batch)))]
             history = history_matrix(log, readers.histories[rows], length)
@@ -156,6 +158,9 @@ class LogScorer:
                 {"news": distinct, "history": position_of[history], "user": readers.users[rows]}
             )
             yield batch, states
+            done += len(batch)
+            if progress:
+                progress(done / len(members))
 
     # === Scores ===
 
@@ -178,20 +183,17 @@ class LogScorer:
             (candidates,) float32, in the order of `log.candidates`.
         """
         readers = self.readers(log, users)
-        by_reader = np.argsort(readers.reader_of, kind="stable")
-        bounds = np.searchsorted(readers.reader_of[by_reader], np.arange(len(readers.lengths) + 1))
+        by_reader, bounds = _grouped(readers.reader_of, len(readers.lengths))
         num_news = len(next(iter(news.values())))
-        scores, done = np.empty(len(log.candidates), "float32"), 0
-        for batch, states in self._encode_readers(self.user_part, news, log, readers):
+        scores = np.empty(len(log.candidates), "float32")
+        for batch, states in self._encode_readers(self.user_part, news, log, readers, progress=progress):
             impressions = by_reader[bounds[batch[0]] : bounds[batch[-1] + 1]]
             slots, starts = slots_of(log, impressions)
             reader = np.repeat(readers.reader_of[impressions] - batch[0], np.diff(starts, append=len(slots)))
             # A reader may be shown a news in several impressions; it is scored once.
             shown, place = np.unique(reader * num_news + log.candidates[slots], return_inverse=True)
-            scores[slots] = self._score_states(news, states, *np.divmod(shown, num_news))[place]
-            done += len(batch)
-            if progress:
-                progress(done / len(readers.lengths))
+            reader, candidates = np.divmod(shown, num_news)
+            scores[slots] = self.score_users(news, states, np.bincount(reader), candidates)[place]
         return scores
 
     def score_readers(
@@ -217,25 +219,12 @@ class LogScorer:
             (candidates,) float32.
         """
         members, reader_of = np.unique(reader_of, return_inverse=True)
-        order = np.argsort(reader_of, kind="stable")
-        bounds = np.searchsorted(reader_of[order], np.arange(len(members) + 1))
-        scores, done = np.empty(len(candidates), "float32"), 0
-        for batch, states in self._encode_readers(self.user_part, news, log, readers, members):
-            slots = order[bounds[batch[0]] : bounds[batch[-1] + 1]]
-            scores[slots] = self._score_states(news, states, reader_of[slots] - batch[0], candidates[slots])
-            done += len(batch)
-            if progress:
-                progress(done / len(members))
-        return scores
-
-    def _score_states(
-        self, news: dict[str, np.ndarray], states: Any, reader: np.ndarray, candidates: np.ndarray
-    ) -> np.ndarray:
-        """Scores candidates, (n,), each for a row `reader` of encoded histories, where every row has at least one."""
-        order = np.argsort(reader, kind="stable")
-        counts = np.bincount(reader)
+        by_reader, bounds = _grouped(reader_of, len(members))
         scores = np.empty(len(candidates), "float32")
-        scores[order] = self.score_users(news, states, counts, candidates[order])
+        for batch, states in self._encode_readers(self.user_part, news, log, readers, members, progress):
+            slots = by_reader[bounds[batch[0]] : bounds[batch[-1] + 1]]
+            counts = np.bincount(reader_of[slots] - batch[0])
+            scores[slots] = self.score_users(news, states, counts, candidates[slots])
         return scores
 
     def score_users(
@@ -282,12 +271,17 @@ def _by_length(lengths: np.ndarray, edges: np.ndarray, batch_sizes: Sequence[int
         yield batch, int(edges[group])
 
 
+def _grouped(owners: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sorts items by their owner, one of `count`: (items,) indices, and where each owner's begin, (count + 1,)."""
+    order = np.argsort(owners, kind="stable")
+    return order, np.searchsorted(owners[order], np.arange(count + 1))
+
+
 def _distinct(news: dict[str, np.ndarray], rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
     """Returns the distinct ones among some rows of the news, padding first, and where each row of the table stands."""
-    needed = np.zeros(len(next(iter(news.values()))), bool)
-    needed[0] = needed[rows] = True
-    distinct = np.flatnonzero(needed)
-    position_of = np.zeros(len(needed), "int32")
+    num_news = len(next(iter(news.values())))
+    distinct = distinct_rows(num_news, rows)
+    position_of = np.zeros(num_news, "int32")
     position_of[distinct] = np.arange(len(distinct))
     fill = filled(distinct, padded_size(len(distinct)))
     return {name: keras.ops.convert_to_tensor(values[fill]) for name, values in news.items()}, position_of

@@ -177,11 +177,8 @@ class TrainingBatches(keras.utils.PyDataset):
 
     def _distinct_news(self, impressions: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the rows of the news that a step needs, by group, padding first, and the groups' boundaries."""
-        needed = np.zeros(len(self._news_lengths.lengths), bool)
-        needed[0] = True
-        needed[candidates] = True
-        needed[history_matrix(self.log, self.log.history_of[impressions], self.his_size)] = True
-        rows = np.flatnonzero(needed)
+        history = history_matrix(self.log, self.log.history_of[impressions], self.his_size)
+        rows = distinct_rows(len(self._news_lengths.lengths), candidates, history)
         group = self._news_lengths.group_of(rows)
         order = np.argsort(group, kind="stable")
         boundaries = np.searchsorted(group[order], np.arange(len(self._news_lengths.edges) + 1))
@@ -327,6 +324,20 @@ def history_matrix(log: ImpressionLog, histories: np.ndarray, size: int) -> np.n
     if not len(log.histories):
         return np.zeros(real.shape, "int32")
     return np.where(real, log.histories[np.where(real, index, 0)], 0)
+
+
+def distinct_rows(num_news: int, *rows: np.ndarray) -> np.ndarray:
+    """Returns the distinct ones among some rows of a news table, ascending, the padding news always among them.
+
+    Args:
+        num_news: N+1, the table's rows.
+        *rows: arrays of rows, of any shape.
+    """
+    needed = np.zeros(num_news, bool)
+    needed[0] = True
+    for array in rows:
+        needed[array] = True
+    return np.flatnonzero(needed)
 
 
 def slots_of(log: ImpressionLog, impressions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

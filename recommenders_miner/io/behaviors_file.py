@@ -31,10 +31,8 @@ UNLABELLED = -1
 UNKNOWN_NEWS = -1
 
 _TIME_FORMATS = ("%m/%d/%Y %I:%M:%S %p", "%Y-%m-%d %H:%M:%S")
-_NO_TOKEN, _BAD_LABEL = (
-    0,
-    -2,
-)  # what else a token stands for that stands for no news: the padding news, for an empty one
+# What a token stands for that stands for no known news, beside UNKNOWN_NEWS; an empty one for row 0, the padding news.
+_NO_TOKEN, _BAD_LABEL = 0, -2
 _UNKNOWN_REMEDY = 'Is the news table that of the same split? on_error="skip" leaves unknown news out.'
 
 

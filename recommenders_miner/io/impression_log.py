@@ -107,18 +107,21 @@ class ImpressionLog:
         key = _cache_key(path, news, on_error, separator)
         folder = (path.parent / CACHE_FOLDER if cache is True else Path(cache)) / f"behaviors-{key}"
         cached = array_cache.load(folder, key)
+        if cached is not None:
+            skipped = None if on_error == "raise" else SkipReport(path, **cached.meta)
+            if skipped is not None and skipped.counts:
+                LOGGER.warning("%s", skipped.summary())
+            return cls._from_arrays(cached.arrays, skipped)
+        try:
+            with array_cache.storing(folder, key) as writer:
+                skipped = read_behaviors(path, news, on_error, separator, writer)
+                writer.meta.update({} if skipped is None else {"counts": skipped.counts, "lines": skipped.lines})
+        except OSError as error:
+            LOGGER.warning("No cache of %s could be kept (%s); it will be read anew next time.", path, error)
+        else:
+            cached = array_cache.load(folder, key)
         if cached is None:
-            try:
-                with array_cache.storing(folder, key) as writer:
-                    skipped = read_behaviors(path, news, on_error, separator, writer)
-                    writer.meta.update({} if skipped is None else {"counts": skipped.counts, "lines": skipped.lines})
-            except OSError as error:
-                LOGGER.warning("No cache of %s could be kept (%s); it will be read anew next time.", path, error)
-                return cls._read_into_memory(path, news, on_error, separator)
-            return cls._from_arrays(array_cache.load(folder, key).arrays, skipped)
-        skipped = None if on_error == "raise" else SkipReport(path, **cached.meta)
-        if skipped is not None and skipped.counts:
-            LOGGER.warning("%s", skipped.summary())
+            return cls._read_into_memory(path, news, on_error, separator)
         return cls._from_arrays(cached.arrays, skipped)
 
     @classmethod

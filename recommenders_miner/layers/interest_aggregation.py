@@ -102,22 +102,19 @@ class InterestAggregation(keras.layers.Layer):
                 "InterestAggregation expects interests (B, K, d) or (B, C, K, d) and candidates (B, C, d). "
                 f"Received shapes {tuple(getattr(interests, 'shape', ()))} and {tuple(candidates.shape)}."
             )
+        vectors = [candidates]
         if self.mode == "weighted":
-            target = self.target(candidates) if target is None else target
-            matches, logits = (
-                (match_interests(interests, candidates), match_interests(interests, target))
-                if summed
-                else interests.match(candidates, target)
-            )
-            weights = masked_softmax(logits)
-            scores = ops.sum(weights * matches, axis=-1)
-            return (scores, weights) if return_weights else scores
-        matches = match_interests(interests, candidates)
+            vectors.append(self.target(candidates) if target is None else target)
+        matches, *logits = [match_interests(interests, v) for v in vectors] if summed else interests.match(*vectors)
         if self.mode == "max":
             scores = ops.max(matches, axis=-1)
             return (scores, ops.one_hot(ops.argmax(matches, axis=-1), matches.shape[-1])) if return_weights else scores
-        scores = ops.mean(matches, axis=-1)
-        return (scores, ops.full_like(matches, 1 / matches.shape[-1])) if return_weights else scores
+        if self.mode == "mean":
+            scores = ops.mean(matches, axis=-1)
+            return (scores, ops.full_like(matches, 1 / matches.shape[-1])) if return_weights else scores
+        weights = masked_softmax(logits[0])
+        scores = ops.sum(weights * matches, axis=-1)
+        return (scores, weights) if return_weights else scores
 
     def target(self, candidates: Any) -> Any:
         """Compute `gelu(W^e h)`, by which mode "weighted" weighs the interests: (…, d), in the compute dtype."""
@@ -133,9 +130,7 @@ class InterestAggregation(keras.layers.Layer):
 
 
 def match_interests(interests: Any, vectors: Any) -> Any:
-    """Inner products of interests (B, K, d), (B, C, K, d) or over clicks with vectors (B, C, d): float32 (B, C, K)."""
-    if isinstance(interests, InterestsOverClicks):
-        return interests.match(vectors)[0]
+    """Inner products of interests (B, K, d) or (B, C, K, d) with vectors (B, C, d): float32 (B, C, K)."""
     interests, vectors = ops.cast(interests, "float32"), ops.cast(vectors, "float32")
     if len(interests.shape) == 3:
         return ops.matmul(vectors, ops.swapaxes(interests, -1, -2))
