@@ -1,4 +1,4 @@
-"""Tells the C library to keep freed memory for the next training step."""
+"""Tells the C library to keep freed memory for the next training step, or the next block of a file."""
 
 from __future__ import annotations
 

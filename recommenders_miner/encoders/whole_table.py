@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,11 +24,24 @@ class NetworkPart(keras.Model):
     def __init__(self, owner: keras.layers.Layer, step: Callable[..., Any]) -> None:
         super().__init__()
         self.owner, self.step = owner, step
+        self.keywords: Callable[[list[Any]], dict[str, Any]] | None = None
         self.built = True
 
-    def call(self, inputs: dict[str, Any]) -> Any:
+    def predict_on_batch(self, x: dict[str, Any]) -> Any:
+        """Calls the step with a batch as keywords, all batches of one structure; returns numpy arrays.
+
+        Keras gets the batch as a list of arrays: in TensorFlow's table of the shapes that were met, all dicts of the
+        same keys have the same hash, so that a call would be compared with every shape before it.
+        """
+        if self.keywords is None:
+            structure = keras.tree.map_structure(lambda _: 0, x)
+            self.keywords = functools.partial(keras.tree.pack_sequence_as, structure)
+        keras.tree.assert_same_structure(self.keywords.args[0], x)
+        return super().predict_on_batch(keras.tree.flatten(x))
+
+    def call(self, inputs: list[Any]) -> Any:
         """See the class for the shapes."""
-        return self.step(**inputs)
+        return self.step(**self.keywords(inputs))
 
 
 def encode_table(

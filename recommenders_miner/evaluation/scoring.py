@@ -19,7 +19,7 @@ from recommenders_miner.encoders.whole_table import (
 )
 from recommenders_miner.io.batches import distinct_rows, history_matrix, slots_of
 from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_features import length_edges
+from recommenders_miner.io.news_features import growing_edges, length_edges
 
 
 class LogScorer:
@@ -245,7 +245,7 @@ class LogScorer:
         distinct, position_of = _distinct(news, candidates)
         users = keras.tree.map_structure(keras.ops.convert_to_tensor, users)
         scores = np.empty(len(candidates), "float32")
-        edges = length_edges(counts, 4)
+        edges = growing_edges(counts)
         for members, size in _by_length(counts, edges, self.candidates_at_once // edges):
             slots = starts[members, None] + np.arange(size)
             real = np.arange(size) < counts[members, None]

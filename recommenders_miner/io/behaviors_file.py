@@ -22,6 +22,7 @@ from recommenders_miner.errors import DataFormatError
 from recommenders_miner.io import cache as array_cache
 from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.io.tsv import LineFaults, OnError, SkipReport, describe_columns, read_tsv
+from recommenders_miner.memory import keep_freed_memory
 
 FILE_COLUMNS = ("impression id", "user id", "time", "history", "impressions")
 READER_VERSION = 1
@@ -47,6 +48,7 @@ def read_behaviors(
 
     See `ImpressionLog.read` for the arguments, and for the exceptions.
     """
+    keep_freed_memory()  # each block would else ask the kernel for the pages that the last one gave back
     faults = LineFaults(path, on_error)
     reader = _LogReader(news, faults, into)
     for block, lines in read_tsv(path, FILE_COLUMNS, faults, separator, parse=functools.partial(_Block.parse, news)):

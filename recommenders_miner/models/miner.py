@@ -41,6 +41,7 @@ class MINERUserEncoder(UserEncoder):
     """
 
     PARTS = ("category_embedding",)
+    readers_at_once = 2048  # so that many have candidates of like number
 
     def __init__(
         self,
@@ -91,7 +92,7 @@ class MINERUserEncoder(UserEncoder):
         )
 
     def encode(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
-        """Returns interests (B, K, d); with category weighting `weights` x (B, M, K) and the clicks (B, M, …).
+        """Returns interests (B, K, d); with category weighting `weights` x (B, M, K) and the clicks' `vector` (B, M, d), `category` (B, M).
 
         A row's exponentials are scaled by its largest, which the quotient cancels; 0 for padding.
         """
@@ -100,7 +101,8 @@ class MINERUserEncoder(UserEncoder):
         logits = ops.cast(self.poly_attention.logits(history["vector"]), "float32")
         logits = ops.where(mask[:, None, :], logits, -1e9)
         exponentials = ops.exp(logits - ops.max(logits, axis=-1, keepdims=True)) * ops.cast(mask[:, None, :], "float32")
-        return {"weights": ops.swapaxes(exponentials, -1, -2), **history}
+        weights = ops.swapaxes(exponentials, -1, -2)
+        return {"weights": weights, "vector": history["vector"], "category": history["category"]}
 
     def meet(self, state: Any, candidates: dict[str, Any]) -> Any:
         """Returns the interests of B states as their candidates, (B, C, …), meet them."""
