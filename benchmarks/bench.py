@@ -78,9 +78,15 @@ def training(model: str, batch: int, steps: tuple[int, int], *figures: Figure, s
     return Pair((side, {**task, "steps": steps[0]}), ("ours", {**task, "steps": steps[1]}), [rate, *figures])
 
 
+def memory(batch: int, asked: float | None = None) -> Pair:
+    """Peak memory of some steps of training and of `run_eval`, with all of MIND-small's size."""
+    task = {"task": "train", "data": "mind-small", "model": "nrms", "batch": batch, "steps": 60, "evaluate": True}
+    what = f"NRMS, training (batch {batch}) and evaluating on mind-small, peak memory"
+    return Pair(("peer_recommenders", task), ("ours", task), [Figure(what, "peak_mib", asked)], once=True)
+
+
 READ = {"task": "read", "data": "mind-small"}
 METRICS = {"task": "metrics", "scores": "scores.npz"}
-MEMORY = {"task": "train", "data": "mind-small", "model": "nrms", "batch": 32, "steps": 60, "evaluate": True}
 MINER = {"task": "miner_evaluation", "data": "mind-small"}
 PAIRS = {
     "nrms-32": training("nrms", 32, (50, 150)),
@@ -97,12 +103,8 @@ PAIRS = {
         ("ours", METRICS),
         [Figure(f"metrics, {ALL}", "seconds", 50)],
     ),
-    "memory": Pair(
-        ("peer_recommenders", MEMORY),
-        ("ours", MEMORY),
-        [Figure("NRMS, training and evaluating on mind-small, peak memory", "peak_mib", 2)],
-        once=True,
-    ),
+    "memory-32": memory(32, asked=2),
+    "memory-128": memory(128),
     "miner-eval": Pair(
         ("ours", {**MINER, "form": "direct"}),
         ("ours", {**MINER, "form": "fast"}),

@@ -92,9 +92,10 @@ class MINERUserEncoder(UserEncoder):
         )
 
     def encode(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
-        """Returns interests (B, K, d); with category weighting `weights` x (B, M, K) and the clicks' `vector` (B, M, d), `category` (B, M).
+        """Returns interests (B, K, d); with category weighting what they are made of, for `meet` and `attend`.
 
-        A row's exponentials are scaled by its largest, which the quotient cancels; 0 for padding.
+        That is `weights` x (B, M, K), and `vector` (B, M, d) and `category` (B, M) of the clicks. A row's exponentials
+        are scaled by its largest, which the quotient cancels; 0 for padding.
         """
         if not self.category_aware:
             return self.poly_attention(history["vector"], mask=mask)

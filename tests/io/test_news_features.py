@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from recommenders_miner.hparams import prepare_hparams
 from recommenders_miner.io import news_features
 from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_features import LengthGroups, NewsFeatures
+from recommenders_miner.io.news_features import LengthGroups, NewsFeatures, growing_edges
 from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.io.vocabularies import Vocabularies
 
@@ -126,3 +126,14 @@ def test_news_without_sequences_are_one_group():
     plan = LengthGroups.plan({"category": np.arange(5)}, 3)
     assert len(plan.edges) == 1
     assert plan.group_of(np.arange(5)).tolist() == [0] * 5
+
+
+@given(st.lists(st.integers(0, 3000), max_size=60))
+def test_growing_edges_pad_by_half_at_most(lengths):
+    lengths = np.array(lengths, int)
+    edges = growing_edges(lengths)
+    assert (np.diff(edges) > 0).all()
+    padded = edges[np.searchsorted(edges, lengths)]
+    assert (padded >= lengths).all()
+    assert (padded <= np.maximum(1.5 * lengths + 1, 8)).all()
+    assert len(edges) == 0 or edges[-1] == max(lengths.max(), 1)
