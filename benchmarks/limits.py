@@ -23,7 +23,7 @@ import numpy as np
 from bench import MIND_SMALL, SIDES
 
 from recommenders_miner.files import whole_file
-from recommenders_miner.io.batches import history_matrix
+from recommenders_miner.io.gathering import history_matrix
 from recommenders_miner.markdown import markdown_table
 
 D, WORD, ATTENTION, HEADS, HISTORY, MINER_K, CODE = 400, 100, 200, 20, 50, 32, 200
@@ -125,7 +125,7 @@ class Account:
         stream = iterator.batches(data, {"category": data.features["category"]}, seed=42)
         total = 0.0
         for step in np.linspace(0, stream.steps_per_epoch - 2, probes).astype(int):
-            impressions, candidates = stream.samples_of_step(int(step))
+            impressions, candidates = stream.samples.of_step(int(step))
             users = data.log.user_of[impressions]
             _, first = np.unique(data.log.history_of[impressions] * len(data.users) + users, return_index=True)
             history = history_matrix(data.log, data.log.history_of[impressions[first]], HISTORY)

@@ -132,7 +132,7 @@ def score_with_interests_of_every_candidate(model, data, slots_at_once=2048):
     import keras
 
     from recommenders_miner.encoders.whole_table import NetworkPart
-    from recommenders_miner.io.batches import history_matrix
+    from recommenders_miner.io.gathering import history_matrix
 
     network, log = model.network, data.log
 

@@ -17,7 +17,7 @@ from recommenders_miner.encoders.whole_table import (
     padded_size,
     remainders_first,
 )
-from recommenders_miner.io.batches import distinct_rows, history_matrix, slots_of
+from recommenders_miner.io.gathering import distinct_rows, history_matrix, slots_of
 from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.news_features import growing_edges, length_edges
 

@@ -52,11 +52,10 @@ class Impression:
                 f"{file}: no impression has the id {impression_id}; the ids of its {len(log):,} impressions are {some}"
             )
         index = int(found[0])
-        shown, row = slice(log.offsets[index], log.offsets[index + 1]), log.history_of[index]
-        clicked = slice(log.history_offsets[row], log.history_offsets[row + 1])
+        shown = slice(log.offsets[index], log.offsets[index + 1])
         return cls(
             user=log.users[int(log.user_of[index])].as_py(),
-            history=data.news.ids.take(log.histories[clicked]).to_pylist(),
+            history=data.news.ids.take(log.history(log.history_of[index])).to_pylist(),
             candidates=data.news.ids.take(log.candidates[shown]).to_pylist(),
             labels=log.labels[shown] if log.labelled else None,
         )

@@ -216,6 +216,10 @@ class ImpressionLog:
         """The number of impressions."""
         return len(self)
 
+    def history(self, row: int) -> np.ndarray:
+        """The clicks of a distinct history, (clicks,) int32 rows of the news, oldest first."""
+        return self.histories[self.history_offsets[row] : self.history_offsets[row + 1]]
+
     @property
     def labelled(self) -> bool:
         """Whether the log says which candidates were clicked."""

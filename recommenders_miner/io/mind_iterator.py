@@ -12,14 +12,16 @@ import numpy as np
 
 from recommenders_miner.errors import NotBuiltError
 from recommenders_miner.hparams import RECOMMENDERS_ENCODERS, HParams
-from recommenders_miner.io.batches import TrainingBatches, history_matrix
+from recommenders_miner.io.batches import TrainingBatches
 from recommenders_miner.io.entities import graph_neighbours, news_neighbours
+from recommenders_miner.io.gathering import history_matrix
 from recommenders_miner.io.impression_log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.io.news_features import NewsFeatures
 from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.io.pieces import Pieces
 from recommenders_miner.io.recommenders_files import read_vocabularies
 from recommenders_miner.io.term_weights import TermWeights
+from recommenders_miner.io.training_samples import TrainingSamples
 from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.io.vocabulary import Vocabulary
 from recommenders_miner.io.word_vectors import read_vector_names
@@ -166,7 +168,12 @@ class MINDIterator:
         return Dataset(news, log, features, users)
 
     def batches(
-        self, dataset: Dataset, features: Mapping[str, np.ndarray], seed: int, **options: Any
+        self,
+        dataset: Dataset,
+        features: Mapping[str, np.ndarray],
+        seed: int,
+        shard: tuple[int, int] = (0, 1),
+        **options: Any,
     ) -> TrainingBatches:
         """Returns the stream of training steps of a dataset.
 
@@ -174,19 +181,15 @@ class MINDIterator:
             dataset: whose log, and news.
             features: what a network reads of those news; arrays of N+1 rows.
             seed: fixes order and negatives.
+            shard: (index, count) of the process that the steps are for.
             **options: further arguments of `TrainingBatches`.
         """
         hparams = self.hparams
-        return TrainingBatches(
-            features,
-            dataset.log,
-            dataset.users,
-            batch_size=hparams.batch_size,
-            npratio=hparams.npratio,
-            his_size=hparams.his_size,
-            seed=seed,
-            **{"clicks_per_user": hparams.clicks_per_user, "length_groups": hparams.length_groups, **options},
+        samples = TrainingSamples(
+            dataset.log, hparams.batch_size, hparams.npratio, hparams.clicks_per_user, seed=seed, shard=shard
         )
+        options = {"his_size": hparams.his_size, "length_groups": hparams.length_groups, **options}
+        return TrainingBatches(features, samples, dataset.users, **options)
 
     def _read_news(self, news_file: str | Path) -> NewsTable:
         self._last_news = NewsTable.read(news_file, separator=self.col_spliter)
@@ -206,9 +209,9 @@ class MINDIterator:
         """
         data = self.load(news_file, behavior_file)
         if self.npratio > 0:
-            stream = self.batches(data, {"category": data.features["category"]}, seed=0)
+            stream = self.batches(data, {"category": data.features["category"]}, seed=0).samples
             for step in range(stream.steps_per_epoch):
-                impressions, candidates = stream.samples_of_step(step)
+                impressions, candidates = stream.of_step(step)
                 labels = np.zeros(candidates.shape, "float32")
                 labels[:, 0] = 1.0
                 yield self._dense(data, impressions, candidates, labels)

@@ -41,7 +41,7 @@ reverse in {counts["nrms_alone"]:,}. The first of these with a history of {short
         return Page(TITLE, f"{rule} there is none.", counts)
     impression = int(fitting[0])
     shown = {name: _top_of(ranks[name], impression, dev) for name in SYSTEMS}
-    history = _news(_history(impression, dev), dev)
+    history = _news(dev.log.history(dev.log.history_of[impression]), dev)
     places = zip(*(map(_cell, shown[name]) for name in SYSTEMS), strict=True)
     rows = [[str(place), *cells] for place, cells in enumerate(places, start=1)]
     number = int(dev.log.impression_id[impression])
@@ -65,11 +65,6 @@ def _fits(dev: DevLog) -> np.ndarray:
     shortest, longest = HISTORY_LENGTHS
     fits = (lengths >= shortest) & (lengths <= longest) & (num_categories >= FEWEST_CATEGORIES)
     return fits[dev.log.history_of] & (np.diff(dev.log.offsets) >= FEWEST_CANDIDATES)
-
-
-def _history(impression: int, dev: DevLog) -> np.ndarray:
-    history = dev.log.history_of[impression]
-    return dev.log.histories[dev.log.history_offsets[history] : dev.log.history_offsets[history + 1]]
 
 
 def _top_of(ranks: np.ndarray, impression: int, dev: DevLog) -> list[Shown]:

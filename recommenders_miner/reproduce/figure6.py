@@ -89,7 +89,7 @@ def _first_history(study: Study) -> np.ndarray:
     lengths = np.diff(log.history_offsets)
     shortest, longest = HISTORY_LENGTHS
     first = int(np.flatnonzero((lengths >= shortest) & (lengths <= longest))[0])
-    return log.histories[log.history_offsets[first] : log.history_offsets[first + 1]]
+    return log.history(first)
 
 
 def _auc(runs: list[Run]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from recommenders_miner.encoders.whole_table import batches_of
 from recommenders_miner.errors import HParamsError, NoVectorError
 from recommenders_miner.evaluation.scoring import Readers
-from recommenders_miner.io.batches import history_matrix
+from recommenders_miner.io.gathering import history_matrix
 from recommenders_miner.io.impression_log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.io.mind_iterator import Dataset
 from recommenders_miner.io.news_features import NewsFeatures

@@ -9,20 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommenders_miner.io.batches import (
-    TrainingBatches,
-    bundled,
-    history_matrix,
-    length_edges,
-    rounded,
-    sample_without_replacement,
-)
+from recommenders_miner.io.batches import TrainingBatches, rounded
 from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_table import NewsTable
-
-NUM_NEWS = 40
-IDS = [f"N{i}" for i in range(NUM_NEWS)]
-NEWS = NewsTable.from_columns(ids=IDS, titles=[f"title {i}" for i in range(NUM_NEWS)])
+from recommenders_miner.io.training_samples import TrainingSamples
+from tests.io.random_log import IDS, NEWS, NUM_NEWS, make_log
 
 
 def make_features(rng):
@@ -31,22 +21,13 @@ def make_features(rng):
     return {"title": title, "category": np.arange(NUM_NEWS + 1, dtype="int32")}
 
 
-def make_log(rng, impressions=30, labelled=True):
-    histories = [rng.choice(IDS, rng.integers(0, 15)).tolist() for _ in range(impressions)]
-    candidates = [rng.choice(IDS, rng.integers(2, 12), replace=False).tolist() for _ in range(impressions)]
-    labels = [(rng.random(len(c)) < 0.3).astype(int).tolist() for c in candidates]
-    users = [f"U{rng.integers(9)}" for _ in range(impressions)]
-    return ImpressionLog.from_columns(
-        NEWS, histories=histories, candidates=candidates, labels=labels if labelled else None, users=users
-    )
-
-
 def make_batches(seed=0, **options):
     rng = np.random.default_rng(seed)
     features, log = make_features(rng), make_log(rng)
     users = np.arange(2, 2 + len(log.users), dtype="int32")
-    options = {"batch_size": 8, "npratio": 3, "his_size": 6, "seed": seed, **options}
-    return TrainingBatches(features, log, users, **options)
+    samples = {"batch_size": 8, "npratio": 3, "seed": seed}
+    samples |= {name: options.pop(name) for name in ("batch_size", "clicks_per_user", "shard") if name in options}
+    return TrainingBatches(features, TrainingSamples(log, **samples), users, **{"his_size": 6, **options})
 
 
 def rows_of(inputs, positions):
@@ -164,22 +145,6 @@ def test_a_step_depends_on_its_number_alone():
         assert all(np.array_equal(a[name], b[name]) for name in a)
 
 
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(1, 5))
-def test_bundles_are_of_one_owner_as_full_as_they_can_be_and_stand_where_their_first_did(owners, size):
-    owners = np.array(owners)
-    order = bundled(owners, size)
-    assert np.array_equal(np.sort(order), np.arange(len(owners)))
-    expected, open_bundles, bundles = [], {}, []
-    for item, owner in enumerate(owners.tolist()):
-        if len(open_bundles.get(owner, [])) in (0, size):
-            open_bundles[owner] = []
-            bundles.append(open_bundles[owner])
-        open_bundles[owner].append(item)
-    for bundle in bundles:
-        expected += bundle
-    assert order.tolist() == expected
-
-
 def test_clicks_of_a_user_stand_together_and_share_their_reader():
     rng = np.random.default_rng(1)
     histories = [rng.choice(IDS, 5).tolist() for _ in range(4)]
@@ -190,7 +155,8 @@ def test_clicks_of_a_user_stand_together_and_share_their_reader():
         labels=[[1, 0, 0, 0, 0, 0]] * 40,
         users=[f"U{i % 4}" for i in range(40)],
     )
-    batches = TrainingBatches(make_features(rng), log, np.arange(2, 6, dtype="int32"), batch_size=8, clicks_per_user=4)
+    samples = TrainingSamples(log, batch_size=8, npratio=4, clicks_per_user=4)
+    batches = TrainingBatches(make_features(rng), samples, np.arange(2, 6, dtype="int32"))
     for step in range(batches.steps_per_epoch):
         [inputs, _, _] = batches[step]
         assert sum(len(sample["reader"]) for sample in inputs["samples"]) == 8
@@ -213,77 +179,3 @@ def test_static_shapes_grow_where_the_readers_outgrow_them():
     roomy, _, _ = make_batches(static_shapes=True)[0]
     for tight, wide in zip(inputs["samples"], roomy["samples"], strict=True):
         assert np.array_equal(tight["history"][tight["reader"]], wide["history"][wide["reader"]])
-
-
-def test_clicks_are_found_in_parts_of_the_log(monkeypatch):
-    whole = make_batches()
-    monkeypatch.setattr("recommenders_miner.io.batches._IMPRESSIONS_AT_ONCE", 7)
-    parts = make_batches()
-    assert parts.num_samples == whole.num_samples
-    for a, b in zip(whole.samples_of_step(2), parts.samples_of_step(2), strict=True):
-        assert np.array_equal(a, b)
-
-
-def test_epochs_differ_in_order_and_negatives_but_not_in_clicks():
-    batches = make_batches()
-    epochs = []
-    for epoch in range(2):
-        steps = range(epoch * batches.steps_per_epoch, (epoch + 1) * batches.steps_per_epoch)
-        epochs.append(np.concatenate([batches.samples_of_step(step)[1] for step in steps]))
-    assert not np.array_equal(epochs[0][:, 0], epochs[1][:, 0])
-    assert np.array_equal(np.sort(epochs[0][:, 0]), np.sort(epochs[1][:, 0]))
-    assert not np.array_equal(np.sort(epochs[0][:, 1:], axis=None), np.sort(epochs[1][:, 1:], axis=None))
-
-
-def test_shards_deal_out_the_clicks_of_a_step():
-    whole = make_batches().samples_of_step(1)[1]
-    parts = [make_batches(shard=(index, 2)).samples_of_step(1)[1] for index in range(2)]
-    assert np.array_equal(whole[:4], parts[0])
-    assert np.array_equal(whole[4:], parts[1])
-    with pytest.raises(ValueError, match="no multiple"):
-        make_batches(batch_size=7, shard=(0, 2))
-
-
-def test_history_keeps_the_newest_clicks():
-    log = ImpressionLog.from_columns(
-        NEWS, histories=[IDS[:9], [], IDS[3:5]], candidates=[IDS[:2]] * 3, labels=[[1, 0]] * 3
-    )
-    expected = [[6, 7, 8, 9], [0, 0, 0, 0], [4, 5, 0, 0]]
-    assert history_matrix(log, log.history_of, 4).tolist() == expected
-
-
-def test_history_matrix_of_a_log_without_any_click():
-    log = ImpressionLog.from_columns(NEWS, histories=[[], []], candidates=[IDS[:2]] * 2, labels=[[1, 0]] * 2)
-    assert not history_matrix(log, log.history_of, 3).any()
-
-
-def test_training_needs_labels_and_a_choice():
-    rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match="labelled"):
-        TrainingBatches(make_features(rng), make_log(rng, labelled=False), np.zeros(99, "int32"), batch_size=4)
-    log = ImpressionLog.from_columns(NEWS, histories=[[]], candidates=[IDS[:2]], labels=[[1, 1]])
-    with pytest.raises(ValueError, match="nothing to learn"):
-        TrainingBatches(make_features(rng), log, np.zeros(1, "int32"), batch_size=4)
-
-
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=20), st.integers(1, 5), st.integers(0, 99))
-def test_samples_are_distinct_and_in_range(sizes, count, seed):
-    picks, real = sample_without_replacement(np.array(sizes), count, np.random.default_rng(seed))
-    for size, row, is_real in zip(sizes, picks, real, strict=True):
-        drawn = row[is_real]
-        assert len(drawn) == min(size, count)
-        assert len(set(drawn.tolist())) == len(drawn)
-        assert ((drawn >= 0) & (drawn < size)).all()
-
-
-def test_every_subset_is_equally_likely():
-    picks, _ = sample_without_replacement(np.full(60_000, 5), 3, np.random.default_rng(0))
-    counts = Counter(frozenset(row) for row in picks.tolist())
-    assert len(counts) == 10
-    assert max(abs(count - 6000) for count in counts.values()) < 5 * np.sqrt(6000 * 0.9)
-
-
-def test_length_edges_cover_all_lengths():
-    assert length_edges(np.array([3, 3, 9, 20]), 4).tolist() == [3, 9, 20]
-    assert length_edges(np.array([0, 0]), 4).tolist() == [1]
-    assert length_edges(np.array([], int), 4).tolist() == [1]

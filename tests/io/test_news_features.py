@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from recommenders_miner.hparams import prepare_hparams
 from recommenders_miner.io import news_features
 from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_features import LengthGroups, NewsFeatures, growing_edges
+from recommenders_miner.io.news_features import LengthGroups, NewsFeatures, growing_edges, length_edges
 from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.io.vocabularies import Vocabularies
 
@@ -137,3 +137,9 @@ def test_growing_edges_pad_by_half_at_most(lengths):
     assert (padded >= lengths).all()
     assert (padded <= np.maximum(1.5 * lengths + 1, 8)).all()
     assert len(edges) == 0 or edges[-1] == max(lengths.max(), 1)
+
+
+def test_length_edges_cover_all_lengths():
+    assert length_edges(np.array([3, 3, 9, 20]), 4).tolist() == [3, 9, 20]
+    assert length_edges(np.array([0, 0]), 4).tolist() == [1]
+    assert length_edges(np.array([], int), 4).tolist() == [1]

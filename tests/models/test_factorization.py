@@ -162,7 +162,7 @@ def test_gradients_are_those_of_the_formula(name):
     network, data = model.network, dataset(model, toy_news(), toy_log(toy_news()))
     batches = model.train_iterator.batches(data, model.network_features(data), seed=0, length_groups=1)
     inputs, labels, _ = batches[0]
-    impressions, rows = batches.samples_of_step(0)
+    impressions, rows = batches.samples.of_step(0)
     rng = np.random.default_rng(5)
     projection = np.where(rows > 0, rng.normal(size=labels.shape), 0)
     before = [np.array(weight) for weight in network.trainable_weights]

@@ -166,7 +166,7 @@ def test_training_encodes_each_distinct_news_of_a_batch_once(name, tmp_path):
         encoded.append(len(next(iter(features.values())))) or encode(features)
     )
     model.network.call(inputs, training=False)
-    impressions, candidates = batches.samples_of_step(0)
+    impressions, candidates = batches.samples.of_step(0)
     distinct = set(candidates.ravel().tolist())
     for history in data.log.history_of[impressions]:
         rows = data.log.histories[data.log.history_offsets[history] : data.log.history_offsets[history + 1]]
