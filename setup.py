@@ -43,6 +43,10 @@ setup(
         "safetensors>=0.4",
         "faiss-cpu>=1.9",
         "sentencepiece>=0.2",
+        "requests>=2.32",
+        "urllib3>=2",
+        "huggingface_hub>=0.30",
+        "kagglehub>=0.3.12",
     ],
     extras_require={
         "jax": ["jax>=0.6"],

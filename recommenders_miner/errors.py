@@ -25,6 +25,21 @@ class DataFormatError(RecommendersMinerError, ValueError):
         super().__init__(f"{place}: {problem}" + (f" {remedy}" if remedy else ""))
 
 
+class NotWrittenError(RecommendersMinerError, OSError):
+    """A file or folder cannot be written: the disk is full, or the place is read-only. What stood there still stands.
+
+    Args:
+        path: what was to be written.
+        error: what the system said.
+    """
+
+    def __init__(self, path: str | Path, error: OSError) -> None:
+        self.path = Path(path)
+        said = error.strerror or str(error)
+        super().__init__(f"{path}: not written ({said}); what was there is unchanged. Make room, or write elsewhere.")
+        self.errno = error.errno
+
+
 class HParamsError(RecommendersMinerError, ValueError):
     """A hyperparameter is unknown, of the wrong type or out of range."""
 
@@ -56,3 +71,21 @@ class PresetError(RecommendersMinerError, ValueError):
     def __init__(self, preset: str, problem: str) -> None:
         self.preset = preset
         super().__init__(f"{preset}: {problem}")
+
+
+class DownloadError(RecommendersMinerError, RuntimeError):
+    """A file could not be had from where it was looked for.
+
+    Args:
+        what: its address, or what was asked for.
+        problem: why not: for each source that was tried, what it answered.
+        status: the HTTP status that a server refused it with, if one did.
+    """
+
+    def __init__(self, what: str, problem: str, status: int | None = None) -> None:
+        self.what, self.problem, self.status = what, problem, status
+        super().__init__(f"{what}: {problem}")
+
+
+class LicenceError(RecommendersMinerError, RuntimeError):
+    """Data was asked for whose licence the user has not accepted."""

@@ -12,8 +12,10 @@ from recommenders_miner.compare import TABLE_2
 from recommenders_miner.hparams import prepare_hparams
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "examples").glob("*.ipynb"))
+[OWN_LOGS] = [path for path in NOTEBOOKS if path.stem == "own_logs"]
+SYSTEMS = [path for path in NOTEBOOKS if path != OWN_LOGS]
 OWN_CELLS = {"system", "imports", "training", "table", "about-particular", "particular"}
-"""The cells that differ from notebook to notebook; the others are the same in all."""
+"""The cells that differ from system to system; the others are the same in all."""
 
 # A path from the root of a disk; `</td>` and `news/N1` are none.
 ABSOLUTE_PATH = re.compile(r"(?<![\w.<:/*-])/(?:[\w.-]+/)+|\b[A-Z]:\\\\")
@@ -53,7 +55,7 @@ class Table(HTMLParser):
 
 def test_every_system_of_the_papers_table_has_its_notebook():
     systems = {prepare_hparams(name).model_type.replace("-", "_") for name in TABLE_2}
-    assert {path.stem for path in NOTEBOOKS} == systems
+    assert {path.stem for path in SYSTEMS} == systems
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -63,19 +65,6 @@ class TestNotebook:
         assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
         outputs = [output for cell in code for output in cell["outputs"]]
         assert not [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
-
-    def test_it_shows_a_curve_the_table_and_titles(self, path):
-        found = cells(path)
-        assert shown(found["curve"], "image/png")
-        first_column = [line.split("|")[1].strip() for line in shown(found["table"], "text/markdown").splitlines()[:7]]
-        name = path.stem.replace("_", "-")
-        assert first_column[2:6] == [name, "*random*", "*popularity*", "*history-oracle*"]
-        for cell, most, fewest in (("reader", 12, 8), ("recommendation", 5, 5)):
-            header, _, *rows = Table(shown(found[cell], "text/html")).rows
-            assert header[1:4] == ["category", "subcategory", "title"]
-            assert fewest <= len(rows) <= most
-            assert all(re.fullmatch(r"N\d+", row[0]) and " " in row[3] for row in rows)
-        assert found["particular"]["outputs"]
 
     def test_it_holds_nothing_of_the_machine(self, path):
         notebook = read(path)
@@ -91,11 +80,39 @@ class TestNotebook:
             for text in texts:
                 assert not ABSOLUTE_PATH.search(text), text
 
+
+@pytest.mark.parametrize("path", SYSTEMS, ids=lambda path: path.stem)
+class TestSystem:
+    def test_it_shows_a_curve_the_table_and_titles(self, path):
+        found = cells(path)
+        assert shown(found["curve"], "image/png")
+        first_column = [line.split("|")[1].strip() for line in shown(found["table"], "text/markdown").splitlines()[:7]]
+        name = path.stem.replace("_", "-")
+        assert first_column[2:6] == [name, "*random*", "*popularity*", "*history-oracle*"]
+        for cell, most, fewest in (("reader", 12, 8), ("recommendation", 5, 5)):
+            header, _, *rows = Table(shown(found[cell], "text/html")).rows
+            assert header[1:4] == ["category", "subcategory", "title"]
+            assert fewest <= len(rows) <= most
+            assert all(re.fullmatch(r"N\d+", row[0]) and " " in row[3] for row in rows)
+        assert found["particular"]["outputs"]
+
     def test_its_data_is_the_planted_benchmark_as_in_all_of_them(self, path):
-        found, first = cells(path), cells(NOTEBOOKS[0])
+        found, first = cells(path), cells(SYSTEMS[0])
         assert list(found) == list(first)
         for name in found.keys() - OWN_CELLS:
             assert found[name]["source"] == first[name]["source"], name
         data = "".join(found["data"]["source"])
         assert "write_planted_benchmark(data, preset)" in data
         assert PRESET_VARIABLE in data
+
+
+def test_the_notebook_of_ones_own_logs_goes_from_clicks_to_titles():
+    found = cells(OWN_LOGS)
+    assert Table(shown(found["data"], "text/html")).rows[0][1:] == ["clicked_at", "reader", "article"]
+    header, _, *rows = Table(shown(found["recommendation"], "text/html")).rows
+    assert header[1:4] == ["category", "subcategory", "title"]
+    assert len(rows) == 5
+    assert all(re.fullmatch(r"N\d+", row[0]) and " " in row[3] for row in rows)
+    rows = Table(shown(found["draws"], "text/html")).rows
+    [auc] = [[float(value) for value in row[1:]] for row in rows if row[0] == "popularity"]
+    assert auc[0] < 50 < auc[1] < auc[2]  # what the text says of the three choices

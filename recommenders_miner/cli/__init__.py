@@ -11,7 +11,8 @@ from rich.logging import RichHandler
 from recommenders_miner import progress
 
 # Importing a module of commands puts them into the application, in this order.
-from recommenders_miner.cli import data, training, reproduction, serving, explain, retrieval  # noqa: F401  # isort: skip
+from recommenders_miner.cli import data, fetch, convert, split, inspect  # noqa: F401  # isort: skip
+from recommenders_miner.cli import training, reproduction, serving, explain, retrieval  # noqa: F401  # isort: skip
 from recommenders_miner.cli.app import app
 from recommenders_miner.errors import RecommendersMinerError
 

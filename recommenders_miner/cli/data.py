@@ -1,4 +1,4 @@
-"""Commands that get data: demo-data, fetch, convert-dict."""
+"""Commands that make data: demo-data, convert-dict."""
 
 from __future__ import annotations
 
@@ -27,19 +27,6 @@ def demo_data(
     with progress_bar("planted benchmark") as report:
         write_planted_benchmark(out, preset, seed, lambda step: report(next(steps) / NUM_STEPS, step))
     console.print(f"The planted benchmark, preset {preset}, is in {out}.")
-
-
-@app.command()
-def fetch(
-    what: Annotated[str, typer.Argument(help="minilm: a small pretrained language model, 90 MB, Apache-2.0.")],
-    out: Annotated[Path | None, typer.Option(help="Folder; by default one of the user's cache.")] = None,
-) -> None:
-    """Get what models need and the package does not bring."""
-    from recommenders_miner.datasets.minilm import fetch_minilm
-
-    if what != "minilm":
-        raise typer.BadParameter(f"{what!r}: what can be fetched is minilm.", param_hint="WHAT")
-    console.print(f"MiniLM is in {fetch_minilm(out)}.")
 
 
 @app.command("convert-dict")

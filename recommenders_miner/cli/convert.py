@@ -1,0 +1,128 @@
+"""Commands that bring other data sets, and one's own logs, into MIND's form: ebnerd, adressa, xmind, own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recommenders_miner.cli.app import app, console
+from recommenders_miner.progress import progress_bar
+
+if TYPE_CHECKING:
+    from recommenders_miner.convert import Conversion, Negatives
+    from recommenders_miner.io.tsv import OnError
+
+convert = typer.Typer(
+    help="Turn EB-NeRD, Adressa, xMIND or your own logs into news.tsv and behaviors.tsv.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(convert, name="convert")
+
+Out = Annotated[Path, typer.Argument(help="Folder to write; one that holds an earlier conversion is replaced.")]
+OnFault = Annotated[
+    str, typer.Option("--on-error", help="raise: stop at the first faulty row; skip: leave such rows out, count them.")
+]
+Count = Annotated[int, typer.Option("--negatives", help="News drawn beside each click, at most.", min=1)]
+Window = Annotated[
+    float, typer.Option(help="Negatives are news that somebody clicked on so many hours before or after.", min=0.01)
+]
+Draw = Annotated[
+    str, typer.Option(help="popularity: in proportion to the clicks on them; uniform: each alike. See docs/data.md.")
+]
+Seed = Annotated[int, typer.Option(help="The same seed draws the same negatives.", min=0)]
+
+
+@convert.command()
+def ebnerd(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle: articles.parquet, train/, validation/.")],
+    out: Out,
+    test: Annotated[Path | None, typer.Option(help="Folder of the test set: articles.parquet, test/.")] = None,
+    max_history: Annotated[
+        int | None, typer.Option(help="Keep so many clicks of a history, the newest; by default all.", min=0)
+    ] = None,
+    on_error: OnFault = "raise",
+) -> None:
+    """EB-NeRD, the data of the RecSys Challenge 2024: train, dev and perhaps test."""
+    from recommenders_miner.convert import convert_ebnerd
+
+    _report(convert_ebnerd(bundle, out, test, max_history, _checked(on_error)))
+
+
+@convert.command()
+def adressa(
+    source: Annotated[Path, typer.Argument(help="Folder of the unpacked event log, a file a day.")],
+    out: Out,
+    count: Count = 20,
+    window_hours: Window = 24.0,
+    draw: Draw = "popularity",
+    seed: Seed = 42,
+    on_error: OnFault = "raise",
+) -> None:
+    """Adressa's event log: clicks, with negatives that are drawn."""
+    from recommenders_miner.convert import convert_adressa
+
+    negatives = _negatives(count, window_hours, draw, seed)
+    with progress_bar("reading") as report:
+        conversion = convert_adressa(source, out, negatives, _checked(on_error), report)
+    _report(conversion)
+
+
+@convert.command()
+def xmind(
+    mind: Annotated[Path, typer.Argument(help="MIND's folder, with train/ and dev/.")],
+    out: Out,
+    texts: Annotated[
+        list[Path], typer.Option("--texts", help="File of xMIND, or folder of one language; may be repeated.")
+    ],
+    on_error: OnFault = "raise",
+) -> None:
+    """MIND in another language: titles and abstracts of xMIND in the place of the English ones."""
+    from recommenders_miner.convert import convert_xmind
+
+    _report(convert_xmind(mind, texts, out, _checked(on_error)))
+
+
+@convert.command()
+def own(
+    schema: Annotated[Path, typer.Argument(help="YAML file that names files and columns; see docs/data.md.")],
+    out: Out,
+    count: Count = 20,
+    window_hours: Window = 24.0,
+    draw: Draw = "popularity",
+    seed: Seed = 42,
+    on_error: OnFault = "raise",
+) -> None:
+    """Your own logs, CSV or Parquet: impressions, or clicks with negatives that are drawn."""
+    from recommenders_miner.convert import convert_own_logs
+
+    _report(convert_own_logs(schema, out, _negatives(count, window_hours, draw, seed), _checked(on_error)))
+
+
+def _negatives(count: int, window_hours: float, draw: str, seed: int) -> Negatives:
+    from recommenders_miner.convert.negatives import DRAWS, Negatives
+
+    if draw not in DRAWS:
+        raise typer.BadParameter(f"{draw!r}: expected {' or '.join(DRAWS)}.", param_hint="--draw")
+    return Negatives(count, window_hours, draw, seed)
+
+
+def _checked(on_error: str) -> OnError:
+    if on_error not in ("raise", "skip"):
+        raise typer.BadParameter(f"{on_error!r}: expected raise or skip.", param_hint="--on-error")
+    return on_error
+
+
+def _report(conversion: Conversion) -> None:
+    """Shows what was written and what was left out, and what comes next."""
+    for split, counts in conversion.counts.items():
+        shown = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+        console.print(f"{split}: {shown}", soft_wrap=True)
+    for file, reasons in conversion.left_out.items():
+        shown = ", ".join(f"{count:,} ({reason})" for reason, count in reasons.items())
+        console.print(f"Left out of {file}: {shown}", soft_wrap=True)
+    console.print(f"Written to {conversion.folder}.", soft_wrap=True)
+    if list(conversion.counts) == ["all"]:
+        console.print(f"Next: recommenders-miner split {conversion.folder / 'all'} DATA", soft_wrap=True)

@@ -1,0 +1,83 @@
+"""The command that splits a log by time: split."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from recommenders_miner.cli.app import app, console
+
+if TYPE_CHECKING:
+    from recommenders_miner.datasets.time_split import SplitCounts
+
+_TIME_FORMATS = ["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%m/%d/%Y %I:%M:%S %p"]
+_DEFAULT_SHARE = 0.1
+_TO_MINUTES = len("2019-11-14 08:00")  # with seconds, the table would be wider than 80 columns
+
+
+@app.command()
+def split(
+    data: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder with news.tsv and behaviors.tsv, or with several splits.")
+    ],
+    out: Annotated[Path, typer.Argument(help="Folder to write: train/, dev/, perhaps test/, and split.json.")],
+    dev_from: Annotated[
+        datetime | None,
+        typer.Option(metavar="TIME", formats=_TIME_FORMATS, help="When dev begins, by the clock of the files."),
+    ] = None,
+    dev_share: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the impressions, the latest before test, that dev gets; not with --dev-from.",
+            show_default=str(_DEFAULT_SHARE),
+        ),
+    ] = None,
+    test_from: Annotated[
+        datetime | None,
+        typer.Option(metavar="TIME", formats=_TIME_FORMATS, help="When test begins; by default there is none."),
+    ] = None,
+    rebuild_histories: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild-histories/--keep-histories",
+            help="Make histories of past clicks only, or leave them as the files have them.",
+        ),
+    ] = True,
+    histories_at: Annotated[
+        Literal["impression", "split"],
+        typer.Option(help="impression: all clicks before it; split: those before its split, as in MIND."),
+    ] = "impression",
+    all_news: Annotated[
+        bool, typer.Option("--all-news", help="Give each split the whole news table, not only what it refers to.")
+    ] = False,
+) -> None:
+    """Split a click log by time, with histories of past clicks only."""
+    from recommenders_miner.datasets.time_split import split_by_time
+
+    if dev_share is None:
+        dev_share = _DEFAULT_SHARE
+    elif dev_from is not None:
+        raise typer.BadParameter("--dev-from says already where dev begins.", param_hint="--dev-share")
+    if not 0 < dev_share < 1:
+        raise typer.BadParameter(f"{dev_share}: expected a share between 0 and 1.", param_hint="--dev-share")
+    written = split_by_time(data, out, dev_from, dev_share, test_from, rebuild_histories, histories_at, all_news)
+    _print_table(written)
+    console.print(f"Written to {out}.")
+
+
+def _print_table(written: dict[str, SplitCounts]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    for title in ("Split", "Impressions", "Users", "News", "Clicks", "First", "Last"):
+        table.add_column(title, justify="left" if title == "Split" else "right")
+    for name, counts in written.items():
+        figures = (counts.impressions, counts.users, counts.news, counts.clicks)
+        table.add_row(
+            name, *(f"{figure:,}" for figure in figures), counts.first[:_TO_MINUTES], counts.last[:_TO_MINUTES]
+        )
+    console.print(table)

@@ -1,0 +1,120 @@
+"""Histories rebuilt from the clicks of a log: which clicks are past when an impression is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+
+from recommenders_miner.io.gathering import slots_of
+from recommenders_miner.io.impression_log import ImpressionLog
+from recommenders_miner.io.tsv_writer import BehaviorsBlock, blocks_of_rows
+
+
+@dataclass(frozen=True)
+class Histories:
+    """The histories of I impressions, as stretches of an array that they share.
+
+    The history of impression i is `news[start[i]:start[i] + length[i]]`, oldest first.
+
+    Attributes:
+        news: (total,) int32, rows of the log's news.
+        start: (I,) int64.
+        length: (I,) int64.
+    """
+
+    news: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+
+    @classmethod
+    def of_log(cls, log: ImpressionLog) -> Self:
+        """Takes the histories as the log has them."""
+        length = np.diff(log.history_offsets)[log.history_of]
+        return cls(log.histories, log.history_offsets[log.history_of], length)
+
+    @classmethod
+    def rebuilt(cls, log: ImpressionLog, known_before: np.ndarray) -> Self:
+        """Rebuilds histories from past clicks only.
+
+        A history is that of the user's first impression, whose clicks are older than the log, and behind it the user's
+        clicks in the log before a time. The first impression is the earliest; of equals, and of clicks at one time, the
+        log's order decides.
+
+        Args:
+            log: the log, labelled.
+            known_before: (I,) Unix seconds: a click belongs to an impression's history if it is earlier than that.
+        """
+        clicked = np.flatnonzero(log.labels == 1)
+        impression = np.repeat(np.arange(len(log)), np.diff(log.offsets))[clicked]
+        order = np.lexsort((log.time[impression], log.user_of[impression]))  # stable
+        clicked, impression = clicked[order], impression[order]
+        user, time = log.user_of[impression], log.time[impression]
+
+        base = log.history_of[_first_impressions(log)]
+        base_length = np.diff(log.history_offsets)[base]
+        clicks = np.bincount(user, minlength=len(log.users))
+        ends = np.cumsum(base_length + clicks)
+        starts = ends - base_length - clicks
+        news = np.empty(len(clicked) + base_length.sum(), np.int32)
+        news[stretches(starts, base_length)] = log.histories[stretches(log.history_offsets[base], base_length)]
+        news[stretches(starts + base_length, clicks)] = log.candidates[clicked]
+        past = _count_earlier(user, time, log.user_of, known_before)
+        return cls(news, starts[log.user_of], base_length[log.user_of] + past)
+
+    def of(self, impressions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the histories of some impressions: their news, one history after another, and how long each is."""
+        length = self.length[impressions]
+        return self.news[stretches(self.start[impressions], length)], length
+
+
+def log_blocks(log: ImpressionLog, histories: Histories, impressions: np.ndarray) -> Iterator[BehaviorsBlock]:
+    """Yields the lines of some impressions of a labelled log, with these histories, as `write_behaviors` takes them."""
+    num_candidates = np.diff(log.offsets)[impressions]
+    for rows in blocks_of_rows(num_candidates + histories.length[impressions]):
+        here = impressions[rows]
+        slots = slots_of(log, here)[0]
+        news, length = histories.of(here)
+        yield BehaviorsBlock(
+            impression_id=log.impression_id[here],
+            user=log.users.take(pa.array(log.user_of[here])),
+            time=log.time[here],
+            histories=news,
+            history_length=length,
+            candidates=log.candidates[slots],
+            labels=log.labels[slots],
+            num_candidates=num_candidates[rows],
+        )
+
+
+def stretches(start: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """Returns the indices `start[k] … start[k] + length[k] - 1` for one k after another, (sum of lengths,) int64."""
+    ends = np.cumsum(length)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(start - (ends - length), length)
+
+
+def _first_impressions(log: ImpressionLog) -> np.ndarray:
+    """The earliest impression of each user, (users,) int64."""
+    order = np.lexsort((log.time, log.user_of))
+    return order[np.searchsorted(log.user_of[order], np.arange(len(log.users)))]
+
+
+def _count_earlier(user: np.ndarray, time: np.ndarray, of_user: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Counts the events of a user before a time, for each of I pairs of these.
+
+    Args:
+        user: (E,) of each event, ascending.
+        time: (E,) of each event, ascending among those of a user.
+        of_user: (I,) whose events are counted.
+        before: (I,) what they have to be earlier than.
+
+    Returns:
+        (I,) int64.
+    """
+    moments = np.unique(time)  # users and ranks of moments, unlike users and seconds, fit into one integer
+    keys = user.astype(np.int64) * (len(moments) + 1) + np.searchsorted(moments, time)
+    wanted = of_user.astype(np.int64) * (len(moments) + 1) + np.searchsorted(moments, before)
+    return np.searchsorted(keys, wanted) - np.searchsorted(user, of_user)

@@ -1,0 +1,22 @@
+import pytest
+
+from recommenders_miner.datasets import download
+from tests.datasets import loopback
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A web server on this machine; waiting for one that fails is over soon."""
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 1.5)
+    with loopback.running() as server:
+        yield server
+
+
+@pytest.fixture
+def hub(server, monkeypatch):
+    """The same server in the place of the Hugging Face hub; nobody is logged in."""
+    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr("huggingface_hub.utils._headers.get_token", lambda: None)
+    return server

@@ -1,0 +1,351 @@
+"""What `inspect_data` says of a data set: the figures, and what would break training."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recommenders_miner.errors import DataFormatError
+from recommenders_miner.inspection import inspect_data
+from recommenders_miner.inspection.data_report import PERCENTILES, Distribution
+from recommenders_miner.inspection.measure import find_doubtful_rows
+from recommenders_miner.io.impression_log import ImpressionLog
+from recommenders_miner.io.news_table import NewsTable
+
+ENTITY = '[{"Label": "Curling", "WikidataId": "Q136851", "OccurrenceOffsets": [0], "SurfaceForms": ["Curling"]}]'
+
+
+def news(news_id, category="sports", subcategory="curling", title="Stones on ice", abstract="", entities="[]"):
+    return "\t".join([news_id, category, subcategory, title, abstract, "https://example.org", entities, "[]"])
+
+
+def behavior(number=1, shown="N1-1 N2-0", history="N1", user="U1", time="11/9/2019 8:00:00 AM"):
+    return f"{number}\t{user}\t{time}\t{history}\t{shown}"
+
+
+def write(folder, news_lines=None, behavior_lines=None):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, lines, default in (
+        ("news.tsv", news_lines, [news("N1"), news("N2", "travel", "trains"), news("N3", title="One two three four")]),
+        ("behaviors.tsv", behavior_lines, [behavior()]),
+    ):
+        (folder / name).write_text("".join(f"{line}\n" for line in (default if lines is None else lines)))
+    return folder
+
+
+def messages(findings):
+    return [str(finding) for finding in findings]
+
+
+# === The figures ===
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Two splits, small enough to count by hand."""
+    write(
+        tmp_path / "train",
+        [
+            news("N1", entities=ENTITY, abstract="They slide."),
+            news("N2", "travel", "trains", "  A  night train "),
+            news("N1", entities=ENTITY, abstract="They slide."),
+            news("N3", "travel", "ferries", "Six islands in one long, slow day"),
+            news("N4", "sports", "chess", "Mate"),
+        ],
+        [
+            behavior(1, "N1-1 N2-0", "", "U1", "11/9/2019 8:00:00 AM"),
+            behavior(2, "N2-0 N1-1 N3-1", "N3 N2 N1", "U2", "11/9/2019 9:30:00 AM"),
+            behavior(3, "N1-0", "N2", "U1", "11/9/2019 8:59:59 AM"),
+            behavior(4, "N3-1 N2-1", "N2", "U1", "11/10/2019 12:00:01 AM"),
+        ],
+    )
+    write(
+        tmp_path / "dev",
+        [news("N1"), news("N4", "sports", "chess", "Mate"), news("N5", "food", "bread", "Rye")],
+        [
+            behavior(1, "N1-1 N4-0 N5-1 N5-0", "N1", "U1", "11/10/2019 12:00:02 AM"),
+            behavior(2, "N4-1", "", "U3", "11/10/2019 7:00:00 AM"),
+        ],
+    )
+    (tmp_path / "train" / "entity_embedding.vec").write_text("Q136851\t0.5\n")
+    return tmp_path
+
+
+def test_the_figures_of_a_log(data):
+    train = inspect_data(data).splits["train"].log
+    assert (train.impressions, train.users, train.candidates, train.clicks, train.news_shown) == (4, 2, 8, 5, 3)
+    assert train.click_rate == 5 / 8
+    assert (train.without_history, train.without_click, train.without_non_click) == (1, 1, 1)
+    assert (train.unlabelled, train.unknown_candidates, train.unknown_in_histories) == (0, 0, 0)
+    assert (str(train.first), str(train.last)) == ("2019-11-09 08:00:00", "2019-11-10 00:00:01")
+    assert train.history_length.values.tolist() == [0, 1, 3]
+    assert train.history_length.counts.tolist() == [1, 2, 1]
+    assert np.repeat(train.candidates_per_impression.values, train.candidates_per_impression.counts).tolist() == [
+        1, 2, 2, 3,
+    ]  # fmt: skip
+    assert train.clicks_per_impression.mean == 5 / 4
+    assert train.showings.values.tolist() == [2, 3]  # N3 twice, N1 and N2 three times
+    assert train.showings.counts.tolist() == [1, 2]
+    assert train.hours.counts.tolist() == [2, 1, 1]
+    assert train.category_showings == {"sports": 3, "travel": 5}
+    assert train.category_clicks == {"sports": 2, "travel": 3}
+
+
+def test_the_figures_of_news(data):
+    report = inspect_data(data)
+    train = report.splits["train"].news
+    assert (train.news, train.repeated, train.without_abstract, train.subcategories) == (4, 1, 3, 4)
+    assert (train.without_title, train.without_category, train.with_title_entities) == (0, 0, 1)
+    assert train.entities_readable
+    assert list(train.categories.items()) == [("sports", 2), ("travel", 2)]
+    assert train.title_words.values.tolist() == [1, 3, 7]
+    assert train.title_words.mean == (3 + 3 + 7 + 1) / 4
+    assert report.splits["train"].vectors == ("entity_embedding.vec",)
+    assert report.splits["dev"].vectors == ()
+
+
+def test_what_train_does_not_know_of_dev(data):
+    found = inspect_data(data).beside_train["dev"]
+    # N4 stands in train's table but was not shown there; N5 is not even in the table.
+    assert found.cold_candidates == 4 / 5
+    assert found.cold_clicks == 2 / 3
+    assert found.absent_candidates == 2 / 5
+    assert found.absent_clicks == 1 / 3
+    assert found.new_users == 1 / 2
+    assert found.before_train_ends == 0
+
+
+def test_sound_data_has_no_findings_and_nothing_is_written_beside_it(data):
+    before = sorted(data.rglob("*"))
+    assert inspect_data(data).findings == ()
+    assert sorted(data.rglob("*")) == before
+
+
+def test_a_test_split_without_labels_is_sound(data, caplog):
+    write(data / "test", behavior_lines=[behavior(1, "N1 N2", time="2019-11-11 08:00:00")])
+    report = inspect_data(data)
+    assert report.findings == ()
+    test = report.splits["test"].log
+    assert (test.unlabelled, test.click_rate, test.clicks_per_impression.total) == (1, None, 0)
+    assert report.beside_train["test"].cold_clicks is None
+    assert list(report.splits) == ["train", "dev", "test"]
+
+
+def test_a_folder_with_the_two_files_is_one_split(tmp_path):
+    write(tmp_path / "mine")
+    report = inspect_data(tmp_path / "mine")
+    assert list(report.splits) == ["mine"]
+    assert (report.findings, report.beside_train) == ((), {})
+    unlabelled = write(tmp_path / "other", behavior_lines=[behavior(shown="N1 N2")])
+    assert "there is nothing to train on" in inspect_data(unlabelled).errors[0].problem
+    unlabelled.rename(tmp_path / "test")
+    assert inspect_data(tmp_path / "test").findings == ()
+
+
+def test_a_report_as_json_has_percentiles_and_times(data):
+    report = json.loads(json.dumps(inspect_data(data).to_json()))
+    train = report["splits"]["train"]
+    assert train["log"]["first"] == "2019-11-09 08:00:00"
+    assert train["log"]["history_length"]["percentiles"]["100"] == 3
+    assert train["news"]["categories"] == {"sports": 2, "travel": 2}
+    assert report["beside_train"]["dev"]["cold_candidates"] == 0.8
+    assert "hours" not in train["log"]
+
+
+# === What would break training ===
+
+TRAIN_FAULTS = {
+    "unknown candidate": (None, [behavior(), behavior(2, "N9-1 N2-0")], 2, "unknown news id among the candidates: 1."),
+    "unknown history": (None, [behavior(), behavior(2, history="N1 N8 N9")], 2, "unknown news id in the history: 2."),
+    "time": (None, [behavior(), behavior(2, time="9.11.2019")], 2, "bad time: 1."),
+    "columns": (None, [behavior(), "2\tU1"], 2, "wrong number of columns: 1."),
+    "label": (None, [behavior(shown="N1-1 N2-0"), behavior(2, "N1-5")], 2, "bad label: 1."),
+    "half labelled": (None, [behavior(), behavior(2, "N1-0 N2")], 2, "some candidates labelled and some not: 1."),
+    "no labels": (None, [behavior(shown="N1 N2")], 1, "no candidate has a label: there is nothing to train on."),
+    "clicks only": (None, [behavior(shown="N1-1")], None, "no impression has both a click and a non-click"),
+    "clicks or none": (None, [behavior(shown="N1-1"), behavior(2, "N2-0")], None, "no impression has both a click"),
+    "two contents": ([news("N1"), news("N2"), news("N1", title="Other")], None, 3, "news id repeated with another"),
+    "no news id": ([news("N1"), news("N2"), news("")], None, 3, "empty news id: 1."),
+    "only faults": (None, [behavior(number="x"), behavior(number="y")], 1, "impression id 'x' is not a non-negative"),
+    "no news": ([], None, None, "the file is empty"),
+}
+
+
+@pytest.mark.parametrize("kind", TRAIN_FAULTS)
+def test_what_breaks_training_is_named_with_file_line_and_remedy(tmp_path, kind, caplog):
+    news_lines, behavior_lines, line, problem = TRAIN_FAULTS[kind]
+    write(tmp_path / "train", news_lines, behavior_lines)
+    write(tmp_path / "dev", behavior_lines=[behavior(time="2019-12-01 00:00:00")])
+    [error] = inspect_data(tmp_path).errors
+    assert error.path == tmp_path / "train" / ("behaviors.tsv" if news_lines is None else "news.tsv")
+    assert error.lines == (() if line is None else (line,))
+    assert error.problem.startswith(problem)
+    assert error.remedy
+    assert str(error) == f"{error.place}: {error.problem} {error.remedy}"
+    assert not caplog.records, "the report says it all"
+
+
+def test_a_dev_split_has_to_have_something_to_evaluate_on(tmp_path):
+    write(tmp_path / "train")
+    write(tmp_path / "dev", behavior_lines=[behavior(shown="N1-0", time="2019-12-01 00:00:00")])
+    assert "there is nothing to evaluate on" in inspect_data(tmp_path).errors[0].problem
+
+
+def test_faults_of_all_files_are_found_at_once_errors_first(tmp_path):
+    write(tmp_path / "train", [news("N1"), news("N2", title=""), "N3"], [behavior(), behavior(2, "N1-0 N9-1"), "x"])
+    write(tmp_path / "dev", [news("N1"), news("N1", title="Other")], [behavior(1, "N1-0 N7-1"), behavior(1)])
+    report = inspect_data(tmp_path)
+    assert sorted(error.place.removeprefix(f"{tmp_path}/") for error in report.errors) == [
+        "dev/behaviors.tsv",  # no impression with both a click and a non-click
+        "dev/behaviors.tsv, lines 1, 2",
+        "dev/news.tsv, line 2",
+        "train/behaviors.tsv, line 2",
+        "train/behaviors.tsv, line 3",
+        "train/news.tsv, line 3",
+    ]
+    assert report.findings == report.errors + report.warnings
+    assert report.warnings
+    assert report.splits["train"].log.impressions == 2
+
+
+def test_missing_files_and_splits_are_errors(tmp_path):
+    write(tmp_path / "dev")
+    (tmp_path / "dev" / "news.tsv").unlink()
+    assert messages(inspect_data(tmp_path).errors) == [
+        f"{tmp_path}/train: the folder is missing: there is nothing to train on. "
+        "recommenders-miner split DIR OUT makes train and dev of any log.",
+        f"{tmp_path}/dev/news.tsv: the file is missing. A split needs both news.tsv and behaviors.tsv.",
+    ]
+    (tmp_path / "dev" / "behaviors.tsv").unlink()
+    assert len(inspect_data(tmp_path).errors) == 3
+    with pytest.raises(DataFormatError, match="holds neither"):
+        inspect_data(tmp_path / "dev")
+
+
+def test_a_folder_in_the_place_of_a_file_is_an_error(tmp_path):
+    write(tmp_path / "train")
+    (tmp_path / "train" / "behaviors.tsv").unlink()
+    (tmp_path / "train" / "behaviors.tsv").mkdir()
+    [error] = inspect_data(tmp_path).errors
+    assert "is a folder" in error.problem
+
+
+def test_a_file_that_the_system_refuses_is_an_error(tmp_path, monkeypatch):
+    write(tmp_path / "train")
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(ImpressionLog, "read", refuse)
+    [error] = inspect_data(tmp_path).errors
+    assert error.path == tmp_path / "train" / "behaviors.tsv"
+    assert "Permission denied" in error.problem
+
+
+# === What may be wrong ===
+
+
+def test_doubtful_data_are_warned_of(tmp_path):
+    unreadable = news("N4", entities="[{]")
+    write(
+        tmp_path / "train",
+        [news("N1"), news("N2", "", title=" "), news("N3", "", title="x"), unreadable],
+        [behavior(7, history=""), behavior(8, "N2-1 N1-0", ""), behavior(7, "N3-0", ""), behavior(9, history="")],
+    )
+    write(tmp_path / "dev", behavior_lines=[behavior(), behavior(2, time="2019-11-09 08:00:01")])
+    report = inspect_data(tmp_path)
+    assert report.errors == ()
+    train, dev = tmp_path / "train", tmp_path / "dev"
+    expected = [
+        (train / "news.tsv", (4,), "the title entities of news N4: expected a JSON list"),
+        (train / "news.tsv", (2,), "1 news have no title."),
+        (train / "news.tsv", (2, 3), "2 news have no category."),
+        (train / "behaviors.tsv", (), "no impression has a history"),
+        (train / "behaviors.tsv", (3,), "1 impressions have the id of an earlier one (ids 7)."),
+        (train / "behaviors.tsv", (4,), "1 impressions equal an earlier one but for the id (ids 9)."),
+        (dev / "behaviors.tsv", (), "1 of 2 impressions are not later than train's last (which is at 2019-11-09 08:00"),
+    ]
+    for warning, (path, lines, problem) in zip(report.warnings, expected, strict=True):
+        assert (warning.path, warning.lines) == (path, lines)
+        assert warning.problem.startswith(problem)
+        assert warning.remedy
+    assert not report.splits["train"].news.entities_readable
+    assert (report.splits["train"].news.without_title, report.splits["train"].news.without_category) == (1, 2)
+
+
+def test_lines_are_not_named_where_lines_were_left_out(tmp_path):
+    write(tmp_path / "train", behavior_lines=["x", behavior(3), behavior(3, "N2-0")])
+    [warning] = inspect_data(tmp_path).warnings
+    assert (warning.lines, warning.problem) == ((), "1 impressions have the id of an earlier one (ids 3).")
+
+
+# === Any data ===
+
+numbers = st.lists(st.integers(0, 20), min_size=1, max_size=40)
+
+
+@settings(deadline=None)
+@given(numbers)
+def test_percentiles_and_mean_of_a_distribution(values):
+    found = Distribution.of(np.array(values))
+    assert found.total == len(values)
+    assert found.mean == pytest.approx(np.mean(values))
+    expected = np.percentile(values, PERCENTILES, method="inverted_cdf").tolist()
+    assert [found.percentile(percent) for percent in PERCENTILES] == expected
+
+
+slates = st.lists(st.tuples(st.sampled_from(["N1", "N2"]), st.integers(0, 1)), min_size=1, max_size=3)
+
+
+@settings(deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(slates, st.lists(st.sampled_from(["N1", "N2"]), max_size=1), st.integers(0, 1), st.integers(1, 3)),
+        min_size=1,
+        max_size=15,
+    )
+)
+def test_repeated_impressions_equal_a_plain_restatement(rows):
+    log = ImpressionLog.from_columns(
+        NewsTable.from_columns(["N1", "N2"], ["A", "B"]),
+        histories=[history for _, history, *_ in rows],
+        candidates=[[news_id for news_id, _ in shown] for shown, *_ in rows],
+        labels=[[label for _, label in shown] for shown, *_ in rows],
+        time=[time for *_, time, _ in rows],
+        impression_id=[number for *_, number in rows],
+    )
+    found = find_doubtful_rows(log)
+    content = [row[:3] for row in rows]
+    assert found.repeated_rows.tolist() == [k for k, row in enumerate(content) if row in content[:k]]
+    ids = [number for *_, number in rows]
+    assert found.repeated_ids.tolist() == [k for k, number in enumerate(ids) if number in ids[:k]]
+
+
+NEWS_LINES = [news("N1"), news("N2"), news("N1", title="Other"), news(""), "N3\tx", news("N3", entities="{")]
+BEHAVIOR_LINES = [
+    *(behavior(), behavior(shown="N1-1"), behavior(shown="N2-0"), behavior(shown="N1 N2"), behavior(shown="N9-1")),
+    *(behavior(history="N3 N9"), behavior(user=""), behavior(number="-"), "", behavior(shown="N1-2 N1-1")),
+]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@given(
+    news_lines=st.lists(st.sampled_from(NEWS_LINES), max_size=4),
+    behavior_lines=st.lists(st.sampled_from(BEHAVIOR_LINES), max_size=4),
+)
+def test_there_are_errors_just_where_the_readers_or_training_would_stop(tmp_path, news_lines, behavior_lines):
+    folder = write(tmp_path / "train", news_lines, behavior_lines)
+    try:
+        log = ImpressionLog.read(folder / "behaviors.tsv", NewsTable.read(folder / "news.tsv"), cache=False)
+        clicks = np.add.reduceat(log.labels == 1, log.offsets[:-1], dtype=int)
+        sound = log.labelled and bool(((clicks > 0) & (clicks < np.diff(log.offsets))).any())
+    except DataFormatError:
+        sound = False
+    report = inspect_data(tmp_path)
+    assert (report.errors == ()) == sound
+    assert all(finding.remedy for finding in report.findings)
+    report.to_markdown(), json.dumps(report.to_json())
