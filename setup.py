@@ -52,6 +52,7 @@ setup(
         "jax": ["jax>=0.6"],
         "torch": ["torch>=2.6"],
         "notebooks": ["jupyterlab>=4.2", "ipykernel>=6.29", "ipywidgets>=8.1", "nbclient>=0.10"],
+        "fuzz": ["atheris>=3.0"],
         "dev": [
             "pytest>=8.3",
             "pytest-xdist>=3.6",

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import logging
 import re
+import reprlib
 import types
 import typing
 from collections.abc import Mapping
@@ -16,13 +17,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from recommenders_miner.errors import HParamsError
+from recommenders_miner.plain_yaml import parse_yaml
 
 LOGGER = logging.getLogger("recommenders_miner")
 
+_LONGEST_NAME = 255  # of a file
+_LARGEST = 2**31 - 1
+
 SECTIONS = ("data", "info", "model", "train")
+
+# The keys of recommenders_miner.models.MODELS, which takes long to import.
+SYSTEMS = (
+    "miner",
+    "nrms",
+    "nrms-plm",
+    "lstur",
+    "lstur-plm",
+    "naml",
+    "npa",
+    "dkn",
+    "hierec",
+    "libfm",
+    "deepfm",
+    "unbert",
+)
 
 # The systems of Microsoft Recommenders' newsrec with the news encoder that each has there, which its files do not name.
 RECOMMENDERS_ENCODERS = {"nrms": "self_attention", "lstur": "cnn", "naml": "multi_view", "npa": "cnn"}
@@ -60,8 +79,8 @@ def _trainable(value: Any) -> Any:
     if isinstance(value, dict) and len(value) == 1:
         [(key, count)] = value.items()
         value = f"{key}: {count}"
-    if value not in ("all", "none") and not re.fullmatch(r"last_n: \d+", str(value)):
-        raise HParamsError(f"plm_trainable: expected all, none, or 'last_n: k', got {value!r}.")
+    if value not in ("all", "none") and not re.fullmatch(r"last_n: [0-9]{1,4}", str(value)):
+        raise HParamsError(f"plm_trainable: expected all, none, or 'last_n: k', got {reprlib.repr(value)}.")
     return value
 
 
@@ -108,9 +127,7 @@ class HParams:
     cache: bool = _key("info", True, "keep what is costly to compute of the news in a folder beside them")
 
     # === Model: shared parts ===
-    model_type: str = _key(
-        "model", "miner", "the system to build, a key of recommenders_miner.models.MODELS", parse=_lower
-    )
+    model_type: str = _key("model", "miner", "the system to build", choices=SYSTEMS, parse=_lower)
     news_encoder: str = _key(
         "model",
         "self_attention",
@@ -286,7 +303,7 @@ def scale_overrides(scale: str, name: str | Path) -> dict[str, Any]:
     for folder in hparams_folders():
         path = folder / "scales" / f"{scale}.yaml"
         if path.is_file():
-            sections = yaml.safe_load(path.read_text(encoding="utf-8"))
+            sections = parse_yaml(path.read_text(encoding="utf-8"))
             return {**sections["all"], **sections.get(Path(name).stem, {})}
     known = sorted({path.stem for folder in hparams_folders() for path in folder.glob("scales/*.yaml")})
     raise HParamsError(f"There is no scale {scale!r}: choose paper or {', '.join(known)}.")
@@ -316,23 +333,27 @@ def find_hparams_file(name: str | Path) -> Path:
     raise HParamsError(f"There is no hyperparameter file {name}. The package has {', '.join(known)}.")
 
 
-def _find_beside(path: Path, base: str) -> Path:
+def _find_beside(path: Path, base: Any) -> Path:
+    if not isinstance(base, str) or not Path(base).name or len(Path(base).name) > _LONGEST_NAME:
+        raise HParamsError(f"{path}: base: expected the name of another hyperparameter file, got {reprlib.repr(base)}.")
     beside = path.parent / base
-    if beside.resolve() == path.resolve():
-        raise HParamsError(f"{path}: names itself as its base.")
     return beside if beside.is_file() else find_hparams_file(base)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    """Reads a YAML file of sections into one flat dict of known keys."""
+def _read_yaml(path: Path, derived: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Reads a YAML file of sections into one flat dict of known keys; `derived` are the files that build on it."""
+    if path.resolve() in derived:
+        raise HParamsError(f"{path}: names itself as its base, by itself or through others.")
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        config = parse_yaml(path.read_text(encoding="utf-8")) or {}
+    except ValueError as error:
         raise HParamsError(f"{path}: not readable as YAML: {error}") from None
     if not isinstance(config, dict):
         raise HParamsError(f"{path}: expected the sections {', '.join(SECTIONS)}, found {type(config).__name__}.")
     base = config.pop("base", None)
-    flat: dict[str, Any] = {} if base is None else _read_yaml(_find_beside(path, base))
+    flat: dict[str, Any] = {}
+    if base is not None:
+        flat = _read_yaml(_find_beside(path, base), (*derived, path.resolve()))
     for section, values in config.items():
         if section not in SECTIONS:
             raise HParamsError(f"{path}: unknown section {section!r}; the sections are {', '.join(SECTIONS)}.")
@@ -347,8 +368,8 @@ def _known(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     known = [spec.name for spec in dataclasses.fields(HParams)]
     for key in values:
         if key not in known and key not in _WITHOUT_USE:
-            nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
-            raise HParamsError(f"{where}: unknown hyperparameter {key!r}. Did you mean {nearest!r}?")
+            nearest = difflib.get_close_matches(str(key)[:_LONGEST_NAME], known, n=1, cutoff=0.0)[0]
+            raise HParamsError(f"{where}: unknown hyperparameter {reprlib.repr(key)}. Did you mean {nearest!r}?")
     if str(values.get("optimizer", "adam")).lower() != "adam":
         raise HParamsError(f"{where}: optimizer: expected adam, the only one there is, got {values['optimizer']!r}.")
     without_use = [f"{key} ({_WITHOUT_USE[key]})" for key in values if key in _WITHOUT_USE]
@@ -365,7 +386,9 @@ def _checked(spec: dataclasses.Field, value: Any) -> Any:
     converted = _converted(value, expected)
     if converted is None and value is not None:
         name = expected.__name__ if isinstance(expected, type) else str(expected)
-        raise HParamsError(f"{spec.name}: expected {name}, got {value!r} ({type(value).__name__}).")
+        raise HParamsError(f"{spec.name}: expected {name}, got {reprlib.repr(value)} ({type(value).__name__}).")
+    if isinstance(converted, int | float) and abs(converted) > _LARGEST:
+        raise HParamsError(f"{spec.name}: expected at most {_LARGEST:,}, got {reprlib.repr(value)}.")
     bounds = spec.metadata
     checks = {
         "choices": ("one of {}", lambda bound: converted in bound),
@@ -376,7 +399,9 @@ def _checked(spec: dataclasses.Field, value: Any) -> Any:
     }
     for bound_name, (wording, holds) in checks.items():
         if bound_name in bounds and converted is not None and not holds(bounds[bound_name]):
-            raise HParamsError(f"{spec.name}: expected {wording.format(bounds[bound_name])}, got {value!r}.")
+            raise HParamsError(
+                f"{spec.name}: expected {wording.format(bounds[bound_name])}, got {reprlib.repr(value)}."
+            )
     return converted
 
 
@@ -391,7 +416,7 @@ def _converted(value: Any, expected: Any) -> Any:
     if expected is float and isinstance(value, int | str) and not isinstance(value, bool):
         try:
             return float(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     if expected is int and isinstance(value, bool):
         return None

@@ -15,11 +15,12 @@ from typing import Any, Self
 import numpy as np
 
 from recommenders_miner import __version__
+from recommenders_miner.errors import DataFormatError
 from recommenders_miner.evaluation.beyond_accuracy import BeyondAccuracy
 from recommenders_miner.evaluation.cold_news import cold_candidates, evaluate_cold
 from recommenders_miner.evaluation.comparison import ResultRow
 from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
-from recommenders_miner.files import whole_folder
+from recommenders_miner.files import recover, whole_folder
 from recommenders_miner.hparams import HParams
 from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.news_table import NewsTable
@@ -122,17 +123,18 @@ class Runs:
             PresetError: its language model cannot be had.
         """
         folder = self.out / name / f"seed-{seed}"
+        if not folder.exists():
+            recover(folder)
         identity = self._identity(hparams, seed)
         if _read_description(folder).get("identity") != identity:
             self._train(name, hparams, seed, identity, folder)
-        scores = np.load(folder / self.SCORES, allow_pickle=False)
+        shutil.rmtree(_unfinished(folder, identity), ignore_errors=True)
+        scores = _read_scores(folder)
         costs = _read_description(folder)["costs"]
         return Run(folder, scores, ResultRow.from_evaluation(name, self.dev.evaluate(scores), **costs))
 
     def _train(self, name: str, hparams: HParams, seed: int, identity: dict[str, Any], folder: Path) -> None:
-        # Its name tells settings apart, so that a stopped run of others is not taken for this one.
-        digest = hashlib.blake2b(json.dumps(identity).encode(), digest_size=8).hexdigest()
-        unfinished = folder.with_name(f".{folder.name}-{digest}")
+        unfinished = _unfinished(folder, identity)
         resumed = unfinished.exists()
         LOGGER.info("%s, seed %d: %s", name, seed, "going on with its training" if resumed else "training")
         model = MODELS[hparams.model_type](hparams, seed=seed)
@@ -161,7 +163,6 @@ class Runs:
             np.save(partial / self.SCORES, scores, allow_pickle=False)
             description = {"identity": identity, "costs": costs, "history": model.history}
             (partial / self.DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-        shutil.rmtree(unfinished)
 
     def _identity(self, hparams: HParams, seed: int) -> dict[str, Any]:
         return {"version": __version__, "data": self._digest, "seed": seed, "hparams": hparams.to_dict()}
@@ -176,6 +177,27 @@ class Runs:
         return digest.hexdigest()
 
 
+def _unfinished(folder: Path, identity: dict[str, Any]) -> Path:
+    """Where a run is until it is finished; the name tells settings apart, so that no run goes on with another's."""
+    digest = hashlib.blake2b(json.dumps(identity).encode(), digest_size=8).hexdigest()
+    return folder.with_name(f".{folder.name}-{digest}")
+
+
 def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / Runs.DESCRIPTION
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _read_scores(folder: Path) -> np.ndarray:
+    path = folder / Runs.SCORES
+    try:
+        return np.load(path, allow_pickle=False)
+    except Exception as error:  # numpy lets through whatever parsing a damaged header leads it into
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> DataFormatError:
+    return DataFormatError(path, f"is not readable ({error}).", remedy=f"Delete {path.parent} to make the run anew.")

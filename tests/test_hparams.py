@@ -83,6 +83,18 @@ def test_numbers_are_taken_as_yaml_writes_them(tmp_path):
         ("- a\n- b", "expected the sections"),
         ("train: [", "not readable as YAML"),
         ("train: !!python/object/apply:os.system ['true']", "not readable as YAML"),
+        ("train: &a {epochs: 3}\nmodel: *a", r"aliases \(\*name\) are not read"),
+        ("train: {epochs: 2019-99-99}", "not readable as YAML: month must be in 1..12"),
+        ("train: !!timestamp soon", "not readable as YAML"),
+        ("train: !!int ''", "not readable as YAML"),
+        ("train: {epochs: 1" + ":1" * 300 + "}", "a number of more than 100 digits"),
+        ("train: " + "[" * 2000, "nested too deeply"),
+        ("a: 1\n" * 20_000, "100,000 characters, and at most 65,536"),
+        ("train: {" + "x" * 90_000 + ": 3}", "characters, and at most"),
+        ("base: bad.yaml", "names itself as its base"),
+        ("base: 5", "base: expected the name of another hyperparameter file, got 5"),
+        ("base: ''", "base: expected the name"),
+        ("base: " + "x" * 300, "base: expected the name"),
     ],
 )
 def test_bad_files_are_named(tmp_path, text, message):
@@ -91,6 +103,28 @@ def test_bad_files_are_named(tmp_path, text, message):
     with pytest.raises(HParamsError, match=message) as caught:
         prepare_hparams(path)
     assert str(path) in str(caught.value)
+
+
+def test_files_that_are_each_others_base_are_refused(tmp_path):
+    (tmp_path / "a.yaml").write_text("base: b.yaml")
+    (tmp_path / "b.yaml").write_text("base: a.yaml")
+    with pytest.raises(HParamsError, match=r"a\.yaml: names itself as its base, by itself or through others"):
+        prepare_hparams(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"learning_rate": 10**400}, "learning_rate: expected float"),
+        ({"learning_rate": float("inf")}, "learning_rate: expected at most 2,147,483,647, got inf"),
+        ({"disagreement_weight": float("nan")}, "disagreement_weight: expected at least 0"),
+        ({"batch_size": 2**31}, "batch_size: expected at most 2,147,483,647, got 2147483648"),
+        ({"plm_trainable": "last_n: 99999"}, "plm_trainable: expected all, none"),
+    ],
+)
+def test_numbers_that_nothing_can_be_made_of_are_refused(overrides, message):
+    with pytest.raises(HParamsError, match=message):
+        prepare_hparams("nrms", **overrides)
 
 
 def test_a_missing_file_lists_those_there_are():
@@ -188,3 +222,13 @@ def test_a_scale_names_only_files_that_there_are():
 def test_an_unknown_scale_is_an_error():
     with pytest.raises(HParamsError, match=r"no scale 'huge': choose paper or fast"):
         prepare_hparams("nrms", scale="huge")
+
+
+def test_every_system_can_be_named_and_no_other():
+    from recommenders_miner.hparams import SYSTEMS
+    from recommenders_miner.models import MODELS
+
+    assert tuple(MODELS) == SYSTEMS
+    assert prepare_hparams("nrms", model_type="NRMS").model_type == "nrms"
+    with pytest.raises(HParamsError, match="model_type: expected one of .*, got 'foo'"):
+        prepare_hparams("nrms", model_type="foo")

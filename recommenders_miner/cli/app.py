@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 
 from recommenders_miner import progress
 from recommenders_miner.backend import import_backend_quietly
+from recommenders_miner.files import recover
+from recommenders_miner.plain_yaml import parse_yaml
 
 app = typer.Typer(
     help="MINER and the news recommenders that its paper compares with.",
@@ -40,7 +41,10 @@ def parse_overrides(options: list[str] | None) -> dict[str, Any]:
         key, separator, value = option.partition("=")
         if not separator:
             raise typer.BadParameter(f"{option!r}: expected key=value.", param_hint="-o")
-        overrides[key.strip()] = yaml.safe_load(value)
+        try:
+            overrides[key.strip()] = parse_yaml(value)
+        except ValueError as error:
+            raise typer.BadParameter(f"{option!r}: the value is no YAML ({error}).", param_hint="-o") from error
     return overrides
 
 
@@ -49,6 +53,7 @@ def open_model(run: Path) -> Any:
     import_backend_quietly()
     from recommenders_miner.models import load_model
 
+    recover(run / "model")
     return load_model(run / "model" if (run / "model").is_dir() else run)
 
 

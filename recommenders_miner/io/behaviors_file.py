@@ -162,8 +162,8 @@ class _Tokens:
         tokens only.
         """
         data, starts = array_cache.pack_strings(texts)
-        ends_token = np.zeros(len(data) + 1, bool)
-        ends_token[1:] = data == ord(" ")
+        ends_token = np.empty(len(data) + 1, bool)
+        np.equal(data, ord(" "), out=ends_token[1:])
         ends_token[starts] = True
         cuts = np.flatnonzero(ends_token).astype(np.int32)
         encoded = array_cache.unpack_strings(data, cuts).dictionary_encode()

@@ -5,13 +5,12 @@ A cache folder holds one `.npy` file per array and `manifest.json`, which is the
     {"format": 1, "key": "…", "meta": {…},
      "arrays": {"labels": {"bytes": 928, "dtype": "|i1", "shape": [800], "blake2b": "…"}, …}}
 
-The folder is filled under a temporary name beside its own, brought to disk, then renamed.
+The folder is filled in a workplace beside its own (see `files`), brought to disk, then renamed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -19,16 +18,17 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Self
-from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
+
+from recommenders_miner.files import workplace
+from recommenders_miner.manifest import file_digest
 
 LOGGER = logging.getLogger("recommenders_miner")
 
 FORMAT_VERSION = 1
 _MANIFEST = "manifest.json"
-_DIGEST_BYTES = 16
 
 
 class CachedArrays(NamedTuple):
@@ -40,10 +40,6 @@ class CachedArrays(NamedTuple):
 
 class _DamagedCacheError(Exception):
     """A cache folder is not what its manifest says."""
-
-
-_SIGNS_OF_DAMAGE = (_DamagedCacheError, OSError, ValueError, EOFError, KeyError, TypeError, AttributeError)
-"""What opening a folder raises when files are missing or cut short, or the manifest is none of ours."""
 
 
 def load(folder: str | Path, key: str, verify: bool = False) -> CachedArrays | None:
@@ -64,9 +60,15 @@ def load(folder: str | Path, key: str, verify: bool = False) -> CachedArrays | N
         return None
     try:
         return _open_folder(folder, key, verify)
-    except _SIGNS_OF_DAMAGE as error:
+    except Exception as error:  # json and numpy let through whatever damaged files lead them into
         LOGGER.warning("The cache %s cannot be used and will be rebuilt (%r).", folder, error)
         return None
+
+
+def discard(folder: str | Path, why: Exception) -> None:
+    """Removes a cache whose arrays are not what their reader stored, and warns of it in the log."""
+    LOGGER.warning("The cache %s is removed and will be rebuilt (%r).", folder, why)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def store(
@@ -81,7 +83,8 @@ def store(
         meta: anything that JSON can hold.
 
     Raises:
-        OSError: the folder cannot be written. Nothing of this cache is left behind.
+        OSError: the folder cannot be written. Nothing of this cache is left behind, and nothing of those that
+            killed processes began under the same name.
     """
     with storing(folder, key) as writer:
         writer.append(**arrays)
@@ -100,27 +103,27 @@ def storing(folder: str | Path, key: str) -> Iterator[ArrayWriter]:
         key: identifies the content; `load` asks for it.
 
     Raises:
-        OSError: the folder cannot be written. Nothing of this cache is left behind.
+        OSError: the folder cannot be written. Nothing of this cache is left behind, and nothing of those that
+            killed processes began under the same name.
     """
     folder = Path(folder)
     is_first = not folder.parent.exists()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{uuid4().hex}")
     try:
-        partial.mkdir()
-        with ArrayWriter(partial) as writer:
-            yield writer
-            entries = writer.finish()
-        manifest = {"format": FORMAT_VERSION, "key": key, "meta": writer.meta, "arrays": entries}
-        with open(partial / _MANIFEST, "w", encoding="utf-8") as file:
-            json.dump(manifest, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        _sync_folder(partial)
-        _move_into_place(partial, folder, key)
-        _sync_folder(folder.parent)
+        with workplace(folder) as place:
+            partial = place / "arrays"
+            partial.mkdir()
+            with ArrayWriter(partial) as writer:
+                yield writer
+                entries = writer.finish()
+            manifest = {"format": FORMAT_VERSION, "key": key, "meta": writer.meta, "arrays": entries}
+            with open(partial / _MANIFEST, "w", encoding="utf-8") as file:
+                json.dump(manifest, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            _sync_folder(partial)
+            _move_into_place(place, folder, key)
+            _sync_folder(folder.parent)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
         if is_first:
             with contextlib.suppress(OSError):  # it holds the cache, or another one
                 folder.parent.rmdir()
@@ -201,7 +204,7 @@ class ArrayWriter:
     def _entry(self, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> dict[str, Any]:
         path = self._folder / f"{name}.npy"
         size = path.stat().st_size
-        return {"bytes": size, "dtype": dtype.str, "shape": list(shape), "blake2b": _digest(path)}
+        return {"bytes": size, "dtype": dtype.str, "shape": list(shape), "blake2b": file_digest(path)}
 
 
 def keep(
@@ -263,7 +266,7 @@ def _open_folder(folder: Path, key: str, verify: bool) -> CachedArrays:
 def _open_array(path: Path, entry: Mapping[str, Any], verify: bool) -> np.ndarray:
     if path.stat().st_size != entry["bytes"]:
         raise _DamagedCacheError(f"{path.name} has {path.stat().st_size} bytes, not {entry['bytes']}")
-    if verify and _digest(path) != entry["blake2b"]:
+    if verify and file_digest(path) != entry["blake2b"]:
         raise _DamagedCacheError(f"{path.name} has another content than it was stored with")
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if (array.dtype.str, list(array.shape)) != (entry["dtype"], entry["shape"]):
@@ -271,20 +274,13 @@ def _open_array(path: Path, entry: Mapping[str, Any], verify: bool) -> np.ndarra
     return array
 
 
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=_DIGEST_BYTES)).hexdigest()
-
-
-def _move_into_place(partial: Path, folder: Path, key: str) -> None:
-    """Renames `partial` to `folder`, unless a valid cache is there already."""
+def _move_into_place(place: Path, folder: Path, key: str) -> None:
+    """Renames the arrays in a workplace to `folder`, unless a valid cache is there; a damaged one goes."""
     if folder.is_dir() and not _is_valid(folder, key):
-        damaged = folder.with_name(f".{folder.name}.{uuid4().hex}")
         with contextlib.suppress(FileNotFoundError):  # another process was faster
-            os.rename(folder, damaged)
-        shutil.rmtree(damaged, ignore_errors=True)
+            os.rename(folder, place / "damaged")
     try:
-        os.rename(partial, folder)
+        os.rename(place / "arrays", folder)
     except OSError:
         if not _is_valid(folder, key):
             raise
@@ -293,7 +289,7 @@ def _move_into_place(partial: Path, folder: Path, key: str) -> None:
 def _is_valid(folder: Path, key: str) -> bool:
     try:
         _open_folder(folder, key, verify=False)
-    except _SIGNS_OF_DAMAGE:
+    except Exception:  # as in load
         return False
     return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import reprlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from recommenders_miner.errors import DataFormatError
 from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.io.tokenize import token_places
 from recommenders_miner.io.tsv import LineFaults, read_tsv
-from recommenders_miner.io.vocabulary import Vocabulary
+from recommenders_miner.io.vocabulary import Vocabulary, token_problem
 
 _TRIPLE = ("head", "relation", "tail")
 
@@ -118,6 +119,8 @@ def _parsed(text: str, place: str) -> list[dict[str, Any]]:
             raise TypeError("not a list")
         for entity in entities:
             _require(entity["WikidataId"], str, "a WikidataId")
+            if problem := token_problem(entity["WikidataId"], ()):
+                raise ValueError(f"a WikidataId {problem}")
             for offset in entity.get("OccurrenceOffsets", ()):
                 _require(offset, int, "an offset")
             for form in entity.get("SurfaceForms", ()):
@@ -132,4 +135,4 @@ def _parsed(text: str, place: str) -> list[dict[str, Any]]:
 
 def _require(value: Any, kind: type, what: str) -> None:
     if not isinstance(value, kind) or value == "":
-        raise TypeError(f"{what} is {value!r}")
+        raise TypeError(f"{what} is {reprlib.repr(value)}")

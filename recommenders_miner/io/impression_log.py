@@ -28,6 +28,12 @@ LOGGER = logging.getLogger("recommenders_miner")
 
 CACHE_FOLDER = ".recommenders_miner_cache"
 _IN_MEMORY = Path("<columns>")
+_BOUNDED = {"offsets": "candidates", "history_offsets": "histories", "user_offsets": "user_bytes"}
+_DTYPES = {
+    **dict.fromkeys(("candidates", "histories", "history_of", "user_of", "user_offsets"), np.dtype("int32")),
+    **dict.fromkeys(("offsets", "history_offsets", "time", "impression_id"), np.dtype("int64")),
+    **{"labels": np.dtype("int8"), "user_bytes": np.dtype("uint8")},
+}
 _ANONYMOUS = "anonymous"
 
 
@@ -106,12 +112,11 @@ class ImpressionLog:
             return cls._read_into_memory(path, news, on_error, separator)
         key = _cache_key(path, news, on_error, separator)
         folder = (path.parent / CACHE_FOLDER if cache is True else Path(cache)) / f"behaviors-{key}"
-        cached = array_cache.load(folder, key)
-        if cached is not None:
-            skipped = None if on_error == "raise" else SkipReport(path, **cached.meta)
-            if skipped is not None and skipped.counts:
-                LOGGER.warning("%s", skipped.summary())
-            return cls._from_arrays(cached.arrays, skipped)
+        log = cls._from_cache(folder, key, path, on_error)
+        if log is not None:
+            if log.skipped is not None and log.skipped.counts:
+                LOGGER.warning("%s", log.skipped.summary())
+            return log
         try:
             with array_cache.storing(folder, key) as writer:
                 skipped = read_behaviors(path, news, on_error, separator, writer)
@@ -119,10 +124,24 @@ class ImpressionLog:
         except OSError as error:
             LOGGER.warning("No cache of %s could be kept (%s); it will be read anew next time.", path, error)
         else:
-            cached = array_cache.load(folder, key)
+            log = cls._from_cache(folder, key, path, on_error)
+        return cls._read_into_memory(path, news, on_error, separator) if log is None else log
+
+    @classmethod
+    def _from_cache(cls, folder: Path, key: str, path: Path, on_error: OnError) -> ImpressionLog | None:
+        """Opens the log that a cache holds; None where there is no cache, or one that no log can be made of."""
+        cached = array_cache.load(folder, key)
         if cached is None:
-            return cls._read_into_memory(path, news, on_error, separator)
-        return cls._from_arrays(cached.arrays, skipped)
+            return None
+        try:
+            skipped = None if on_error == "raise" else SkipReport(path, **cached.meta)
+            _require_sound(cached.arrays)
+            log = cls._from_arrays(cached.arrays, skipped)
+            log.users.validate(full=True)
+        except (ValueError, TypeError) as error:  # ArrowInvalid is a ValueError
+            array_cache.discard(folder, error)
+            return None
+        return log
 
     @classmethod
     def _read_into_memory(cls, path: Path, news: NewsTable, on_error: OnError, separator: str) -> ImpressionLog:
@@ -232,6 +251,19 @@ def _cache_key(path: Path, news: NewsTable, on_error: OnError, separator: str) -
         content = hashlib.file_digest(file, hashlib.blake2b).hexdigest()
     parts = (READER_VERSION, content, news.digest, on_error, separator)
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
+
+def _require_sound(arrays: Mapping[str, np.ndarray]) -> None:
+    """Refuses arrays that are not a log's, or whose offsets lead out of bounds; raises ValueError."""
+    if {name: array.dtype for name, array in arrays.items()} != _DTYPES or any(a.ndim != 1 for a in arrays.values()):
+        raise ValueError("it holds other arrays than a log's")
+    for offsets, values in _BOUNDED.items():
+        bounds = arrays[offsets]
+        if not len(bounds) or bounds[0] != 0 or bounds[-1] != len(arrays[values]) or (bounds[1:] < bounds[:-1]).any():
+            raise ValueError(f"the {offsets} are not those of the {values}")
+    each = {len(arrays[name]) for name in ("impression_id", "time", "user_of", "history_of")}
+    if each != {len(arrays["offsets"]) - 1} or len(arrays["labels"]) != len(arrays["candidates"]):
+        raise ValueError("its arrays differ in length")
 
 
 # === Columns in memory ===

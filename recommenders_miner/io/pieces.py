@@ -9,10 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from recommenders_miner.datasets.minilm import local_preset
 from recommenders_miner.errors import PresetError
+from recommenders_miner.keras_config import require_known_classes
 
 _TOKENIZER = "tokenizer.json"
 # What KerasHub's tokenizers depend on beside their vocabulary: BERT's, then RoBERTa's, then XLM-R's.
@@ -75,7 +74,11 @@ class Pieces:
 
 def _load_saved(path: Path) -> Any:
     """Loads what `Pieces.save` wrote; KerasHub's own reader wants the language model's config beside it."""
-    tokenizer = keras.saving.deserialize_keras_object(json.loads(path.read_text(encoding="utf-8")))
+    import keras
+
+    config = json.loads(path.read_text(encoding="utf-8"))
+    require_known_classes(path, config)
+    tokenizer = keras.saving.deserialize_keras_object(config)
     tokenizer.load_assets(str(path.parent / "assets" / path.stem))
     return tokenizer
 

@@ -32,6 +32,8 @@ _MATRIX = "an embedding matrix in NumPy's .npy format: floating-point numbers, a
 _PICKLE_NAMES = (".pkl", ".pickle")
 # A pickle of protocol 2 or later, of protocol 0 and of protocol 1; no JSON starts so.
 _PICKLE_STARTS = (b"\x80", b"(", b"}")
+# One is meant, and a few are read to say what is wrong; each takes a byte of the file, and 64 of memory.
+_MOST_DICTS = 16
 # All that a pickled dictionary of text and whole numbers is made of. Tuples are not among them: nested in one another a
 # hundred deep they take a hundred bytes, and more time to hash than there is.
 _OPCODES = {
@@ -78,7 +80,7 @@ def read_vocabulary(path: str | Path) -> Vocabulary:
         DataFormatError: as `read_dictionary` does.
     """
     dictionary = read_dictionary(path)
-    names = [name for name in sorted(dictionary, key=dictionary.__getitem__) if _is_name(name)]
+    names = [name for name in sorted(dictionary, key=dictionary.__getitem__) if not token_problem(name, ())]
     if len(names) < len(dictionary):
         left_out = len(dictionary) - len(names)
         LOGGER.warning("%s: left out %d names that are empty, hold line breaks or are not UTF-8.", path, left_out)
@@ -162,14 +164,6 @@ def _checked(path: Path, content: Any) -> dict[str, int]:
     return content
 
 
-def _is_name(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return token_problem(name, ()) is None
-
-
 # === Word vectors ===
 
 
@@ -192,7 +186,7 @@ def read_matrix(path: str | Path, dictionary_file: str | Path, words: Vocabulary
     require_file(path, _MATRIX)
     try:
         matrix = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # numpy lets through whatever parsing a damaged header leads it into
         raise DataFormatError(path, f"is not readable as a matrix ({error}); expected {_MATRIX}.") from None
     if not isinstance(matrix, np.ndarray) or matrix.dtype.kind != "f" or matrix.ndim != 2 or not matrix.shape[1]:
         found = f"{matrix.dtype} of shape {matrix.shape}" if isinstance(matrix, np.ndarray) else "an archive"
@@ -205,7 +199,8 @@ def read_matrix(path: str | Path, dictionary_file: str | Path, words: Vocabulary
             remedy="Give wordEmb_file and wordDict_file that were made together.",
         )
     rows = np.array([0, 0, *(dictionary.get(word, 0) for word in words.tokens[UNKNOWN_ID + 1 :])])
-    vectors = matrix[rows].astype("float32")
+    with np.errstate(over="ignore"):  # what becomes infinite is refused below
+        vectors = matrix[rows].astype("float32")
     vectors[PADDING_ID] = 0.0
     finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():
@@ -271,6 +266,7 @@ def _unpickled(path: Path) -> Any:
 
 def _require_plain(path: Path, data: bytes) -> None:
     """Goes through a pickle's operations without doing them, and refuses those that no dictionary needs."""
+    dicts = 0
     text: list[str] = ["", ""]  # the last two, which STACK_GLOBAL takes for a module and a name in it
     for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
         if opcode.name == "STACK_GLOBAL":
@@ -289,5 +285,8 @@ def _require_plain(path: Path, data: bytes) -> None:
         # The reader makes room for as many entries as the largest place asked for.
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
             raise DataFormatError(path, f"asks for place {argument:,} of a memo of {count:,}: damaged or malicious.")
+        dicts += opcode.name in ("EMPTY_DICT", "DICT")
+        if dicts > _MOST_DICTS:
+            raise DataFormatError(path, f"holds more than {_MOST_DICTS} dicts; expected {_DICTIONARY}.")
         if isinstance(argument, str):
             text = [text[1], argument]

@@ -52,7 +52,7 @@ class SkipReport:
         """Counts one occurrence of `reason` per entry of `lines`; a line may stand there several times."""
         self.counts[reason] = self.counts.get(reason, 0) + len(lines)
         examples = self.lines.setdefault(reason, [])
-        for line in np.unique(lines).tolist():
+        for line in np.unique(lines)[: 2 * _EXAMPLES_PER_REASON].tolist():  # as many again may be among them
             if len(examples) == _EXAMPLES_PER_REASON:
                 break
             if line not in examples:
@@ -172,11 +172,12 @@ def read_tsv(
             raise DataFormatError(path, f"a line is longer than {MAX_LINE_BYTES:,} bytes; expected {expected}.")
         pieces, first_field, width = _find_fields(block, ord(separator))
         undecodable = _undecodable_lines(block)
-        misshapen = np.flatnonzero(width != len(columns))
-        faulty = np.union1d(undecodable, misshapen)
-        usable = np.setdiff1d(np.arange(len(width)), faulty, assume_unique=True)
-        if faults.report is None and len(faulty):
-            usable = usable[usable < faulty[0]]
+        sound = width == len(columns)
+        misshapen = np.flatnonzero(~sound)
+        sound[undecodable] = False
+        if faults.report is None and not sound.all():
+            sound[np.argmin(sound) :] = False  # what follows the first fault is not wanted
+        usable = np.flatnonzero(sound)
         parsed = parse(_take_columns(pieces, first_field[usable], columns)) if len(usable) else None
         return _ParsedBlock(parsed, usable, undecodable, misshapen, width)
 
@@ -288,7 +289,9 @@ def _find_fields(block: bytes, separator: int) -> tuple[pa.StringArray, np.ndarr
         and the number of fields in each line, (lines,).
     """
     data = np.frombuffer(block, np.uint8)
-    ends = np.flatnonzero((data == separator) | (data == _NEWLINE))
+    ends_field = data == separator
+    ends_field |= data == _NEWLINE
+    ends = np.flatnonzero(ends_field)
     ends_line = data[ends] == _NEWLINE
     last_field = np.flatnonzero(ends_line)
     width = np.diff(last_field, prepend=-1)
@@ -304,7 +307,15 @@ def _undecodable_lines(block: bytes) -> np.ndarray:
     """The 0-based lines of the block that are not UTF-8, ascending."""
     if _is_utf8(block):
         return np.empty(0, np.int64)
-    return np.array([k for k, line in enumerate(block.split(b"\n")) if not _is_utf8(line)], np.int64)
+    return np.array([k for k, line in enumerate(block.split(b"\n")) if not _decodes(line)], np.int64)
+
+
+def _decodes(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_utf8(text: bytes) -> bool:

@@ -13,13 +13,15 @@ from recommenders_miner.io.entities import title_entities
 from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.io.pieces import Pieces
-from recommenders_miner.io.term_weights import TERMS_FILE, TermWeights
+from recommenders_miner.io.term_weights import IDF_FILE, TERMS_FILE, TermWeights
 from recommenders_miner.io.tokenize import tokenize
 from recommenders_miner.io.vocabulary import Vocabulary
 
 _FILES = ("words", "categories", "subcategories", "users", "entities")
 _NEWS_FILE = "news.txt"
 _PIECES_FOLDER = "pieces"
+SAVED_NAMES = frozenset({*(f"{name}.txt" for name in _FILES), _NEWS_FILE, _PIECES_FOLDER, TERMS_FILE, IDF_FILE})
+"""What `Vocabularies.load` looks for in a folder."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,10 @@ class Vocabularies:
             words=Vocabulary.build(map(tokenize, texts), min_count=min_word_count),
             categories=Vocabulary.build([name] for name in news.category.to_pylist()[1:] if name),
             subcategories=Vocabulary.build([name] for name in news.subcategory.to_pylist()[1:] if name),
-            users=Vocabulary(log.users.to_pylist()),
-            entities=Vocabulary(list(dict.fromkeys(known))),
+            users=Vocabulary.of_names(log.users.to_pylist()),
+            entities=Vocabulary.of_names(known),
             pieces=pieces,
-            news=Vocabulary(news.ids.take(np.unique(log.candidates)).to_pylist()) if news_ids else None,
+            news=Vocabulary.of_names(news.ids.take(np.unique(log.candidates)).to_pylist()) if news_ids else None,
             terms=terms,
         )
 

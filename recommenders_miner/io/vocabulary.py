@@ -45,14 +45,21 @@ class Vocabulary:
     def build(cls, documents: Iterable[Sequence[str]], min_count: int = 1, max_size: int | None = None) -> Vocabulary:
         """Collects the tokens of some documents, most frequent first, ties in alphabetical order.
 
+        Tokens that no vocabulary can hold, as those with a line break, stay unknown.
+
         Args:
             documents: the tokens of each document.
             min_count: tokens that occur less often are left out.
             max_size: at most this many tokens are kept, the two special ids not counted; None keeps all.
         """
         counts = Counter(token for document in documents for token in document)
-        frequent = [token for token, count in counts.items() if count >= min_count]
+        frequent = [token for token, count in counts.items() if count >= min_count and not token_problem(token, ())]
         return cls(sorted(frequent, key=lambda token: (-counts[token], token))[:max_size])
+
+    @classmethod
+    def of_names(cls, names: Iterable[str]) -> Vocabulary:
+        """Takes names as they come, each once; those that no vocabulary can hold stay unknown."""
+        return cls([name for name in dict.fromkeys(names) if not token_problem(name, ())])
 
     def __len__(self) -> int:
         """The number of ids, with the two special ones: the number of rows an embedding needs."""
@@ -112,6 +119,16 @@ def token_problem(token: str, seen: Container[str]) -> str | None:
         return "contains a line break"
     if token in (PADDING, UNKNOWN):
         return "is reserved"
+    if not token.isascii() and not _has_utf8(token):
+        return "has half of a surrogate pair, which UTF-8 cannot hold"
     if token in seen:
         return "stands there twice"
     return None
+
+
+def _has_utf8(token: str) -> bool:
+    try:
+        token.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

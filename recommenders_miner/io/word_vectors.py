@@ -20,6 +20,12 @@ from recommenders_miner.io.vocabulary import PADDING_ID, Vocabulary
 _EXPECTED = "vectors in GloVe's text format, a line each: a word, then its numbers, separated by spaces or tabs"
 _GZIP_MAGIC = b"\x1f\x8b"
 _BATCH_LINES = 4096
+_MAX_LINE_BYTES = 2**20
+_MAX_DIM, _MAX_DIM_DIGITS = 10_000, 9
+_SHOWN_BYTES = 80
+_MAX_EXPANSION, _SMALL_FILE_BYTES = 100, 2**10
+_LARGEST = 1e18
+"""Beyond it, the squares of which a standard deviation is made leave float32."""
 
 
 def read_word_vectors(
@@ -43,9 +49,9 @@ def read_word_vectors(
         rows come from the file, (len(vocabulary),) bool.
 
     Raises:
-        DataFormatError: the file is missing or damaged, a line has another number of numbers than the first,
-            a wanted line holds something that is no finite number, or no token of the vocabulary is in the
-            file.
+        DataFormatError: the file is missing or damaged, a line has another number of numbers than the first
+            or is longer than 1 MiB, vectors have more than 10,000 numbers, a wanted line holds something that is
+            no number from -1e18 to 1e18, or no token of the vocabulary is in the file.
     """
     path = Path(path)
     require_file(path, _EXPECTED)
@@ -72,7 +78,7 @@ def read_word_vectors(
         )
     missing = np.flatnonzero(~found)
     missing = missing[missing != PADDING_ID]
-    mean, deviation = matrix[found].mean(axis=0), matrix[found].std(axis=0)
+    mean, deviation = matrix[found].mean(axis=0, dtype="float64"), matrix[found].std(axis=0, dtype="float64")
     matrix[missing] = rng.normal(mean, deviation, size=(len(missing), matrix.shape[1]))
     return matrix, found
 
@@ -99,16 +105,18 @@ def _wanted_lines(path: Path, wanted: Container[bytes]) -> Iterator[tuple[int, b
     dim = None
     with _open(path) as file:
         try:
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(_lines(path, file), start=1):
                 line = line.rstrip().replace(b"\t", b" ")
-                if number == 1 and _is_header(line):
-                    dim = int(line.split()[1])
-                    continue
+                is_header = number == 1 and _is_header(line)
                 if not line:
                     continue
                 spaces = line.count(b" ")
                 if dim is None:
-                    dim = spaces
+                    dim = int(line.split()[1][:_MAX_DIM_DIGITS]) if is_header else spaces
+                    if dim > _MAX_DIM:
+                        raise DataFormatError(path, f"vectors of more than {_MAX_DIM:,} numbers.", line=number)
+                if is_header:
+                    continue
                 if spaces < dim or dim == 0:
                     problem = f"expected a word and {dim or 'its'} numbers, got {spaces + 1} fields"
                     raise DataFormatError(path, f"{problem}; the file should hold {_EXPECTED}.", line=number)
@@ -120,6 +128,20 @@ def _wanted_lines(path: Path, wanted: Container[bytes]) -> Iterator[tuple[int, b
                     yield number, word, b" ".join(numbers)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataFormatError(path, f"the gzip file is damaged ({error}).", remedy="Fetch it again.") from error
+
+
+def _lines(path: Path, file: BinaryIO) -> Iterator[bytes]:
+    """Yields the lines of a file, up to what a gzip file of vectors can hold; one that holds more was made to harm."""
+    most = _MAX_EXPANSION * max(path.stat().st_size, _SMALL_FILE_BYTES)
+    number = size = 0
+    while line := file.readline(_MAX_LINE_BYTES + 1):
+        number, size = number + 1, size + len(line)
+        if len(line) > _MAX_LINE_BYTES:
+            problem = f"the line is longer than {_MAX_LINE_BYTES:,} bytes; the file should hold {_EXPECTED}."
+            raise DataFormatError(path, problem, line=number)
+        if size > most:
+            raise DataFormatError(path, f"the gzip file grows to more than {_MAX_EXPANSION} times its size.")
+        yield line
 
 
 def _open(path: Path) -> BinaryIO:
@@ -146,17 +168,23 @@ def _parse_batch(path: Path, lines: Sequence[int], numbers: Sequence[bytes]) -> 
         vectors = _parse_numbers(numbers)
     except pa.ArrowInvalid:
         vectors = None
-    if vectors is not None and np.isfinite(vectors).all():
+    if vectors is not None and _in_range(vectors):
         return vectors
     line, text = next(pair for pair in zip(lines, numbers, strict=True) if not _all_finite(pair[1]))
     field = next(field for field in text.split(b" ") if not _all_finite(field))
-    shown = field.decode(errors="backslashreplace")
-    raise DataFormatError(path, f"expected a finite number, got {shown!r}.", line=line)
+    shown = field[:_SHOWN_BYTES].decode(errors="backslashreplace")
+    raise DataFormatError(
+        path, f"expected a finite number, got {shown!r} (none beyond {_LARGEST:g} is read).", line=line
+    )
+
+
+def _in_range(vectors: np.ndarray) -> bool:
+    return bool((np.abs(vectors) <= _LARGEST).all())  # not so for NaN
 
 
 def _all_finite(numbers: bytes) -> bool:
     try:
-        return bool(np.isfinite(_parse_numbers([numbers])).all())
+        return _in_range(_parse_numbers([numbers]))
     except pa.ArrowInvalid:
         return False
 

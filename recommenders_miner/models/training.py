@@ -8,7 +8,6 @@ import logging
 import os
 import random
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -85,21 +84,20 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         if not self.path.exists():
             return 0
         network.optimizer.build(network.trainable_variables)
+        variables = self._variables(network)
         try:
-            with np.load(self.path, allow_pickle=False) as stored:
-                record = json.loads(bytes(stored["record"]).decode())
-                values = [stored[f"v{index}"] for index in range(len(stored.files) - 1)]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise RecommendersMinerError(
-                f"{self.path}: not a readable checkpoint ({error}). Delete it to start over."
-            ) from None
+            record, values = _read_checkpoint(self.path)
+        except Exception as error:  # numpy and zipfile let through whatever damaged files lead them into
+            raise self._unreadable(error) from None
         if record["identity"] != self.identity:
             differing = [key for key in self.identity if self.identity[key] != record["identity"].get(key)]
             raise RecommendersMinerError(
                 f"{self.path} is the checkpoint of another run (different {', '.join(differing)}). "
                 "Choose another output folder, or leave out resume."
             )
-        for variable, value in zip(self._variables(network), values, strict=True):
+        if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
+            raise self._unreadable("its arrays have other shapes than the network's")
+        for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
         self.epoch_logs = record["epoch_logs"]
         return record["epochs_done"]
@@ -110,12 +108,14 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         if self.path is None:
             return
         record = {"identity": self.identity, "epochs_done": epoch + 1, "epoch_logs": self.epoch_logs}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables(self.model))}
         with whole_file(self.path) as partial, open(partial, "wb") as file:
             np.savez(file, record=np.frombuffer(json.dumps(record).encode(), "uint8"), **arrays)
             file.flush()
             os.fsync(file.fileno())
+
+    def _unreadable(self, why: object) -> RecommendersMinerError:
+        return RecommendersMinerError(f"{self.path}: not a readable checkpoint ({why}). Delete it to start over.")
 
     @staticmethod
     def _variables(network: keras.Model) -> list[Any]:
@@ -123,6 +123,18 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         pretrained = {id(weight) for weight in network.pretrained_weights}
         weights = [weight for weight in network.weights if weight.trainable or id(weight) not in pretrained]
         return [*weights, *seeds, *network.optimizer.variables]
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """The record and the arrays of a checkpoint; raises all kinds of errors where it is damaged."""
+    with np.load(path, allow_pickle=False) as stored:
+        record = json.loads(bytes(stored["record"]).decode())
+        values = [stored[f"v{index}"] for index in range(len(stored.files) - 1)]
+    if not isinstance(record["identity"], dict) or type(record["epochs_done"]) is not int:
+        raise ValueError("its record is none of a checkpoint")
+    if len(record["epoch_logs"]) != record["epochs_done"] or any(value.dtype.kind not in "biuf" for value in values):
+        raise ValueError("its record does not go with its arrays")
+    return record, values
 
 
 class EpochEvaluation(keras.callbacks.Callback):

@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import shutil
 import threading
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from recommenders_miner.io import cache
 from recommenders_miner.io.cache import ArrayParts, ArrayWriter, load, pack_strings, store, unpack_strings
+from tests.killed_at import every_kill
 
 ARRAYS = {
     "labels": np.array([1, 0, 0], np.int8),
@@ -213,6 +215,28 @@ def test_a_process_killed_while_storing_leaves_nothing_that_loads(tmp_path, monk
     assert load(folder, "key") is None
     store(folder, "key", ARRAYS)
     assert_whole(load(folder, "key", verify=True))
+    assert list(tmp_path.iterdir()) == [folder], "storing was to clear the temporary folder away"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no fork")
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_kill_at_any_moment_leaves_a_whole_cache_or_none_and_the_next_store_clears_up(tmp_path, damaged):
+    folder = tmp_path / "root" / "entry"
+    deaths, whole = 0, 0
+    for _ in every_kill(lambda: store(folder, "key", ARRAYS)):
+        deaths += 1
+        cached = load(folder, "key", verify=True)
+        if cached is not None:
+            assert_whole(cached)
+            whole += 1
+        store(folder, "key", ARRAYS)
+        assert_whole(load(folder, "key", verify=True))
+        assert [path.name for path in folder.parent.iterdir()] == ["entry"]
+        if damaged:
+            cut_array(folder)
+        else:
+            shutil.rmtree(folder.parent)
+    assert 0 < whole < deaths
 
 
 @pytest.mark.parametrize("damaged", [False, True])

@@ -90,6 +90,9 @@ def test_a_title_that_mentions_nothing_has_no_entities():
         '[{"WikidataId": null}]',
         '[{"WikidataId": ["Q1"]}]',
         '[{"WikidataId": ""}]',
+        '[{"WikidataId": "Q\\n1"}]',
+        '[{"WikidataId": "<padding>"}]',
+        '[{"WikidataId": "\\ud800"}]',
     ],
 )
 def test_faulty_entities_name_their_news(text):

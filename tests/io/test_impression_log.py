@@ -521,6 +521,38 @@ def test_a_crash_while_caching_leaves_nothing_that_loads(tmp_path, monkeypatch):
     assert_same(read(path, cache=True), read(path))
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"user_offsets": np.array([0, 2**30], np.int32)},
+        {"user_offsets": np.array([5, 2], np.int32)},
+        {"user_bytes": np.frombuffer(b"\xff\xff", np.uint8)},
+        {"user_bytes": np.zeros(2, np.int64)},
+        {"offsets": np.array([0, 900], np.int64)},
+        {"offsets": np.zeros(0, np.int64)},
+        {"labels": np.zeros(1, np.int8)},
+        {"time": np.zeros(0, np.int64)},
+        {"histories": np.zeros((2, 1), np.int32)},
+        {"more": np.zeros(2, np.int32)},
+    ],
+)
+def test_a_cache_whose_arrays_do_not_belong_together_is_read_anew_and_replaced(tmp_path, damage, caplog):
+    """As somebody could have made it, manifest and all."""
+    path = write(tmp_path, line())
+    first = read(path, cache=True)
+    [entry] = (tmp_path / CACHE_FOLDER).iterdir()
+    key = entry.name.removeprefix("behaviors-")
+    arrays = {name: np.array(array) for name, array in array_cache.load(entry, key).arrays.items()}
+    array_cache.discard(entry, ValueError("to be replaced"))
+    array_cache.store(entry, key, arrays | damage)
+    with caplog.at_level(logging.WARNING, logger="recommenders_miner"):
+        assert_same(read(path, cache=True), first)
+    assert "is removed and will be rebuilt" in caplog.text
+    caplog.clear()
+    assert_same(read(path, cache=True), first)
+    assert not caplog.records
+
+
 def full_disk(*_, **__):
     raise OSError(28, "No space left on device")
 

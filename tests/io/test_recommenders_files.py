@@ -235,6 +235,7 @@ def test_without_the_look_ahead_the_unpickler_still_refuses(tmp_path, monkeypatc
         (b"\x80\x04}\x8d" + struct.pack("<Q", 2**62) + b"aK\x01s.", "damaged one"),
         (b"\x80\x04\x95" + struct.pack("<Q", 2**63 - 1) + b"}.", "damaged one"),
         (b"\x80\x04}}K\x01s.", "damaged one .*unhashable"),
+        (b"\x80\x04" + b"}" * 100_000 + b".", "holds more than 16 dicts"),
         (b"\x80\x04}q\x00X\x01\x00\x00\x00ah\x00s.", "the id of 'a' is a dict"),
         (b"\x80\x04}h\x05.", "damaged one"),
         (b"\x80\x09}.", "damaged one"),
@@ -353,7 +354,8 @@ def test_files_that_are_no_matrix_are_refused(tmp_path, words_file):
         read_matrix(path, words_file, words)
     np.save(path, np.zeros((4, 2)))
     whole = path.read_bytes()
-    for data in (whole[:-1], whole[:20], b"film 0.1 0.2\n", pickle.dumps(Payload(tmp_path / "ran"))):
+    deep = b"\x93NUMPY\x01\x00\xfe\x1f" + b"-" * 8189 + b"1\n"
+    for data in (whole[:-1], whole[:20], b"film 0.1 0.2\n", pickle.dumps(Payload(tmp_path / "ran")), b"PK\3\4", deep):
         path.write_bytes(data)
         with pytest.raises(DataFormatError, match="not readable as a matrix"):
             read_matrix(path, words_file, words)

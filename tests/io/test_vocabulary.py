@@ -31,11 +31,18 @@ def test_padding_and_unknown_have_ids_of_their_own():
         (["a", "b\r"], "line break"),
         (["a", "a"], "twice"),
         (["a", "<padding>"], "reserved"),
+        (["a", "b\ud800"], "half of a surrogate pair"),
     ],
 )
 def test_faulty_tokens_are_refused(tokens, problem):
     with pytest.raises(ValueError, match=f"Token 1 of the vocabulary.*{problem}"):
         Vocabulary(tokens)
+
+
+def test_names_that_no_vocabulary_can_hold_stay_unknown():
+    names = ["b", "a\r", "b", "<unknown>", "", "\udfff", "a"]
+    assert Vocabulary.of_names(names).tokens[2:] == ["b", "a"]
+    assert Vocabulary.build([names]).tokens[2:] == ["b", "a"]
 
 
 def test_build_orders_by_frequency_then_alphabet():

@@ -87,6 +87,12 @@ def test_batches_do_not_matter(tmp_path, monkeypatch):
         ("hello\nworld\n", 1, "expected a word and its numbers, got 1 fields"),
         ("The 1 2\nCAT 3 4\n", None, "none of the vocabulary's 2 tokens is in the file.*case"),
         (gzip.compress(GLOVE.encode() * 100, mtime=0)[:-20], None, "the gzip file is damaged"),
+        (GLOVE + "fish 1 1e19 3\n", 4, "expected a finite number, got '1e19' .none beyond 1e\\+18 is read"),
+        ("1 " + "9" * 5000 + "\nthe 1 2\n", 1, "vectors of more than 10,000 numbers"),
+        ("the" + " 1" * 10_001 + "\n", 1, "vectors of more than 10,000 numbers"),
+        (GLOVE + "x" * 2**21, 4, "the line is longer than 1,048,576 bytes"),
+        (gzip.compress(b"\0" * 2**24, mtime=0), 1, "the line is longer than 1,048,576 bytes"),
+        (gzip.compress(b"\n" * 2**22, mtime=0), None, "the gzip file grows to more than 100 times its size"),
         ("", None, "the file is empty; expected vectors in GloVe's text format"),
     ],
 )
@@ -94,6 +100,12 @@ def test_a_faulty_file_is_an_error(tmp_path, content, line, problem):
     with pytest.raises(DataFormatError, match=problem) as caught:
         read(tmp_path, content, ["the", "fish"])
     assert (caught.value.path.name, caught.value.line) == ("vectors.txt", line)
+
+
+def test_large_numbers_give_finite_vectors_to_words_not_found(tmp_path):
+    matrix, found = read(tmp_path, "the 1e18 -1e18\ncat -1e18 -1e18\n", ["the", "cat", "fish"])
+    assert not found[4]
+    assert np.isfinite(matrix).all()
 
 
 def test_a_missing_file_is_an_error(tmp_path):

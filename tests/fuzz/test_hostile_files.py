@@ -1,0 +1,68 @@
+"""Files of a quarter of a megabyte that are made to take more than their share of time or memory."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+
+from tests.fuzz.targets import ENTITIES, TARGETS, check
+
+SIZE = 2**18
+EVENT = b"1\tU1\t11/12/2019 2:14:46 PM\t"
+LAUGHS = ", ".join(["&a0 [1, 1]", *(f"&a{k} [{', '.join([f'*a{k - 1}'] * 10)}]" for k in range(1, 12))])
+MERGES = "a0: &a0 {x: 1}\n" + "".join(f"a{k}: &a{k} {{<<: [{', '.join([f'*a{k - 1}'] * 10)}]}}\n" for k in range(1, 12))
+
+
+def fill(unit: bytes) -> bytes:
+    return unit * (SIZE // len(unit))
+
+
+HOSTILE = {
+    "news of tabs": ("news", fill(b"\t")),
+    "news of line ends": ("news", fill(b"\n") + b"x"),
+    "news of carriage returns": ("news", fill(b"\r")),
+    "news of one word": ("news", fill(b"x")),
+    "news of empty rows": ("news", fill(b"\t" * 7 + b"\n")),
+    "news of tiny rows": ("news", b"".join(b"%d\t\t\t\t\t\t\t\n" % k for k in range(SIZE // 13))),
+    "news that are no text": ("news", fill(b"\xff\n")),
+    "one impression of spaces": ("behaviors", EVENT + b"\t" + fill(b" ")),
+    "one impression of one news": ("behaviors", EVENT + b"\t" + fill(b"N1-0 ")),
+    "one impression of unknown news": ("behaviors", EVENT + b"\t" + b" ".join(b"%d" % k for k in range(SIZE // 7))),
+    "one history of spaces": ("behaviors", EVENT + fill(b" ") + b"\tN1-0\n"),
+    "one history of unknown news": ("behaviors", EVENT + fill(b"x ") + b"\tN1-0\n"),
+    "many impressions": ("behaviors", fill(b"1\tU\t1/1/2019 1:1:1 AM\t\tN1-0\n")),
+    "one time": ("behaviors", b"1\tU1\t" + fill(b"1") + b"\t\tN1-0\n"),
+    "nested lists of entities": ("entities", fill(b"[")),
+    "nested objects of entities": ("entities", fill(b'{"a":')),
+    "empty entities": ("entities", b"[" + fill(b"{},") + b"{}]"),
+    "many entities": ("entities", b"[" + fill(ENTITIES[1:-1] + b",") + ENTITIES[1:-1] + b"]"),
+    "one entity of many places": ("entities", b'[{"WikidataId": "Q1", "OccurrenceOffsets": [' + fill(b"1,") + b"1]}]"),
+    "a long number": ("entities", b'[{"WikidataId": ' + fill(b"9") + b"}]"),
+    "a vector of too many numbers": ("vectors", b"moss" + b" 1" * (SIZE // 4)),
+    "a line without end": ("vectors", b"x" * 2**21),
+    "vectors of one number": ("vectors", fill(b"moss 1\n")),
+    "a header of many digits": ("vectors", b"1 " + b"9" * 100_000 + b"\nmoss 1\n"),
+    "a gzip bomb of one line": ("vectors", gzip.compress(b"\x00" * 2**28, mtime=0)),
+    "a gzip bomb of line ends": ("vectors", gzip.compress(b"\n" * 2**22, mtime=0)),
+    "nested JSON": ("dictionary", fill(b"[")),
+    "a dictionary of empty lists": ("dictionary", b'{"a": [' + fill(b"[],") + b"[]]}"),
+    "a dictionary": ("dictionary", json.dumps({f"w{k}": k + 1 for k in range(SIZE // 14)}).encode()),
+    "a pickle of dicts": ("pickle", b"\x80\x04" + fill(b"}") + b"."),
+    "a pickle of marks": ("pickle", b"\x80\x04" + fill(b"(") + b"."),
+    "a pickle of a long text": ("pickle", b"\x80\x04\x8d" + b"\xff" * 7 + b"\x7f" + fill(b"x")),
+    "a vocabulary of line ends": ("vocabulary", b"<padding>\n<unknown>\n" + fill(b"\n")),
+    "YAML that laughs": ("yaml", f"model: {{window_sizes: [{LAUGHS}]}}".encode()),
+    "YAML that merges": ("yaml", f"model:\n  {MERGES}".replace("\na", "\n  a").encode()),
+    "nested YAML": ("yaml", b"model: " + b"[" * 60_000),
+    "YAML of one number": ("yaml", b"model: {head_num: " + b"9" * 60_000 + b"}"),
+    "YAML of one number in base 60": ("yaml", b"model: {head_num: 1" + b":1" * 30_000 + b"}"),
+    "long YAML": ("yaml", fill(b"a: 1\n")),
+    "YAML that runs a command": ("yaml", b"model: !!python/object/apply:os.system ['exit 1']"),
+}
+
+
+@pytest.mark.parametrize(("target", "content"), HOSTILE.values(), ids=HOSTILE)
+def test_hostile_files(target, content):
+    check(TARGETS[target], content, block_bytes=4 * SIZE)

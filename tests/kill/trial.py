@@ -1,0 +1,51 @@
+"""The scenarios with the data and the models that they need: the tiny preset of the planted benchmark."""
+
+from __future__ import annotations
+
+import random
+from functools import cached_property
+from pathlib import Path
+
+from tests.kill.scenarios import Report, kill_cache_building, kill_saving, kill_training
+
+
+class Trial:
+    """Runs scenarios in a folder.
+
+    Args:
+        workplace: an empty folder.
+        rng: draws the moments.
+    """
+
+    def __init__(self, workplace: Path, rng: random.Random) -> None:
+        self.workplace, self.rng = workplace, rng
+
+    def run(self, name: str, kills: int) -> Report:
+        """Runs `cache`, `saving` or `training`."""
+        scenarios = {"cache": kill_cache_building, "saving": kill_saving, "training": kill_training}
+        folder = self.workplace / name
+        folder.mkdir()
+        return scenarios[name](kills, self.models if name == "saving" else self.data, folder, self.rng)
+
+    @cached_property
+    def data(self) -> Path:
+        """The planted benchmark."""
+        from recommenders_miner.datasets.planted import write_planted_benchmark
+
+        write_planted_benchmark(self.workplace / "data", "tiny", 42)
+        return self.workplace / "data"
+
+    @cached_property
+    def models(self) -> tuple[Path, Path]:
+        """Two saved models of one shape and other weights."""
+        from recommenders_miner.hparams import prepare_hparams
+        from recommenders_miner.models import MODELS
+
+        split = self.data / "train"
+        hparams = prepare_hparams("nrms", word_emb_dim=8, head_num=2, head_dim=4, attention_hidden_dim=8)
+        folders = (self.workplace / "first", self.workplace / "second")
+        for seed, folder in enumerate(folders):
+            model = MODELS["nrms"](hparams, seed=seed)
+            model.train_iterator.load(split / "news.tsv", split / "behaviors.tsv")
+            model.build(model.train_iterator.vocabularies).save(folder)
+        return folders
