@@ -230,5 +230,5 @@ def test_every_system_can_be_named_and_no_other():
 
     assert tuple(MODELS) == SYSTEMS
     assert prepare_hparams("nrms", model_type="NRMS").model_type == "nrms"
-    with pytest.raises(HParamsError, match="model_type: expected one of .*, got 'foo'"):
+    with pytest.raises(HParamsError, match=r"model_type: expected one of .*, got 'foo'"):
         prepare_hparams("nrms", model_type="foo")

@@ -21,7 +21,7 @@ def test_the_seeds_are_read(target):
 
 
 @every_target
-@settings(max_examples=40, **UNHURRIED)
+@settings(max_examples=20, **UNHURRIED)
 @given(data=st.data())
 def test_nearly_right_files(target, data):
     check(target, data.draw(nearly_right(target.seeds)))

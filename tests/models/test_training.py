@@ -113,6 +113,7 @@ def as_bytes(record):
     return np.frombuffer(json.dumps(record).encode(), "uint8")
 
 
+@pytest.mark.slow
 def test_saved_models_score_the_same_in_a_new_process(tmp_path):
     files = write_files(tmp_path)
     expected = {}
