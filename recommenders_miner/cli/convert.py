@@ -12,7 +12,6 @@ from recommenders_miner.progress import progress_bar
 
 if TYPE_CHECKING:
     from recommenders_miner.convert import Conversion, Negatives
-    from recommenders_miner.io.tsv import OnError
 
 convert = typer.Typer(
     help="Turn EB-NeRD, Adressa, xMIND or your own logs into news.tsv and behaviors.tsv.",
@@ -21,9 +20,21 @@ convert = typer.Typer(
 )
 app.add_typer(convert, name="convert")
 
+
+def _checked(on_error: str) -> str:
+    if on_error not in ("raise", "skip"):
+        raise typer.BadParameter(f"{on_error!r}: expected raise or skip.", param_hint="--on-error")
+    return on_error
+
+
 Out = Annotated[Path, typer.Argument(help="Folder to write; one that holds an earlier conversion is replaced.")]
 OnFault = Annotated[
-    str, typer.Option("--on-error", help="raise: stop at the first faulty row; skip: leave such rows out, count them.")
+    str,
+    typer.Option(
+        "--on-error",
+        help="raise: stop at the first faulty row; skip: leave such rows out, count them.",
+        callback=_checked,
+    ),
 ]
 Count = Annotated[int, typer.Option("--negatives", help="News drawn beside each click, at most.", min=1)]
 Window = Annotated[
@@ -48,7 +59,7 @@ def ebnerd(
     """EB-NeRD, the data of the RecSys Challenge 2024: train, dev and perhaps test."""
     from recommenders_miner.convert import convert_ebnerd
 
-    _report(convert_ebnerd(bundle, out, test, max_history, _checked(on_error)))
+    _report(convert_ebnerd(bundle, out, test, max_history, on_error))
 
 
 @convert.command()
@@ -66,7 +77,7 @@ def adressa(
 
     negatives = _negatives(count, window_hours, draw, seed)
     with progress_bar("reading") as report:
-        conversion = convert_adressa(source, out, negatives, _checked(on_error), report)
+        conversion = convert_adressa(source, out, negatives, on_error, report)
     _report(conversion)
 
 
@@ -82,7 +93,7 @@ def xmind(
     """MIND in another language: titles and abstracts of xMIND in the place of the English ones."""
     from recommenders_miner.convert import convert_xmind
 
-    _report(convert_xmind(mind, texts, out, _checked(on_error)))
+    _report(convert_xmind(mind, texts, out, on_error))
 
 
 @convert.command()
@@ -98,7 +109,7 @@ def own(
     """Your own logs, CSV or Parquet: impressions, or clicks with negatives that are drawn."""
     from recommenders_miner.convert import convert_own_logs
 
-    _report(convert_own_logs(schema, out, _negatives(count, window_hours, draw, seed), _checked(on_error)))
+    _report(convert_own_logs(schema, out, _negatives(count, window_hours, draw, seed), on_error))
 
 
 def _negatives(count: int, window_hours: float, draw: str, seed: int) -> Negatives:
@@ -107,12 +118,6 @@ def _negatives(count: int, window_hours: float, draw: str, seed: int) -> Negativ
     if draw not in DRAWS:
         raise typer.BadParameter(f"{draw!r}: expected {' or '.join(DRAWS)}.", param_hint="--draw")
     return Negatives(count, window_hours, draw, seed)
-
-
-def _checked(on_error: str) -> OnError:
-    if on_error not in ("raise", "skip"):
-        raise typer.BadParameter(f"{on_error!r}: expected raise or skip.", param_hint="--on-error")
-    return on_error
 
 
 def _report(conversion: Conversion) -> None:

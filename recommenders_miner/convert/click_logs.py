@@ -13,7 +13,7 @@ from recommenders_miner.convert.conversion import Conversion
 from recommenders_miner.convert.negatives import Negatives, draw_negatives
 from recommenders_miner.datasets.past_clicks import Histories, log_blocks
 from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.split_folders import BEHAVIORS_FILE, NEWS_FILE
+from recommenders_miner.io.splits import BEHAVIORS_FILE, NEWS_FILE
 from recommenders_miner.io.tsv_writer import write_behaviors, write_table
 
 SPLIT = "all"

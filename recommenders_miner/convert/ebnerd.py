@@ -20,10 +20,10 @@ from recommenders_miner.convert.conversion import Conversion, conversion_to
 from recommenders_miner.convert.news_rows import news_rows
 from recommenders_miner.convert.times import LAST_SECOND, TimeColumn
 from recommenders_miner.convert.typed_columns import integers_of, texts_of
-from recommenders_miner.datasets.past_clicks import stretches
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.io.behaviors_file import UNLABELLED
-from recommenders_miner.io.split_folders import BEHAVIORS_FILE, NEWS_FILE
+from recommenders_miner.io.gathering import stretches
+from recommenders_miner.io.splits import BEHAVIORS_FILE, NEWS_FILE
 from recommenders_miner.io.tsv import LineFaults, OnError
 from recommenders_miner.io.tsv_writer import BehaviorsBlock, blocks_of_rows, write_behaviors, write_table
 

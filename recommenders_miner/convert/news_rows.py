@@ -8,9 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recommenders_miner.io.news_table import FILE_COLUMNS
 from recommenders_miner.io.tsv import LineFaults
-
-NEWS_COLUMNS = ("news id", "category", "subcategory", "title", "abstract", "url", "title entities", "abstract entities")
 
 # What str.splitlines breaks a text at, and the tab.
 _BREAKS = "[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+"
@@ -43,7 +42,7 @@ def news_rows(
     given = (ids, category, subcategory, titles, abstract, url)
     columns = [one_line([None] * len(ids) if texts is None else texts) for texts in given]
     no_entities = pa.array(["[]"]).take(pa.array(np.zeros(len(ids), np.int64)))
-    return pa.table([*columns, no_entities, no_entities], names=list(NEWS_COLUMNS))
+    return pa.table([*columns, no_entities, no_entities], names=list(FILE_COLUMNS))
 
 
 def one_line(texts: Texts) -> pa.StringArray:

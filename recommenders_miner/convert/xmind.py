@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 
 from recommenders_miner.convert.column_files import read_columns
 from recommenders_miner.convert.conversion import Conversion, conversion_to
-from recommenders_miner.convert.news_rows import NEWS_COLUMNS, one_line
+from recommenders_miner.convert.news_rows import one_line
 from recommenders_miner.convert.typed_columns import ids_of, texts_of
 from recommenders_miner.errors import DataFormatError
-from recommenders_miner.io.split_folders import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, split_folders
+from recommenders_miner.io.news_table import FILE_COLUMNS
+from recommenders_miner.io.splits import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, split_folders
 from recommenders_miner.io.tsv import LineFaults, OnError, read_tsv, require_file
 from recommenders_miner.io.tsv_writer import write_table
 
@@ -131,7 +132,7 @@ def _convert_split(folder: Path, split: str, translations: pa.Table, conversion:
     for column in _COLUMNS[1:]:
         translated = translations[column].combine_chunks().take(place.combine_chunks())
         texts = pc.coalesce(translated, news[column].combine_chunks())
-        news = news.set_column(NEWS_COLUMNS.index(column), column, texts)
+        news = news.set_column(FILE_COLUMNS.index(column), column, texts)
     write_table(target / NEWS_FILE, news)
     require_file(folder / BEHAVIORS_FILE, "the click log of the split")
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
@@ -141,7 +142,7 @@ def _convert_split(folder: Path, split: str, translations: pa.Table, conversion:
 
 
 def _read_news(path: Path) -> Iterator[pa.Table]:
-    for block, _ in read_tsv(path, NEWS_COLUMNS, LineFaults(path, "raise")):
+    for block, _ in read_tsv(path, FILE_COLUMNS, LineFaults(path, "raise")):
         yield block
 
 

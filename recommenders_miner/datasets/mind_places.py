@@ -12,11 +12,11 @@ from pathlib import Path, PurePosixPath
 from recommenders_miner.datasets.archives import extract_zip, zip_entries
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.files import whole_folder
+from recommenders_miner.io.splits import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES
 
-TABLES = ("news.tsv", "behaviors.tsv")
+TABLES = (NEWS_FILE, BEHAVIORS_FILE)
 VECTORS = ("entity_embedding.vec", "relation_embedding.vec")
 FILES = (*TABLES, *VECTORS)
-SPLITS = ("train", "dev", "test")
 
 _MAX_DEPTH = 3
 """How many folders deep is looked, since a download folder may hold anything."""
@@ -43,7 +43,7 @@ class Place:
         """The split that its name says it is, the innermost name first."""
         for name in reversed(self.label):
             if found := _SPLIT_WORD.search(name.lower()):
-                return SPLITS[found.lastindex - 1]
+                return SPLIT_NAMES[found.lastindex - 1]
         return None
 
     @property

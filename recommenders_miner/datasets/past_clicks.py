@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
-from recommenders_miner.io.gathering import slots_of
+from recommenders_miner.io.gathering import slots_of, stretches
 from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.tsv_writer import BehaviorsBlock, blocks_of_rows
 
@@ -88,12 +88,6 @@ def log_blocks(log: ImpressionLog, histories: Histories, impressions: np.ndarray
             labels=log.labels[slots],
             num_candidates=num_candidates[rows],
         )
-
-
-def stretches(start: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """Returns the indices `start[k] … start[k] + length[k] - 1` for one k after another, (sum of lengths,) int64."""
-    ends = np.cumsum(length)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(start - (ends - length), length)
 
 
 def _first_impressions(log: ImpressionLog) -> np.ndarray:

@@ -35,6 +35,7 @@ from recommenders_miner.datasets.planted_world import (
     PlantedWorld,
     simulate,
 )
+from recommenders_miner.io.file_clock import mind_times, unix_seconds
 
 __all__ = ["PRESETS", "PlantedConfig", "write_planted_benchmark"]
 
@@ -227,24 +228,18 @@ def _write_behaviors(
     """Writes ``behaviors.tsv`` and ``click_logits.txt`` line by line, never a whole split in memory."""
     labelled = ([f"{news_id}-0" for news_id in news_ids], [f"{news_id}-1" for news_id in news_ids])
     candidates = impressions.candidates
+    times = mind_times(unix_seconds(clock_start) + impressions.time).to_pylist()
     with (
         _text_file(folder / "behaviors.tsv") as behaviors,
         _text_file(folder / "click_logits.txt") as click_logits,
     ):
         for row, (first, last) in enumerate(pairwise(candidates.offsets)):
             user = impressions.user[row]
-            time = _mind_time(clock_start + timedelta(seconds=int(impressions.time[row])))
             news, clicked = candidates.values[first:last].tolist(), impressions.clicked[first:last].tolist()
             slate = " ".join([labelled[click][item] for item, click in zip(news, clicked, strict=True)])
-            behaviors.write(f"{row + 1}\t{user_ids[user]}\t{time}\t{history_fields[user]}\t{slate}\n")
+            behaviors.write(f"{row + 1}\t{user_ids[user]}\t{times[row]}\t{history_fields[user]}\t{slate}\n")
             logits = impressions.logits[first:last].tolist()
             click_logits.write(" ".join([f"{logit:.4f}" for logit in logits]) + "\n")
-
-
-def _mind_time(moment: datetime) -> str:
-    """MIND's clock, which pads minutes and seconds but not the hour: ``11/9/2019 2:14:46 PM``."""
-    half = "AM" if moment.hour < 12 else "PM"
-    return f"{moment.month}/{moment.day}/{moment.year} {moment.hour % 12 or 12}:{moment:%M:%S} {half}"
 
 
 class _EntityVectors:

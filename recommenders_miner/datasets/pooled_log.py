@@ -14,16 +14,11 @@ import pyarrow.compute as pc
 
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_table import NewsTable
-from recommenders_miner.io.split_folders import BEHAVIORS_FILE, NEWS_FILE
+from recommenders_miner.io.news_table import FILE_COLUMNS, NewsTable
+from recommenders_miner.io.splits import BEHAVIORS_FILE, NEWS_FILE
 from recommenders_miner.io.tsv import LineFaults, read_tsv
 
 LOGGER = logging.getLogger("recommenders_miner")
-
-_NEWS_COLUMNS = (
-    *("news id", "category", "subcategory", "title"),
-    *("abstract", "url", "title entities", "abstract entities"),
-)
 
 
 @dataclass(frozen=True)
@@ -83,7 +78,7 @@ def _ids(news: pa.Table) -> pa.StringArray:
 
 def _read_news(path: Path) -> pa.Table:
     """All lines of a news file that `NewsTable` has accepted, as they stand in the file."""
-    return pa.concat_tables([block for block, _ in read_tsv(path, _NEWS_COLUMNS, LineFaults(path, "raise"))])
+    return pa.concat_tables([block for block, _ in read_tsv(path, FILE_COLUMNS, LineFaults(path, "raise"))])
 
 
 def _distinct_news(files: Sequence[pa.Table]) -> pa.Table:

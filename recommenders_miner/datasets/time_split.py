@@ -19,7 +19,7 @@ from recommenders_miner.errors import DataFormatError, RecommendersMinerError
 from recommenders_miner.files import require_replaceable, whole_folder
 from recommenders_miner.io.file_clock import file_time, unix_seconds
 from recommenders_miner.io.gathering import slots_of
-from recommenders_miner.io.split_folders import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, split_folders
+from recommenders_miner.io.splits import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, split_folders
 from recommenders_miner.io.tsv_writer import BehaviorsBlock, write_behaviors, write_table
 
 DESCRIPTION_FILE = "split.json"

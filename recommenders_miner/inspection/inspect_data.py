@@ -19,14 +19,13 @@ from recommenders_miner.inspection.data_report import DataReport, Finding, Split
 from recommenders_miner.inspection.measure import compare_to_train, find_doubtful_rows, measure_log, measure_news
 from recommenders_miner.io.entities import news_neighbours
 from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_table import NewsTable
-from recommenders_miner.io.split_folders import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, split_folders
+from recommenders_miner.io.news_table import FILE_COLUMNS, NewsTable
+from recommenders_miner.io.splits import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, split_folders
 from recommenders_miner.io.tsv import LineFaults, OnError, read_tsv
 from recommenders_miner.io.vocabulary import Vocabulary
 
 LOGGER = logging.getLogger("recommenders_miner")
 
-_NEWS_COLUMNS = ("news id", *(f"column {number}" for number in range(2, 9)))
 
 CONTRADICTING_NEWS = "news id repeated with another content"
 
@@ -127,7 +126,7 @@ def _lines_of_news(path: Path, news: NewsTable) -> tuple[np.ndarray, int]:
     Returns:
         (N,) the 1-based line of each news of the table, and how many lines of the file repeat one of them.
     """
-    blocks = read_tsv(path, _NEWS_COLUMNS, LineFaults(path, "skip"), parse=lambda block: block["news id"])
+    blocks = read_tsv(path, FILE_COLUMNS, LineFaults(path, "skip"), parse=lambda block: block["news id"])
     ids, lines = zip(*blocks, strict=True)
     texts = pa.chunked_array([chunk for column in ids for chunk in column.chunks]).combine_chunks()
     is_news = pc.not_equal(texts, "").to_numpy(zero_copy_only=False)

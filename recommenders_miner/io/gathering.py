@@ -43,5 +43,10 @@ def slots_of(log: ImpressionLog, impressions: np.ndarray) -> tuple[np.ndarray, n
         (candidates,) indices of `log.candidates`, impression after impression, and (B,) indices of those.
     """
     sizes = log.offsets[impressions + 1] - log.offsets[impressions]
-    starts = np.cumsum(sizes) - sizes
-    return np.arange(sizes.sum()) + np.repeat(log.offsets[impressions] - starts, sizes), starts
+    return stretches(log.offsets[impressions], sizes), np.cumsum(sizes) - sizes
+
+
+def stretches(start: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """Returns the indices `start[k] … start[k] + length[k] - 1` for one k after another, (sum of lengths,) int64."""
+    ends = np.cumsum(length)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(start - (ends - length), length)

@@ -20,7 +20,7 @@ from recommenders_miner.io.tsv import LineFaults, OnError, SkipReport, describe_
 if TYPE_CHECKING:
     import pandas as pd
 
-_FILE_COLUMNS = (
+FILE_COLUMNS = (
     "news id",
     "category",
     "subcategory",
@@ -30,7 +30,7 @@ _FILE_COLUMNS = (
     "title entities",
     "abstract entities",
 )
-_KEPT_COLUMNS = tuple(column for column in _FILE_COLUMNS if column != "url")
+_KEPT_COLUMNS = tuple(column for column in FILE_COLUMNS if column != "url")
 _IN_MEMORY = Path("<columns>")
 _SHOWN_IDS = 5
 
@@ -83,12 +83,12 @@ class NewsTable:
         path = Path(path)
         faults = LineFaults(path, on_error)
         blocks = (
-            (block.drop_columns("url"), lines) for block, lines in read_tsv(path, _FILE_COLUMNS, faults, separator)
+            (block.drop_columns("url"), lines) for block, lines in read_tsv(path, FILE_COLUMNS, faults, separator)
         )
         rows = _collect_news(blocks, faults)
         skipped = faults.log_summary()
         if rows.num_rows == 0:
-            expected = describe_columns(_FILE_COLUMNS, separator)
+            expected = describe_columns(FILE_COLUMNS, separator)
             raise DataFormatError(path, f"no line could be used; expected {expected}.")
         return cls._with_padding(rows, skipped)
 

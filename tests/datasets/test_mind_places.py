@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommenders_miner.datasets.mind_places import SPLITS, TABLES, Place, choose_place, find_places
+from recommenders_miner.datasets.mind_places import TABLES, Place, choose_place, find_places
+from recommenders_miner.io.splits import SPLIT_NAMES
 from tests.datasets.mind_like import split_files, within, write, zipped
 
 
@@ -55,7 +56,7 @@ def test_a_place_that_is_chosen_never_says_that_it_is_another(tmp_path_factory, 
         write(folder, content)
     places, faults = find_places(folder)
     assert faults == []
-    for split in SPLITS:
+    for split in SPLIT_NAMES:
         fitting = [place for place in places if place.split == split and place.size in (size, None)]
         chosen = choose_place(places, size, split, alone=False)
         assert (chosen in fitting) if fitting else (chosen is None)

@@ -3,7 +3,7 @@
 import pytest
 
 from recommenders_miner.errors import DataFormatError
-from recommenders_miner.io.split_folders import split_folders
+from recommenders_miner.io.splits import split_folders
 
 
 def test_splits_come_in_the_order_of_their_use(tmp_path):
