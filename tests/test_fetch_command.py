@@ -132,7 +132,9 @@ def test_ctrl_c_in_a_transfer_leaves_what_the_same_command_goes_on_with(tmp_path
     monkeypatch.setattr(glove, "ARCHIVE_SHA256", hashlib.sha256(archive).hexdigest())
     path = "/stanfordnlp/glove/resolve/main/glove.6B.zip"
     part = tmp_path / "out" / ".glove.6B.100d.txt.downloads" / "hub" / ".glove.6B.zip.part"
-    command = [sys.executable, "-c", "from recommenders_miner.cli import main; main()"]
+    # Where the tests run in a shell's background, processes inherit that Ctrl-C is ignored.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    command = [sys.executable, "-c", code + "from recommenders_miner.cli import main; main()"]
     arguments = ["fetch", "glove-6b-100d", "--out", str(tmp_path / "out")]
     with loopback.running() as server:
         server.serve(path, loopback.stall(archive, 200_000), loopback.whole(archive))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 import stat
@@ -100,7 +101,10 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except DataFormatError:
         raise
-    except _DAMAGE as error:
+    except (*_DAMAGE, OSError) as error:
+        # A place before the beginning of the file is an invalid argument to the system.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         problem = f"is no zip file, or a damaged one ({str(error) or type(error).__name__})."
         raise DataFormatError(path, problem, remedy=_REMEDY) from error
 

@@ -263,6 +263,14 @@ def test_a_damaged_archive_is_refused_or_unpacks_to_what_was_packed(tmp_path_fac
         assert set(files_in(root / "out").values()) <= set(content.values())
 
 
+def test_an_entry_before_the_beginning_of_the_file_is_damage(tmp_path):
+    packed = bytearray(make_zip(tmp_path / "a.zip", ("a", b"1")).read_bytes())
+    directory = slice(len(packed) - 6, len(packed) - 2)  # where the end record says that the directory begins
+    packed[directory] = (int.from_bytes(packed[directory], "little") + 1000).to_bytes(4, "little")
+    (tmp_path / "a.zip").write_bytes(packed)
+    refuse(tmp_path / "a.zip", tmp_path, "a damaged one")
+
+
 def test_a_missing_file_is_an_error_of_the_system(tmp_path):
     with pytest.raises(FileNotFoundError):
         extract_zip(tmp_path / "none.zip", tmp_path / "out")
