@@ -39,8 +39,10 @@ test: $(STAMP)
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/models/test_scores.py -k papers
 
 test-slow: $(STAMP)
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --compiled tests/encoders tests/models/test_training.py \
-	  tests/models/test_plm_models.py tests/models/test_recommenders_notebooks.py
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 -m "not slow" --compiled tests/encoders \
+	  tests/models/test_training.py tests/models/test_plm_models.py tests/models/test_recommenders_notebooks.py
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 -m thorough tests/models/test_unbert.py \
+	  tests/models/test_factorization.py
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --compiled tests/models/test_scores.py -k "papers or as_training_does"
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/models/test_scores.py -k "not papers"
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/encoders tests/models/test_training.py tests/models/test_plm_models.py \
@@ -62,10 +64,11 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# uv installs in seconds what takes pip minutes; where it cannot be had, pip does the work.
+# uv installs in seconds what takes pip minutes; where it cannot be had, pip does the work. Without bytecode, each process
+# that imports TensorFlow would compile it anew for 10 seconds where writing it beside the sources is switched off.
 $(STAMP): setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet uv && $(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[dev]" \
+	$(BIN)/python -m pip install --quiet uv && $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e ".[dev]" \
 	  || $(BIN)/python -m pip install --quiet -e ".[dev]"
 	touch $(STAMP)
 

@@ -9,9 +9,11 @@ import csv
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.io.tsv import LineFaults, require_file
@@ -19,7 +21,14 @@ from recommenders_miner.io.tsv import LineFaults, require_file
 BATCH_ROWS = 50_000
 """How many rows are read at a time. Results do not depend on it."""
 
+_MOST_NAMED = 100
+"""Columns that a message names."""
+
 _PARQUET_MAGIC = b"PAR1"
+_PARQUET_BATCHES = 4
+"""How many batches of Parquet are read at once, since its dictionaries of texts are read anew each time."""
+_MOST_VALUES_A_BYTE, _FREE_VALUES = 8, 2**13
+_MOST_BYTES_A_BYTE, _FREE_BYTES = 64, 2**21
 
 
 def read_columns(
@@ -63,10 +72,12 @@ def find_columns(path: Path, found: Sequence[str], columns: Sequence[str], optio
     """
     for column in columns:
         if column not in found:
-            nearest = difflib.get_close_matches(column, found, n=1, cutoff=0.0)
+            named = found[:_MOST_NAMED]
+            nearest = difflib.get_close_matches(column, named, n=1, cutoff=0.0)
+            more = f" and {len(found) - len(named):,} more" if len(found) > len(named) else ""
             raise DataFormatError(
                 path,
-                f"there is no column {column!r}; the columns are {', '.join(map(repr, found))}.",
+                f"there is no column {column!r}; the columns are {', '.join(map(repr, named))}{more}.",
                 remedy=f"Did you mean {nearest[0]!r}?" if nearest else None,
             )
     wanted = [*dict.fromkeys([*columns, *(column for column in optional if column in found)])]
@@ -82,16 +93,56 @@ def find_columns(path: Path, found: Sequence[str], columns: Sequence[str], optio
 def _read_parquet(path: Path, columns: Sequence[str], optional: Sequence[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
     import pyarrow.parquet as pq
 
-    first_row = 1
+    first_row, room = 1, _FREE_BYTES + _MOST_BYTES_A_BYTE * path.stat().st_size
     try:
-        with pq.ParquetFile(path) as file:
-            wanted = find_columns(path, file.schema_arrow.names, columns, optional)
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=wanted):
+        metadata = pq.read_metadata(path)
+        _require_plausible(path, metadata)
+        schema = metadata.schema.to_arrow_schema()
+        wanted = find_columns(path, schema.names, columns, optional)
+        # A text that is stored once and meant a million times is read as such, and written out where there is room.
+        repeated = [name for name in wanted if _is_text(schema.field(name).type)]
+        with pq.ParquetFile(path, read_dictionary=repeated) as file:
+            for batch in file.iter_batches(batch_size=_PARQUET_BATCHES * BATCH_ROWS, columns=wanted):
                 batch.validate(full=True)  # reading alone takes any bytes for UTF-8
-                yield pa.table(batch).select(wanted), np.arange(first_row, first_row + batch.num_rows)
+                room -= sum(_bytes_of_texts(column) for column in batch.columns)
+                if room < 0:
+                    raise _implausible(path, f"its texts take more than {_MOST_BYTES_A_BYTE} times its size.")
+                columns_of = {name: _written_out(batch.column(name)) for name in wanted}
+                yield pa.table(columns_of), np.arange(first_row, first_row + batch.num_rows)
                 first_row += batch.num_rows
     except (pa.ArrowException, OSError) as error:
         raise DataFormatError(path, f"is not readable as Parquet: {error}") from None
+
+
+def _require_plausible(path: Path, metadata: Any) -> None:
+    """Refuses a file that claims more values than a log of its size has, before anything is read.
+
+    A value that is repeated takes next to nothing in Parquet, so that a kilobyte can stand for any number of rows.
+    """
+    groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
+    values = [sum(group.column(k).num_values for group in groups) for k in range(metadata.num_columns)]
+    most = _FREE_VALUES + _MOST_VALUES_A_BYTE * path.stat().st_size
+    if (claimed := max([metadata.num_rows, *values])) > most:
+        raise _implausible(path, f"it claims {claimed:,} values in a column, and has {path.stat().st_size:,} bytes.")
+
+
+def _implausible(path: Path, problem: str) -> DataFormatError:
+    return DataFormatError(path, problem, remedy="No log is like that; if yours is, write it as CSV.")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _bytes_of_texts(column: pa.Array) -> int:
+    """How many bytes the texts of a column take when each is written out."""
+    if not (pa.types.is_dictionary(column.type) and _is_text(column.type.value_type)):
+        return 0
+    return pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
+
+
+def _written_out(column: pa.Array) -> pa.Array:
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
 # === CSV ===

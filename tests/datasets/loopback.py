@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import threading
-from contextlib import contextmanager
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+_CHUNK_BYTES = 2**16
 
 
 class Loopback:
@@ -41,7 +44,7 @@ class Loopback:
             return waiting.pop(0) if len(waiting) > 1 else waiting[0]
 
 
-@contextmanager
+@contextlib.contextmanager
 def running():
     """A server that runs while the block does."""
 
@@ -49,7 +52,8 @@ def running():
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
-            loopback.next_answer(self.path, self.headers)(self, loopback)
+            with contextlib.suppress(ConnectionError):  # who asked may be gone
+                loopback.next_answer(self.path, self.headers)(self, loopback)
             self.close_connection = True
 
         def end_headers(self):
@@ -122,12 +126,14 @@ def _send(
     most=None,
     stalls=False,
     length=True,
+    pause=0.0,
     headers=(),
 ):
     """Sends a file.
 
     `ranges`: whether it goes on where it is asked to; `if_range`: whether it looks at If-Range then; `most`: how many
-    bytes it goes on for; `sends`: after how many it breaks off; `length`: whether it says how long the file is.
+    bytes it goes on for; `sends`: after how many it breaks off; `length`: whether it says how long the file is;
+    `pause`: seconds between its chunks.
     """
     asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", "")) if ranges else None
     start = int(asked[1]) if asked else 0
@@ -145,8 +151,11 @@ def _send(
         if value is not None:
             handler.send_header(name, value)
     handler.end_headers()
-    handler.wfile.write(content[start:end] if sends is None else content[start : start + sends])
-    handler.wfile.flush()
+    sent = content[start:end] if sends is None else content[start : start + sends]
+    for chunk in range(0, len(sent), _CHUNK_BYTES):
+        handler.wfile.write(sent[chunk : chunk + _CHUNK_BYTES])
+        handler.wfile.flush()
+        time.sleep(pause)
     if stalls:
         loopback.stopping.wait(5)
     return None

@@ -53,7 +53,7 @@ def measured() -> Iterator[Peak]:
 
 
 @contextlib.contextmanager
-def limited(file_bytes: int, seconds: float | None = SECONDS) -> Iterator[None]:
+def limited(file_bytes: int, seconds: float | None = SECONDS, times: int = TIMES_THE_FILE) -> Iterator[None]:
     """Refuses a block that runs too long (where seconds are given), or takes more memory than its file warrants.
 
     Raises:
@@ -76,6 +76,6 @@ def limited(file_bytes: int, seconds: float | None = SECONDS) -> Iterator[None]:
         if alarms:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, previous)
-    most = TIMES_THE_FILE * file_bytes + FLOOR_BYTES
+    most = times * file_bytes + FLOOR_BYTES
     if peak.size > most:
         raise LimitError(f"{peak.size:,} bytes of memory for a file of {file_bytes:,}; at most {most:,}")

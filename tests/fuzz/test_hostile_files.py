@@ -5,9 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 
+import pyarrow as pa
 import pytest
 
-from tests.fuzz.targets import ENTITIES, TARGETS, check
+from tests.fuzz.converters import EVENT_COLUMNS, parquet
+from tests.fuzz.readers import ENTITIES
+from tests.fuzz.targets import TARGETS, check
 
 SIZE = 2**18
 EVENT = b"1\tU1\t11/12/2019 2:14:46 PM\t"
@@ -17,6 +20,15 @@ MERGES = "a0: &a0 {x: 1}\n" + "".join(f"a{k}: &a{k} {{<<: [{', '.join([f'*a{k - 
 
 def fill(unit: bytes) -> bytes:
     return unit * (SIZE // len(unit))
+
+
+def events(count: int, **columns: pa.Array) -> bytes:
+    return parquet({name: pa.nulls(count, pa.string()) for name in EVENT_COLUMNS} | columns)
+
+
+def of_one_history(count: int) -> bytes:
+    clicks = pa.array([[3] * count], pa.list_(pa.int32()))
+    return b"\x02" + parquet({"user_id": pa.array([7], pa.uint32()), "article_id_fixed": clicks})
 
 
 HOSTILE = {
@@ -59,6 +71,20 @@ HOSTILE = {
     "YAML of one number": ("yaml", b"model: {head_num: " + b"9" * 60_000 + b"}"),
     "YAML of one number in base 60": ("yaml", b"model: {head_num: 1" + b":1" * 30_000 + b"}"),
     "long YAML": ("yaml", fill(b"a: 1\n")),
+    "Parquet of a million rows of nothing": ("own events", events(10**6)),
+    "Parquet of rows of nothing, as many as may be": ("own events", events(2**13)),
+    "Parquet of a long text, many times": ("own events", events(2**16, user=pa.array(["x" * 10_000] * 2**16))),
+    "Parquet of one text of a megabyte, ten times": ("own events", events(10, user=pa.array(["x" * 10**6] * 10))),
+    "Parquet of a history of a million clicks": ("ebnerd", of_one_history(10**6)),
+    "CSV of quotes": ("own events", b"user,day,id,clicked,page\n" + fill(b'""')),
+    "CSV of an open quote": ("own events", b'user,day,id,clicked,page\n"' + fill(b",\n")),
+    "CSV of empty rows": ("own events", b"user,day,id,clicked,page\n" + fill(b",,,,\n")),
+    "CSV of columns": ("own events", fill(b"a,")),
+    "a JSON line of lists": ("adressa", fill(b"[")),
+    "JSON lines of nothing": ("adressa", fill(b"{}\n")),
+    "a JSON line of a long number": ("adressa", b'{"userId": "u", "time": ' + fill(b"9") + b"}"),
+    "translations of tabs": ("xmind", fill(b"\t")),
+    "a schema that laughs": ("own schema", f"news: [{LAUGHS}]".encode()),
     "YAML that runs a command": ("yaml", b"model: !!python/object/apply:os.system ['exit 1']"),
 }
 

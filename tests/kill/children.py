@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
+import unittest.mock
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.news_table import NewsTable
@@ -46,6 +49,22 @@ def train(pipe: Connection, data: Path, out: Path) -> None:
     pipe.send(BEGUN)
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
+    pipe.send(DONE)
+
+
+def fetch(pipe: Connection, out: Path, home: Path, facts: dict[str, Any], source: Path | None, hub: str) -> None:
+    """Gets MIND of the size that `facts` says, from a hub on this machine or from what the user has."""
+    from recommenders_miner.datasets import download, mind
+
+    os.environ["RECOMMENDERS_MINER_HOME"] = str(home)
+    with (
+        unittest.mock.patch.object(mind, "known_files", return_value=facts),
+        unittest.mock.patch.object(download, "PAUSE_SECONDS", 0.01),
+        unittest.mock.patch("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", hub),
+        unittest.mock.patch("huggingface_hub.utils._headers.get_token", return_value=None),
+    ):
+        pipe.send(BEGUN)
+        mind.fetch_mind("small", out, source=source, accept_licence=True)
     pipe.send(DONE)
 
 

@@ -1,4 +1,4 @@
-"""Killing processes at random moments, and looking at what they left: caches, saved models, trainings.
+"""Killing processes at random moments, and looking at what they left: downloads, caches, saved models, trainings.
 
 After every kill the next reader must find what was there before or what was being written, whole, and the next writer
 must clear up.
@@ -6,6 +6,7 @@ must clear up.
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
 import random
@@ -19,14 +20,17 @@ from typing import Any
 
 import numpy as np
 
+from recommenders_miner.datasets import mind
 from recommenders_miner.io import cache as array_cache
 from recommenders_miner.io.impression_log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.io.news_table import NewsTable
+from tests.datasets import loopback, mind_like
 from tests.kill import children
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.kill.preload"])
 _LONGEST_START, _LONGEST_RUN = 120, 300
+_ROWS_TO_FETCH, _BALLAST_TO_FETCH, _PAUSE_OF_THE_HUB = 20_000, 4 * 2**20, 0.003
 _REPEATS_OF_THE_LOG = 40
 _MOST_KILLS_OF_A_TRAINING = 5
 
@@ -87,6 +91,72 @@ class Child:
         if heard != expected:
             self._process.kill()
             raise AssertionError(f"expected {expected!r} of the process within {seconds} s, got {heard!r}")
+
+
+# === Downloads ===
+
+
+def kill_fetching(kills: int, workplace: Path, rng: random.Random) -> Report:
+    """Kills processes that fetch MIND from a hub that breaks off now and then, or take it out of zip files."""
+    report, began = Report(), time.perf_counter()
+    splits = {split: mind_like.split_files(split, _ROWS_TO_FETCH) for split in ("train", "dev")}
+    for files in splits.values():
+        files["entity_embedding.vec"] = rng.randbytes(_BALLAST_TO_FETCH)
+    zips = {f"MINDsmall_{split}.zip": mind_like.zipped(files) for split, files in splits.items()}
+    expected = {f"{split}/{name}": content for split, files in splits.items() for name, content in files.items()}
+    facts = {"zips": {}, "small": {split: mind_like.facts(files) for split, files in splits.items()}}
+    given, out = mind_like.write(workplace / "given", zips), workplace / "mind"
+    with loopback.running() as server:
+        for name, content in zips.items():
+            server.serve(f"/datasets/{mind.HUB_REPOSITORIES[0]}/{name}", _moody(content, rng))
+
+        def fetch(source: Path | None) -> Child:
+            return Child(children.fetch, out, workplace / "home", facts, source, server.url + "/{repo_id}/{filename}")
+
+        def fetch_all(source: Path | None) -> float:
+            seconds = fetch(source).wait()
+            assert mind_like.read(out) == expected, "the next run was to end what was begun, and to clear up"
+            shutil.rmtree(out)
+            return seconds
+
+        longest = {source: fetch_all(source) for source in (None, given)}
+        while report.kills < kills:
+            source = rng.choice([None, given])
+            killed = fetch(source).kill_after(rng.uniform(0, longest[source]))
+            report.kills += killed
+            whole, part = _require_sound_downloads(out, splits, zips)
+            report.found[f"{whole} of 2 splits" + (" and a part of a file" if part else "")] += killed
+            if rng.random() < 0.5:
+                fetch_all(source)
+        report.found["requests that went on with a part"] = sum("Range" in headers for _, headers in server.requests)
+    report.seconds = time.perf_counter() - began
+    return report
+
+
+def _moody(content: bytes, rng: random.Random) -> Callable[..., None]:
+    """Serves a file at no great speed, and every third time not to its end."""
+    slow = functools.partial(loopback.cut, content, pause=_PAUSE_OF_THE_HUB)
+
+    def answer(handler: Any, server: Any) -> None:
+        slow(sends=rng.randrange(len(content)) if rng.random() < 1 / 3 else len(content))(handler, server)
+
+    return answer
+
+
+def _require_sound_downloads(out: Path, splits: dict[str, Any], zips: dict[str, bytes]) -> tuple[int, bool]:
+    """Returns how many splits are there, each of which must be whole, and whether part of a zip file is."""
+    there = [split for split in splits if (out / split).exists()]
+    for split in there:
+        assert mind_like.read(out / split) == splits[split], f"{split} is not whole"
+    parts = 0
+    for path in (out / ".downloads").rglob("*.zip*"):
+        name, is_part = path.name.removeprefix(".").partition(".part")[:2]
+        if path.suffix == ".json" or path.name.endswith(".tmp"):
+            continue
+        content = path.read_bytes()
+        assert content == (zips[name][: len(content)] if is_part else zips[name]), f"{path} is not of {name}"
+        parts += bool(is_part)
+    return len(there), parts > 0
 
 
 # === Caches ===

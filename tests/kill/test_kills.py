@@ -12,7 +12,7 @@ from tests.kill.trial import Trial
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="there is no forkserver")]
 
 
-@pytest.mark.parametrize(("name", "kills"), [("cache", 8), ("saving", 6), ("training", 4)])
+@pytest.mark.parametrize(("name", "kills"), [("fetch", 8), ("cache", 8), ("saving", 6), ("training", 4)])
 def test_killed_processes(name, kills, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.getcwd(), prepend=os.pathsep)
     assert Trial(tmp_path, random.Random(1)).run(name, kills).kills == kills

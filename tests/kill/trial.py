@@ -6,7 +6,7 @@ import random
 from functools import cached_property
 from pathlib import Path
 
-from tests.kill.scenarios import Report, kill_cache_building, kill_saving, kill_training
+from tests.kill.scenarios import Report, kill_cache_building, kill_fetching, kill_saving, kill_training
 
 
 class Trial:
@@ -21,11 +21,19 @@ class Trial:
         self.workplace, self.rng = workplace, rng
 
     def run(self, name: str, kills: int) -> Report:
-        """Runs `cache`, `saving` or `training`."""
-        scenarios = {"cache": kill_cache_building, "saving": kill_saving, "training": kill_training}
+        """Runs `fetch`, `cache`, `saving` or `training`."""
         folder = self.workplace / name
         folder.mkdir()
-        return scenarios[name](kills, self.models if name == "saving" else self.data, folder, self.rng)
+        match name:
+            case "fetch":
+                return kill_fetching(kills, folder, self.rng)
+            case "cache":
+                return kill_cache_building(kills, self.data, folder, self.rng)
+            case "saving":
+                return kill_saving(kills, self.models, folder, self.rng)
+            case "training":
+                return kill_training(kills, self.data, folder, self.rng)
+        raise ValueError(f"there is no scenario {name!r}.")
 
     @cached_property
     def data(self) -> Path:

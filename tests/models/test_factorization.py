@@ -19,6 +19,7 @@ from recommenders_miner.io.vocabulary import Vocabulary
 from recommenders_miner.models import MODELS
 from tests.models import reference_fm
 from tests.models.toy import IDS, SIZES, WORDS, fresh_toy_model, toy_hparams, toy_log, toy_model, toy_news
+from tests.thoroughness import mostly_thorough
 
 NAMES = ["libfm", "deepfm"]
 both = pytest.mark.parametrize("name", NAMES)
@@ -195,7 +196,7 @@ def scores_of_sample(model, data, impression, rows):
     return reference_fm.score(model, history, [ids[row] for row in rows if row], user)
 
 
-@both
+@pytest.mark.parametrize("name", mostly_thorough(NAMES, fast=["libfm"]))
 def test_training_lowers_log_loss(name):
     """The loss is the mean log loss over candidates, and falls."""
     model = MODELS[name](toy_hparams(name, factor_dim=4, dropout=0.0, learning_rate=0.03), seed=2)

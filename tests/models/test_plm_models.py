@@ -13,6 +13,7 @@ from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.models import MODELS
 from tests.models.test_scores import write_files
 from tests.models.toy import IDS, SIZES, toy_log, toy_news
+from tests.thoroughness import mostly_thorough
 from tests.tiny_plm import tiny_preset
 
 NAMES = ["miner", "nrms-plm", "lstur-plm"]
@@ -63,7 +64,7 @@ def test_a_candidates_score_does_not_depend_on_its_company(name, preset):
     assert [model.score(IDS[:4], [one])[0] for one in IDS] == pytest.approx(together, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_thorough(NAMES, fast=["miner"]))
 @pytest.mark.parametrize("way", WAYS)
 def test_a_cache_changes_no_score(name, way, preset, tmp_path):
     files = write_files(tmp_path)
@@ -78,7 +79,7 @@ def test_a_cache_changes_no_score(name, way, preset, tmp_path):
     assert kept == {"pieces"} | {"all": set(), "last_n: 2": {"plm_states"}, "none": {"plm_vector"}}[way]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_thorough(NAMES, fast=["miner"]))
 @pytest.mark.parametrize(("way", "frozen_layers"), [("last_n: 2", 1), ("none", 3)])
 def test_ways_that_train_the_same_layers_learn_the_same(name, way, frozen_layers, preset, tmp_path):
     """`all` with the lower layers frozen by hand is the same model as one that goes on from their stored outputs."""
@@ -104,7 +105,7 @@ def freeze(network, layers):
         layer.trainable = any(layer is kept for kept in upper)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", mostly_thorough(WAYS, fast=["last_n: 2"]))
 def test_fit_save_and_load(way, preset, tmp_path):
     files = write_files(tmp_path)
     model = make("miner", preset, plm_trainable=way)

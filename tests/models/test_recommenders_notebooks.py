@@ -25,6 +25,7 @@ from recommenders_miner.io.recommenders_files import convert_pickle
 from recommenders_miner.models import load_model
 from tests.models.test_scores import write_files
 from tests.models.toy import WORDS, toy_log, toy_news
+from tests.thoroughness import mostly_thorough
 
 NOTEBOOKS = {
     "nrms": (NRMSModel, MINDIterator),
@@ -33,6 +34,7 @@ NOTEBOOKS = {
     "npa": (NPAModel, MINDIterator),
 }
 every_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
+every_notebook_in_time = pytest.mark.parametrize("name", mostly_thorough(NOTEBOOKS, fast=["nrms"]))
 
 DIM = 7
 
@@ -128,7 +130,7 @@ def files_of(data_path):
     ]
 
 
-@every_notebook
+@every_notebook_in_time
 def test_a_notebooks_calls_work_in_their_order(name, converted, capsys):
     data_path = converted
     train_news_file, train_behaviors_file, valid_news_file, valid_behaviors_file = files_of(data_path)
@@ -198,7 +200,7 @@ def test_the_network_starts_from_recommenders_words_and_users(name, converted):
     assert model.vocabularies.categories.tokens[2:] == categories
 
 
-@every_notebook
+@every_notebook_in_time
 def test_a_saved_model_needs_recommenders_files_no_more(name, converted, tmp_path_factory):
     model_class, iterator = NOTEBOOKS[name]
     files = files_of(converted)

@@ -17,8 +17,10 @@ from recommenders_miner.models import MODELS
 from recommenders_miner.models.training import seeded
 from tests.models.test_scores import write_files
 from tests.models.toy import IDS, MODEL_NAMES, SIZES, fresh_toy_model, toy_hparams
+from tests.thoroughness import mostly_thorough
 
 every_model = pytest.mark.parametrize("name", MODEL_NAMES)
+every_model_in_time = pytest.mark.parametrize("name", mostly_thorough(MODEL_NAMES, fast=["deepfm", "miner"]))
 
 
 def trained(name, files, seed=3, resume=False, run_dir=None, callbacks=(), **overrides):
@@ -52,7 +54,7 @@ class KillAt(keras.callbacks.Callback):
             raise Killed
 
 
-@every_model
+@every_model_in_time
 def test_one_seed_fixes_everything_and_another_changes_it(name, tmp_path):
     files = write_files(tmp_path)
     first, again, other = (trained(name, files, seed=seed, epochs=1) for seed in (3, 3, 4))
@@ -60,7 +62,9 @@ def test_one_seed_fixes_everything_and_another_changes_it(name, tmp_path):
     assert any(not np.allclose(x, y) for x, y in zip(weights_of(first), weights_of(other), strict=True))
 
 
-@pytest.mark.parametrize(("name", "killed_at"), [("nrms", 2), ("nrms", 6), ("lstur", 6), ("miner", 6)])
+@pytest.mark.parametrize(
+    ("name", "killed_at"), mostly_thorough([("nrms", 2), ("nrms", 6), ("lstur", 6), ("miner", 6)], fast=[("nrms", 2)])
+)
 def test_a_killed_run_resumes_to_the_same_weights(name, killed_at, tmp_path):
     files = write_files(tmp_path)
     unbroken = trained(name, files, epochs=3, run_dir=tmp_path / "unbroken")
@@ -170,7 +174,7 @@ def test_what_is_asked_of_an_unbuilt_model_gets_an_answer():
             ask()
 
 
-@every_model
+@every_model_in_time
 def test_training_encodes_each_distinct_news_of_a_batch_once(name, tmp_path):
     model = fresh_toy_model(name)
     data = model.read(*write_files(tmp_path))
@@ -190,7 +194,7 @@ def test_training_encodes_each_distinct_news_of_a_batch_once(name, tmp_path):
     assert sum(encoded) == len(distinct | {0})
 
 
-@every_model
+@every_model_in_time
 def test_a_reader_shared_by_samples_serves_them_as_one_of_their_own(name, tmp_path):
     model = fresh_toy_model(name, dropout=0.0, clicks_per_user=4)
     data = model.read(*write_files(tmp_path))
@@ -248,7 +252,7 @@ def test_the_loss_is_nce_plus_weighted_disagreement(tmp_path):
     assert float(np.ravel(loss)[0]) == pytest.approx(np.mean(nce) + 0.7 * np.mean(disagreement), abs=1e-4)
 
 
-@every_model
+@every_model_in_time
 def test_initial_weights_are_all_different(name):
     """Drawn from one integer seed, weights of the same shape would be equal: Q, K and V above all."""
     model = MODELS[name](toy_hparams(name), seed=5)

@@ -20,6 +20,7 @@ from tests.layers import reference as layers
 from tests.layers.layer_checks import to_numpy, weights_of
 from tests.models.test_scores import write_files
 from tests.models.toy import IDS, SIZES, toy_log, toy_news
+from tests.thoroughness import mostly_thorough
 from tests.tiny_plm import KINDS, tiny_backbone, tiny_preset
 
 POOLINGS = ["attention", "mean", "nsep"]
@@ -233,7 +234,7 @@ def test_unknown_users_and_words_are_scored(model):
 # === Training ===
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", mostly_thorough(WAYS, fast=["last_n: 2"]))
 def test_training_changes_what_it_should_and_lowers_the_loss(way, make, tmp_path):
     model = make(plm_trainable=way, learning_rate=2e-3, batch_size=16)
     data = model.train_iterator.load(*write_files(tmp_path))
@@ -253,7 +254,7 @@ def test_training_changes_what_it_should_and_lowers_the_loss(way, make, tmp_path
     assert all(weight.path in changed for weight in model.network.weights if id(weight) not in pretrained)
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("pooling", mostly_thorough(POOLINGS, fast=["attention"]))
 def test_fit_save_and_load(pooling, make, tmp_path):
     model = make(news_level_pooling=pooling, news_dim=8, epochs=1)
     files = write_files(tmp_path)
