@@ -4,6 +4,7 @@
 # make test   sets up .venv once, then runs the tests on TensorFlow and on JAX
 # make test-slow  runs the models' tests again as users run them (compiled, and trained on JAX), and the slow tests
 # make notebooks  runs the notebooks of examples/ on the demo data and keeps their outputs; with PRESET=tiny only checks that they run
+# make reliability  kills a hundred processes at random moments and fuzzes every reader, in about an hour; docs/reliability.md
 # make bench  times the package against Microsoft Recommenders and PyTorch, in about an hour; the figures of benchmarks/
 # make lint   checks style
 
@@ -16,7 +17,7 @@ COMPARE = $(BIN)/recommenders-miner compare --data demo/data --scale fast --skip
 DEMO_MODELS ?= miner,nrms-plm,lstur-plm,nrms,lstur
 PRESET ?= demo
 
-.PHONY: demo demo-data table results test test-slow notebooks bench lint clean
+.PHONY: demo demo-data table results test test-slow notebooks bench reliability lint clean
 
 demo: demo-data
 	$(COMPARE) --models $(DEMO_MODELS) --out demo/results
@@ -59,6 +60,12 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/limits.py
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/large_log.py
+
+reliability: $(STAMP)
+	$(BIN)/python tests/kill/run.py --kills 100
+	$(BIN)/python -m pytest -q -s -m slow tests/fuzz
+	$(BIN)/python -m pip install --quiet -e ".[fuzz]"
+	$(BIN)/python tests/fuzz/coverage_guided.py --seconds 60
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

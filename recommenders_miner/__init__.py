@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from recommenders_miner.backend import choose_backend
 
 if TYPE_CHECKING:
-    from recommenders_miner import layers
+    from recommenders_miner import convert, inspection, layers
     from recommenders_miner.hparams import HParams, prepare_hparams
     from recommenders_miner.io.impression_log import ImpressionLog
     from recommenders_miner.io.mind_iterator import MINDAllIterator, MINDIterator
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from recommenders_miner.retrieval.news_recall import NewsRecall
 
 __version__ = "0.1.0"
+
+_SUBPACKAGES = ("convert", "inspection", "layers")
 
 _HOME = {
     "BaseModel": "models",
@@ -81,6 +83,8 @@ __all__ = [
     "NewsRecall",
     "NewsTable",
     "UNBERTModel",
+    "convert",
+    "inspection",
     "layers",
     "load_model",
     "prepare_hparams",
@@ -90,8 +94,8 @@ choose_backend()
 
 
 def __getattr__(name: str) -> Any:
-    if name == "layers":
-        return importlib.import_module("recommenders_miner.layers")
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"recommenders_miner.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'recommenders_miner' has no attribute {name!r}")
     return getattr(importlib.import_module(f"recommenders_miner.{_HOME[name]}"), name)
