@@ -123,6 +123,16 @@ def download_folder(folder: str | Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def forget_downloads(folder: str | Path) -> None:
+    """Removes the folder of `download_folder` when all is there that it was for, as a killed process may have left it.
+
+    Nothing is done while another process downloads into it.
+    """
+    if Path(folder).is_dir():
+        with contextlib.suppress(DownloadError), download_folder(folder):
+            pass
+
+
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[None]:
     """Holds a folder against other processes, where the system has locks, until this one lets go or dies."""

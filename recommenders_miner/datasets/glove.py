@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path, PurePosixPath
 
 from recommenders_miner.datasets.archives import extract_zip
-from recommenders_miner.datasets.download import download, download_folder
+from recommenders_miner.datasets.download import download, download_folder, forget_downloads
 from recommenders_miner.datasets.home import glove_folder
 from recommenders_miner.datasets.sources import download_from_hub, from_first_source
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError
-from recommenders_miner.files import whole_file
+from recommenders_miner.files import recover, whole_file
 
 FILE_BYTES = {100: 347_116_733, 300: 1_037_962_819}
 """The dimensions that can be fetched, and the size of their files."""
@@ -46,11 +46,14 @@ def fetch_glove(dim: int, folder: str | Path | None = None, source: str | Path |
         raise ValueError(f"dim must be one of {', '.join(map(str, FILE_BYTES))}, got {dim!r}.")
     name = f"glove.6B.{dim}d.txt"
     target = (glove_folder() if folder is None else Path(folder)) / name
+    parts = target.with_name(f".{name}.downloads")
+    recover(target)
     if target.exists():
         if fault := _fault(target, dim):
             raise RecommendersMinerError(f"{target}: not overwritten, but {fault} Remove it to have it fetched again.")
+        forget_downloads(parts)
         return target
-    with download_folder(target.with_name(f".{name}.downloads")) as downloads:
+    with download_folder(parts) as downloads:
         found = _download(name, downloads) if source is None else _find(Path(source), name)
         with whole_file(target) as temporary:
             if found.suffix == ".zip":

@@ -16,11 +16,12 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from recommenders_miner.datasets.download import download, download_folder
+from recommenders_miner.datasets.download import download, download_folder, forget_downloads
 from recommenders_miner.datasets.licence import Licence
 from recommenders_miner.datasets.mind_places import TABLES, Place, choose_place, find_places
 from recommenders_miner.datasets.sources import download_from_hub, from_first_source
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError
+from recommenders_miner.files import recover
 
 LOGGER = logging.getLogger("recommenders_miner")
 
@@ -86,13 +87,18 @@ def fetch_mind(
         raise ValueError(f"MIND-{size} has the splits {', '.join(known)}, not {', '.join(unknown)}.")
     LICENCE.require(accept_licence)
     out = Path(out)
+    downloads = out / ".downloads"
+    for split in known:
+        recover(out / split)
     missing = [split for split in dict.fromkeys(splits or known) if not _is_there(out / split, size, known[split])]
     if source is not None:
         _take(Path(source), out, size, missing, demanded=splits is not None)
     elif missing:
-        with download_folder(out / ".downloads") as downloads:
+        with download_folder(downloads):
             for split in missing:
                 from_first_source(f"MIND-{size}, {split}", _sources(size, split, downloads, out / split), _REMEDY)
+    if all((out / split).exists() for split in known):
+        forget_downloads(downloads)
     return out
 
 

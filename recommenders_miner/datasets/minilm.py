@@ -14,11 +14,11 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from recommenders_miner.datasets.download import download_folder, file_sha256
+from recommenders_miner.datasets.download import download_folder, file_sha256, forget_downloads
 from recommenders_miner.datasets.home import home_folder
 from recommenders_miner.datasets.sources import download_from_hub, from_first_source
 from recommenders_miner.errors import DownloadError, PresetError
-from recommenders_miner.files import require_replaceable, whole_folder
+from recommenders_miner.files import recover, require_replaceable, whole_folder
 
 NAME = "minilm"
 HUB_REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
@@ -65,11 +65,14 @@ def fetch_minilm(folder: str | Path | None = None) -> Path:
         RecommendersMinerError: the folder holds something else.
     """
     folder = minilm_folder() if folder is None else Path(folder)
+    parts = folder.with_name(f".{folder.name}.downloads")
+    recover(folder)
     if _fault(folder) is None:
+        forget_downloads(parts)
         return folder
     require_replaceable(folder, SENTENCE_ENCODER, "MiniLM")
     try:
-        with download_folder(folder.with_name(f".{folder.name}.downloads")) as workplace:
+        with download_folder(parts) as workplace:
             sources = {name: functools.partial(_fill, folder, get, workplace) for name, get in _SOURCES.items()}
             from_first_source(NAME, sources)
     except DownloadError as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from recommenders_miner.datasets import download as download_module
-from recommenders_miner.datasets.download import ATTEMPTS, download, download_folder
+from recommenders_miner.datasets.download import ATTEMPTS, download, download_folder, forget_downloads
 from recommenders_miner.errors import DownloadError, NotWrittenError
 from tests.datasets.loopback import cut, hang_up, redirect, stall, status, whole
 
@@ -280,6 +280,19 @@ def test_a_full_disk_is_named_at_once(server, tmp_path, monkeypatch):
 def test_the_folder_for_downloads_goes_when_all_is_done(tmp_path):
     with download_folder(tmp_path / "downloads") as folder:
         (folder / "file").write_bytes(b"x")
+    assert names(tmp_path) == set()
+
+
+def test_what_is_needed_no_more_is_forgotten_unless_another_process_is_at_it(tmp_path):
+    pytest.importorskip("fcntl")
+    with download_folder(tmp_path / "downloads") as folder:
+        (folder / "file").write_bytes(b"x")
+        forget_downloads(folder)
+        assert (folder / "file").read_bytes() == b"x"
+    (tmp_path / "downloads" / "deep").mkdir(parents=True)
+    (tmp_path / "downloads" / "deep" / ".file.part").write_bytes(b"x")
+    forget_downloads(tmp_path / "downloads")
+    forget_downloads(tmp_path / "nothing")
     assert names(tmp_path) == set()
 
 

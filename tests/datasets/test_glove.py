@@ -69,6 +69,12 @@ def test_a_file_that_is_there_is_not_got_again(mirrors, tmp_path):
     assert mirrors.requests == []
 
 
+def test_what_a_killed_call_left_goes_when_the_file_is_there(tmp_path):
+    write(tmp_path, {**VECTORS, ".glove.6B.100d.txt.downloads/hub/glove.6B.zip": b"PK"})
+    fetch_glove(100, tmp_path)
+    assert read(tmp_path) == VECTORS
+
+
 def test_a_file_of_another_size_is_not_overwritten(mirrors, tmp_path):
     write(tmp_path, {"glove.6B.100d.txt": b"my own"})
     with pytest.raises(RecommendersMinerError, match=r"not overwritten.*has 6 bytes, expected"):

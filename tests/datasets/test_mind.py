@@ -191,6 +191,18 @@ def test_an_interruption_while_unpacking_does_not_cost_the_download(mirrors, tmp
     assert len(server.requests) == 1
 
 
+def test_what_a_killed_call_left_goes_when_all_splits_are_there(tmp_path):
+    zips = {"MINDsmall_train.zip": zipped(TRAIN), "MINDsmall_dev.zip": zipped(DEV)}
+    part = {"out/.downloads/0/.MINDsmall_dev.zip.part": b"PK"}
+    write(tmp_path, within("given", zips) | part)
+    (tmp_path / "out" / ".train.01234567.tmp").mkdir()
+    fetch_mind("small", tmp_path / "out", ["train"], tmp_path / "given")
+    assert read(tmp_path / "out") == within("train", TRAIN) | {".downloads/0/.MINDsmall_dev.zip.part": b"PK"}
+    fetch_mind("small", tmp_path / "out", source=tmp_path / "given")
+    assert read(tmp_path / "out") == BOTH
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"train", "dev"}
+
+
 def test_splits_that_are_there_are_left_as_they_are(mirrors, tmp_path):
     write(tmp_path, within("train", TRAIN) | {"train/.cache/mine": b"x"})
     server = mirrors("dev", first=[whole(zipped(DEV))])

@@ -115,7 +115,8 @@ def kill_fetching(kills: int, workplace: Path, rng: random.Random) -> Report:
 
         def fetch_all(source: Path | None) -> float:
             seconds = fetch(source).wait()
-            assert mind_like.read(out) == expected, "the next run was to end what was begun, and to clear up"
+            assert mind_like.read(out) == expected, "the next run was to end what was begun"
+            assert not list(out.rglob(".*")), "the next run was to clear up"
             shutil.rmtree(out)
             return seconds
 
