@@ -58,7 +58,9 @@ def _fetch_mind(size: str, out: Path, splits: list[str] | None, source: Path | N
     with resumable(out):
         fetch_mind(size, out, splits, source, accept_licence)
     console.print(
-        f"MIND-{size} is in {out}. To train on it: recommenders-miner train --data {out} --out RUN", soft_wrap=True
+        f"MIND-{size} is in {out}. To train MINER on it, with nothing else to fetch: "
+        f"recommenders-miner train --hparams miner-knowledge --data {out} --out RUN",
+        soft_wrap=True,
     )
 
 

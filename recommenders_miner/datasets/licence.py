@@ -49,7 +49,7 @@ class Licence:
         return self.url in _read_record()
 
     def __str__(self) -> str:
-        return f"{self.data} has a licence, {self.url}: {self.summary}"
+        return f"{self.data} has a licence: {self.url}\n{self.summary}"
 
     def _remember(self) -> None:
         record = _read_record() | {self.url: datetime.date.today().isoformat()}

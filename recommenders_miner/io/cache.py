@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from recommenders_miner.files import workplace
+from recommenders_miner.io.mapped_arrays import map_array
 from recommenders_miner.manifest import file_digest
 
 LOGGER = logging.getLogger("recommenders_miner")
@@ -268,7 +269,7 @@ def _open_array(path: Path, entry: Mapping[str, Any], verify: bool) -> np.ndarra
         raise _DamagedCacheError(f"{path.name} has {path.stat().st_size} bytes, not {entry['bytes']}")
     if verify and file_digest(path) != entry["blake2b"]:
         raise _DamagedCacheError(f"{path.name} has another content than it was stored with")
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    array = map_array(path)
     if (array.dtype.str, list(array.shape)) != (entry["dtype"], entry["shape"]):
         raise _DamagedCacheError(f"{path.name} has another dtype or shape than it was stored with")
     return array

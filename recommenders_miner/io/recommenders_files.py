@@ -22,6 +22,7 @@ import numpy as np
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError
 from recommenders_miner.files import whole_file
 from recommenders_miner.hparams import HParams
+from recommenders_miner.io.mapped_arrays import map_array
 from recommenders_miner.io.tsv import require_file
 from recommenders_miner.io.vocabulary import PADDING_ID, UNKNOWN_ID, Vocabulary, token_problem
 
@@ -185,7 +186,7 @@ def read_matrix(path: str | Path, dictionary_file: str | Path, words: Vocabulary
     dictionary = read_dictionary(dictionary_file)
     require_file(path, _MATRIX)
     try:
-        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
+        matrix = map_array(path)
     except Exception as error:  # numpy lets through whatever parsing a damaged header leads it into
         raise DataFormatError(path, f"is not readable as a matrix ({error}); expected {_MATRIX}.") from None
     if not isinstance(matrix, np.ndarray) or matrix.dtype.kind != "f" or matrix.ndim != 2 or not matrix.shape[1]:

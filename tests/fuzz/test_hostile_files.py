@@ -58,6 +58,7 @@ HOSTILE = {
     "a header of many digits": ("vectors", b"1 " + b"9" * 100_000 + b"\nmoss 1\n"),
     "a gzip bomb of one line": ("vectors", gzip.compress(b"\x00" * 2**28, mtime=0)),
     "a gzip bomb of line ends": ("vectors", gzip.compress(b"\n" * 2**22, mtime=0)),
+    "a matrix of a long header": ("matrix", b"\x93NUMPY\x02\x00" + b"\xff\xff\xff\x7f{'descr': '<f4'}"),
     "nested JSON": ("dictionary", fill(b"[")),
     "a dictionary of empty lists": ("dictionary", b'{"a": [' + fill(b"[],") + b"[]]}"),
     "a dictionary": ("dictionary", json.dumps({f"w{k}": k + 1 for k in range(SIZE // 14)}).encode()),

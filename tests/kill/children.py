@@ -14,7 +14,7 @@ from recommenders_miner.io.news_table import NewsTable
 
 BEGUN, DONE = "begun", "done"
 TRAINING = (
-    "word_emb_dim=8 head_num=2 head_dim=4 attention_hidden_dim=8 batch_size=64 length_groups=1 epochs=3 dropout=0.2"
+    "word_emb_dim=8 head_num=2 head_dim=4 attention_hidden_dim=8 batch_size=64 length_groups=1 epochs=8 dropout=0.2"
 )
 
 
