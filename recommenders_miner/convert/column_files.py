@@ -110,7 +110,9 @@ def _read_parquet(path: Path, columns: Sequence[str], optional: Sequence[str]) -
                 columns_of = {name: _written_out(batch.column(name)) for name in wanted}
                 yield pa.table(columns_of), np.arange(first_row, first_row + batch.num_rows)
                 first_row += batch.num_rows
-    except (pa.ArrowException, OSError) as error:
+    except DataFormatError:
+        raise
+    except Exception as error:  # pyarrow lets through whatever a damaged file leads it into
         raise DataFormatError(path, f"is not readable as Parquet: {error}") from None
 
 

@@ -274,3 +274,10 @@ def test_a_damaged_file_is_an_error(bundle, tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DataFormatError, match=r"articles\.parquet: is not readable as Parquet"):
         convert_ebnerd(folder, tmp_path / "out")
+
+
+def test_a_footer_that_is_no_text_is_an_error(bundle, tmp_path):
+    path = bundle() / "train" / "history.parquet"
+    path.write_bytes(path.read_bytes().replace(b"article_id_fixed", b"article_id_\x92ixed"))
+    with pytest.raises(DataFormatError, match="not readable as Parquet"):
+        convert_ebnerd(tmp_path / "ebnerd_demo", tmp_path / "out")
