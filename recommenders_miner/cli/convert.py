@@ -43,6 +43,9 @@ Window = Annotated[
 Draw = Annotated[
     str, typer.Option(help="popularity: in proportion to the clicks on them; uniform: each alike. See docs/data.md.")
 ]
+MaxHistory = Annotated[
+    int | None, typer.Option(help="Keep so many clicks of a history, the newest; by default all.", min=0)
+]
 Seed = Annotated[int, typer.Option(help="The same seed draws the same negatives.", min=0)]
 
 
@@ -51,9 +54,7 @@ def ebnerd(
     bundle: Annotated[Path, typer.Argument(help="Folder of a bundle: articles.parquet, train/, validation/.")],
     out: Out,
     test: Annotated[Path | None, typer.Option(help="Folder of the test set: articles.parquet, test/.")] = None,
-    max_history: Annotated[
-        int | None, typer.Option(help="Keep so many clicks of a history, the newest; by default all.", min=0)
-    ] = None,
+    max_history: MaxHistory = None,
     on_error: OnFault = "raise",
 ) -> None:
     """EB-NeRD, the data of the RecSys Challenge 2024: train, dev and perhaps test."""
@@ -70,6 +71,7 @@ def adressa(
     window_hours: Window = 24.0,
     draw: Draw = "popularity",
     seed: Seed = 42,
+    max_history: MaxHistory = None,
     on_error: OnFault = "raise",
 ) -> None:
     """Adressa's event log: clicks, with negatives that are drawn."""
@@ -77,7 +79,7 @@ def adressa(
 
     negatives = _negatives(count, window_hours, draw, seed)
     with progress_bar("reading") as report:
-        conversion = convert_adressa(source, out, negatives, on_error, report)
+        conversion = convert_adressa(source, out, negatives, on_error, report, max_history)
     _report(conversion)
 
 
@@ -104,19 +106,22 @@ def own(
     window_hours: Window = 24.0,
     draw: Draw = "popularity",
     seed: Seed = 42,
+    max_history: MaxHistory = None,
     on_error: OnFault = "raise",
 ) -> None:
     """Your own logs, CSV or Parquet: impressions, or clicks with negatives that are drawn."""
     from recommenders_miner.convert import convert_own_logs
 
-    _report(convert_own_logs(schema, out, _negatives(count, window_hours, draw, seed), on_error))
+    _report(convert_own_logs(schema, out, _negatives(count, window_hours, draw, seed), on_error, max_history))
 
 
 def _negatives(count: int, window_hours: float, draw: str, seed: int) -> Negatives:
-    from recommenders_miner.convert.negatives import DRAWS, Negatives
+    from recommenders_miner.convert.negatives import DRAWS, MOST_HOURS, Negatives
 
     if draw not in DRAWS:
         raise typer.BadParameter(f"{draw!r}: expected {' or '.join(DRAWS)}.", param_hint="--draw")
+    if window_hours > MOST_HOURS:
+        raise typer.BadParameter(f"{window_hours:g}: at most {MOST_HOURS:,}.", param_hint="--window-hours")
     return Negatives(count, window_hours, draw, seed)
 
 
@@ -124,10 +129,10 @@ def _report(conversion: Conversion) -> None:
     """Shows what was written and what was left out, and what comes next."""
     for split, counts in conversion.counts.items():
         shown = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-        console.print(f"{split}: {shown}", soft_wrap=True)
+        console.print(f"{split}: {shown}", soft_wrap=True, markup=False)
     for file, reasons in conversion.left_out.items():
         shown = ", ".join(f"{count:,} ({reason})" for reason, count in reasons.items())
-        console.print(f"Left out of {file}: {shown}", soft_wrap=True)
-    console.print(f"Written to {conversion.folder}.", soft_wrap=True)
+        console.print(f"Left out of {file}: {shown}", soft_wrap=True, markup=False)
+    console.print(f"Written to {conversion.folder}.", soft_wrap=True, markup=False)
     if list(conversion.counts) == ["all"]:
-        console.print(f"Next: recommenders-miner split {conversion.folder / 'all'} DATA", soft_wrap=True)
+        console.print(f"Next: recommenders-miner split {conversion.folder / 'all'} DATA", soft_wrap=True, markup=False)

@@ -13,7 +13,7 @@ from recommenders_miner.cli.app import app, console
 if TYPE_CHECKING:
     from recommenders_miner.datasets.time_split import SplitCounts
 
-_TIME_FORMATS = ["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%m/%d/%Y %I:%M:%S %p"]
+_TIME_FORMATS = ["%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%m/%d/%Y %I:%M:%S %p"]
 _DEFAULT_SHARE = 0.1
 _TO_MINUTES = len("2019-11-14 08:00")  # with seconds, the table would be wider than 80 columns
 
@@ -40,16 +40,20 @@ def split(
         typer.Option(metavar="TIME", formats=_TIME_FORMATS, help="When test begins; by default there is none."),
     ] = None,
     rebuild_histories: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--rebuild-histories/--keep-histories",
             help="Make histories of past clicks only, or leave them as the files have them.",
+            show_default="kept where convert own or adressa made them so",
         ),
-    ] = True,
+    ] = None,
     histories_at: Annotated[
         Literal["impression", "split"],
         typer.Option(help="impression: all clicks before it; split: those before its split, as in MIND."),
     ] = "impression",
+    max_history: Annotated[
+        int | None, typer.Option(help="Keep so many clicks of a history, the newest; by default all.", min=0)
+    ] = None,
     all_news: Annotated[
         bool, typer.Option("--all-news", help="Give each split the whole news table, not only what it refers to.")
     ] = False,
@@ -63,9 +67,13 @@ def split(
         raise typer.BadParameter("--dev-from says already where dev begins.", param_hint="--dev-share")
     if not 0 < dev_share < 1:
         raise typer.BadParameter(f"{dev_share}: expected a share between 0 and 1.", param_hint="--dev-share")
-    written = split_by_time(data, out, dev_from, dev_share, test_from, rebuild_histories, histories_at, all_news)
+    if rebuild_histories is False and histories_at == "split":
+        raise typer.BadParameter("--keep-histories leaves them as they are.", param_hint="--histories-at")
+    written = split_by_time(
+        data, out, dev_from, dev_share, test_from, rebuild_histories, histories_at, all_news, max_history
+    )
     _print_table(written)
-    console.print(f"Written to {out}.")
+    console.print(f"Written to {out}.", soft_wrap=True, markup=False)
 
 
 def _print_table(written: dict[str, SplitCounts]) -> None:

@@ -17,11 +17,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from recommenders_miner.convert.click_logs import SPLIT, Events, clicks_with_negatives, write_log
+from recommenders_miner.convert.click_logs import (
+    NO_NEGATIVES,
+    SPLIT,
+    Events,
+    clicks_with_negatives,
+    warn_of_little_use,
+    write_log,
+)
 from recommenders_miner.convert.conversion import Conversion, Interned, conversion_to
 from recommenders_miner.convert.negatives import Negatives
 from recommenders_miner.convert.news_rows import check_news_ids, check_user_ids, news_rows
 from recommenders_miner.convert.times import LAST_SECOND
+from recommenders_miner.datasets.past_clicks import PAST_CLICKS, require_length
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.io.tsv import LineFaults, OnError, require_file
 
@@ -38,6 +46,7 @@ def convert_adressa(
     negatives: Negatives | None = None,
     on_error: OnError = "raise",
     progress: Callable[[float, str], None] | None = None,
+    max_history: int | None = None,
 ) -> Conversion:
     """Writes `out/all/`, with news.tsv and behaviors.tsv, of Adressa's event log.
 
@@ -52,13 +61,17 @@ def convert_adressa(
         negatives: how negatives are drawn.
         on_error: "raise" stops at the first faulty line; "skip" leaves faulty lines out and counts them.
         progress: is told the share of the bytes that is read, and the file.
+        max_history: clicks of a history that are kept, the newest; None keeps all.
 
     Raises:
         DataFormatError: there is no file, a line is no JSON object, or lacks what an event of an article needs.
         RecommendersMinerError: `out` holds something else.
+        ValueError: `max_history` is negative.
     """
+    require_length(max_history)
     files, negatives = _find_files(Path(source)), negatives or Negatives()
     settings = {"converter": "adressa", "source": str(source), "negatives": asdict(negatives)}
+    settings |= {"max_history": max_history, **PAST_CLICKS}
     with conversion_to(out, settings) as conversion:
         log = _EventLog()
         total, before = sum(path.stat().st_size for path in files), 0
@@ -74,7 +87,9 @@ def convert_adressa(
         if not len(events):
             raise DataFormatError(files[0], "there are no events of articles with a title.")
         clicks = events.first_clicks()
-        write_log(conversion, clicks_with_negatives(clicks, published, log.users.texts, negatives), news)
+        impressions = clicks_with_negatives(clicks, published, log.users.texts, negatives)
+        warn_of_little_use(files[0], impressions, NO_NEGATIVES)
+        write_log(conversion, impressions, news, max_history)
         conversion.note(
             SPLIT,
             events_without_an_article_left_out=log.without_article,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -16,8 +17,14 @@ from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.splits import BEHAVIORS_FILE, NEWS_FILE
 from recommenders_miner.io.tsv_writer import write_behaviors, write_table
 
+LOGGER = logging.getLogger("recommenders_miner")
+
 SPLIT = "all"
 """The one split of a log that has not been split by time."""
+
+NO_NEGATIVES = "Nobody else's click is near enough in time: more readers, or a longer --window-hours, may help."
+_LONG_HISTORY = 10_000
+_MOST_USELESS = 0.5
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,9 @@ def pair_keys(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return first.astype(np.int64) << 32 | second.astype(np.int64)
 
 
-def group_shown(events: Events, clicked: np.ndarray, group: np.ndarray, users: pa.StringArray) -> ImpressionLog:
+def group_shown(
+    events: Events, clicked: np.ndarray, group: np.ndarray, users: pa.StringArray
+) -> tuple[ImpressionLog, np.ndarray]:
     """Makes an impression of the rows of each group and user.
 
     An impression is as old as its earliest row. A news that stands in it twice is one candidate, clicked if one of the
@@ -74,6 +83,10 @@ def group_shown(events: Events, clicked: np.ndarray, group: np.ndarray, users: p
         clicked: (E,) bool.
         group: (E,) int, which rows belong together.
         users: what `events.user` refers to.
+
+    Returns:
+        The log; and when each candidate was clicked on, the earliest row that says so, (candidates,) int64 Unix
+        seconds, or anything where it was not.
     """
     impression = _numbered(pair_keys(group, events.user))
     time = np.full(impression.max() + 1, np.iinfo(np.int64).max)
@@ -87,10 +100,12 @@ def group_shown(events: Events, clicked: np.ndarray, group: np.ndarray, users: p
     candidate_of = np.searchsorted(candidate, pair_keys(impression, events.news))
     label = np.zeros(len(candidate), np.int8)
     np.maximum.at(label, candidate_of, clicked.astype(np.int8))
+    clicked_at = np.full(len(candidate), np.iinfo(np.int64).max)
+    np.minimum.at(clicked_at, candidate_of[clicked], events.time[clicked])
     order = np.lexsort((first, candidate >> 32))
     rows = first[order]
     starts = np.searchsorted(impression[rows], np.arange(len(time) + 1))
-    return _log(
+    log = _log(
         users,
         user=events.user[rows[starts[:-1]]],
         time=np.sort(time),
@@ -98,6 +113,7 @@ def group_shown(events: Events, clicked: np.ndarray, group: np.ndarray, users: p
         labels=label[order],
         offsets=starts,
     )
+    return log, clicked_at[order]
 
 
 def _numbered(keys: np.ndarray) -> np.ndarray:
@@ -143,15 +159,50 @@ def _log(
     )
 
 
-def write_log(conversion: Conversion, log: ImpressionLog, news: pa.Table) -> None:
-    """Writes a log as the split `all`, the history of an impression being the user's clicks before its second."""
+def warn_of_little_use(path: Path, log: ImpressionLog, remedy: str) -> None:
+    """Warns of a log most of whose impressions nothing can be learnt from.
+
+    Args:
+        path: the file to name.
+        log: the impressions.
+        remedy: what to do, a sentence.
+    """
+    clicks = _clicks_of(log)
+    useless = (clicks == 0) | (clicks == np.diff(log.offsets))
+    if useless.mean() > _MOST_USELESS:
+        LOGGER.warning(
+            "%s: %s of %s impressions lack a click, or a news that was passed over, and teach a model nothing. %s",
+            path,
+            f"{useless.sum():,}",
+            f"{len(log):,}",
+            remedy,
+        )
+
+
+def write_log(
+    conversion: Conversion,
+    log: ImpressionLog,
+    news: pa.Table,
+    max_history: int | None,
+    clicked_at: np.ndarray | None = None,
+) -> None:
+    """Writes a log as the split `all`, the history of an impression being the user's clicks before its second.
+
+    Args:
+        conversion: where to, and where counts are noted.
+        log: the impressions, whose news are rows of `news`.
+        news: the rows of news.tsv.
+        max_history: clicks of a history that are kept, the newest; None keeps all.
+        clicked_at: (candidates,) Unix seconds of each click; None: clicks are as old as their impressions.
+    """
     folder: Path = conversion.folder / SPLIT
     folder.mkdir()
-    histories = Histories.rebuilt(log, log.time)
+    histories = Histories.rebuilt(log, log.time, clicked_at).newest(max_history)
+    _warn_of_long_histories(log, histories)
     ids = news["news id"].combine_chunks()
     write_behaviors(folder / BEHAVIORS_FILE, ids, log_blocks(log, histories, np.arange(len(log))))
     write_table(folder / NEWS_FILE, news)
-    clicks = np.add.reduceat(log.labels, log.offsets[:-1], dtype=np.int64)
+    clicks = _clicks_of(log)
     conversion.note(
         SPLIT,
         news=news.num_rows,
@@ -162,3 +213,19 @@ def write_log(conversion: Conversion, log: ImpressionLog, news: pa.Table) -> Non
         impressions_without_a_click=(clicks == 0).sum(),
         impressions_without_a_negative=(clicks == np.diff(log.offsets)).sum(),
     )
+
+
+def _clicks_of(log: ImpressionLog) -> np.ndarray:
+    """The number of clicks of each impression, (I,) int64."""
+    return np.add.reduceat(log.labels, log.offsets[:-1], dtype=np.int64)
+
+
+def _warn_of_long_histories(log: ImpressionLog, histories: Histories) -> None:
+    longest = int(np.argmax(histories.length))
+    if histories.length[longest] > _LONG_HISTORY:
+        LOGGER.warning(
+            "The user %r clicked %s times; is that one person? Each of the user's lines holds all clicks before it, "
+            "unless --max-history says how many.",
+            log.users[int(log.user_of[longest])].as_py(),
+            f"{histories.length[longest]:,}",
+        )

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import csv
 import difflib
-from collections.abc import Iterator, Sequence
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,12 @@ _MOST_NAMED = 100
 _PARQUET_MAGIC = b"PAR1"
 _PARQUET_BATCHES = 4
 """How many batches of Parquet are read at once, since its dictionaries of texts are read anew each time."""
-_MOST_VALUES_A_BYTE, _FREE_VALUES = 8, 2**13
-_MOST_BYTES_A_BYTE, _FREE_BYTES = 64, 2**21
+_BYTES_OF_TEXT = 2**24
+"""How much of texts that Parquet stores but once is written out at a time."""
+_MOST_VALUES_A_BYTE, _FREE_VALUES = 32, 2**20
+_MOST_BYTES_A_BYTE, _FREE_BYTES = 64, 2**28
+_LONGEST_FIELD = 2**24
+_PACKED, _UTF16 = b"\x1f\x8b", (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_columns(
@@ -37,6 +43,7 @@ def read_columns(
     faults: LineFaults,
     separator: str = ",",
     optional: Sequence[str] = (),
+    retained: bool = False,
 ) -> Iterator[tuple[pa.Table, np.ndarray]]:
     """Reads some columns of a file, which is Parquet if it begins as such, else CSV with a header.
 
@@ -46,6 +53,8 @@ def read_columns(
         faults: told of every faulty line.
         separator: what stands between the columns of a CSV.
         optional: names of columns that are read where the file has them.
+        retained: whether the caller keeps all rows. Then a Parquet file is refused whose texts, each written out, take
+            64 times its size and 256 MiB.
 
     Yields:
         A table of the columns, of strings if the file is a CSV, else of the types that they have there; and the
@@ -57,9 +66,13 @@ def read_columns(
     """
     require_file(path, "a CSV file with a header, or a Parquet file")
     with open(path, "rb") as file:
-        is_parquet = file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
-    if is_parquet:
-        yield from _read_parquet(path, columns, optional)
+        start = file.read(len(_PARQUET_MAGIC))
+    if start == _PARQUET_MAGIC:
+        yield from _read_parquet(path, columns, optional, retained)
+    elif start.startswith(_PACKED):
+        raise DataFormatError(path, "is packed by gzip.", remedy=f"Unpack it: gunzip {path.name}")
+    elif start.startswith(_UTF16):
+        raise DataFormatError(path, "is UTF-16.", remedy="Convert it to UTF-8: iconv -f UTF-16 -t UTF-8")
     else:
         yield from _read_csv(path, columns, optional, faults, separator)
 
@@ -78,7 +91,7 @@ def find_columns(path: Path, found: Sequence[str], columns: Sequence[str], optio
             raise DataFormatError(
                 path,
                 f"there is no column {column!r}; the columns are {', '.join(map(repr, named))}{more}.",
-                remedy=f"Did you mean {nearest[0]!r}?" if nearest else None,
+                remedy=_separator_remedy(found) or (f"Did you mean {nearest[0]!r}?" if nearest else None),
             )
     wanted = [*dict.fromkeys([*columns, *(column for column in optional if column in found)])]
     for column in wanted:
@@ -87,28 +100,37 @@ def find_columns(path: Path, found: Sequence[str], columns: Sequence[str], optio
     return wanted
 
 
+def _separator_remedy(found: Sequence[str]) -> str | None:
+    """Says that another separator may be meant, where the columns look like one."""
+    inside = [mark for mark in ";\t|," if len(found) == 1 and mark in found[0]]
+    return f"Is the separator another one? separator: {json.dumps(inside[0])}" if inside else None
+
+
 # === Parquet ===
 
 
-def _read_parquet(path: Path, columns: Sequence[str], optional: Sequence[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
+def _read_parquet(
+    path: Path, columns: Sequence[str], optional: Sequence[str], retained: bool
+) -> Iterator[tuple[pa.Table, np.ndarray]]:
     import pyarrow.parquet as pq
 
     first_row, room = 1, _FREE_BYTES + _MOST_BYTES_A_BYTE * path.stat().st_size
     try:
         metadata = pq.read_metadata(path)
-        _require_plausible(path, metadata)
         schema = metadata.schema.to_arrow_schema()
         wanted = find_columns(path, schema.names, columns, optional)
+        _require_plausible(path, metadata, wanted)
         # A text that is stored once and meant a million times is read as such, and written out where there is room.
         repeated = [name for name in wanted if _is_text(schema.field(name).type)]
         with pq.ParquetFile(path, read_dictionary=repeated) as file:
             for batch in file.iter_batches(batch_size=_PARQUET_BATCHES * BATCH_ROWS, columns=wanted):
                 batch.validate(full=True)  # reading alone takes any bytes for UTF-8
-                room -= sum(_bytes_of_texts(column) for column in batch.columns)
-                if room < 0:
+                text = np.cumsum(sum(_bytes_of_texts(column) for column in batch.columns))
+                if retained and len(text) and (room := room - text[-1]) < 0:
                     raise _implausible(path, f"its texts take more than {_MOST_BYTES_A_BYTE} times its size.")
-                columns_of = {name: _written_out(batch.column(name)) for name in wanted}
-                yield pa.table(columns_of), np.arange(first_row, first_row + batch.num_rows)
+                for rows in np.split(np.arange(len(text)), np.flatnonzero(np.diff(text // _BYTES_OF_TEXT)) + 1):
+                    part = batch.slice(rows[0], len(rows)) if len(rows) else batch
+                    yield pa.table({name: _written_out(part.column(name)) for name in wanted}), first_row + rows
                 first_row += batch.num_rows
     except DataFormatError:
         raise
@@ -116,15 +138,18 @@ def _read_parquet(path: Path, columns: Sequence[str], optional: Sequence[str]) -
         raise DataFormatError(path, f"is not readable as Parquet: {error}") from None
 
 
-def _require_plausible(path: Path, metadata: Any) -> None:
+def _require_plausible(path: Path, metadata: Any, wanted: Collection[str]) -> None:
     """Refuses a file that claims more values than a log of its size has, before anything is read.
 
     A value that is repeated takes next to nothing in Parquet, so that a kilobyte can stand for any number of rows.
     """
     groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
-    values = [sum(group.column(k).num_values for group in groups) for k in range(metadata.num_columns)]
-    most = _FREE_VALUES + _MOST_VALUES_A_BYTE * path.stat().st_size
-    if (claimed := max([metadata.num_rows, *values])) > most:
+    chunks = [group.column(k) for group in groups for k in range(group.num_columns)]
+    values = Counter({"": metadata.num_rows})
+    for chunk in chunks:
+        values[chunk.path_in_schema] += chunk.num_values
+    claimed = max(count for name, count in values.items() if name == "" or name.split(".")[0] in wanted)
+    if claimed > _FREE_VALUES + _MOST_VALUES_A_BYTE * path.stat().st_size:
         raise _implausible(path, f"it claims {claimed:,} values in a column, and has {path.stat().st_size:,} bytes.")
 
 
@@ -136,11 +161,11 @@ def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
-def _bytes_of_texts(column: pa.Array) -> int:
-    """How many bytes the texts of a column take when each is written out."""
+def _bytes_of_texts(column: pa.Array) -> np.ndarray:
+    """How many bytes the text in each row of a column takes when it is written out, (rows,) int64; others take none."""
     if not (pa.types.is_dictionary(column.type) and _is_text(column.type.value_type)):
-        return 0
-    return pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
+        return np.zeros(len(column), np.int64)
+    return pc.binary_length(column.dictionary).take(column.indices).cast(pa.int64()).fill_null(0).to_numpy()
 
 
 def _written_out(column: pa.Array) -> pa.Array:
@@ -153,6 +178,7 @@ def _written_out(column: pa.Array) -> pa.Array:
 def _read_csv(
     path: Path, columns: Sequence[str], optional: Sequence[str], faults: LineFaults, separator: str
 ) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))  # bodies of articles are longer than csv expects
     # Bytes that are not UTF-8 become lone surrogates, so that their line can be named.
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.reader(file, delimiter=separator, strict=True)

@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from recommenders_miner.datasets.past_clicks import CONVERSION_FILE
 from recommenders_miner.errors import RecommendersMinerError
 from recommenders_miner.files import require_replaceable, whole_folder
 from recommenders_miner.io.tsv import LineFaults
-
-DESCRIPTION_FILE = "conversion.json"
-"""Stands in every converted folder, and is the sign that it may be replaced by another conversion."""
 
 
 @dataclass
@@ -64,13 +62,13 @@ def conversion_to(out: str | Path, settings: Mapping[str, Any]) -> Iterator[Conv
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise RecommendersMinerError(f"{out}: is a file; name a folder to write to.")
-    require_replaceable(out, DESCRIPTION_FILE, "an earlier conversion")
+    require_replaceable(out, CONVERSION_FILE, "an earlier conversion")
     with whole_folder(out) as folder:
         conversion = Conversion(folder)
         yield conversion
         description = {**settings, "counts": conversion.counts, "left out": conversion.left_out}
         text = json.dumps(description, indent=2, default=str, ensure_ascii=False)
-        (folder / DESCRIPTION_FILE).write_text(text + "\n", encoding="utf-8")
+        (folder / CONVERSION_FILE).write_text(text + "\n", encoding="utf-8")
     conversion.folder = out
 
 

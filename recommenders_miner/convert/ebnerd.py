@@ -20,6 +20,7 @@ from recommenders_miner.convert.conversion import Conversion, conversion_to
 from recommenders_miner.convert.news_rows import news_rows
 from recommenders_miner.convert.times import LAST_SECOND, TimeColumn
 from recommenders_miner.convert.typed_columns import integers_of, texts_of
+from recommenders_miner.datasets.past_clicks import require_length
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.io.behaviors_file import UNLABELLED
 from recommenders_miner.io.gathering import stretches
@@ -61,8 +62,7 @@ def convert_ebnerd(
         RecommendersMinerError: `out` holds something else.
         ValueError: `max_history` is negative.
     """
-    if max_history is not None and max_history < 0:
-        raise ValueError(f"max_history must not be negative, got {max_history}.")
+    require_length(max_history)
     sources = [Path(bundle)] if test is None else [Path(bundle), Path(test)]
     found = [[name for name in SPLITS if (source / name).is_dir()] for source in sources]
     for source, names in zip(sources, found, strict=True):
@@ -132,7 +132,7 @@ class _Articles:
         """Reads articles.parquet; the body is not read."""
         faults = LineFaults(path, on_error)
         wanted = ["article_id", "title", "subtitle", "category_str", "subcategory", "url"]
-        parts = list(read_columns(path, wanted, faults))
+        parts = list(read_columns(path, wanted, faults, retained=True))
         if not parts:
             raise DataFormatError(path, "there are no articles.")
         table = pa.concat_tables([block for block, _ in parts]).combine_chunks()

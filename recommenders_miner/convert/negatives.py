@@ -1,16 +1,17 @@
 """Negatives for a log of clicks that does not say what was shown.
 
 Which news a reader saw and passed over is unknown, so it is supposed: for each click, news that were alive at that
-time. A news is alive if it was published by then, if that is known, and somebody clicked on it within the window
-around the click, before or after. News that the same user clicks on, at any time, are no negatives.
+time. A news is alive if it was published by then, and somebody clicked on it within the window around the click,
+before or after. Where it is not known when a news was published, that is when it was first clicked on, so that no news
+is a negative before anybody could read it. News that the same user clicks on, at any time, are no negatives.
 
 How they are drawn decides what a model can learn from them:
 
 `popularity` (the default) draws a click of somebody else within the window, and takes its news: in proportion to the
 clicks on it. Clicks are spread so themselves, so popularity does not help to tell a click from a negative, and what is
 left to learn is whose interest a news is. Measured values are lower than on real impressions, and a model does not
-learn to prefer what everybody likes. A long window goes beyond that: a news past its best hours is still drawn by the
-clicks of these, so popular news are negatives more often than clicks, and popularity scores below chance.
+learn to prefer what everybody likes. The longer the window, the more a news past its best hours is still drawn by the
+clicks of these, which turns popularity against the news that have it.
 
 `uniform` draws any news that is alive, each with the same probability. Popular news are then clicks far more often than
 negatives, and popularity alone scores high.
@@ -27,9 +28,13 @@ from typing import Literal
 
 import numpy as np
 
+from recommenders_miner.io.gathering import stretches
+from recommenders_miner.io.tsv_writer import blocks_of_rows
+
 Draw = Literal["popularity", "uniform"]
 
 DRAWS = ("popularity", "uniform")
+MOST_HOURS = 24 * 365 * 1000
 
 _BLOCK_CLICKS = 20_000  # clicks whose negatives are drawn at a time; another number draws others
 _ROUNDS = 20  # of draws at random, after which what is left to draw from is counted out
@@ -58,8 +63,10 @@ class Negatives:
     def __post_init__(self) -> None:
         if self.count < 1:
             raise ValueError(f"The number of negatives must be at least 1, got {self.count}.")
-        if not 0 < self.window_hours <= 24 * 365 * 1000:
-            raise ValueError(f"window_hours must be above 0, got {self.window_hours}.")
+        if not 1 / 3600 <= self.window_hours <= MOST_HOURS:
+            raise ValueError(
+                f"window_hours must lie between a second and {MOST_HOURS:,} hours, got {self.window_hours}."
+            )
         if self.draw not in DRAWS:
             raise ValueError(f"draw must be one of {', '.join(DRAWS)}, got {self.draw!r}.")
         if self.seed < 0:
@@ -82,6 +89,7 @@ def draw_negatives(
         The candidates of all clicks, (total,) int32, the click at a random place among its negatives; their labels,
         (total,) int8; and where each click's candidates begin and the last one's end, (E + 1,) int64.
     """
+    published = _published_or_clicked(published, news, time)
     alive = _Alive(user, time, news, published, round(settings.window_hours * 3600))
     propose = alive.propose_clicks if settings.draw == "popularity" else alive.propose_news
     candidates, labels, counts = [np.empty(0, np.int32)], [np.empty(0, np.int8)], [np.empty(0, np.int64)]
@@ -102,6 +110,13 @@ def draw_negatives(
     return np.concatenate(candidates), np.concatenate(labels), offsets
 
 
+def _published_or_clicked(published: np.ndarray, news: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """When each news was published, or first clicked on where that is not known, (N,) int64 Unix seconds."""
+    first_click = np.full(len(published), np.iinfo(np.int64).max)
+    np.minimum.at(first_click, news, time)
+    return np.where(published < 0, first_click, published)
+
+
 def _draw(
     alive: _Alive,
     clicks: np.ndarray,
@@ -111,23 +126,35 @@ def _draw(
 ) -> np.ndarray:
     """Negatives of some clicks, (clicks, count), the places without one holding -1."""
     drawn = np.full((len(clicks), settings.count), _NONE, np.int64)
+    plenty = alive.most(clicks) > settings.count
     for _ in range(_ROUNDS):
-        rows = np.flatnonzero(drawn[:, -1] == _NONE)
+        rows = np.flatnonzero(plenty & (drawn[:, -1] == _NONE))
         if not len(rows):
-            return drawn
+            break
         proposed = propose(clicks[rows], settings.count, rng)
         proposed[~alive.admits(clicks[rows, None], proposed)] = _NONE
         drawn[rows] = _first_distinct(np.concatenate([drawn[rows], proposed], axis=1), settings.count)
-    for row in np.flatnonzero(drawn[:, -1] == _NONE).tolist():
-        have = drawn[row][drawn[row] != _NONE]
-        rest, weight = alive.count_out(int(clicks[row]), have)
-        if settings.draw == "uniform":
-            weight = np.ones(len(rest))
-        wanted = min(settings.count - len(have), len(rest))
-        if wanted:
-            more = rng.choice(rest, wanted, replace=False, p=weight / weight.sum())
-            drawn[row, len(have) : len(have) + wanted] = more
+    rows = np.flatnonzero(drawn[:, -1] == _NONE)
+    for block in blocks_of_rows(alive.most(clicks[rows])):
+        drawn[rows[block]] = _filled_up(alive, clicks[rows[block]], drawn[rows[block]], settings.draw, rng)
     return drawn
+
+
+def _filled_up(
+    alive: _Alive, clicks: np.ndarray, drawn: np.ndarray, draw: Draw, rng: np.random.Generator
+) -> np.ndarray:
+    """Draws the negatives that some clicks lack from all that there are; returns them all, (clicks, count)."""
+    row, news, weight = alive.count_out(clicks)
+    rest = ~np.isin(row << 32 | news, np.arange(len(clicks))[:, None] << 32 | drawn)
+    row, news, weight = row[rest], news[rest], weight[rest] if draw == "popularity" else 1
+    # Of exponential waiting times, those of larger weight being shorter, the first are a draw without replacement.
+    order = np.lexsort((rng.exponential(size=len(row)) / weight, row))
+    row, news = row[order], news[order]
+    place = (drawn != _NONE).sum(axis=1)[row] + np.arange(len(row)) - np.searchsorted(row, row)
+    wanted = place < drawn.shape[1]
+    filled = drawn.copy()
+    filled[row[wanted], place[wanted]] = news[wanted]
+    return filled
 
 
 def _first_distinct(values: np.ndarray, count: int) -> np.ndarray:
@@ -148,7 +175,7 @@ class _Alive:
         user: (E,) whose click it is.
         time: (E,) ascending.
         news: (E,) what was clicked on.
-        published: (N,) -1 where that is not known.
+        published: (N,) when there was something to click on.
         window: seconds.
     """
 
@@ -177,16 +204,32 @@ class _Alive:
     def propose_news(self, clicks: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
         """Draws news, each alike, and returns those that are clicked on within the window, (clicks, count), else -1."""
         news = self._pools.draw(clicks, count, rng)
-        keys = news << 32
-        first = np.searchsorted(self._clicks_of_news, keys | self._first[clicks, None])
-        last = np.searchsorted(self._clicks_of_news, keys | self._last[clicks, None])
+        first, last = self._ranks(news, clicks[:, None])
         return np.where(first < last, news, _NONE)
 
-    def count_out(self, click: int, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns all news that can still be drawn for a click, and how often each is clicked on in the window."""
-        news, count = np.unique(self._news[self._first[click] : self._last[click]], return_counts=True)
-        admitted = self.admits(np.array([click]), news.astype(np.int64)) & ~np.isin(news, drawn)
-        return news[admitted], count[admitted].astype(float)
+    def most(self, clicks: np.ndarray) -> np.ndarray:
+        """At most how many negatives there are for each of some clicks."""
+        return self._pools.size[clicks]
+
+    def count_out(self, clicks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Finds all negatives of some clicks.
+
+        Returns:
+            For each of them, click by click, (total,): the place of its click among `clicks`; the news; how often it is
+            clicked on within the window.
+        """
+        row, news = self._pools.of(clicks)
+        first, last = self._ranks(news, clicks[row])
+        admitted = (first < last) & self.admits(clicks[row], news)
+        return row[admitted], news[admitted], (last - first)[admitted]
+
+    def _ranks(self, news: np.ndarray, clicks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the clicks on news within the window of a click begin, and end, among all by news and time."""
+        keys = news << 32
+        return (
+            np.searchsorted(self._clicks_of_news, keys | self._first[clicks]),
+            np.searchsorted(self._clicks_of_news, keys | self._last[clicks]),
+        )
 
 
 @dataclass(frozen=True)
@@ -210,6 +253,11 @@ class _Pools:
         of_stretch = pooled >> 32
         start = np.searchsorted(of_stretch, stretch + 1, side="left")
         return cls(pooled & (2**32 - 1), start, np.searchsorted(of_stretch, stretch + 1, side="right") - start)
+
+    def of(self, clicks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the pools of some clicks one behind another: the place among `clicks` of each news, and the news."""
+        size = self.size[clicks]
+        return np.repeat(np.arange(len(clicks)), size), self.news[stretches(self.start[clicks], size)]
 
     def draw(self, clicks: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
         """Draws from the pool of each click, (clicks, count)."""

@@ -76,7 +76,12 @@ def _check(
     kind: str, unfit: str, characters: str, ids: pa.StringArray, lines: np.ndarray, column: str, faults: LineFaults
 ) -> np.ndarray:
     empty = pc.equal(ids.fill_null(""), "").to_numpy(zero_copy_only=False)
-    faults.add(f"empty {kind}", lines[empty], lambda _: f"the {kind}, column {column!r}, is empty.")
+    faults.add(
+        f"empty {kind}",
+        lines[empty],
+        lambda _: f"the {kind}, column {column!r}, is empty.",
+        remedy="--on-error skip leaves such rows out, and counts them.",
+    )
     broken = pc.match_substring_regex(ids, unfit).fill_null(False).to_numpy(zero_copy_only=False)
     rows = np.flatnonzero(broken)
     faults.add(

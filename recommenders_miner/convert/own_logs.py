@@ -10,7 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recommenders_miner.convert.click_logs import SPLIT, Events, clicks_with_negatives, group_shown, write_log
+from recommenders_miner.convert.click_logs import (
+    NO_NEGATIVES,
+    SPLIT,
+    Events,
+    clicks_with_negatives,
+    group_shown,
+    warn_of_little_use,
+    write_log,
+)
 from recommenders_miner.convert.column_files import read_columns
 from recommenders_miner.convert.conversion import Conversion, Interned, conversion_to
 from recommenders_miner.convert.negatives import Negatives
@@ -18,14 +26,20 @@ from recommenders_miner.convert.news_rows import check_news_ids, check_user_ids,
 from recommenders_miner.convert.own_logs_schema import EventColumns, LogSchema, NewsColumns
 from recommenders_miner.convert.times import LAST_SECOND, NO_TIME
 from recommenders_miner.convert.typed_columns import ids_of, texts_of
+from recommenders_miner.datasets.past_clicks import PAST_CLICKS, require_length
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.io.tsv import LineFaults, OnError
 
-_TRUE, _FALSE = ("1", "true", "yes", "t", "y"), ("0", "false", "no", "f", "n")
+_TRUE, _FALSE = ("1", "true", "yes", "t", "y", "1.0"), ("0", "false", "no", "f", "n", "0.0")
+_NOT_TOGETHER = "Rows that were shown together need one second, or one id in a column that 'impression' names."
 
 
 def convert_own_logs(
-    schema: str | Path, out: str | Path, negatives: Negatives | None = None, on_error: OnError = "raise"
+    schema: str | Path,
+    out: str | Path,
+    negatives: Negatives | None = None,
+    on_error: OnError = "raise",
+    max_history: int | None = None,
 ) -> Conversion:
     """Writes `out/all/`, with news.tsv and behaviors.tsv, of one's own logs.
 
@@ -34,32 +48,41 @@ def convert_own_logs(
     with drawn negatives (`recommenders_miner.convert.negatives` says which, and what follows from that), and a user's
     later clicks on the same news are left out.
 
-    Impressions are numbered in the order of time. Their history is what the user clicked on in an earlier second.
-    `split_by_time` then makes train and dev of it.
+    Impressions are numbered in the order of time. Their history is what the user clicked on in an earlier second, a
+    click being as old as the row that says so, and an impression as its earliest row. `split_by_time` then makes train
+    and dev of it.
 
     Args:
         schema: the YAML file that names files and columns; see `own_logs_schema`.
         out: the folder to write. One that holds an earlier conversion is replaced.
         negatives: how negatives are drawn where every event is a click.
         on_error: "raise" stops at the first faulty row; "skip" leaves faulty rows out and counts them.
+        max_history: clicks of a history that are kept, the newest; None keeps all.
 
     Raises:
-        DataFormatError: the YAML file or a table is missing or faulty.
+        DataFormatError: the YAML file or a table is missing or faulty, or its events are all clicks or none.
         RecommendersMinerError: `out` holds something else.
+        ValueError: `max_history` is negative.
     """
+    require_length(max_history)
     layout = LogSchema.read(schema)
     negatives = negatives or Negatives()
     clicks_only = layout.events.clicked is None
-    settings = {"converter": "own", "source": Path(schema)} | ({"negatives": asdict(negatives)} if clicks_only else {})
+    settings = {"converter": "own", "source": str(schema), "max_history": max_history, **PAST_CLICKS}
+    settings |= {"negatives": asdict(negatives)} if clicks_only else {}
     with conversion_to(out, settings) as conversion:
         news = _read_news(layout.news, conversion, on_error)
         rows = _read_events(layout.events, news.rows["news id"].combine_chunks(), conversion, on_error)
         if clicks_only:
             clicks = rows.events.first_clicks()
-            write_log(conversion, clicks_with_negatives(clicks, news.published, rows.users, negatives), news.rows)
+            log = clicks_with_negatives(clicks, news.published, rows.users, negatives)
+            warn_of_little_use(layout.events.file[0], log, NO_NEGATIVES)
+            write_log(conversion, log, news.rows, max_history)
             conversion.note(SPLIT, repeated_clicks_left_out=len(rows.events) - len(clicks))
         else:
-            write_log(conversion, group_shown(rows.events, rows.clicked, rows.group, rows.users), news.rows)
+            log, clicked_at = group_shown(rows.events, rows.clicked, rows.group, rows.users)
+            warn_of_little_use(layout.events.file[0], log, _NOT_TOGETHER)
+            write_log(conversion, log, news.rows, max_history, clicked_at)
     return conversion
 
 
@@ -80,7 +103,7 @@ class _News:
 
 
 def _read_news(columns: NewsColumns, conversion: Conversion, on_error: OnError) -> _News:
-    parts, published = [], []
+    parts, known, published = [], [], []
     place_of: dict[str, int] = {}
     for path in columns.file:
         faults = LineFaults(path, on_error)
@@ -88,7 +111,7 @@ def _read_news(columns: NewsColumns, conversion: Conversion, on_error: OnError) 
         named = [name for name in wanted if name is not None]
         if columns.published is not None:
             named.append(columns.published.column)
-        for block, lines in read_columns(path, list(dict.fromkeys(named)), faults, columns.separator):
+        for block, lines in read_columns(path, list(dict.fromkeys(named)), faults, columns.separator, retained=True):
             ids = ids_of(path, block, columns.id)
             texts = [None if name is None else texts_of(path, block, name) for name in wanted[1:]]
             title, category, subcategory, abstract = texts
@@ -101,14 +124,23 @@ def _read_news(columns: NewsColumns, conversion: Conversion, on_error: OnError) 
             new = _new_news(ids, sound, lines, columns.id, rows, place_of, parts, faults)
             faults.raise_earliest()
             parts.append(rows.take(pa.array(new, pa.int64())))
-            published.append(first_seen[np.array(new, np.int64)])
+            dated = np.flatnonzero(sound & (first_seen >= 0))
+            known += [place_of[ids[int(row)].as_py()] for row in dated]
+            published.append(first_seen[dated])
         conversion.finish(faults)
     if not place_of:
         raise DataFormatError(columns.file[0], "there are no news.")
     news = pa.concat_tables(parts)
     ids = news["news id"].combine_chunks()
     _refuse_misread(columns.file[0], ids)
-    return _News(news.combine_chunks(), np.concatenate(published))
+    return _News(news.combine_chunks(), _earliest(len(ids), known, np.concatenate(published)))
+
+
+def _earliest(count: int, places: Sequence[int], times: np.ndarray) -> np.ndarray:
+    """The earliest time of each of `count` places, int64, -1 where there is none."""
+    earliest = np.full(count, np.iinfo(np.int64).max)
+    np.minimum.at(earliest, np.array(places, np.int64), times)
+    return np.where(earliest == np.iinfo(np.int64).max, -1, earliest)
 
 
 def _published(

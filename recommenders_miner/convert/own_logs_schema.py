@@ -134,6 +134,8 @@ def _section(path: Path, content: Any, kind: type, name: str) -> Any:
             read[key] = _time_column(path, value, where)
         else:
             read[key] = _text(path, value, where, "the name of a column")
+    if read.get("separator") == "\\t":  # which YAML takes for two characters unless it is quoted
+        read["separator"] = "\t"
     separator = read.get("separator", ",")
     if len(separator) != 1 or separator in '\r\n"':
         raise DataFormatError(path, f"{name}: separator: expected one character, got {separator!r}.")

@@ -22,7 +22,7 @@ LAST_SECOND = 253_402_300_799
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Units of times that are numbers since 1970, with how many of each a second has."""
 
-_NUMBER = r"^[0-9]{1,18}(\.[0-9]*)?$"
+_NUMBER = r"^[0-9]{1,19}(\.[0-9]*)?$"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class TimeColumn:
         if self.unit is not None:
             numbers = pc.replace_substring_regex(values, r"\.[0-9]*$", "")
             sound = pc.match_substring_regex(values, _NUMBER)
-            return _of_numbers(pc.if_else(sound, numbers, None).cast(pa.int64()), UNITS[self.unit])
+            return _of_numbers(pc.if_else(sound, numbers, None).cast(pa.uint64()), UNITS[self.unit])
         if self.format is None:
             return _parsed(values, datetime.fromisoformat)
         form = self.format
@@ -102,8 +102,8 @@ def _of_numbers(values: pa.ChunkedArray, per_second: int) -> np.ndarray:
         sound = np.isfinite(numbers) & (np.abs(numbers) <= LAST_SECOND)
         return np.where(sound, np.floor(np.where(sound, numbers, 0)).astype(np.int64), NO_TIME)
     missing = pc.is_null(values).to_numpy()
-    numbers = values.cast(pa.int64(), safe=False).fill_null(0).to_numpy() // per_second
-    return np.where(missing, NO_TIME, numbers)
+    wide = values if pa.types.is_uint64(values.type) else values.cast(pa.int64())
+    return np.where(missing, NO_TIME, (wide.fill_null(0).to_numpy() // per_second).astype(np.int64))
 
 
 def _parsed(values: pa.ChunkedArray, parse: Callable[[str], datetime]) -> np.ndarray:

@@ -17,14 +17,8 @@ def ids_of(path: Path, table: pa.Table, column: str) -> pa.StringArray:
         DataFormatError: it holds something else.
     """
     kind = _kind(table, column)
-    if not (pa.types.is_integer(kind) or _is_text(kind)):
-        raise DataFormatError(
-            path,
-            f"column {column!r} holds {kind}; ids are texts or whole numbers.",
-            remedy="pandas makes floats of whole numbers where one is missing: astype('Int64') before writing."
-            if pa.types.is_floating(kind)
-            else None,
-        )
+    if not (_is_whole(kind) or _is_text(kind)):
+        raise _misfit(path, column, kind, "ids are texts or whole numbers")
     return table[column].cast(pa.string()).combine_chunks()
 
 
@@ -35,8 +29,10 @@ def texts_of(path: Path, table: pa.Table, column: str) -> pa.StringArray:
         DataFormatError: it holds something else.
     """
     kind = _kind(table, column)
-    if not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)):
-        raise DataFormatError(path, f"column {column!r} holds {kind}; expected texts.")
+    if table[column].null_count == len(table):  # of whatever type a writer makes a column without a value
+        return pa.nulls(len(table), pa.string())
+    if not (_is_text(kind) or _is_whole(kind) or pa.types.is_boolean(kind)):
+        raise _misfit(path, column, kind, "expected texts")
     return table[column].cast(pa.string()).combine_chunks()
 
 
@@ -48,7 +44,7 @@ def integers_of(path: Path, table: pa.Table, column: str) -> np.ndarray:
     """
     values = table[column]
     if not pa.types.is_integer(values.type):
-        raise DataFormatError(path, f"column {column!r} holds {values.type}; expected whole numbers.")
+        raise _misfit(path, column, values.type, "expected whole numbers")
     return values.cast(pa.int64(), safe=False).fill_null(-1).to_numpy()
 
 
@@ -58,4 +54,14 @@ def _kind(table: pa.Table, column: str) -> pa.DataType:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _is_whole(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0)
+
+
+def _misfit(path: Path, column: str, kind: pa.DataType, expected: str) -> DataFormatError:
+    gaps = "pandas makes floats of whole numbers where one is missing: astype('Int64') before writing."
+    remedy = gaps if pa.types.is_floating(kind) else None
+    return DataFormatError(path, f"column {column!r} holds {kind}; {expected}.", remedy=remedy)

@@ -44,7 +44,8 @@ def convert_xmind(
         on_error: "raise" stops at the first faulty line; "skip" leaves faulty lines of xMIND out and counts them.
 
     Raises:
-        DataFormatError: a file is missing or faulty, or two files translate a news in different words.
+        DataFormatError: a file is missing or faulty, no news of `mind` is translated, or two files translate a news in
+            different words.
         RecommendersMinerError: `out` holds something else.
     """
     folders = split_folders(mind)
@@ -55,6 +56,12 @@ def convert_xmind(
         for name, folder in folders.items():
             split = name if name in SPLIT_NAMES else "all"
             _convert_split(folder, split, translations, conversion)
+        if not any(counts["news"] > counts["news in their own language"] for counts in conversion.counts.values()):
+            raise DataFormatError(
+                files[0],
+                f"translates no news of {mind}.",
+                remedy="Is it of the same size of MIND, and of the same split?",
+            )
     return conversion
 
 
@@ -76,7 +83,7 @@ def _read_translations(files: Sequence[Path], conversion: Conversion, on_error: 
     kept: list[pa.Table] = []
     for path in files:
         faults = LineFaults(path, on_error)
-        for block, lines in read_columns(path, _COLUMNS, faults, separator="\t"):
+        for block, lines in read_columns(path, _COLUMNS, faults, separator="\t", retained=True):
             rows = pa.table(
                 [ids_of(path, block, "nid"), *(one_line(texts_of(path, block, name)) for name in _COLUMNS[1:])],
                 names=list(_COLUMNS),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -12,6 +15,12 @@ import pyarrow as pa
 from recommenders_miner.io.gathering import slots_of, stretches
 from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.tsv_writer import BehaviorsBlock, blocks_of_rows
+
+CONVERSION_FILE = "conversion.json"
+"""Stands in every converted folder, and says how it came about."""
+
+PAST_CLICKS = {"histories": "the user's clicks of earlier seconds"}
+"""Stands in a description of a conversion that made the histories so."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class Histories:
         return cls(log.histories, log.history_offsets[log.history_of], length)
 
     @classmethod
-    def rebuilt(cls, log: ImpressionLog, known_before: np.ndarray) -> Self:
+    def rebuilt(cls, log: ImpressionLog, known_before: np.ndarray, clicked_at: np.ndarray | None = None) -> Self:
         """Rebuilds histories from past clicks only.
 
         A history is that of the user's first impression, whose clicks are older than the log, and behind it the user's
@@ -47,28 +56,54 @@ class Histories:
         Args:
             log: the log, labelled.
             known_before: (I,) Unix seconds: a click belongs to an impression's history if it is earlier than that.
+            clicked_at: (candidates,) Unix seconds of each click; None: clicks are as old as their impressions.
         """
         clicked = np.flatnonzero(log.labels == 1)
         impression = np.repeat(np.arange(len(log)), np.diff(log.offsets))[clicked]
-        order = np.lexsort((log.time[impression], log.user_of[impression]))  # stable
-        clicked, impression = clicked[order], impression[order]
-        user, time = log.user_of[impression], log.time[impression]
+        time = log.time[impression] if clicked_at is None else clicked_at[clicked]
+        order = np.lexsort((time, log.user_of[impression]))  # stable
+        clicked, user, time = clicked[order], log.user_of[impression[order]], time[order]
 
-        base = log.history_of[_first_impressions(log)]
-        base_length = np.diff(log.history_offsets)[base]
+        base_start, base_length = _first_histories(log)
         clicks = np.bincount(user, minlength=len(log.users))
         ends = np.cumsum(base_length + clicks)
         starts = ends - base_length - clicks
         news = np.empty(len(clicked) + base_length.sum(), np.int32)
-        news[stretches(starts, base_length)] = log.histories[stretches(log.history_offsets[base], base_length)]
+        news[stretches(starts, base_length)] = log.histories[stretches(base_start, base_length)]
         news[stretches(starts + base_length, clicks)] = log.candidates[clicked]
         past = _count_earlier(user, time, log.user_of, known_before)
         return cls(news, starts[log.user_of], base_length[log.user_of] + past)
+
+    def newest(self, count: int | None) -> Self:
+        """Returns the histories cut to their last `count` clicks; None leaves them as they are."""
+        if count is None:
+            return self
+        length = np.minimum(self.length, count)
+        return replace(self, start=self.start + self.length - length, length=length)
 
     def of(self, impressions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the histories of some impressions: their news, one history after another, and how long each is."""
         length = self.length[impressions]
         return self.news[stretches(self.start[impressions], length)], length
+
+
+def are_past_clicks(source: Path) -> bool:
+    """Whether a conversion made the histories of a data folder, or of the one that it lies in, of past clicks only."""
+    for path in (source / CONVERSION_FILE, source.parent / CONVERSION_FILE):
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            description = json.loads(path.read_text(encoding="utf-8"))
+            return isinstance(description, dict) and PAST_CLICKS.items() <= description.items()
+    return False
+
+
+def require_length(max_history: int | None) -> None:
+    """Refuses a negative length of histories; None, which means all of them, is none.
+
+    Raises:
+        ValueError: it is negative.
+    """
+    if max_history is not None and max_history < 0:
+        raise ValueError(f"max_history must not be negative, got {max_history}.")
 
 
 def log_blocks(log: ImpressionLog, histories: Histories, impressions: np.ndarray) -> Iterator[BehaviorsBlock]:
@@ -90,10 +125,17 @@ def log_blocks(log: ImpressionLog, histories: Histories, impressions: np.ndarray
         )
 
 
-def _first_impressions(log: ImpressionLog) -> np.ndarray:
-    """The earliest impression of each user, (users,) int64."""
+def _first_histories(log: ImpressionLog) -> tuple[np.ndarray, np.ndarray]:
+    """Where the history of each user's earliest impression begins, and how long it is, both (users,) int64.
+
+    A user without an impression has none.
+    """
     order = np.lexsort((log.time, log.user_of))
-    return order[np.searchsorted(log.user_of[order], np.arange(len(log.users)))]
+    users, place = np.unique(log.user_of[order], return_index=True)
+    history = log.history_of[order[place]]
+    start, length = np.zeros(len(log.users), np.int64), np.zeros(len(log.users), np.int64)
+    start[users], length[users] = log.history_offsets[history], np.diff(log.history_offsets)[history]
+    return start, length
 
 
 def _count_earlier(user: np.ndarray, time: np.ndarray, of_user: np.ndarray, before: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from recommenders_miner.datasets.past_clicks import Histories, log_blocks
+from recommenders_miner.datasets.past_clicks import Histories, are_past_clicks, log_blocks, require_length
 from recommenders_miner.datasets.pooled_log import PooledLog
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError
 from recommenders_miner.files import require_replaceable, whole_folder
@@ -21,6 +22,8 @@ from recommenders_miner.io.file_clock import file_time, unix_seconds
 from recommenders_miner.io.gathering import slots_of
 from recommenders_miner.io.splits import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, split_folders
 from recommenders_miner.io.tsv_writer import BehaviorsBlock, write_behaviors, write_table
+
+LOGGER = logging.getLogger("recommenders_miner")
 
 DESCRIPTION_FILE = "split.json"
 
@@ -54,9 +57,10 @@ def split_by_time(
     dev_from: datetime | None = None,
     dev_share: float = 0.1,
     test_from: datetime | None = None,
-    rebuild_histories: bool = True,
+    rebuild_histories: bool | None = None,
     histories_at: HistoriesAt = "impression",
     all_news: bool = False,
+    max_history: int | None = None,
 ) -> dict[str, SplitCounts]:
     """Splits a MIND-format data set by time, with histories that hold past clicks only.
 
@@ -79,10 +83,13 @@ def split_by_time(
         dev_share: the share of the impressions, the latest ones before test, that dev gets where `dev_from` is None;
             more where the first of them share their second with others. Between 0 and 1.
         test_from: when test begins. None: there is no test split.
-        rebuild_histories: False keeps the files' histories, whatever they hold.
+        rebuild_histories: False keeps the files' histories, whatever they hold. None keeps those that
+            `convert_own_logs` or `convert_adressa` made, which hold past clicks only and know when each was made, and
+            rebuilds others, whose clicks are taken for as old as their impressions.
         histories_at: "impression" puts all clicks before an impression into its history. "split" stops at the beginning
             of the impression's split, as MIND does, so that a user has one history in a split.
         all_news: give each split the whole table, those news included that nobody refers to.
+        max_history: clicks of a history that are kept, the newest; None keeps all.
 
     Returns:
         The splits that were written.
@@ -97,16 +104,27 @@ def split_by_time(
         raise ValueError(f"dev_share must lie between 0 and 1, got {dev_share}.")
     if histories_at not in ("impression", "split"):
         raise ValueError(f'histories_at must be "impression" or "split", got {histories_at!r}.')
+    require_length(max_history)
     _require_free(out, source)
     folders = split_folders(source)
     pool = PooledLog.read(folders)
     log = pool.log
     starts = _starts(source, log.time, dev_from, dev_share, test_from)
     split_of = np.searchsorted(starts[1:], log.time, side="right")
+    if rebuild_histories is None:
+        rebuild_histories = histories_at == "split" or not are_past_clicks(source)
     if rebuild_histories:
         histories = Histories.rebuilt(log, log.time if histories_at == "impression" else starts[split_of])
     else:
         histories = Histories.of_log(log)
+    histories = histories.newest(max_history)
+    if not histories.length[split_of == 0].any():
+        LOGGER.warning(
+            "No history of train has a click%s: models of readers cannot learn from it.",
+            ", since a history stops where its split begins; --histories-at impression has them grow"
+            if histories_at == "split"
+            else "",
+        )
     written = {}
     with whole_folder(out) as new:
         for index, name in enumerate(SPLIT_NAMES[: len(starts)]):

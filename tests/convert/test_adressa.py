@@ -173,3 +173,17 @@ def test_sources_without_events_are_errors(write, tmp_path):
     write({"20170101": [front_page("cx:1", NOON)]})
     with pytest.raises(DataFormatError, match="no events of articles with a title"):
         convert_adressa(source, out)
+
+
+def test_a_reader_of_untitled_articles_alone_is_left_out_with_the_events(write):
+    last = read("cx:9", NOON + 9000, "5555", title=None)
+    source, out = write({**DAYS, "20170103": [last]})
+    conversion = convert_adressa(source, out)
+    assert len(impressions(out / "all")) == 4
+    assert conversion.counts["all"]["events of articles without a title left out"] == 1
+
+
+def test_histories_can_be_cut(write):
+    source, out = write()
+    convert_adressa(source, out, max_history=0)
+    assert [history for _, _, _, history, _ in impressions(out / "all")] == [[]] * 4

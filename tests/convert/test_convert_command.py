@@ -30,7 +30,7 @@ def schema(tmp_path):
 def test_own_logs_are_converted_and_then_split(schema, tmp_path):
     output = run("convert", "own", schema, tmp_path / "all", "--negatives", 3, "--window-hours", 48, "--seed", 1)
     assert (
-        "all: 20 news, 4 users, 20 impressions, 80 candidates, 20 clicks, 40 repeated clicks left out"
+        "all: 20 news, 4 users, 20 impressions, 76 candidates, 20 clicks, 40 repeated clicks left out"
         in output.replace("\n", "")
     )
     assert f"recommenders-miner split {tmp_path / 'all' / 'all'}" in output
@@ -65,7 +65,15 @@ def test_a_fault_is_one_line_and_exit_status_1(schema, tmp_path, monkeypatch, ca
 
 @pytest.mark.parametrize(
     "options",
-    [["--draw", "best"], ["--on-error", "ignore"], ["--negatives", "0"], ["--window-hours", "0"], ["--seed", "-1"]],
+    [
+        ["--draw", "best"],
+        ["--on-error", "ignore"],
+        ["--negatives", "0"],
+        ["--window-hours", "0"],
+        ["--window-hours", "1e9"],
+        ["--max-history", "-1"],
+        ["--seed", "-1"],
+    ],
 )
 def test_options_out_of_range_are_refused(schema, tmp_path, options):
     result = CliRunner().invoke(app, ["convert", "own", str(schema), str(tmp_path / "out"), *options])
@@ -96,3 +104,10 @@ def test_ebnerd_adressa_and_xmind_have_their_commands(tmp_path):
     output = run("convert", "xmind", tmp_path / "ebnerd", tmp_path / "out", "--texts", tmp_path / "xmind.tsv")
     assert "train: 2 news, 1 news in their own language" in output.replace("\n", "")
     assert "\täiti\t" in (tmp_path / "out" / "train" / "news.tsv").read_text()
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(schema, tmp_path):
+    out = tmp_path / "[red]o[" / "t]"
+    assert f"Written to {out}." in run("convert", "own", schema, out).replace("\n", "")
+    data = tmp_path / "[bold]d[" / "x]"
+    assert f"Written to {data}." in run("split", out / "all", data, "--dev-share", 0.3).replace("\n", "")

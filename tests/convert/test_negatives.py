@@ -30,9 +30,11 @@ def draw(user, hours, news, published=None, **options):
 
 def eligible(click, user, time, news, published, window):
     """What a click's negatives can be, straight from the definition."""
+    first_click = {item: min(time[news == item]) for item in news}
     own = {item for who, item in zip(user, news, strict=True) if who == user[click]}
     near = {item for when, item in zip(time, news, strict=True) if abs(when - time[click]) <= window}
-    return {item for item in near - own if published[item] <= time[click]}
+    since = {item: published[item] if published[item] >= 0 else first_click[item] for item in near}
+    return {item for item in near - own if since[item] <= time[click]}
 
 
 clicks = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 60), st.integers(0, 9)), min_size=1, max_size=40)
@@ -65,8 +67,21 @@ def test_negatives_are_alive_distinct_and_as_many_as_there_are(clicks, published
 
 @pytest.mark.parametrize("draw_by", DRAWS)
 def test_the_window_reaches_as_far_before_as_after(draw_by):
-    found, _ = draw([0, 1, 2], [0, 24, 48.01], [0, 1, 2], draw=draw_by)
+    found, _ = draw([0, 1, 2], [0, 24, 48.01], [0, 1, 2], published=[0, 0, 0], draw=draw_by)
     assert found == [[1], [0], []]
+
+
+@pytest.mark.parametrize("draw_by", DRAWS)
+def test_a_news_without_a_date_is_no_negative_before_somebody_clicked_on_it(draw_by):
+    found, _ = draw([0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 1], draw=draw_by)
+    assert found == [[], [0], [0, 1], [0, 2]]
+
+
+def test_counting_out_few_news_takes_no_longer_for_more_clicks_on_them():
+    clicks = 200_000
+    user, time, news = np.arange(clicks), np.sort(np.arange(clicks) % 80_000), np.arange(clicks) % 15
+    _, _, offsets = draw_negatives(user, time, news, np.zeros(15, np.int64), Negatives(count=20))
+    assert (np.diff(offsets) == 15).all()
 
 
 def shares(draw_by, rounds=20):

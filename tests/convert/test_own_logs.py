@@ -1,5 +1,6 @@
 """One's own logs, as CSV and Parquet, with impressions and without, read back as the package reads MIND."""
 
+import gzip
 import json
 
 import numpy as np
@@ -144,6 +145,36 @@ def test_a_click_of_the_same_second_is_not_past(logs):
     assert [history for _, user, _, history, _ in impressions(out / "all") if user == "ann"] == [[], []]
 
 
+def test_a_click_is_as_old_as_the_row_that_says_so(logs, tmp_path):
+    """Shown at 10:00 and clicked on at 10:05, a news is in no history of 10:02, nor after the log is split."""
+    shown = "ann,2024-03-02 10:00:00,a,0,p1\nann,2024-03-02 10:00:00,b,0,p1\n"
+    other = "ann,2024-03-02 10:02:00,a,0,p2\nann,2024-03-02 10:02:00,c,0,p2\n"
+    clicked = "ann,2024-03-02 10:05:00,a,1,p1\nann,2024-03-02 10:06:00,a,1,p2\n"
+    later = "ann,2024-03-02 10:07:00,b,1,p3\nann,2024-03-02 10:07:00,c,0,p3\n"
+    schema, out = logs(events=SHOWN.splitlines()[0] + "\n" + shown + other + clicked + later)
+    convert_own_logs(schema, out)
+    split_by_time(out / "all", tmp_path / "data", dev_share=0.3)
+    histories = [history for _, _, _, history, _ in impressions(out / "all")]
+    assert histories == [[], [], ["a", "a"]]
+    splits = [impressions(tmp_path / "data" / split) for split in ("train", "dev")]
+    assert histories == [history for split in splits for _, _, _, history, _ in split]
+
+
+def test_histories_can_be_cut_to_the_newest_clicks(logs, tmp_path):
+    schema, out = logs(events=SHOWN + "ann,2024-03-02 13:00:00,a,1,p4\nann,2024-03-02 13:00:00,b,0,p4\n")
+    convert_own_logs(schema, out, max_history=1)
+    assert [history for _, _, _, history, _ in impressions(out / "all")] == [[], [], ["a"], ["c"]]
+    with pytest.raises(ValueError, match="max_history"):
+        convert_own_logs(schema, tmp_path / "again", max_history=-1)
+
+
+def test_of_a_log_without_slates_little_can_be_learnt_and_a_warning_says_so(logs, caplog):
+    schema, out = logs(SHOWN_YAML.replace(", impression: page", ""), SHOWN.replace("11:00:00,a", "11:00:02,a"))
+    convert_own_logs(schema, out)
+    assert "lack a click, or a news that was passed over" in caplog.text
+    assert "'impression'" in caplog.text
+
+
 @pytest.mark.parametrize("batch_rows", [1, 2, 50_000])
 def test_the_size_of_batches_does_not_matter(logs, monkeypatch, batch_rows):
     monkeypatch.setattr(column_files, "BATCH_ROWS", batch_rows)
@@ -170,6 +201,29 @@ def test_parquet_gives_the_same_as_csv(logs, tmp_path):
     convert_own_logs(schema, tmp_path / "again")
     for name in ("news.tsv", "behaviors.tsv"):
         assert (tmp_path / "again" / "all" / name).read_bytes() == (out / "all" / name).read_bytes()
+
+
+def test_slates_with_long_ids_that_parquet_stores_once_are_read(logs, tmp_path):
+    """Of 40 rows of a slate, the ids of the user and of the impression take next to nothing in the file."""
+    slates, size = 500, 40
+    ids = np.repeat([f"{k:036d}" for k in range(slates)], size)
+    rows = {"reader": ids, "page": ids, "article": np.resize(["a", "b"], slates * size)}
+    rows |= {"when": np.full(slates * size, "2024-03-02 10:00:00"), "hit": np.resize([1, 0], slates * size)}
+    schema, out = logs()
+    pq.write_table(pa.table(rows), tmp_path / "events.csv", compression="zstd")
+    assert (tmp_path / "events.csv").stat().st_size < slates * size
+    assert convert_own_logs(schema, out).counts["all"]["impressions"] == slates
+
+
+def test_texts_that_parquet_stores_once_are_written_out_some_at_a_time(logs, tmp_path, monkeypatch):
+    monkeypatch.setattr(column_files, "_BYTES_OF_TEXT", 5)
+    schema, out = logs()
+    convert_own_logs(schema, out)
+    header, *rows = [line.split(",") for line in SHOWN.splitlines()]
+    columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+    pq.write_table(pa.table(columns), tmp_path / "events.csv")
+    convert_own_logs(schema, tmp_path / "again")
+    assert impressions(tmp_path / "again" / "all") == impressions(out / "all")
 
 
 def test_several_files_are_read_one_behind_another(logs, tmp_path):
@@ -378,6 +432,63 @@ def test_truth_values_with_gaps_are_read_as_pandas_writes_them(logs, tmp_path):
     assert impressions(out / "all")[0][4] == {"a": 1, "b": 0}
 
 
+def test_flags_that_pandas_wrote_as_numbers_are_read(logs):
+    schema, out = logs(events=SHOWN.replace(",1,p", ",1.0,p").replace(",0,p", ",0.0,p"))
+    convert_own_logs(schema, out)
+    assert impressions(out / "all")[0][4] == {"a": 1, "b": 0}
+
+
+def test_fields_longer_than_csv_expects_are_read(logs):
+    schema, out = logs(articles=NEWS.replace("An old one", "x" * 200_000))
+    convert_own_logs(schema, out)
+    assert len(news(out / "all")["c"][3]) == 200_000
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda text: text.replace(",", ";").encode(), 'Is the separator another one? separator: ";"'),
+        (lambda text: text.replace(",", "\t").encode(), 'Is the separator another one? separator: "\\t"'),
+        (lambda text: gzip.compress(text.encode()), "is packed by gzip. Unpack it: gunzip events.csv"),
+        (lambda text: text.encode("utf-16"), "is UTF-16. Convert it to UTF-8"),
+    ],
+)
+def test_what_is_no_csv_as_was_said_is_told(logs, change, says):
+    schema, out = logs(events=change(SHOWN))
+    assert says in failure(schema, out)
+
+
+def test_a_tab_as_separator_needs_no_quotes_in_the_yaml(logs):
+    schema, out = logs(SHOWN_YAML.replace("events: {file", "events: {separator: \\t, file"), SHOWN.replace(",", "\t"))
+    convert_own_logs(schema, out)
+    assert len(impressions(out / "all")) == 3
+
+
+def test_a_column_of_parquet_without_a_value_is_missing_whatever_its_type(logs, tmp_path):
+    schema, out = logs()
+    articles = {"key": pa.array([1, 2, 3]).cast(pa.decimal128(19, 0)), "headline": ["x"] * 3, "teaser": ["y"] * 3}
+    articles |= {"section": pa.nulls(3, pa.float64()), "online": pa.nulls(3, pa.string())}
+    pq.write_table(pa.table(articles), tmp_path / "news.csv")
+    (tmp_path / "events.csv").write_text(SHOWN.replace(",a,", ",1,").replace(",b,", ",2,").replace(",c,", ",3,"))
+    convert_own_logs(schema, out)
+    assert news(out / "all")["3"] == ("", "", "x", "y")
+
+
+def test_a_news_that_came_out_twice_came_out_the_first_time(logs, tmp_path):
+    again = 'a,"Harbour ""reopens"", twice",local,"Two\nlines\tand a tab",2024-02-01 08:00:00\n'
+    late = NEWS.replace("2024-03-01 08:00:00", "2024-03-05 08:00:00")
+    schema, out = logs(CLICKS_YAML, CLICKS, late)
+    convert_own_logs(schema, out)
+    logs(CLICKS_YAML, CLICKS, late + again)
+    convert_own_logs(schema, tmp_path / "again")
+    negatives = [
+        {item for *_, shown in impressions(folder / "all") for item, label in shown.items() if not label}
+        for folder in (out, tmp_path / "again")
+    ]
+    assert "a" not in negatives[0]
+    assert "a" in negatives[1]
+
+
 # === The folder ===
 
 
@@ -442,6 +553,11 @@ def test_any_log_is_read_back_without_loss_and_without_a_look_ahead(tmp_path, ti
     expected = [(str(user), time, shown) for (_, user), (time, shown) in pages.items()]
     assert sorted([(u, t, s) for _, u, t, _, s in found], key=key) == sorted(expected, key=key)
     assert np.all(np.diff(log.time) >= 0)
+    clicked_at = {}
+    for user, time, item, clicked, page in events:
+        if clicked:
+            key = (str(user), page, str(item))
+            clicked_at[key] = min(time, clicked_at.get(key, time))
     for _, user, time, history, _ in found:
-        past = sorted(n for _, u, t, _, s in found if u == user and t < time for n, label in s.items() if label)
+        past = sorted(item for (who, _, item), when in clicked_at.items() if who == user and when < time)
         assert sorted(history) == past

@@ -136,3 +136,11 @@ def test_missing_files_are_errors(folders):
     texts.mkdir()
     with pytest.raises(DataFormatError, match="there are no files of xMIND"):
         convert_xmind(mind, [texts], out)
+
+
+def test_texts_of_other_news_are_an_error(folders, tmp_path):
+    mind, _, out = folders
+    (tmp_path / "texts.tsv").write_text("nid\ttitle\tabstract\nX9\tToinen\t\n")
+    with pytest.raises(DataFormatError, match="translates no news"):
+        convert_xmind(mind, [tmp_path / "texts.tsv"], out)
+    assert not out.exists()

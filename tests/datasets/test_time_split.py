@@ -397,3 +397,28 @@ def test_the_command_reads_times_as_the_files_write_them(tmp_path, time):
 def test_the_command_refuses_contradictions(tmp_path, options):
     result = CliRunner().invoke(app, ["split", str(tmp_path), str(tmp_path / "out"), *options])
     assert result.exit_code == 2
+
+
+def test_histories_are_cut_to_the_newest_clicks(tmp_path):
+    log = numbered([Impression(0, history=("N3", "N4")), Impression(1), Impression(2)])
+    split_by_time(write(tmp_path / "source", log), tmp_path / "out", dev_from=at(2), max_history=3)
+    assert histories(tmp_path / "out" / "train") == {1: ["N3", "N4"], 2: ["N3", "N4", "N1"]}
+    assert histories(tmp_path / "out" / "dev") == {3: ["N4", "N1", "N1"]}
+
+
+def test_train_without_histories_is_warned_of(tmp_path, caplog):
+    source = write(tmp_path / "source", numbered([Impression(0), Impression(1), Impression(2)]))
+    split_by_time(source, tmp_path / "split", dev_from=at(2), histories_at="split")
+    assert "No history of train has a click" in caplog.text
+    assert "--histories-at impression" in caplog.text
+    caplog.clear()
+    split_by_time(source, tmp_path / "impression", dev_from=at(2))
+    assert caplog.text == ""
+
+
+def test_histories_that_are_kept_stop_nowhere(tmp_path):
+    source = write(tmp_path / "source", numbered([Impression(0), Impression(1)]))
+    options = ["--keep-histories", "--histories-at", "split"]
+    result = CliRunner().invoke(app, ["split", str(source), str(tmp_path / "out"), *options])
+    assert result.exit_code == 2
+    assert "--histories-at" in result.output
