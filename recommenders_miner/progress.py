@@ -8,18 +8,18 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-console = Console(stderr=True)
+console = Console(stderr=True, markup=False, emoji=False)
 """Whatever else goes to standard error has to go through this console, or it tears the bars."""
 
 Report = Callable[[float, str], None]
 """Told the share of a piece of work that is done, and what is being done."""
 
 _bars = Progress(
-    TextColumn("{task.description}"),
+    TextColumn("{task.description}", markup=False),
     BarColumn(bar_width=24),
     TaskProgressColumn(),
     TimeRemainingColumn(compact=True),
-    TextColumn("{task.fields[doing]}", style="dim"),
+    TextColumn("{task.fields[doing]}", style="dim", markup=False),
     console=console,
     transient=True,
     disable=True,

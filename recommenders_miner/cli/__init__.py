@@ -7,6 +7,7 @@ import os
 import sys
 
 from rich.logging import RichHandler
+from rich.text import Text
 
 from recommenders_miner import progress
 
@@ -33,5 +34,6 @@ def main() -> None:
     except (RecommendersMinerError, FileExistsError) as error:
         if os.environ.get("RECOMMENDERS_MINER_DEBUG"):
             raise
-        progress.console.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        # A text, not a string: what users named their files, and wrote in them, is no markup.
+        progress.console.print(Text.assemble(("Error:", "bold red"), f" {error}"), soft_wrap=True)
         sys.exit(1)

@@ -21,7 +21,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
+console = Console(markup=False, emoji=False)
+"""Prints what it is given as it stands: paths and ids of users may look like Rich's markup, `[/a]` or `:smile:`."""
 
 DataDir = Annotated[
     Path, typer.Option("--data", help="Folder with train/ and dev/, each with news.tsv and behaviors.tsv.")

@@ -129,10 +129,10 @@ def _report(conversion: Conversion) -> None:
     """Shows what was written and what was left out, and what comes next."""
     for split, counts in conversion.counts.items():
         shown = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-        console.print(f"{split}: {shown}", soft_wrap=True, markup=False)
+        console.print(f"{split}: {shown}", soft_wrap=True)
     for file, reasons in conversion.left_out.items():
         shown = ", ".join(f"{count:,} ({reason})" for reason, count in reasons.items())
-        console.print(f"Left out of {file}: {shown}", soft_wrap=True, markup=False)
-    console.print(f"Written to {conversion.folder}.", soft_wrap=True, markup=False)
+        console.print(f"Left out of {file}: {shown}", soft_wrap=True)
+    console.print(f"Written to {conversion.folder}.", soft_wrap=True)
     if list(conversion.counts) == ["all"]:
-        console.print(f"Next: recommenders-miner split {conversion.folder / 'all'} DATA", soft_wrap=True, markup=False)
+        console.print(f"Next: recommenders-miner split {conversion.folder / 'all'} DATA", soft_wrap=True)

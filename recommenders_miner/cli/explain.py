@@ -50,7 +50,7 @@ def explain(
         title = f"Impression {impression}, user {shown.user}: {len(ranking)} candidates"
         if shown.labels is not None:
             title += f"; clicked: rank {', '.join(map(str, 1 + shown.labels[ranking].nonzero()[0])) or '-'}"
-        console.print(title, style="bold", highlight=False, markup=False)
+        console.print(title, style="bold", highlight=False)
         console.print(explanation.render())
     if json_file and str(json_file) != "-":
         with whole_file(json_file) as temporary:

@@ -26,8 +26,7 @@ def inspect(
     report = inspect_data(data)
     console.print(report.render(), highlight=False, crop=False)
     if out:
-        from recommenders_miner.figures.data_page import draw_data_page
-        from recommenders_miner.figures.style import save_figure
+        from recommenders_miner.figures.data_page import save_data_page
         from recommenders_miner.files import whole_file
 
         for name, text in (
@@ -36,7 +35,7 @@ def inspect(
         ):
             with whole_file(out / name) as temporary:
                 temporary.write_text(text, encoding="utf-8")
-        save_figure(draw_data_page(report), out / "inspect.png")
+        save_data_page(report, out / "inspect.png")
         console.print(f"Written to {out}: inspect.json, inspect.md, inspect.png, inspect.svg.", soft_wrap=True)
     if report.errors:
         raise typer.Exit(1)

@@ -73,7 +73,7 @@ def split(
         data, out, dev_from, dev_share, test_from, rebuild_histories, histories_at, all_news, max_history
     )
     _print_table(written)
-    console.print(f"Written to {out}.", soft_wrap=True, markup=False)
+    console.print(f"Written to {out}.", soft_wrap=True)
 
 
 def _print_table(written: dict[str, SplitCounts]) -> None:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recommenders_miner.figures.style import FAINT, INK, LABEL_BOX, SERIES, headline, new_figure, plain_axes, shorten
+from recommenders_miner.figures.style import (
+    FAINT,
+    INK,
+    LABEL_BOX,
+    SERIES,
+    headline,
+    new_figure,
+    plain_axes,
+    save_figure,
+    shorten,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,8 +33,24 @@ MOST_FREQUENT, MOST_SPANS = 12, 1000
 BARS, MARKED = 0.5, 10
 """The room that the bars of a row take, and the percent of the news whose showings are written out."""
 
+_LATEST_HOUR = np.datetime64("9999-12-31T23").astype(int)
+"""Dates of matplotlib end with the year 9999."""
+
 _COLORS = {"train": SERIES[0], "dev": SERIES[1], "test": SERIES[2]}
 _SHOWN, _CLICKED = SERIES[5], SERIES[4]
+
+
+def save_data_page(report: DataReport, path: str | Path) -> None:
+    """Draws the splits of a data set that can be read, and writes the page as PNG and as SVG.
+
+    Args:
+        report: of the data set.
+        path: the PNG's name; the SVG stands beside it.
+    """
+    with warnings.catch_warnings():
+        # The font lacks most scripts of Asia. Boxes then stand for the names of categories, which the tables have too.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+        save_figure(draw_data_page(report), path)
 
 
 def draw_data_page(report: DataReport) -> Figure:
@@ -31,6 +59,15 @@ def draw_data_page(report: DataReport) -> Figure:
     Args:
         report: of the data set.
     """
+    from matplotlib.text import Text
+
+    figure = _draw(report)
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # categories and folders are named by users: "$" is a dollar
+    return figure
+
+
+def _draw(report: DataReport) -> Figure:
     splits = {name: split for name, split in report.splits.items() if split.log is not None}
     logs = {name: split.log for name, split in splits.items()}
     figure = new_figure(11, 9)
@@ -102,12 +139,13 @@ def _draw_time(axes: Axes, logs: Mapping[str, LogFacts]) -> None:
 
     first, last = (end(log.hours.values[k] for log in logs.values()) for end, k in ((min, 0), (max, -1)))
     span = max(1, (last - first) // MOST_SPANS)
-    edges = np.arange(first - span, last + 2 * span + 1, span)
+    edges = np.unique(np.minimum(np.arange(first - span, last + 2 * span + 1, span), _LATEST_HOUR))
+    lines = []
     for name, log in logs.items():
         counts = np.histogram(log.hours.values, edges, weights=log.hours.counts)[0] / span
         times = edges.astype("datetime64[h]")
         axes.stairs(counts, times, color=_color(name), alpha=0.25, fill=True)
-        axes.stairs(counts, times, color=_color(name), linewidth=1.2, label=name)
+        lines.append(axes.stairs(counts, times, color=_color(name), linewidth=1.2))
     locator = AutoDateLocator(minticks=4, maxticks=10)
     axes.xaxis.set_major_locator(locator)
     days = ["%Y", "%b", "%a %d", "%H:%M", "%H:%M", "%S"]
@@ -116,7 +154,8 @@ def _draw_time(axes: Axes, logs: Mapping[str, LogFacts]) -> None:
     )
     axes.set_xlim(*edges[[0, -1]].astype("datetime64[h]"))
     axes.set_ylim(bottom=0)
-    axes.legend(loc="upper left", ncols=len(logs), fontsize=8.5, frameon=False, labelcolor=INK)
+    # Labels of the lines themselves, from a folder named "_logs", matplotlib would pass over.
+    axes.legend(lines, list(logs), loc="upper left", ncols=len(logs), fontsize=8.5, frameon=False, labelcolor=INK)
     _name(axes, "Impressions", "", "an hour")
     axes.xaxis.get_offset_text().set(fontsize=8, color=INK)
 

@@ -130,6 +130,9 @@ class LogFacts:
         unknown_in_histories: news in impressions' histories that the table lacks.
         repeated_ids: impressions with the id of an earlier one.
         repeated_rows: impressions that equal an earlier one but for the id.
+        contradictory: impressions that show a news both as clicked and as not clicked.
+        clicks_in_history: clicks on news that the impression's own history holds; 0 in an unlabelled log.
+        non_clicks_in_history: other candidates of a labelled log that the impression's own history holds.
         first: the earliest time, by the clock of the files.
         last: the latest.
         history_length: of each impression.
@@ -155,6 +158,9 @@ class LogFacts:
     unknown_in_histories: int
     repeated_ids: int
     repeated_rows: int
+    contradictory: int
+    clicks_in_history: int
+    non_clicks_in_history: int
     first: datetime
     last: datetime
     history_length: Distribution
@@ -170,6 +176,17 @@ class LogFacts:
         """Clicks per candidate; None in an unlabelled log."""
         return self.clicks / self.candidates if self.labelled else None
 
+    @property
+    def click_share_in_history(self) -> float | None:
+        """The share of the clicks that are on news of the impression's own history; None without clicks."""
+        return self.clicks_in_history / self.clicks if self.clicks else None
+
+    @property
+    def non_click_share_in_history(self) -> float | None:
+        """The same of the candidates that were not clicked on; None in an unlabelled log, and without such."""
+        non_clicks = self.candidates - self.clicks if self.labelled else 0
+        return self.non_clicks_in_history / non_clicks if non_clicks else None
+
 
 @dataclass(frozen=True)
 class SplitReport:
@@ -181,6 +198,8 @@ class SplitReport:
         news: its news; None where they cannot be read.
         log: its impressions; None where they, or the news, cannot be read.
         vectors: the names of its files of vectors.
+        entities_with_vector: share of the distinct entities of its titles that its `entity_embedding.vec` has; None
+            where the one or the other cannot be read, or there are none.
     """
 
     name: str
@@ -188,6 +207,7 @@ class SplitReport:
     news: NewsFacts | None
     log: LogFacts | None
     vectors: tuple[str, ...]
+    entities_with_vector: float | None
 
 
 @dataclass(frozen=True)
@@ -201,6 +221,7 @@ class Comparison:
         absent_clicks: the same of the clicks.
         new_users: share of the users of whom train has no impression.
         before_train_ends: impressions that are not later than train's last.
+        changed_news: news that train's table has with another title or category.
     """
 
     cold_candidates: float
@@ -209,6 +230,7 @@ class Comparison:
     absent_clicks: float | None
     new_users: float
     before_train_ends: int
+    changed_news: int
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,17 @@ from recommenders_miner.io.tsv import SkipReport
 
 _SHOWN = 5
 
+_KNOWN_SHARE, _KNOWN_ODDS, _KNOWN_IMPRESSIONS = 0.1, 10, 5
+"""Where histories hold a greater share of their impressions' clicks, with odds so many times those of the non-clicks, a
+warning says that they may know what was clicked; a few impressions alone say nothing.
+
+Histories that leak hold next to all clicks, and next to no non-clicks. Readers do return to a news: up to 8 % of the
+clicks of the demo data, with 7 times the odds of the non-clicks. Of few news, a long history holds most, clicked again
+or not: up to half of the clicks of the tiny demo data, but with 5 times the odds at most. Hence both bounds.
+"""
+
 _RIGHT_FORM = "recommenders-miner demo-data writes files of the right form, to compare with."
+_MAKE_HISTORIES = "recommenders-miner split DIR OUT --histories-at impression"
 _COLUMNS = "Take tabs and line breaks out of the texts; each line needs all columns, the empty ones too."
 _LABELS = "Write each candidate as N123-1 (clicked) or N123-0 (not clicked), or, in a test split, none with a label."
 _UNKNOWN = "Is news.tsv that of the same split? Add the news to it, or take the ids out."
@@ -108,29 +118,54 @@ def of_log(path: Path, log: ImpressionLog, facts: LogFacts, doubtful: DoubtfulRo
         yield Finding(
             path,
             "no impression has a history: models know nothing of the readers.",
-            "recommenders-miner split makes histories of the clicks of a log.",
+            f"{_MAKE_HISTORIES} makes them of the clicks before each impression.",
             is_error=False,
         )
+    yield from _of_rows(path, log, facts, doubtful)
+
+
+def _of_rows(path: Path, log: ImpressionLog, facts: LogFacts, doubtful: DoubtfulRows) -> Iterator[Finding]:
+    """Yields what may be wrong with single impressions."""
+    if facts.labelled:
+        by_id = "explain and prediction.zip name impressions by their ids: number them anew."
+        twice = "They count twice in training and evaluation: take them out unless they happened twice."
+    else:
+        by_id = "Leave them in a split that is to be submitted as it came; explain takes the first one of an id."
+        twice = "Leave them in a split that is to be submitted as it came: a submission has a line for each."
+    clicks_known, non_clicks_known = facts.click_share_in_history or 0.0, facts.non_click_share_in_history or 0.0
     # Where whole lines were left out, the place of an impression does not tell its line.
     knows_lines = set(log.skipped.counts) <= {UNKNOWN_CANDIDATE, UNKNOWN_IN_HISTORY}
     for rows, problem, remedy in (
+        (doubtful.repeated_ids, "impressions have the id of an earlier one", by_id),
+        (doubtful.repeated_rows, "impressions equal an earlier one but for the id", twice),
         (
-            doubtful.repeated_ids,
-            "impressions have the id of an earlier one",
-            "explain and prediction.zip name impressions by their ids: number them anew.",
+            doubtful.contradictory,
+            "impressions show a news both as clicked and as not clicked",
+            "Training and evaluation take it for both: keep one label of each news.",
         ),
         (
-            doubtful.repeated_rows,
-            "impressions equal an earlier one but for the id",
-            "They count twice in training and evaluation: take them out unless they happened twice.",
+            _knowing(log, doubtful, clicks_known, non_clicks_known),
+            f"impressions have in their history what is clicked in them: {100 * clicks_known:.1f} % of the clicks and "
+            f"{100 * non_clicks_known:.1f} % of the non-clicks are there",
+            "Models then learn to find the clicks in the history. Unless readers do return to the same news so often, "
+            f"empty the column of histories: {_MAKE_HISTORIES} makes them of past clicks.",
         ),
     ):
         if len(rows):
-            shown = ", ".join(map(str, log.impression_id[rows[:_SHOWN]].tolist())) + (
-                ", …" if len(rows) > _SHOWN else ""
-            )
             lines = tuple((rows[:_SHOWN] + 1).tolist()) if knows_lines else ()
+            shown = _some(log.impression_id[rows])
             yield Finding(path, f"{len(rows):,} {problem} (ids {shown}).", remedy, is_error=False, lines=lines)
+
+
+def _knowing(log: ImpressionLog, doubtful: DoubtfulRows, clicks: float, non_clicks: float) -> np.ndarray:
+    """The impressions whose history holds a click of their own, ascending; none where so many may be chance.
+
+    `clicks` and `non_clicks` are the shares of these that histories hold.
+    """
+    clicked = doubtful.in_history[log.labels[doubtful.in_history] == 1]
+    impressions = np.unique(np.searchsorted(log.offsets, clicked, side="right") - 1)
+    too_many = clicks > _KNOWN_SHARE and clicks * (1 - non_clicks) > _KNOWN_ODDS * non_clicks * (1 - clicks)
+    return impressions if too_many and len(impressions) >= _KNOWN_IMPRESSIONS else impressions[:0]
 
 
 def _of_labels(path: Path, log: LogFacts, use: str) -> Iterator[Finding]:
@@ -164,5 +199,46 @@ def of_comparison(path: Path, found: Comparison, log: LogFacts, training_log: Lo
         )
 
 
+def of_changed_news(path: Path, news: NewsTable, line_of: np.ndarray, changed: np.ndarray) -> Iterator[Finding]:
+    """Yields that a split describes news otherwise than train does, if it does.
+
+    Args:
+        path: the split's news.tsv.
+        news: its table.
+        line_of: (N,) the 1-based line of each news.
+        changed: from `find_changed_news`.
+    """
+    if len(changed):
+        yield Finding(
+            path,
+            f"{len(changed):,} news have another title or category than in train "
+            f"(ids {_some(news.ids.take(changed))}).",
+            "Models read each as its split has it. If an id stands for two news, give one of them another.",
+            is_error=False,
+            lines=tuple(line_of[changed[:_SHOWN] - 1].tolist()),
+        )
+
+
+def of_vectors(error: DataFormatError, name: str) -> Finding:
+    """Makes a finding of a file of entities' vectors that cannot be read, which few models do.
+
+    Args:
+        error: what its reader said.
+        name: of the split; models read the file of train.
+    """
+    if name in ("dev", "test"):
+        effect = "Models read train's file, but recommenders-miner split puts the vectors of all splits into it."
+    else:
+        effect = "DKN, HieRec and miner-knowledge stop there."
+    remedy = error.remedy or "Mend the file, or take such lines out."
+    lines = () if error.line is None else (error.line,)
+    return Finding(error.path, error.problem, f"{effect} {remedy}", is_error=False, lines=lines)
+
+
 def _is_blank(texts: pa.StringArray) -> np.ndarray:
     return pc.equal(pc.utf8_trim_whitespace(texts), "").to_numpy(zero_copy_only=False)
+
+
+def _some(ids: np.ndarray | pa.StringArray) -> str:
+    """The first few of some ids."""
+    return ", ".join(map(str, ids[:_SHOWN].tolist())) + (", …" if len(ids) > _SHOWN else "")

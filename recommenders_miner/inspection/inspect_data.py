@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +17,25 @@ import pyarrow.compute as pc
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.inspection import findings
 from recommenders_miner.inspection.data_report import DataReport, Finding, SplitReport
-from recommenders_miner.inspection.measure import compare_to_train, find_doubtful_rows, measure_log, measure_news
-from recommenders_miner.io.entities import news_neighbours
+from recommenders_miner.inspection.measure import (
+    compare_to_train,
+    find_changed_news,
+    find_doubtful_rows,
+    measure_log,
+    measure_news,
+)
+from recommenders_miner.io.entities import news_neighbours, title_entities
 from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.news_table import FILE_COLUMNS, NewsTable
 from recommenders_miner.io.splits import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, split_folders
 from recommenders_miner.io.tsv import LineFaults, OnError, read_tsv
 from recommenders_miner.io.vocabulary import Vocabulary
+from recommenders_miner.io.word_vectors import read_vector_names, read_word_vectors
 
 LOGGER = logging.getLogger("recommenders_miner")
 
 
+ENTITY_VECTORS = "entity_embedding.vec"
 CONTRADICTING_NEWS = "news id repeated with another content"
 
 T = TypeVar("T", NewsTable, ImpressionLog)
@@ -60,6 +69,8 @@ def inspect_data(data_dir: str | Path) -> DataReport:
                 beside_train[name] = compare_to_train(split.log, split.news, train.log, train.news)
                 path, facts = folders[name] / BEHAVIORS_FILE, split.report.log
                 found += findings.of_comparison(path, beside_train[name], facts, train.report.log)
+                changed = find_changed_news(split.news, train.news)
+                found += findings.of_changed_news(folders[name] / NEWS_FILE, split.news, split.line_of, changed)
     return DataReport(
         folder=data_dir,
         splits={name: split.report for name, split in splits.items()},
@@ -70,23 +81,30 @@ def inspect_data(data_dir: str | Path) -> DataReport:
 
 @dataclass(frozen=True)
 class _InspectedSplit:
-    """A split's figures, and its tables, which another split is compared with; None where they cannot be read."""
+    """A split's figures, and its tables, which another split is compared with; None where they cannot be read.
+
+    `line_of`, (N,), are the 1-based lines of the news.
+    """
 
     report: SplitReport
     news: NewsTable | None
+    line_of: np.ndarray | None
     log: ImpressionLog | None
 
 
 def _inspect_split(name: str, folder: Path, found: list[Finding]) -> _InspectedSplit:
     """Takes the figures of a split; what is wrong is added to `found`."""
     news_path, log_path = folder / NEWS_FILE, folder / BEHAVIORS_FILE
-    news_facts = log_facts = log = None
+    news_facts = log_facts = log = line_of = None
+    entities: list[str] = []
     news = _read(lambda on_error: NewsTable.read(news_path, on_error), news_path, found)
     if news is not None:
         line_of, repeated = _lines_of_news(news_path, news)
         entities_fault = _entities_fault(news)
         news_facts = measure_news(news, repeated, entities_fault is None)
         found += findings.of_news(news_path, news, line_of, entities_fault)
+        if entities_fault is None:
+            entities = list(dict.fromkeys(itertools.chain.from_iterable(title_entities(news))))
         log = _read(lambda on_error: ImpressionLog.read(log_path, news, on_error, cache=False), log_path, found)
     elif not log_path.exists():
         found.append(findings.of_missing(log_path))
@@ -95,7 +113,8 @@ def _inspect_split(name: str, folder: Path, found: list[Finding]) -> _InspectedS
         log_facts = measure_log(log, news, doubtful)
         found += findings.of_log(log_path, log, log_facts, doubtful, name)
     vectors = tuple(sorted(path.name for path in folder.glob("*.vec")))
-    return _InspectedSplit(SplitReport(name, folder, news_facts, log_facts, vectors), news, log)
+    share = _share_with_vector(folder / ENTITY_VECTORS, entities, name, found)
+    return _InspectedSplit(SplitReport(name, folder, news_facts, log_facts, vectors, share), news, line_of, log)
 
 
 def _read(read: Callable[[OnError], T], path: Path, found: list[Finding]) -> T | None:
@@ -109,15 +128,43 @@ def _read(read: Callable[[OnError], T], path: Path, found: list[Finding]) -> T |
         except DataFormatError:
             read("raise")  # names the first faulty line, where skipping ends with "no line could be used"
             raise
-    except DataFormatError as error:
-        found.append(findings.from_error(error))
-        return None
-    except OSError as error:
-        problem = f"cannot be read ({error.strerror or error})."
-        found.append(Finding(path, problem, "Is it yours to read, and on a disk that works?", is_error=True))
+    except (DataFormatError, OSError) as error:
+        found.append(findings.from_error(_as_format_error(path, error)))
         return None
     found += findings.from_skipped(table.skipped)
     return table
+
+
+def _as_format_error(path: Path, error: DataFormatError | OSError) -> DataFormatError:
+    """Words what the system says of a file as the readers would."""
+    if isinstance(error, DataFormatError):
+        return error
+    problem = f"cannot be read ({error.strerror or error})."
+    return DataFormatError(path, problem, remedy="Is it yours to read, and on a disk that works?")
+
+
+def _share_with_vector(path: Path, entities: Sequence[str], name: str, found: list[Finding]) -> float | None:
+    """Reads the vectors of a split's entities, if it has such a file; a fault is added to `found`.
+
+    Args:
+        path: of the vectors.
+        entities: the distinct ones of the split's titles.
+        name: of the split.
+        found: the findings.
+
+    Returns:
+        The share of the entities that have a vector; None without entities or without a file that can be read.
+    """
+    if not path.exists():
+        return None
+    try:
+        # All of the file, as in training, which stops at a faulty vector that no title asks for, too.
+        vocabulary = Vocabulary.of_names([*read_vector_names(path), *entities])
+        _, has_vector = read_word_vectors(path, vocabulary, np.random.default_rng(0))
+    except (DataFormatError, OSError) as error:
+        found.append(findings.of_vectors(_as_format_error(path, error), name))
+        return None
+    return float(has_vector[vocabulary.encode(entities)].mean()) if entities else None
 
 
 def _lines_of_news(path: Path, news: NewsTable) -> tuple[np.ndarray, int]:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from recommenders_miner.evaluation.cold_news import cold_candidates
 from recommenders_miner.inspection.data_report import Comparison, Distribution, LogFacts, NewsFacts
 from recommenders_miner.io.file_clock import file_time
+from recommenders_miner.io.gathering import slots_of, stretches
 from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.io.tsv_writer import blocks_of_rows
@@ -22,6 +23,8 @@ _UNLABELLED_ROWS = (
     "some candidates labelled and some not",
     "labels where the log has none, or none where it has them",
 )
+_FLAGS_PER_TOKEN = 16
+"""How many flags of a table of histories and news take as much of a block as one candidate does."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,14 @@ class DoubtfulRows:
     Attributes:
         repeated_ids: impressions with the id of an earlier one.
         repeated_rows: impressions that equal an earlier one but for the id.
+        contradictory: impressions that show a news both as clicked and as not clicked.
+        in_history: candidates of a labelled log, as the log counts them, that the impression's own history holds.
     """
 
     repeated_ids: np.ndarray
     repeated_rows: np.ndarray
+    contradictory: np.ndarray
+    in_history: np.ndarray
 
 
 def measure_news(news: NewsTable, repeated: int, entities_readable: bool) -> NewsFacts:
@@ -64,6 +71,7 @@ def measure_log(log: ImpressionLog, news: NewsTable, doubtful: DoubtfulRows) -> 
     showings = np.bincount(log.candidates, minlength=len(news))
     clicked = np.bincount(log.candidates[log.labels == 1], minlength=len(news))
     unlabelled = sum(skipped.get(reason, 0) for reason in _UNLABELLED_ROWS)
+    clicks_in_history = int((log.labels[doubtful.in_history] == 1).sum())
     return LogFacts(
         impressions=len(log),
         users=len(log.users),
@@ -79,6 +87,9 @@ def measure_log(log: ImpressionLog, news: NewsTable, doubtful: DoubtfulRows) -> 
         unknown_in_histories=skipped.get(UNKNOWN_IN_HISTORY, 0),
         repeated_ids=len(doubtful.repeated_ids),
         repeated_rows=len(doubtful.repeated_rows),
+        contradictory=len(doubtful.contradictory),
+        clicks_in_history=clicks_in_history,
+        non_clicks_in_history=len(doubtful.in_history) - clicks_in_history,
         first=file_time(log.time.min()),
         last=file_time(log.time.max()),
         history_length=Distribution.of(history_length),
@@ -106,14 +117,27 @@ def compare_to_train(
         absent_clicks=float(absent[clicked].mean()) if has_clicks else None,
         new_users=1 - float(_as_numpy(pc.is_in(log.users, value_set=training_log.users)).mean()),
         before_train_ends=int((log.time <= training_log.time.max()).sum()),
+        changed_news=len(find_changed_news(news, training_news)),
     )
 
 
+def find_changed_news(news: NewsTable, training_news: NewsTable) -> np.ndarray:
+    """Finds the news that train's table has with another title or category, as ascending rows of the split's table."""
+    place = pc.index_in(news.ids, value_set=training_news.ids)
+    changed = pc.or_(
+        pc.not_equal(news.title, training_news.title.take(place)),
+        pc.not_equal(news.category, training_news.category.take(place)),
+    )
+    return np.flatnonzero(_as_numpy(changed.fill_null(False)))
+
+
 def find_doubtful_rows(log: ImpressionLog) -> DoubtfulRows:
-    """Finds the impressions that repeat an earlier one, or its id."""
+    """Finds the impressions that repeat an earlier one, contradict themselves, or show what their history holds."""
     return DoubtfulRows(
         repeated_ids=_repeats(log.impression_id),
         repeated_rows=_repeats(_slate_hashes(log), log.history_of, log.user_of, log.time),
+        contradictory=_contradictory(log),
+        in_history=np.flatnonzero(_in_own_history(log)),
     )
 
 
@@ -137,6 +161,51 @@ def _slate_hashes(log: ImpressionLog) -> np.ndarray:
         place = np.arange(starts[0], end) - np.repeat(starts, sizes[rows])
         hashes[rows] = np.add.reduceat(token * factors[place], starts - starts[0])
     return hashes
+
+
+def _contradictory(log: ImpressionLog) -> np.ndarray:
+    """The impressions that show a news both as clicked and as not clicked, ascending."""
+    found = [np.empty(0, np.int64)]
+    sizes, width = np.diff(log.offsets), 2 * _news_in(log)
+    for rows in blocks_of_rows(sizes) if log.labelled else ():
+        shown = slice(log.offsets[rows.start], log.offsets[rows.stop])
+        impression = np.repeat(np.arange(rows.start, rows.stop), sizes[rows])
+        tokens = np.sort(impression * width + 2 * log.candidates[shown] + (log.labels[shown] == 1))
+        # Sorted, a news' clicks stand right behind its non-clicks.
+        both = (tokens[1:] == tokens[:-1] + 1) & (tokens[1:] % 2 == 1)
+        found.append(np.unique(tokens[1:][both] // width))
+    return np.concatenate(found)
+
+
+def _in_own_history(log: ImpressionLog) -> np.ndarray:
+    """Which candidates of a labelled log the history of their impression holds, (candidates,) bool."""
+    found = np.zeros(len(log.candidates), bool)
+    sizes, lengths = np.diff(log.offsets), np.diff(log.history_offsets)
+    impressions = np.argsort(log.history_of, kind="stable")  # those of one history together
+    impressions = impressions[lengths[log.history_of[impressions]] > 0]
+    if not log.labelled or not len(impressions):
+        return found
+    histories, width = log.history_of[impressions], _news_in(log)
+    is_first = np.diff(histories, prepend=-1) > 0
+    place = np.cumsum(is_first) - 1
+    # A table of flags, a row for each history of a block, a column for each news, is faster than sorting.
+    blocks = list(blocks_of_rows(sizes[impressions] + is_first * (1 + width // _FLAGS_PER_TOKEN)))
+    flags = np.zeros(max(1 + place[rows.stop - 1] - place[rows.start] for rows in blocks) * width, bool)
+    for rows in blocks:
+        row_of = place[rows] - place[rows.start]
+        here = np.unique(histories[rows])
+        read = log.histories[stretches(log.history_offsets[here], lengths[here])]
+        marked = np.repeat(np.arange(len(here)) * width, lengths[here]) + read
+        flags[marked] = True
+        slots, _ = slots_of(log, impressions[rows])
+        found[slots] = flags[np.repeat(row_of * width, sizes[impressions[rows]]) + log.candidates[slots]]
+        flags[marked] = False
+    return found
+
+
+def _news_in(log: ImpressionLog) -> int:
+    """One more than the last row of the news table that a log refers to."""
+    return 1 + int(max(log.candidates.max(), log.histories.max(initial=0)))
 
 
 def _by_category(news: NewsTable, counts: np.ndarray) -> dict[str, int]:

@@ -115,6 +115,9 @@ _LOG_FACTS: dict[str, Callable[[LogFacts], str]] = {
     "… without labels": lambda log: _number(log.unlabelled),
     "… with an id that is there before": lambda log: _number(log.repeated_ids),
     "… equal to one before": lambda log: _number(log.repeated_rows),
+    "… with a news clicked and not clicked": lambda log: _number(log.contradictory),
+    "clicks that their history holds": lambda log: _percent(log.click_share_in_history),
+    "non-clicks that their history holds": lambda log: _percent(log.non_click_share_in_history),
     "unknown ids among candidates": lambda log: _number(log.unknown_candidates),
     "unknown ids in histories": lambda log: _number(log.unknown_in_histories),
     "news shown": lambda log: _number(log.news_shown),
@@ -137,6 +140,7 @@ def _facts(report: DataReport) -> list[list[str]]:
         *([name, *(write(s.log) if s.log else _NOTHING for s in splits)] for name, write in _LOG_FACTS.items()),
         *([name, *(write(s.news) if s.news else _NOTHING for s in splits)] for name, write in _NEWS_FACTS.items()),
         ["vectors", *(_vectors(split) or _NOTHING for split in splits)],
+        ["titles' entities with a vector", *(_percent(split.entities_with_vector) for split in splits)],
     ]
 
 
@@ -165,6 +169,7 @@ _COMPARISON: dict[str, Callable[[Comparison], str]] = {
     "clicks on such news, lacking there": lambda found: _percent(found.absent_clicks),
     "users without an impression in train": lambda found: _percent(found.new_users),
     "impressions that are not later than train's last": lambda found: _number(found.before_train_ends),
+    "news with another title or category than in train": lambda found: _number(found.changed_news),
 }
 
 

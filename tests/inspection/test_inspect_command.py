@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 
+import numpy as np
 import pytest
 from matplotlib.image import imread
 from matplotlib.patches import StepPatch
@@ -28,6 +30,16 @@ def faulty(data, tmp_path):
     lines[2] += " N9999999-0"
     behaviors.write_text("\n".join(lines) + "\n")
     return tmp_path / "faulty"
+
+
+def small(folder, categories=("sports", "travel"), times=("11/9/2019 8:00:00 AM",)):
+    """Two news of these categories, and an impression at each of the times."""
+    folder.mkdir(parents=True)
+    lines = [f"N{number}\t{name}\ts\tA title\t\t\t[]\t[]\n" for number, name in enumerate(categories, start=1)]
+    (folder / "news.tsv").write_text("".join(lines))
+    lines = [f"{number}\tU1\t{time}\tN2\tN1-1 N2-0\n" for number, time in enumerate(times, start=1)]
+    (folder / "behaviors.tsv").write_text("".join(lines))
+    return folder
 
 
 def texts(figure):
@@ -114,12 +126,46 @@ def test_a_page_of_hardly_anything(tmp_path, behaviors):
     assert report.to_markdown()
 
 
-def test_a_log_over_centuries_is_drawn_in_few_spans(tmp_path):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "news.tsv").write_text("N1\tc\ts\tA title\t\t\t[]\t[]\nN2\tc\ts\tA title\t\t\t[]\t[]\n")
-    times = ["1/1/1970 12:00:00 AM", "12/31/2999 11:59:59 PM"]
-    lines = [f"{number}\tU1\t{time}\tN1\tN1-1 N2-0\n" for number, time in enumerate(times, start=1)]
-    (tmp_path / "data" / "behaviors.tsv").write_text("".join(lines))
-    figure = draw_data_page(inspect_data(tmp_path / "data"))
+@pytest.mark.parametrize(
+    "times",
+    [("1/1/1970 12:00:00 AM", "12/31/2999 11:59:59 PM"), ("11/9/2019 8:00:00 AM", "12/30/9999 8:00:00 AM")],
+    ids=["2999", "9999"],
+)
+def test_a_log_over_centuries_is_drawn_in_few_spans(tmp_path, times):
+    figure = draw_data_page(inspect_data(small(tmp_path / "data", times=times)))
     figure.draw_without_rendering()
-    assert sum(len(patch.get_data().values) for patch in figure.axes[0].findobj(StepPatch)) < 5000
+    drawn = [patch.get_data().values for patch in figure.axes[0].findobj(StepPatch)]
+    assert sum(map(len, drawn)) < 5000
+    assert all(np.count_nonzero(values) == 2 for values in drawn)
+
+
+def test_the_last_hour_of_all_dates_is_drawn(tmp_path):
+    figure = draw_data_page(inspect_data(small(tmp_path / "data", times=["12/31/9999 11:59:59 PM"])))
+    figure.draw_without_rendering()
+    assert figure.axes[0].findobj(StepPatch)[0].get_data().values.sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("folder", "categories"),
+    [("in$x^$", ("$\\bad$ deals", "$^$")), ("_logs", ("ข่าว", "新闻")), ("新闻", ("ニュース", "खबर"))],
+    ids=["dollars", "Thai", "Japanese"],
+)
+def test_names_of_users_are_drawn_as_they_are(tmp_path, folder, categories):
+    data = small(tmp_path / folder, categories)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        run("inspect", data, "--out", tmp_path / "out")
+        found = texts(draw_data_page(inspect_data(data)))
+    assert imread(tmp_path / "out" / "inspect.png").ndim == 3
+    assert {folder, *categories} <= set(found)
+
+
+def test_paths_and_categories_that_look_like_markup_are_printed_as_they_are(tmp_path):
+    data = small(tmp_path / "[" / "a] [bold]x :smile:", categories=("[/b]", "[red]x"))
+    (data / "behaviors.tsv").write_text("1\tU1\t1/1/2020 1:00:00 AM\t\tN1\n")
+    out = tmp_path / "[" / "out] [bold]x :smile:"
+    result = CliRunner().invoke(app, ["inspect", str(data), "--out", str(out)])
+    assert (result.exit_code, result.exception.__class__) == (1, SystemExit)
+    assert f"Written to {out}: inspect.json" in result.output
+    assert f"Error: {data}/behaviors.tsv, line 1: no candidate has a label" in result.output
+    assert {"[/b]", "[red]x"} <= {line.split("  ")[0] for line in result.output.splitlines()}

@@ -13,6 +13,7 @@ from recommenders_miner.errors import DataFormatError
 from recommenders_miner.inspection import inspect_data
 from recommenders_miner.inspection.data_report import PERCENTILES, Distribution
 from recommenders_miner.inspection.measure import find_doubtful_rows
+from recommenders_miner.io import tsv_writer
 from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.io.news_table import NewsTable
 
@@ -65,9 +66,12 @@ def data(tmp_path):
     )
     write(
         tmp_path / "dev",
-        [news("N1"), news("N4", "sports", "chess", "Mate"), news("N5", "food", "bread", "Rye")],
         [
-            behavior(1, "N1-1 N4-0 N5-1 N5-0", "N1", "U1", "11/10/2019 12:00:02 AM"),
+            *(news("N1"), news("N4", "sports", "chess", "Mate")),
+            *(news("N5", "food", "bread", "Rye"), news("N6", "food", "jam", "Plums")),
+        ],
+        [
+            behavior(1, "N1-1 N4-0 N5-1 N6-0", "N1", "U1", "11/10/2019 12:00:02 AM"),
             behavior(2, "N4-1", "", "U3", "11/10/2019 7:00:00 AM"),
         ],
     )
@@ -81,6 +85,8 @@ def test_the_figures_of_a_log(data):
     assert train.click_rate == 5 / 8
     assert (train.without_history, train.without_click, train.without_non_click) == (1, 1, 1)
     assert (train.unlabelled, train.unknown_candidates, train.unknown_in_histories) == (0, 0, 0)
+    assert (train.clicks_in_history, train.non_clicks_in_history, train.contradictory) == (3, 1, 0)
+    assert (train.click_share_in_history, train.non_click_share_in_history) == (3 / 5, 1 / 3)
     assert (str(train.first), str(train.last)) == ("2019-11-09 08:00:00", "2019-11-10 00:00:01")
     assert train.history_length.values.tolist() == [0, 1, 3]
     assert train.history_length.counts.tolist() == [1, 2, 1]
@@ -106,17 +112,18 @@ def test_the_figures_of_news(data):
     assert train.title_words.mean == (3 + 3 + 7 + 1) / 4
     assert report.splits["train"].vectors == ("entity_embedding.vec",)
     assert report.splits["dev"].vectors == ()
+    assert (report.splits["train"].entities_with_vector, report.splits["dev"].entities_with_vector) == (1, None)
 
 
 def test_what_train_does_not_know_of_dev(data):
     found = inspect_data(data).beside_train["dev"]
-    # N4 stands in train's table but was not shown there; N5 is not even in the table.
+    # N4 stands in train's table but was not shown there; N5 and N6 are not even in the table.
     assert found.cold_candidates == 4 / 5
     assert found.cold_clicks == 2 / 3
     assert found.absent_candidates == 2 / 5
     assert found.absent_clicks == 1 / 3
     assert found.new_users == 1 / 2
-    assert found.before_train_ends == 0
+    assert (found.before_train_ends, found.changed_news) == (0, 0)
 
 
 def test_sound_data_has_no_findings_and_nothing_is_written_beside_it(data):
@@ -126,7 +133,7 @@ def test_sound_data_has_no_findings_and_nothing_is_written_beside_it(data):
 
 
 def test_a_test_split_without_labels_is_sound(data, caplog):
-    write(data / "test", behavior_lines=[behavior(1, "N1 N2", time="2019-11-11 08:00:00")])
+    write(data / "test", [news("N1"), news("N5")], [behavior(1, "N1 N5", time="2019-11-11 08:00:00")])
     report = inspect_data(data)
     assert report.findings == ()
     test = report.splits["test"].log
@@ -268,6 +275,7 @@ def test_doubtful_data_are_warned_of(tmp_path):
         (train / "behaviors.tsv", (3,), "1 impressions have the id of an earlier one (ids 7)."),
         (train / "behaviors.tsv", (4,), "1 impressions equal an earlier one but for the id (ids 9)."),
         (dev / "behaviors.tsv", (), "1 of 2 impressions are not later than train's last (which is at 2019-11-09 08:00"),
+        (dev / "news.tsv", (2, 3), "2 news have another title or category than in train (ids N2, N3)."),
     ]
     for warning, (path, lines, problem) in zip(report.warnings, expected, strict=True):
         assert (warning.path, warning.lines) == (path, lines)
@@ -275,6 +283,87 @@ def test_doubtful_data_are_warned_of(tmp_path):
         assert warning.remedy
     assert not report.splits["train"].news.entities_readable
     assert (report.splits["train"].news.without_title, report.splits["train"].news.without_category) == (1, 2)
+    assert report.beside_train["dev"].changed_news == 2
+    [no_history] = [warning for warning in report.warnings if "no impression has a history" in warning.problem]
+    assert "split DIR OUT --histories-at impression" in no_history.remedy
+
+
+def test_a_news_clicked_and_not_clicked_in_one_impression_is_warned_of(tmp_path):
+    write(
+        tmp_path / "train",
+        behavior_lines=[
+            behavior(5),
+            behavior(6, "N1-1 N2-0 N1-0"),
+            behavior(7, "N1-1 N1-1 N2-0"),
+            behavior(8, "N3-0 N3-1"),
+        ],
+    )
+    report = inspect_data(tmp_path)
+    [warning] = report.warnings
+    assert warning.place == f"{tmp_path}/train/behaviors.tsv, lines 2, 4"
+    assert warning.problem == "2 impressions show a news both as clicked and as not clicked (ids 6, 8)."
+    assert report.splits["train"].log.contradictory == 2
+
+
+def test_histories_that_know_the_clicks_are_warned_of(tmp_path):
+    histories = ["N2 N1 N2"] * 5 + ["N1"] * 5
+    lines = [
+        behavior(11 + k, "N1-1 N3-0 N2-0", history, time=f"11/9/2019 8:00:0{k} AM")
+        for k, history in enumerate(histories)
+    ]
+    [warning] = inspect_data(write(tmp_path / "mine", behavior_lines=lines)).warnings
+    assert str(warning).startswith(
+        f"{tmp_path}/mine/behaviors.tsv, lines 1, 2, 3, 4, 5: 10 impressions have in their history what is clicked in "
+        "them: 100.0 % of the clicks and 25.0 % of the non-clicks are there (ids 11, 12, 13, 14, 15, …). "
+    )
+    assert "split DIR OUT --histories-at impression makes them of past clicks" in warning.remedy
+
+
+def test_readers_may_return_to_a_news(tmp_path):
+    lines = [behavior(number, history="N1" if number % 10 == 0 else "N3") for number in range(1, 101)]
+    report = inspect_data(write(tmp_path / "mine", behavior_lines=lines))
+    assert report.splits["mine"].log.click_share_in_history == 0.1
+    assert "what is clicked in them" not in "".join(messages(report.warnings))
+
+
+VECTOR_FAULTS = {
+    "no number": ("Q1\tabc\t0.1\n", 1, "expected a finite number, got 'abc'"),
+    "of no title's entity": ("Q136851\t0.5\t0.5\nQ1\t0.1\tinf\n", 2, "expected a finite number, got 'inf'"),
+    "too few numbers": ("Q136851\t0.5\t0.5\nQ1\t0.1\n", 2, "expected a word and 2 numbers, got 2 fields"),
+    "a damaged gzip file": (b"\x1f\x8b\x08\x00nothing", None, "the gzip file is damaged"),
+}
+
+
+@pytest.mark.parametrize("kind", VECTOR_FAULTS)
+def test_faulty_vectors_of_entities_are_warned_of(data, kind):
+    text, line, problem = VECTOR_FAULTS[kind]
+    for split in ("train", "dev"):
+        (data / split / "entity_embedding.vec").write_bytes(text if isinstance(text, bytes) else text.encode())
+    report = inspect_data(data)
+    assert report.errors == ()
+    train, dev = report.warnings
+    assert (train.path, dev.path) == tuple(data / split / "entity_embedding.vec" for split in ("train", "dev"))
+    assert train.lines == (() if line is None else (line,))
+    assert problem in train.problem
+    assert train.remedy.startswith("DKN, HieRec and miner-knowledge stop there.")
+    assert dev.remedy.startswith("Models read train's file, but")
+    assert report.splits["train"].entities_with_vector is None
+
+
+def test_the_share_of_entities_with_a_vector(tmp_path):
+    other = ENTITY.replace("Q136851", "Q2")
+    write(tmp_path / "mine", [news("N1", entities=ENTITY), news("N2", entities=other), news("N3", entities=other)])
+    (tmp_path / "mine" / "entity_embedding.vec").write_text("Q136851 0.5\nQ7 0.25\n")
+    assert inspect_data(tmp_path / "mine").splits["mine"].entities_with_vector == 0.5
+
+
+def test_repeated_ids_of_a_split_without_labels_are_to_be_left(tmp_path):
+    lines = [behavior(0, "N1 N2"), behavior(0, "N2 N3"), behavior(0, "N2 N3")]
+    ids, rows = inspect_data(write(tmp_path / "test", behavior_lines=lines)).warnings
+    assert ids.problem == "2 impressions have the id of an earlier one (ids 0, 0)."
+    assert "anew" not in ids.remedy
+    assert "as it came" in ids.remedy
+    assert "as it came" in rows.remedy
 
 
 def test_lines_are_not_named_where_lines_were_left_out(tmp_path):
@@ -304,12 +393,13 @@ slates = st.lists(st.tuples(st.sampled_from(["N1", "N2"]), st.integers(0, 1)), m
 @settings(deadline=None)
 @given(
     rows=st.lists(
-        st.tuples(slates, st.lists(st.sampled_from(["N1", "N2"]), max_size=1), st.integers(0, 1), st.integers(1, 3)),
+        st.tuples(slates, st.lists(st.sampled_from(["N1", "N2"]), max_size=2), st.integers(0, 1), st.integers(1, 3)),
         min_size=1,
         max_size=15,
-    )
+    ),
+    block=st.sampled_from([1, 4, 2**20]),
 )
-def test_repeated_impressions_equal_a_plain_restatement(rows):
+def test_doubtful_rows_equal_a_plain_restatement(rows, block):
     log = ImpressionLog.from_columns(
         NewsTable.from_columns(["N1", "N2"], ["A", "B"]),
         histories=[history for _, history, *_ in rows],
@@ -318,11 +408,18 @@ def test_repeated_impressions_equal_a_plain_restatement(rows):
         time=[time for *_, time, _ in rows],
         impression_id=[number for *_, number in rows],
     )
-    found = find_doubtful_rows(log)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tsv_writer, "BLOCK_TOKENS", block)
+        found = find_doubtful_rows(log)
     content = [row[:3] for row in rows]
     assert found.repeated_rows.tolist() == [k for k, row in enumerate(content) if row in content[:k]]
     ids = [number for *_, number in rows]
     assert found.repeated_ids.tolist() == [k for k, number in enumerate(ids) if number in ids[:k]]
+    assert found.contradictory.tolist() == [
+        k for k, (shown, *_) in enumerate(rows) if {(news_id, 1 - label) for news_id, label in shown} & set(shown)
+    ]
+    known = [news_id in history for shown, history, *_ in rows for news_id, _ in shown]
+    assert found.in_history.tolist() == np.flatnonzero(known).tolist()
 
 
 NEWS_LINES = [news("N1"), news("N2"), news("N1", title="Other"), news(""), "N3\tx", news("N3", entities="{")]
