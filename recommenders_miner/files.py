@@ -24,8 +24,18 @@ try:
 except ImportError:  # on Windows nothing is locked, and so nothing is ever taken for left behind
     fcntl = None
 
-_NEW, _OLD = "new", "old"
-_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+_NEW, _OLD, _DISCARDED = "new", "old", "discarded"
+_CANNOT_WRITE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENAMETOOLONG,
+}
+_ANOTHER_CAME_BETWEEN = {errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY}
+_EXCHANGE_ATTEMPTS = 10
 
 
 @contextmanager
@@ -42,12 +52,16 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         The temporary name, on the same disk.
 
     Raises:
-        NotWrittenError: the disk is full, or the folder may not be written to.
+        NotWrittenError: the disk is full, the folder may not be written to, or `path` is a folder itself.
     """
     path = Path(path)
+    with _as_not_written(path):
+        if os.path.isdir(path):
+            raise _system_error(errno.EISDIR)
     with workplace(path) as place:
         yield place / path.name
-        os.replace(place / path.name, path)
+        with _as_not_written(path):
+            os.replace(place / path.name, path)
 
 
 def require_replaceable(folder: str | Path, sign: str, what: str) -> None:
@@ -59,10 +73,14 @@ def require_replaceable(folder: str | Path, sign: str, what: str) -> None:
         what: what such a folder is, for the message.
 
     Raises:
-        RecommendersMinerError: the folder holds something else.
+        RecommendersMinerError: the folder holds something else, or is a file or a link that leads nowhere.
     """
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / sign).exists():
+    if not os.path.lexists(folder):
+        return
+    if not os.path.isdir(folder):
+        raise RecommendersMinerError(f"{folder}: not overwritten, since it is no folder.")
+    if any(folder.iterdir()) and not (folder / sign).exists():
         raise RecommendersMinerError(f"{folder}: not overwritten, since it holds something else than {what}.")
 
 
@@ -70,26 +88,33 @@ def require_replaceable(folder: str | Path, sign: str, what: str) -> None:
 def whole_folder(folder: str | Path) -> Iterator[Path]:
     """Lends an empty folder that takes the place of `folder` when the block ends without an error.
 
-    After an error it is removed and what stood at `folder` before still stands. A process that is killed leaves the
-    folder as it was, or the new one, whole; or, in the moment between two renamings, neither, until `recover` is called
-    or the folder is written again.
+    After an error or Ctrl-C it is removed and what stood at `folder` before still stands. A process that is killed
+    leaves the folder as it was, or the new one, whole; or, in the moment between two renamings, neither, until
+    `recover` is called or the folder is written again. Of several processes that write one folder at a time, the last
+    to end has its place.
 
     Args:
-        folder: the folder to write.
+        folder: the folder to write. Where it is a link to a folder, the new one takes the place of the link, and the
+            folder that it led to stays as it is.
 
     Yields:
         The temporary folder, on the same disk.
 
     Raises:
-        NotWrittenError: the disk is full, or the parent folder may not be written to.
+        NotWrittenError: the disk is full, the parent folder may not be written to, or `folder` is a file, a link that
+            leads nowhere, or the working folder, which would be lost from under the process.
     """
     folder = Path(folder)
+    with _as_not_written(folder):
+        if os.path.lexists(folder) and not os.path.isdir(folder):
+            raise _system_error(errno.ENOTDIR)
+        if os.path.isdir(folder) and not os.path.islink(folder) and os.path.samefile(folder, os.curdir):
+            raise OSError(errno.EBUSY, "it is the working folder")
     with workplace(folder) as place:
         (place / _NEW).mkdir()
         yield place / _NEW
-        if folder.exists():
-            os.rename(folder, place / _OLD)
-        os.rename(place / _NEW, folder)
+        with _as_not_written(folder):
+            _exchange(place, folder)
 
 
 def recover(path: str | Path) -> None:
@@ -103,10 +128,9 @@ def recover(path: str | Path) -> None:
     path = Path(path)
     for place in _left_behind(path):
         with contextlib.suppress(OSError):
-            # The old folder is moved away when the new one is whole, so with both here only a renaming is missing.
-            if (place / _OLD).exists() and (place / _NEW).exists() and not path.exists():
+            if _is_between_renamings(place) and not os.path.lexists(path):
                 os.rename(place / _NEW, path)
-            shutil.rmtree(place)
+            _clear(place, path)
 
 
 @contextmanager
@@ -122,12 +146,10 @@ def workplace(path: Path) -> Iterator[Path]:
     Raises:
         NotWrittenError: the disk is full, or the parent folder may not be written to.
     """
-    try:
+    with _as_not_written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         recover(path)
         place, lock = _locked_workplace(path)
-    except OSError as error:
-        raise NotWrittenError(path, error) from error
     try:
         yield place
     except NotWrittenError:
@@ -137,9 +159,79 @@ def workplace(path: Path) -> Iterator[Path]:
             raise NotWrittenError(path, error) from error
         raise
     finally:
+        try:
+            _clear(place, path)
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+
+@contextmanager
+def _as_not_written(path: Path) -> Iterator[None]:
+    """Tells whatever the system refuses as an error that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise NotWrittenError(path, error) from error
+
+
+def _system_error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+def _exchange(place: Path, folder: Path) -> None:
+    """Renames the folder, if there is one, to the workplace's old one, and the workplace's new one to the folder.
+
+    What ends it in between, an error or Ctrl-C, has the old folder put back. Where even that is refused or interrupted,
+    both stay in the workplace for `recover`.
+    """
+    try:
+        _rename_both(place, folder)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            if os.path.lexists(place / _OLD) and not os.path.lexists(folder):
+                os.rename(place / _OLD, folder)
+        raise
+
+
+def _rename_both(place: Path, folder: Path) -> None:
+    """Does the two renamings of `_exchange`, again where another process put its folder there or took it away."""
+    old, new = place / _OLD, place / _NEW
+    for attempt in range(_EXCHANGE_ATTEMPTS):
+        try:
+            if os.path.lexists(folder):
+                if os.path.lexists(old):  # moved here before the other process put there what stands there now
+                    os.rename(old, place / f"{_OLD}-{attempt}")
+                os.rename(folder, old)
+            os.rename(new, folder)
+        except OSError as error:
+            is_last = attempt == _EXCHANGE_ATTEMPTS - 1
+            if error.errno not in _ANOTHER_CAME_BETWEEN or is_last or not os.path.lexists(new):
+                raise
+        else:
+            return
+
+
+def _is_between_renamings(place: Path) -> bool:
+    """Whether a workplace has an old folder and a new one, both whole.
+
+    The old one is moved there when the new one is whole, and `_clear` deletes neither while both have these names.
+    """
+    return os.path.lexists(place / _OLD) and os.path.lexists(place / _NEW)
+
+
+def _clear(place: Path, path: Path) -> None:
+    """Removes a workplace, unless it has the only folders that there are; nothing is done where the system refuses it.
+
+    The new folder loses its name before anything is deleted, so that one that is deleted in part, because the process
+    is killed at it, is never taken for whole. The old one is deleted only where something stands in its place.
+    """
+    with contextlib.suppress(OSError):
+        if _is_between_renamings(place):
+            if not os.path.lexists(path):
+                return
+            os.rename(place / _NEW, place / _DISCARDED)
         shutil.rmtree(place, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
 
 
 def _locked_workplace(path: Path) -> tuple[Path, int | None]:
@@ -161,10 +253,14 @@ def _locked_workplace(path: Path) -> tuple[Path, int | None]:
 
 def _left_behind(path: Path) -> Iterator[Path]:
     """Yields the workplaces of `path` whose processes are dead, each locked while it is looked at."""
-    if fcntl is None or not path.parent.is_dir():
+    if fcntl is None:
         return
-    name = re.compile(rf"\.{re.escape(path.name)}\.\w{{8}}\.tmp")
-    for place in [entry for entry in path.parent.iterdir() if name.fullmatch(entry.name)]:
+    try:
+        names = os.listdir(path.parent)
+    except OSError:
+        return
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.\w{{8}}\.tmp")
+    for place in [path.parent / name for name in names if pattern.fullmatch(name)]:
         try:
             lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError:

@@ -8,7 +8,8 @@ import yaml
 from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
-_MOST_CHARACTERS = 2**16
+_MOST_CHARACTERS = 2**14
+_MOST_NODES = 2**12  # keys and values, lists and mappings: PyYAML takes some 600 bytes for each, though it be empty
 _MOST_DIGITS = 100
 _DEEPEST = 50
 
@@ -17,11 +18,15 @@ class _PlainLoader(yaml.SafeLoader):
     """A safe loader without aliases: ten lists, each of ten aliases of the one before, are ten billion values."""
 
     depth = 0
+    nodes = 0
 
     def compose_node(self, parent: Any, index: Any) -> yaml.Node:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark
             raise ComposerError(None, None, "aliases (*name) are not read; write the value out", mark)
+        self.nodes += 1
+        if self.nodes > _MOST_NODES:
+            raise ComposerError(None, None, f"more than {_MOST_NODES:,} values", self.peek_event().start_mark)
         self.depth += 1
         if self.depth > _DEEPEST:
             raise ComposerError(None, None, "nested too deeply", self.peek_event().start_mark)
@@ -42,7 +47,7 @@ def parse_yaml(text: str) -> Any:
     """Reads one YAML document.
 
     Args:
-        text: YAML, at most 65,536 characters. Tags make no objects, and aliases are refused.
+        text: YAML, at most 16,384 characters and 4,096 values. Tags make no objects, and aliases are refused.
 
     Returns:
         None, a bool, number, text, date, list, set or dict of such.

@@ -59,6 +59,21 @@ def test_a_folder_of_its_own_is_the_default(downloads, tmp_path):
     assert read(tmp_path / "data") == within("mind-small/train", TRAIN)
 
 
+@pytest.mark.parametrize("name", ["[red]x", "[/x]", ":smile:"])
+def test_names_that_look_like_markup_are_shown_as_they_are(downloads, tmp_path, name, monkeypatch):
+    monkeypatch.setattr("recommenders_miner.datasets.minilm.fetch_minilm", lambda folder: folder)
+    out, vectors = tmp_path / name, write(tmp_path / "given", {"glove.6B.100d.txt": b"quoll 1 2 3\n"})
+    for arguments in (
+        ("mind-small", "--from", downloads, "--accept-licence"),
+        ("glove-6b-100d", "--from", vectors),
+        ("minilm",),
+    ):
+        assert str(out) in run("fetch", *arguments, "--out", out).replace("\n", "")
+    refused = invoke("fetch", name)
+    assert refused.exit_code == 2
+    assert name in refused.output
+
+
 def test_only_the_splits_that_are_named_are_got(downloads, tmp_path):
     run("fetch", "mind-small", "--from", downloads, "--out", tmp_path / "out", "--split", "dev", "--accept-licence")
     assert read(tmp_path / "out") == within("dev", DEV)

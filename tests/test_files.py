@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import itertools
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,10 +14,10 @@ import threading
 import pytest
 
 from recommenders_miner.errors import NotWrittenError, RecommendersMinerError
-from recommenders_miner.files import recover, whole_file, whole_folder
-from tests.killed_at import every_kill
+from recommenders_miner.files import recover, require_replaceable, whole_file, whole_folder
+from tests.killed_at import CALLS, every_kill
 
-posix_only = pytest.mark.skipif(os.name != "posix", reason="there is no fork")
+posix_only = pytest.mark.skipif(os.name != "posix", reason="there is no fork, and not everybody may make links")
 
 
 def write_folder(folder, content):
@@ -68,6 +71,131 @@ def test_a_kill_leaves_the_old_file_or_the_new_one_and_the_next_writer_clears_up
         write_file(path, "old")
         assert list(tmp_path.iterdir()) == [path]
     assert found == {None, "old", "new"}
+
+
+def every_fault(fault, comes, work):
+    """Does some work time and again while one of the calls that change the disk raises, each time a later one.
+
+    Args:
+        fault: what is raised.
+        comes: whether "before" the call has done something or "after".
+        work: writes something.
+
+    Yields:
+        After each time; the caller looks at what is left on the disk.
+    """
+    for moment in itertools.count():
+        calls = itertools.count()
+
+        def faulty(call, *args, calls=calls, moment=moment, **kwargs):
+            is_due = next(calls) == moment
+            if is_due and comes == "before":
+                raise fault
+            result = call(*args, **kwargs)
+            if is_due:
+                raise fault
+            return result
+
+        with pytest.MonkeyPatch.context() as patch:
+            for module, name in (*CALLS, (os, "unlink"), (os, "rmdir")):
+                call = getattr(module, name)
+                patch.setattr(module, name, lambda *a, _call=call, faulty=faulty, **k: faulty(_call, *a, **k))
+            with contextlib.suppress(type(fault), NotWrittenError):
+                work()
+        if next(calls) <= moment:
+            return
+        yield
+
+
+FAULTS = [KeyboardInterrupt(), *(OSError(code, os.strerror(code)) for code in (errno.EIO, errno.ENOSPC, errno.ENOENT))]
+
+
+@pytest.mark.parametrize("comes", ["before", "after"])
+@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+def test_ctrl_c_or_an_error_at_any_moment_leaves_the_old_folder_or_the_new_one(tmp_path, fault, comes):
+    folder = tmp_path / "folder"
+    write_folder(folder, "old")
+    found = []
+    for _ in every_fault(fault, comes, lambda: write_folder(folder, "new")):
+        recover(folder)
+        found.append(content_of(folder))
+        write_folder(folder, "old")
+        assert list(tmp_path.iterdir()) == [folder]
+    assert len(found) > 12
+    assert set(found) == {"old", "new"}
+
+
+def test_where_the_old_folder_cannot_be_put_back_both_are_kept_for_the_next_one(tmp_path, monkeypatch):
+    folder = tmp_path / "folder"
+    write_folder(folder, "old")
+    rename = os.rename
+
+    def refuse_the_place(source, target):
+        if target == folder:
+            raise OSError(errno.EIO, "broken")
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", refuse_the_place)
+        with pytest.raises(NotWrittenError, match="broken"):
+            write_folder(folder, "new")
+        assert not folder.exists()
+    recover(folder)
+    assert content_of(folder) == "new"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@posix_only
+def test_a_folder_that_is_deleted_in_part_is_never_put_in_a_place(tmp_path):
+    """Two processes wrote it; the one that died had both its folders, and the other's stands, then moves away."""
+    folder, left = tmp_path / "folder", tmp_path / ".folder.abcdefgh.tmp"
+
+    def leave_both():
+        for path in tmp_path.iterdir():
+            shutil.rmtree(path)
+        write_folder(folder, "other")
+        for name in ("old", "new"):
+            write_folder(left / name, "dead")
+
+    leave_both()
+    for _ in every_kill(lambda: recover(folder)):
+        shutil.rmtree(folder)
+        recover(folder)
+        assert not folder.exists() or content_of(folder) == "dead"
+        leave_both()
+    assert content_of(folder) == "other"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_another_process_that_comes_between_the_renamings_does_not_disturb_them(tmp_path, monkeypatch, call):
+    folder = tmp_path / "folder"
+    write_folder(folder, "old")
+    rename, calls = os.rename, itertools.count(1)
+
+    def rename_late(source, target):
+        if next(calls) == call:
+            write_folder(folder, "theirs")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", rename_late)
+    write_folder(folder, "ours")
+    assert content_of(folder) == "ours"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_that_others_take_away_again_and_again_is_an_error_of_ours(tmp_path, monkeypatch):
+    folder = tmp_path / "folder"
+    write_folder(folder, "old")
+
+    def lose(*_):
+        raise FileNotFoundError(errno.ENOENT, "gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", lose)
+        with pytest.raises(NotWrittenError, match="gone"):
+            write_folder(folder, "new")
+    assert content_of(folder) == "old"
 
 
 @posix_only
@@ -150,3 +278,74 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(NotWrittenError, match="below: not written"):
         write_file(tmp_path / "file" / "below", "x")
+
+
+# === Odd places ===
+
+
+def make_file(path):
+    path.write_text("mine")
+
+
+def make_link_that_leads_nowhere(path):
+    path.symlink_to("nowhere")
+
+
+def make_link_to_itself(path):
+    path.symlink_to(path.name)
+
+
+NO_FOLDERS = [make_file, make_link_that_leads_nowhere, make_link_to_itself]
+
+
+@posix_only
+@pytest.mark.parametrize("make", NO_FOLDERS)
+def test_a_folder_does_not_take_the_place_of_what_is_none(tmp_path, make):
+    target = tmp_path / "target"
+    make(target)
+    before = os.lstat(target)
+    with pytest.raises(NotWrittenError, match="target: not written"):
+        write_folder(target, "new")
+    with pytest.raises(RecommendersMinerError, match="target: not overwritten, since it is no folder"):
+        require_replaceable(target, "a", "a model")
+    assert os.path.samestat(before, os.lstat(target))
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_working_folder_is_not_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in (".", tmp_path):
+        with pytest.raises(NotWrittenError, match=r"not written \(it is the working folder"):
+            write_folder(folder, "new")
+    with pytest.raises(NotWrittenError):
+        write_folder("..", "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_does_not_take_the_place_of_a_folder(tmp_path, monkeypatch):
+    write_folder(tmp_path / "folder", "old")
+    monkeypatch.chdir(tmp_path)
+    for folder in ("folder", "."):
+        with pytest.raises(NotWrittenError, match="Is a directory"):
+            write_file(folder, "new")
+    assert content_of(tmp_path / "folder") == "old"
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
+@posix_only
+def test_a_link_to_a_folder_is_replaced_and_what_it_led_to_stays(tmp_path):
+    write_folder(tmp_path / "far" / "folder", "old")
+    link = tmp_path / "near" / "link"
+    link.parent.mkdir()
+    link.symlink_to(tmp_path / "far" / "folder")
+    write_folder(link, "new")
+    assert not link.is_symlink()
+    assert content_of(link) == "new"
+    assert content_of(tmp_path / "far" / "folder") == "old"
+    assert list(link.parent.iterdir()) == [link]
+
+
+@pytest.mark.parametrize("write", [write_file, write_folder])
+def test_a_name_that_is_too_long_is_said(tmp_path, write):
+    with pytest.raises(NotWrittenError, match=r"not written \(File name too long"):
+        write(tmp_path / ("x" * 300), "new")

@@ -31,7 +31,7 @@ _PARQUET_BATCHES = 4
 """How many batches of Parquet are read at once, since its dictionaries of texts are read anew each time."""
 _BYTES_OF_TEXT = 2**24
 """How much of texts that Parquet stores but once is written out at a time."""
-_MOST_VALUES_A_BYTE, _FREE_VALUES = 32, 2**20
+_MOST_VALUES_A_BYTE, _FREE_VALUES = 32, 2**19
 _MOST_BYTES_A_BYTE, _FREE_BYTES = 64, 2**28
 _LONGEST_FIELD = 2**24
 _PACKED, _UTF16 = b"\x1f\x8b", (b"\xff\xfe", b"\xfe\xff")

@@ -23,7 +23,8 @@ MAX_BYTES = 8 * 2**30
 
 _CHUNK_BYTES = 2**20
 _ENCRYPTED = 0x1
-_MAX_NAME_BYTES = 255
+_MAX_NAME_BYTES, _MAX_PATH_BYTES, _MAX_PATH_PARTS = 255, 1024, 32
+_COMPRESSIONS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')
 """What one system or another cannot have in a name or reads as more than a name."""
 
@@ -52,9 +53,10 @@ def extract_zip(
     """Unpacks files of a zip file into a folder, which appears when all of them are there.
 
     An archive is refused as a whole if any of its entries, wanted or not, is absolute, has a drive letter, a `..`, a
-    backslash or another character that not every system can have in a name, is a link or a device, is encrypted, or
-    stands there twice (capitals and accents' spelling do not count); if it has more than `MAX_ENTRIES` entries; or if
-    what is wanted unpacks, by its own account or in fact, to more than `max_bytes` or than the disk has room for.
+    backslash or another character that not every system can have in a name, is called something longer than 1,024 bytes
+    or deeper than 32 names, is a link or a device, is encrypted or compressed otherwise than by Deflate, or stands
+    there twice (capitals and accents' spelling do not count); if it has more than `MAX_ENTRIES` entries; or if what is
+    wanted unpacks, by its own account or in fact, to more than `max_bytes` or than the disk has room for.
 
     Args:
         path: the zip file.
@@ -138,7 +140,11 @@ def _safe_entries(path: Path, archive: zipfile.ZipFile) -> dict[PurePosixPath, z
 
 def _fault_of_name(name: str) -> str | None:
     """Says what is wrong with an entry's name; None where nothing is."""
+    if len(name.encode("utf-8", "surrogatepass")) > _MAX_PATH_BYTES:
+        return f"has a path longer than {_MAX_PATH_BYTES:,} bytes"
     parts = name.removesuffix("/").split("/")
+    if len(parts) > _MAX_PATH_PARTS:
+        return f"has a path of more than {_MAX_PATH_PARTS} names"
     if name.startswith("/") or re.match(r"[A-Za-z]:", name):
         return "has an absolute path"
     if _FORBIDDEN.search(name):
@@ -161,6 +167,8 @@ def _fault_of_kind(entry: zipfile.ZipInfo) -> str | None:
         return "is a device or another special file"
     if entry.flag_bits & _ENCRYPTED:
         return "is encrypted"
+    if entry.compress_type not in _COMPRESSIONS:
+        return "is compressed otherwise than by Deflate"
     return None
 
 

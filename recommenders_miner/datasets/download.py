@@ -16,11 +16,12 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
 import requests
-from urllib3.exceptions import MaxRetryError
+from urllib3.exceptions import HTTPError, MaxRetryError
 
 from recommenders_miner.errors import DownloadError, NotWrittenError
 from recommenders_miner.files import whole_file
@@ -42,6 +43,10 @@ PAUSE_SECONDS = 1.0
 _PART = ".part"
 _CHUNK_BYTES = 2**16
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
+_DIGITS = r"\d{1,18}"
+"""A size. Longer ones are none, and Python refuses to read some of them."""
+_SENDABLE = re.compile(r"[!-~\x80-\xff]([ -~\x80-\xff]*[!-~\x80-\xff])?")
+"""The value of a header that can be sent back as it came, which one with a line break in it cannot."""
 
 
 class _InterruptedError(Exception):
@@ -52,10 +57,11 @@ def download(url: str, path: str | Path, sha256: str | None = None, headers: Map
     """Gets a file, unless it is there.
 
     What has arrived lies in `.NAME.part` beside `path`, and `.NAME.part.json` says of which version of the file it is a
-    part: the server's ETag or Last-Modified. A transfer that breaks off or stalls is resumed from there, up to
-    `ATTEMPTS` requests a call, and by later calls; if the server has another version by then, or cannot resume, it
-    starts anew. `path` appears when everything is there. Only where a server does not say how long a file is can a
-    transfer that ended early go unnoticed, unless `sha256` is given.
+    part: the server's ETag or Last-Modified, and the size. A transfer that breaks off or stalls is resumed from there,
+    up to `ATTEMPTS` requests a call, and by later calls; if the server has another version by then, or cannot resume,
+    it starts anew. `path` appears when everything is there. Only where a server does not say how long a file is can a
+    transfer that ended early go unnoticed, unless `sha256` is given. A server that compresses the file on the way,
+    which it is asked not to, is refused: where what it sends is cut short, that cannot be told from the whole.
 
     Args:
         url: its address, http or https.
@@ -107,10 +113,6 @@ def download_folder(folder: str | Path) -> Iterator[Path]:
         DownloadError: another process downloads into it.
     """
     folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise NotWrittenError(folder, error) from error
     with _held(folder):
         try:
             yield folder
@@ -135,21 +137,46 @@ def forget_downloads(folder: str | Path) -> None:
 
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """Holds a folder against other processes, where the system has locks, until this one lets go or dies."""
-    if fcntl is None:
-        yield
-        return
-    lock = os.open(folder, os.O_RDONLY)
+    """Makes a folder and holds it against other processes, where the system has locks, until this one lets go or dies.
+
+    Raises:
+        NotWrittenError: it cannot be made.
+        DownloadError: another process holds it.
+    """
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise DownloadError(str(folder), "another process is downloading into it.") from error
-    except OSError:
-        pass  # a file system without locks
+        lock = _locked_folder(folder)
+    except OSError as error:
+        raise NotWrittenError(folder, error) from error
     try:
         yield
     finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _locked_folder(folder: Path) -> int | None:
+    """Makes a folder; returns the descriptor that holds its lock, None where there are no locks.
+
+    The process that held it before may remove it at any moment, and a lock on a folder that is gone holds off nobody.
+    """
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        if fcntl is None:
+            return None
+        try:
+            lock = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise DownloadError(str(folder), "another process is downloading into it.") from error
+        except OSError:
+            pass  # a file system without locks
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), os.stat(folder)):
+                return lock
         os.close(lock)
 
 
@@ -157,6 +184,25 @@ def file_sha256(path: str | Path) -> str:
     """Returns the SHA-256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class _Version:
+    """What tells a version of a file from others.
+
+    Attributes:
+        tag: its ETag or date, as If-Range takes it; None where nothing tells it surely.
+        size: its bytes; None where the server does not say.
+    """
+
+    tag: str | None
+    size: int | None
+
+    def may_be(self, other: _Version) -> bool:
+        """Whether nothing that is known of both is different."""
+        return not any(
+            None not in pair and pair[0] != pair[1] for pair in ((self.tag, other.tag), (self.size, other.size))
+        )
 
 
 class _Partial:
@@ -171,19 +217,23 @@ class _Partial:
         """The number of bytes that have arrived, of whatever version."""
         return self.path.stat().st_size if self.path.is_file() else 0
 
-    def version(self) -> str | None:
-        """The ETag or date of the file that the part belongs to; None where there is no part to go on from."""
+    def version(self) -> _Version | None:
+        """The version of the file that the part belongs to; None where there is no part to go on from."""
         try:
             note = json.loads(self._note.read_text(encoding="utf-8"))
-            return note["version"] if note["url"] == self._url and len(self) else None
-        except (OSError, ValueError, KeyError, TypeError):
+            url, tag, size = note["url"], note["version"], note["size"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
+        if url != self._url or not len(self) or not isinstance(tag, str) or not _SENDABLE.fullmatch(tag):
+            return None
+        return _Version(tag, size) if size is None or re.fullmatch(_DIGITS, repr(size)) else None
 
-    def begin(self, version: str | None) -> None:
+    def begin(self, version: _Version) -> None:
         """Empties the part and notes the version of what is going to arrive, in an order that a kill cannot mix up."""
         self.discard()
+        note = {"url": self._url, "version": version.tag, "size": version.size}
         with whole_file(self._note) as temporary:
-            temporary.write_text(json.dumps({"url": self._url, "version": version}), encoding="utf-8")
+            temporary.write_text(json.dumps(note), encoding="utf-8")
 
     def discard(self) -> None:
         """Deletes the part and the note."""
@@ -214,24 +264,27 @@ def _receive_all(url: str, partial: _Partial, headers: Mapping[str, str], report
 def _receive(url: str, partial: _Partial, headers: Mapping[str, str], report: Report) -> None:
     """Makes one request and appends what it brings."""
     asked = {"Accept-Encoding": "identity", **headers}
-    if version := partial.version():
-        asked |= {"Range": f"bytes={len(partial)}-", "If-Range": version}
+    if begun := partial.version():
+        asked |= {"Range": f"bytes={len(partial)}-", "If-Range": begun.tag}
     with (
         _connection_faults(url, partial),
         requests.get(url, headers=asked, stream=True, timeout=TIMEOUT_SECONDS) as answer,
     ):
         if answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            if answer.headers.get("Content-Range") == f"bytes */{len(partial)}":
+            found = _Version(_tag(answer), _whole_size(answer))
+            if begun and found.size == len(partial) and found.may_be(begun):
                 return  # all had arrived, and only the renaming had not been done
             partial.discard()
-            raise _InterruptedError("the server has less than had arrived before.")
+            raise _InterruptedError("the server has another version, or less of it, than had arrived before.")
         _require_success(url, answer)
-        start, size = _extent(answer)
+        start, found = _extent(url, answer)
         if start == 0:
-            partial.begin(_version(answer))
-        elif start != len(partial) or _version(answer) not in (None, version):
+            partial.begin(found)
+            begun = found
+        elif begun is None or start != len(partial) or not found.may_be(begun):
             partial.discard()
             raise _InterruptedError("the server went on elsewhere than it was asked to, or in another version.")
+        size = found.size if begun.size is None else begun.size
         with open(partial.path, "ab") as file:
             for chunk in answer.iter_content(_CHUNK_BYTES):
                 file.write(chunk)
@@ -258,6 +311,8 @@ def _connection_faults(url: str, partial: _Partial) -> Iterator[None]:
         raise _InterruptedError(f"{_cause(error)}.") from error
     except requests.RequestException as error:
         raise DownloadError(url, f"{_cause(error)}.") from error
+    except (ValueError, HTTPError) as error:  # requests lets those of the parsers of addresses and headers through
+        raise DownloadError(url, f"it, or where it leads, cannot be asked for ({error}).") from error
 
 
 def _cause(error: requests.RequestException) -> str:
@@ -267,8 +322,12 @@ def _cause(error: requests.RequestException) -> str:
 
 
 def _require_success(url: str, answer: requests.Response) -> None:
+    """Refuses an answer that brings no file, or one whose bytes on the way are not those of the file."""
     status = answer.status_code
     if status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        if (encoding := answer.headers.get("Content-Encoding", "identity").strip().lower()) != "identity":
+            problem = f"the server packs it on the way ({encoding[:40]!r}), so that it cannot be known to be whole."
+            raise DownloadError(url, problem)
         return
     # The hub says in a header what Azure says in the reason: "Public access is not permitted on this storage account".
     problem = f"HTTP {status} {answer.headers.get('X-Error-Message') or answer.reason}".rstrip(".") + "."
@@ -277,24 +336,28 @@ def _require_success(url: str, answer: requests.Response) -> None:
     raise DownloadError(url, problem, status=status)
 
 
-def _extent(answer: requests.Response) -> tuple[int, int | None]:
-    """Where in the file the answer begins, and how long the whole file is, None where the server does not say."""
+def _extent(url: str, answer: requests.Response) -> tuple[int, _Version]:
+    """Where in the file the answer begins, and of which version it is."""
     if answer.status_code == HTTPStatus.PARTIAL_CONTENT:
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
+        content_range = answer.headers.get("Content-Range", "")
+        found = re.fullmatch(rf"bytes ({_DIGITS})-{_DIGITS}/({_DIGITS}|\*)", content_range)
         if found is None:
-            raise _InterruptedError(f"the server answered with the range {answer.headers.get('Content-Range')!r}.")
-        return int(found[1]), None if found[2] == "*" else int(found[2])
-    length = answer.headers.get("Content-Length", "")
-    return 0, int(length) if length.isdecimal() and _is_plain(answer) else None
+            raise _InterruptedError(f"the server answered with the range {content_range[:80]!r}.")
+        return int(found[1]), _Version(_tag(answer), _whole_size(answer))
+    length = answer.headers.get("Content-Length")
+    if length is not None and not re.fullmatch(_DIGITS, length):
+        raise DownloadError(url, f"the server says that it has {length[:80]!r} bytes.")
+    return 0, _Version(_tag(answer), None if length is None else int(length))
 
 
-def _version(answer: requests.Response) -> str | None:
+def _whole_size(answer: requests.Response) -> int | None:
+    """The size of the whole file of which an answer has a part or none; None where the server does not say."""
+    found = re.fullmatch(rf"bytes .*/({_DIGITS})", answer.headers.get("Content-Range", ""))
+    return int(found[1]) if found else None
+
+
+def _tag(answer: requests.Response) -> str | None:
     """What tells this version of the file from others, as If-Range takes it; None where nothing does so surely."""
     etag = answer.headers.get("ETag", "")
-    strong = etag if etag.startswith('"') else None
-    return (strong or answer.headers.get("Last-Modified")) if _is_plain(answer) else None
-
-
-def _is_plain(answer: requests.Response) -> bool:
-    """Whether the bytes on the way are those of the file, though the server was asked not to compress them."""
-    return answer.headers.get("Content-Encoding", "identity") == "identity"
+    tag = etag if etag.startswith('"') else answer.headers.get("Last-Modified", "")
+    return tag if _SENDABLE.fullmatch(tag) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import zipfile
 from pathlib import Path, PurePosixPath
 
 from recommenders_miner.datasets.archives import extract_zip
@@ -56,7 +57,7 @@ def fetch_glove(dim: int, folder: str | Path | None = None, source: str | Path |
     with download_folder(parts) as downloads:
         found = _download(name, downloads) if source is None else _find(Path(source), name)
         with whole_file(target) as temporary:
-            if found.suffix == ".zip":
+            if found.suffix.lower() == ".zip" or zipfile.is_zipfile(found):
                 extract_zip(found, downloads / "unpacked", wanted=lambda entry: entry == PurePosixPath(name))
                 if not (downloads / "unpacked" / name).is_file():
                     raise DataFormatError(found, f"has no {name}.")

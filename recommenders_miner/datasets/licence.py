@@ -64,6 +64,6 @@ def _read_record() -> dict[str, str]:
     """The day that each licence was accepted, by its address."""
     try:
         record = json.loads((home_folder() / _RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}

@@ -211,9 +211,13 @@ def _is_there(folder: Path, size: str, facts: Mapping[str, Mapping[str, Any]]) -
     """Whether a folder holds a split of MIND.
 
     Raises:
-        RecommendersMinerError: it holds something else.
+        RecommendersMinerError: it holds something else, or is none.
     """
-    if not folder.exists() or not any(folder.iterdir()):
+    if not os.path.lexists(folder):
+        return False
+    if not os.path.isdir(folder):
+        raise RecommendersMinerError(f"{folder}: not overwritten, since it is no folder. Name another one by --out.")
+    if not any(folder.iterdir()):
         return False
     for deviation in _deviations(folder, facts):
         if deviation.serious:

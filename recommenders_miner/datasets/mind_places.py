@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -20,7 +21,11 @@ FILES = (*TABLES, *VECTORS)
 
 _MAX_DEPTH = 3
 """How many folders deep is looked, since a download folder may hold anything."""
-_SPLIT_WORD = re.compile(r"(?<![a-z])(?:(train|training)|(dev|val|valid|validation)|(test))(?![a-z])")
+_SPLIT_WORD = re.compile(
+    r"(?<![a-z])(?:mind[-_ ]?(?:demo|small|large)?)?"
+    r"(?:(train|training)|(dev|val|valid|validation)|(test))(?:set)?(?![a-z])"
+)
+"""By itself, as in MINDsmall_train, or written together with what else such names say: MINDsmalltrain, trainset."""
 _SIZE_WORD = re.compile(r"mind[-_ ]?(demo|small|large)|(?<![a-z])(demo|small|large)(?![a-z])")
 
 
@@ -69,16 +74,18 @@ class Place:
         """
         with whole_folder(folder) as new:
             if self.inner is None:
-                for name in FILES:
-                    if (self.container / name).is_file():
-                        shutil.copyfile(self.container / name, new / name)
+                for name, spelled in _spelled(_files_in(self.container, os.listdir(self.container))).items():
+                    shutil.copyfile(self.container / spelled, new / name)
             else:
                 unpacked = new / "unpacked"
-                extract_zip(self.container, unpacked, {self.inner / name for name in FILES}.__contains__)
+                extract_zip(self.container, unpacked, self._holds)
                 for path in (unpacked / self.inner).iterdir():
-                    os.replace(path, new / path.name)
+                    os.replace(path, new / path.name.lower())
                 shutil.rmtree(unpacked)
             check(new)
+
+    def _holds(self, name: PurePosixPath) -> bool:
+        return name.parent == self.inner and name.name.lower() in FILES
 
 
 def choose_place(places: Sequence[Place], size: str, split: str, alone: bool) -> Place | None:
@@ -113,7 +120,7 @@ def find_places(path: str | Path) -> tuple[list[Place], list[DataFormatError]]:
     places: list[Place] = []
     faults: list[DataFormatError] = []
     for folder, label, names in _walk(path):
-        if set(TABLES) <= names:
+        if _spelled(names).keys() >= set(TABLES):
             places.append(Place(folder, None, label))
         for name in sorted(names):
             if not name.lower().endswith(".zip"):
@@ -128,19 +135,28 @@ def find_places(path: str | Path) -> tuple[list[Place], list[DataFormatError]]:
 
 def _walk(path: Path) -> Iterator[tuple[Path, tuple[str, ...], set[str]]]:
     """Yields each folder, the names from `path` to it, and the names of its files; hidden folders are left out."""
-    for root, folders, _ in os.walk(path):
+    for root, folders, others in os.walk(path):
         label = (path.resolve().name, *Path(root).relative_to(path).parts)
         if len(label) > _MAX_DEPTH:
             folders.clear()
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
-        yield Path(root), label, {entry.name for entry in os.scandir(root) if entry.is_file()}
+        yield Path(root), label, _files_in(root, others)
+
+
+def _files_in(folder: str | Path, names: Iterable[str]) -> set[str]:
+    """Those of the names that are files: `isfile`, unlike entries of a folder, takes a link to itself for none."""
+    return {name for name in names if os.path.isfile(os.path.join(folder, name))}
+
+
+def _spelled(names: Iterable[str]) -> dict[str, str]:
+    """How MIND's files are spelled among some names; capitals do not count, but of two MIND's own spelling is taken."""
+    by_preference = sorted(names, key=lambda name: (name in FILES, name))
+    return {name.lower(): name for name in by_preference if name.lower() in FILES}
 
 
 def _places_in_zip(path: Path, label: tuple[str, ...]) -> list[Place]:
-    names = set(zip_entries(path))
-    folders = sorted({name.parent for name in names if name.name == TABLES[0]})
+    tables = Counter(name.parent for name in zip_entries(path) if name.name.lower() in TABLES)
+    # No name is there twice, whatever its capitals, so a folder with two of them has both tables.
     return [
-        Place(path, folder, (*label, *folder.parts))
-        for folder in folders
-        if all(folder / name in names for name in TABLES)
+        Place(path, folder, (*label, *folder.parts)) for folder, count in sorted(tables.items()) if count == len(TABLES)
     ]

@@ -57,7 +57,7 @@ def load(folder: str | Path, key: str, verify: bool = False) -> CachedArrays | N
         counts as absent, with a warning in the log.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # Path.is_dir() raises where a name is too long
         return None
     try:
         return _open_folder(folder, key, verify)

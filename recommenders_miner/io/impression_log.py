@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +37,8 @@ _DTYPES = {
     **{"labels": np.dtype("int8"), "user_bytes": np.dtype("uint8")},
 }
 _ANONYMOUS = "anonymous"
+_LOOKED_THROUGH_BYTES = 2**29
+"""Cached arrays of more are not looked through, so that a log larger than memory opens without being read."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -98,8 +102,8 @@ class ImpressionLog:
                 impression left without candidates is left out.
             separator: what stands between columns.
             cache: True keeps the cache in the folder `.recommenders_miner_cache` beside the file; a path
-                keeps it in that folder; False keeps none. Where the folder cannot be written, a warning is
-                logged.
+                keeps it in that folder; False keeps none. Where the folder cannot be written, or the file
+                changes while it is read, none is kept and a warning is logged.
 
         Raises:
             DataFormatError: the file is missing, a folder or empty; or a line has not five columns, is not
@@ -110,9 +114,10 @@ class ImpressionLog:
         require_file(path, describe_columns(FILE_COLUMNS, separator))
         if cache is False:
             return cls._read_into_memory(path, news, on_error, separator)
+        before = _state(path)
         key = _cache_key(path, news, on_error, separator)
         folder = (path.parent / CACHE_FOLDER if cache is True else Path(cache)) / f"behaviors-{key}"
-        log = cls._from_cache(folder, key, path, on_error)
+        log = cls._from_cache(folder, key, path, news, on_error)
         if log is not None:
             if log.skipped is not None and log.skipped.counts:
                 LOGGER.warning("%s", log.skipped.summary())
@@ -121,21 +126,25 @@ class ImpressionLog:
             with array_cache.storing(folder, key) as writer:
                 skipped = read_behaviors(path, news, on_error, separator, writer)
                 writer.meta.update({} if skipped is None else {"counts": skipped.counts, "lines": skipped.lines})
+                if _state(path) != before:  # what was read may not be what the key was made of
+                    raise OSError("the file changed while it was read")
         except OSError as error:
             LOGGER.warning("No cache of %s could be kept (%s); it will be read anew next time.", path, error)
         else:
-            log = cls._from_cache(folder, key, path, on_error)
+            log = cls._from_cache(folder, key, path, news, on_error)
         return cls._read_into_memory(path, news, on_error, separator) if log is None else log
 
     @classmethod
-    def _from_cache(cls, folder: Path, key: str, path: Path, on_error: OnError) -> ImpressionLog | None:
+    def _from_cache(
+        cls, folder: Path, key: str, path: Path, news: NewsTable, on_error: OnError
+    ) -> ImpressionLog | None:
         """Opens the log that a cache holds; None where there is no cache, or one that no log can be made of."""
         cached = array_cache.load(folder, key)
         if cached is None:
             return None
         try:
-            skipped = None if on_error == "raise" else SkipReport(path, **cached.meta)
-            _require_sound(cached.arrays)
+            skipped = None if on_error == "raise" else _skip_report(path, cached.meta)
+            _require_sound(cached.arrays, len(news))
             log = cls._from_arrays(cached.arrays, skipped)
             log.users.validate(full=True)
         except (ValueError, TypeError) as error:  # ArrowInvalid is a ValueError
@@ -253,8 +262,30 @@ def _cache_key(path: Path, news: NewsTable, on_error: OnError, separator: str) -
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 
-def _require_sound(arrays: Mapping[str, np.ndarray]) -> None:
-    """Refuses arrays that are not a log's, or whose offsets lead out of bounds; raises ValueError."""
+def _state(path: Path) -> tuple[int, ...]:
+    """What differs after a file was written to, replaced, or replaced and put back."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _skip_report(path: Path, meta: Mapping[str, Any]) -> SkipReport:
+    """Makes the report of what a cache says was left out; raises ValueError or TypeError where that is none."""
+    report = SkipReport(path, **meta)
+    counts, lines = report.counts, report.lines
+    sound = (
+        isinstance(counts, dict)
+        and isinstance(lines, dict)
+        and counts.keys() == lines.keys()
+        and all(type(count) is int and 0 < count < 2**63 for count in counts.values())
+        and all(isinstance(some, list) and all(type(line) is int for line in some) for some in lines.values())
+    )
+    if not sound:
+        raise ValueError("its report of what was left out is none")
+    return report
+
+
+def _require_sound(arrays: Mapping[str, np.ndarray], news_rows: int) -> None:
+    """Refuses arrays that are not a log's, or that refer to what is not there; raises ValueError."""
     if {name: array.dtype for name, array in arrays.items()} != _DTYPES or any(a.ndim != 1 for a in arrays.values()):
         raise ValueError("it holds other arrays than a log's")
     for offsets, values in _BOUNDED.items():
@@ -264,6 +295,19 @@ def _require_sound(arrays: Mapping[str, np.ndarray]) -> None:
     each = {len(arrays[name]) for name in ("impression_id", "time", "user_of", "history_of")}
     if each != {len(arrays["offsets"]) - 1} or len(arrays["labels"]) != len(arrays["candidates"]):
         raise ValueError("its arrays differ in length")
+    _require_within(arrays, "candidates", 1, news_rows - 1)
+    _require_within(arrays, "histories", 1, news_rows - 1)
+    _require_within(arrays, "history_of", 0, len(arrays["history_offsets"]) - 2)
+    _require_within(arrays, "user_of", 0, len(arrays["user_offsets"]) - 2)
+    unlabelled = arrays["labels"][:1] == UNLABELLED
+    _require_within(arrays, "labels", *((UNLABELLED, UNLABELLED) if unlabelled else (0, 1)))
+
+
+def _require_within(arrays: Mapping[str, np.ndarray], name: str, least: int, most: int) -> None:
+    """Refuses an array that holds other values than these, unless it is too large to be read at once."""
+    values = arrays[name]
+    if 0 < values.nbytes <= _LOOKED_THROUGH_BYTES and not least <= values.min() <= values.max() <= most:
+        raise ValueError(f"the {name} are not all from {least} to {most}")
 
 
 # === Columns in memory ===

@@ -7,15 +7,16 @@ as JSON, into which `convert_pickle` turns them without running anything.
 from __future__ import annotations
 
 import functools
-import io
 import json
 import logging
+import os
 import pickle
 import pickletools
 import reprlib
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -35,8 +36,7 @@ _PICKLE_NAMES = (".pkl", ".pickle")
 _PICKLE_STARTS = (b"\x80", b"(", b"}")
 # One is meant, and a few are read to say what is wrong; each takes a byte of the file, and 64 of memory.
 _MOST_DICTS = 16
-# All that a pickled dictionary of text and whole numbers is made of. Tuples are not among them: nested in one another a
-# hundred deep they take a hundred bytes, and more time to hash than there is.
+# All that a pickled dictionary of text and whole numbers is made of.
 _OPCODES = {
     *("PROTO", "FRAME", "STOP", "MARK"),
     *("EMPTY_DICT", "DICT", "SETITEM", "SETITEMS"),
@@ -44,6 +44,8 @@ _OPCODES = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"),
     *("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET"),
 }
+_MARK = object()
+"""What the operation MARK leaves on the stack."""
 
 
 # === Dictionaries ===
@@ -108,8 +110,8 @@ def _readable(path: Path) -> Path:
     if not _is_pickle(path):
         return path
     converted = path.with_suffix(".json")
-    if converted != path and converted.is_file():
-        if not path.exists() or converted.stat().st_mtime_ns >= path.stat().st_mtime_ns:
+    if converted != path and os.path.isfile(converted):
+        if not os.path.exists(path) or converted.stat().st_mtime_ns >= path.stat().st_mtime_ns:
             return converted
         state = f"; {converted.name} beside it is older"
     else:
@@ -126,7 +128,7 @@ def _readable(path: Path) -> Path:
 def _is_pickle(path: Path) -> bool:
     if path.suffix in _PICKLE_NAMES:
         return True
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file() raises where a name is too long
         return False
     with open(path, "rb") as file:
         return file.read(1) in _PICKLE_STARTS
@@ -146,23 +148,25 @@ def _checked(path: Path, content: Any) -> dict[str, int]:
     """Returns `content` if it is a dictionary of Recommenders'."""
     if type(content) is not dict:
         raise DataFormatError(path, f"holds a {type(content).__name__}; expected {_DICTIONARY}.")
-    name_of: dict[int, str] = {}
+    name_of: list[str | None] = [None] * (len(content) + 1)  # no dict, as numbers can be chosen so that it is slow
     for name, number in content.items():
-        shown = reprlib.repr(name) if type(name) is str else f"of type {type(name).__name__}"
-        if type(name) is not str:
-            problem = f"a name is {shown} and no text"
-        elif type(number) is not int:
+        shown = reprlib.repr(name)
+        if type(number) is not int:
             problem = f"the id of {shown} is a {type(number).__name__} and no whole number"
         elif not 1 <= number <= len(content):
             value = number if number.bit_length() < 64 else "too large"
             problem = f"the id of {shown} is {value}, which is not one of 1 to {len(content):,}, the number of names"
-        elif number in name_of:
+        elif name_of[number] is not None:
             problem = f"{reprlib.repr(name_of[number])} and {shown} have the same id, {number}"
         else:
             name_of[number] = name
             continue
-        raise DataFormatError(path, f"{problem}.", remedy="Number the names 1, 2, …; 0 stands for what is unknown.")
+        raise _not_numbered(path, problem)
     return content
+
+
+def _not_numbered(path: Path, problem: str) -> DataFormatError:
+    return DataFormatError(path, f"{problem}.", remedy="Number the names 1, 2, …; 0 stands for what is unknown.")
 
 
 # === Word vectors ===
@@ -245,28 +249,79 @@ def convert_pickle(path: str | Path) -> Path:
     return converted
 
 
-class RestrictedUnpickler(pickle.Unpickler):
-    """Reads a pickle that needs no class or function; one that asks for any is refused."""
-
-    def find_class(self, module: str, name: str) -> NoReturn:
-        """Raises `pickle.UnpicklingError`, whatever is asked for."""
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-
-
 def _unpickled(path: Path) -> Any:
     """Reads a pickle of dicts, text and whole numbers."""
-    data = path.read_bytes()
     try:
-        _require_plain(path, data)
-        return RestrictedUnpickler(io.BytesIO(data)).load()
+        return _built(path, path.read_bytes())
     except DataFormatError:
         raise
-    except Exception as error:  # whatever a damaged pickle leads the reader into
+    except Exception as error:  # whatever a damaged pickle leads to
         raise DataFormatError(path, f"is no pickle, or a damaged one ({error}); expected {_DICTIONARY}.") from None
 
 
-def _require_plain(path: Path, data: bytes) -> None:
-    """Goes through a pickle's operations without doing them, and refuses those that no dictionary needs."""
+def _built(path: Path, data: bytes) -> Any:
+    """Builds what a pickle describes.
+
+    Python's own reader is not used, since it takes numbers for names, too: those that hash alike, as multiples of
+    2**61 - 1 do, it compares each with all before it. Text hashes differently in every process.
+    """
+    stack: list[Any] = []
+    memo: list[Any] = []
+    for name, argument in _operations(path, data):
+        match name:
+            case "PROTO":
+                if argument > pickle.HIGHEST_PROTOCOL:
+                    raise ValueError(f"protocol {argument}")
+            case "FRAME":
+                if argument > len(data):
+                    raise ValueError("a frame is longer than the file")
+            case "MARK":
+                stack.append(_MARK)
+            case "EMPTY_DICT":
+                stack.append({})
+            case "DICT":
+                items = _popped_to_mark(stack)
+                stack.append({})
+                _set_items(path, stack[-1], items)
+            case "SETITEM":
+                value, key = stack.pop(), stack.pop()
+                _set_items(path, stack[-1], [key, value])
+            case "SETITEMS":
+                items = _popped_to_mark(stack)
+                _set_items(path, stack[-1], items)
+            case "PUT" | "BINPUT" | "LONG_BINPUT":
+                memo.extend([None] * (argument + 1 - len(memo)))
+                memo[argument] = stack[-1]
+            case "MEMOIZE":
+                memo.append(stack[-1])
+            case "GET" | "BINGET" | "LONG_BINGET":
+                stack.append(memo[argument])
+            case "STOP":
+                break
+            case _:  # a text or a number
+                stack.append(argument)
+    return stack.pop()
+
+
+def _popped_to_mark(stack: list[Any]) -> list[Any]:
+    """Takes what lies above the last mark, and the mark, from the stack; returns it from the bottom up."""
+    items = []
+    while (item := stack.pop()) is not _MARK:
+        items.append(item)
+    items.reverse()
+    return items
+
+
+def _set_items(path: Path, target: dict[str, Any], items: list[Any]) -> None:
+    """Sets names, each followed by its value."""
+    for name, value in zip(items[::2], items[1::2], strict=True):
+        if type(name) is not str:
+            raise _not_numbered(path, f"a name is of type {type(name).__name__} and no text")
+        target[name] = value
+
+
+def _operations(path: Path, data: bytes) -> Iterator[tuple[str, Any]]:
+    """Yields a pickle's operations and their arguments; raises `DataFormatError` at one that no dictionary needs."""
     dicts = 0
     text: list[str] = ["", ""]  # the last two, which STACK_GLOBAL takes for a module and a name in it
     for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
@@ -283,7 +338,7 @@ def _require_plain(path: Path, data: bytes) -> None:
                 remedy="If you trust who made it, load it in Python yourself and write json.dump({name: int(id) for "
                 f"name, id in names.items()}}, open({str(path.with_suffix('.json'))!r}, 'w')).",
             )
-        # The reader makes room for as many entries as the largest place asked for.
+        # Room is made for as many entries as the largest place asked for.
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
             raise DataFormatError(path, f"asks for place {argument:,} of a memo of {count:,}: damaged or malicious.")
         dicts += opcode.name in ("EMPTY_DICT", "DICT")
@@ -291,3 +346,4 @@ def _require_plain(path: Path, data: bytes) -> None:
             raise DataFormatError(path, f"holds more than {_MOST_DICTS} dicts; expected {_DICTIONARY}.")
         if isinstance(argument, str):
             text = [text[1], argument]
+        yield opcode.name, argument

@@ -10,6 +10,7 @@ import codecs
 import functools
 import logging
 import os
+import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -119,11 +120,15 @@ class LineFaults:
 
 def require_file(path: Path, expected: str) -> None:
     """Raises a `DataFormatError` that says what is `expected`, unless `path` is a file and not empty."""
-    if not path.exists():
-        raise DataFormatError(path, f"the path does not exist; expected {expected}.")
-    if path.is_dir():
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last for a null character in the path
+        raise DataFormatError(path, f"the path does not exist; expected {expected}.") from None
+    except OSError as error:
+        raise DataFormatError(path, f"the path cannot be used ({error.strerror}); expected {expected}.") from None
+    if stat.S_ISDIR(status.st_mode):
         raise DataFormatError(path, f"the path is a folder; expected {expected}.")
-    if path.stat().st_size == 0:
+    if status.st_size == 0:
         raise DataFormatError(path, f"the file is empty; expected {expected}.")
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
-import itertools
 import zlib
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,12 +20,17 @@ from recommenders_miner.io.vocabulary import PADDING_ID, Vocabulary
 _EXPECTED = "vectors in GloVe's text format, a line each: a word, then its numbers, separated by spaces or tabs"
 _GZIP_MAGIC = b"\x1f\x8b"
 _BATCH_LINES = 4096
+_BATCH_BYTES = 16 * 2**20
+_DRAWN_AT_ONCE = 2**17
+_DIMENSIONS_AT_ONCE = 16
 _MAX_LINE_BYTES = 2**20
 _MAX_DIM, _MAX_DIM_DIGITS = 10_000, 9
 _SHOWN_BYTES = 80
 _MAX_EXPANSION, _SMALL_FILE_BYTES = 100, 2**10
 _LARGEST = 1e18
 """Beyond it, the squares of which a standard deviation is made leave float32."""
+_Line = tuple[int, bytes, bytes]
+"""The 1-based number of a line, its word and its numbers."""
 
 
 def read_word_vectors(
@@ -58,8 +63,7 @@ def read_word_vectors(
     row_of = {token.encode(): row for row, token in enumerate(vocabulary.tokens) if token in vocabulary}
     found = np.zeros(len(vocabulary), bool)
     matrix = None
-    wanted = _wanted_lines(path, row_of)
-    while batch := list(itertools.islice(wanted, _BATCH_LINES)):
+    for batch in _batches(_wanted_lines(path, row_of)):
         lines, words, numbers = zip(*batch, strict=True)
         vectors = _parse_batch(path, lines, numbers)
         rows = np.array([row_of[word] for word in words])
@@ -78,9 +82,23 @@ def read_word_vectors(
         )
     missing = np.flatnonzero(~found)
     missing = missing[missing != PADDING_ID]
-    mean, deviation = matrix[found].mean(axis=0, dtype="float64"), matrix[found].std(axis=0, dtype="float64")
-    matrix[missing] = rng.normal(mean, deviation, size=(len(missing), matrix.shape[1]))
+    mean, deviation = _spread(matrix, found)
+    at_once = max(1, _DRAWN_AT_ONCE // matrix.shape[1])  # in float64; the numbers are those of one drawing
+    for start in range(0, len(missing), at_once):
+        rows = missing[start : start + at_once]
+        matrix[rows] = rng.normal(mean, deviation, size=(len(rows), matrix.shape[1]))
     return matrix, found
+
+
+def _spread(matrix: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean and the standard deviation of some rows, per dimension, (dim,) float64 each."""
+    means, deviations = [], []
+    # What is taken at once is copied, and brought to float64, which would be three times the matrix.
+    for part in np.array_split(matrix, -(-matrix.shape[1] // _DIMENSIONS_AT_ONCE), axis=1):
+        vectors = part[rows]
+        means.append(vectors.mean(axis=0, dtype="float64"))
+        deviations.append(vectors.std(axis=0, dtype="float64"))
+    return np.concatenate(means), np.concatenate(deviations)
 
 
 def read_vector_names(path: str | Path) -> list[str]:
@@ -100,7 +118,7 @@ class _Everything(Container[bytes]):
         return True
 
 
-def _wanted_lines(path: Path, wanted: Container[bytes]) -> Iterator[tuple[int, bytes, bytes]]:
+def _wanted_lines(path: Path, wanted: Container[bytes]) -> Iterator[_Line]:
     """Yields the 1-based line number, the word and the numbers of each line whose word is wanted."""
     dim = None
     with _open(path) as file:
@@ -130,8 +148,24 @@ def _wanted_lines(path: Path, wanted: Container[bytes]) -> Iterator[tuple[int, b
             raise DataFormatError(path, f"the gzip file is damaged ({error}).", remedy="Fetch it again.") from error
 
 
+def _batches(lines: Iterable[_Line]) -> Iterator[list[_Line]]:
+    """Yields lines by the batch, none of which is empty."""
+    batch, size = [], 0
+    for line in lines:
+        batch.append(line)
+        size += len(line[-1])
+        if len(batch) == _BATCH_LINES or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
 def _lines(path: Path, file: BinaryIO) -> Iterator[bytes]:
-    """Yields the lines of a file, up to what a gzip file of vectors can hold; one that holds more was made to harm."""
+    """Yields the lines of a file, without a byte order mark at its start.
+
+    A gzip file that holds more than one of vectors can was made to harm, and is refused.
+    """
     most = _MAX_EXPANSION * max(path.stat().st_size, _SMALL_FILE_BYTES)
     number = size = 0
     while line := file.readline(_MAX_LINE_BYTES + 1):
@@ -141,7 +175,7 @@ def _lines(path: Path, file: BinaryIO) -> Iterator[bytes]:
             raise DataFormatError(path, problem, line=number)
         if size > most:
             raise DataFormatError(path, f"the gzip file grows to more than {_MAX_EXPANSION} times its size.")
-        yield line
+        yield line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
 
 
 def _open(path: Path) -> BinaryIO:

@@ -6,7 +6,10 @@ import errno
 import gzip
 import hashlib
 import json
+import os
 import random
+import re
+import shutil
 import socket
 from pathlib import Path
 
@@ -20,6 +23,29 @@ from tests.datasets.loopback import cut, hang_up, redirect, stall, status, whole
 CONTENT = random.Random(1).randbytes(400_000)
 OTHER = random.Random(2).randbytes(400_000)
 CUT = 150_000
+
+
+def range_answer(code, content_range, content=b"", etag='"1"'):
+    """Answers with a part of a file, whatever part was asked for; `{have}` in the range is where it was to begin."""
+
+    def answer(handler, loopback):
+        have = int(re.sub(r"\D", "", handler.headers["Range"]))
+        part_of_it = content[have:] if code == 206 else b""
+        handler.send_response(code)
+        handler.send_header("Content-Range", content_range.format(have=have))
+        handler.send_header("Content-Length", str(len(part_of_it)))
+        if etag is not None:
+            handler.send_header("ETag", etag)
+        handler.end_headers()
+        handler.wfile.write(part_of_it)
+
+    return answer
+
+
+def note_for(path, url, **changes):
+    """Writes what is noted of a part of CONTENT as the server on this machine sends it."""
+    note = {"url": url, "version": '"1"', "size": len(CONTENT)} | changes
+    path.with_name(f".{path.name}.part.json").write_text(json.dumps(note))
 
 
 def names(folder):
@@ -160,7 +186,67 @@ def test_a_part_from_another_address_is_not_gone_on_with(server, tmp_path, monke
     assert download(server.serve("/two", whole(CONTENT)), tmp_path / "file").read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("note", ["", "{", "[]", '"x"', '{"url": 1}', "null"])
+@pytest.mark.parametrize("etag", ['"2"', '"1"', None])
+def test_a_part_is_not_taken_for_the_whole_because_a_server_says_later_that_there_is_no_more(server, tmp_path, etag):
+    url = server.serve("/file", cut(OTHER, CUT), range_answer(416, "bytes */{have}", etag=etag), whole(CONTENT))
+    assert download(url, tmp_path / "file").read_bytes() == CONTENT
+    assert "Range" not in server.asked("/file")[2]
+
+
+def test_a_part_of_another_version_is_not_taken_for_the_whole(server, tmp_path):
+    """Though it is as long as that version is now."""
+    path = tmp_path / "file"
+    url = server.serve("/file", range_answer(416, "bytes */{have}", etag='"2"'), whole(CONTENT))
+    part(path).write_bytes(OTHER[:CUT])
+    note_for(path, url, size=None)
+    assert download(url, path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("total", [CUT, len(CONTENT) - 1, len(CONTENT) + 1, 10**30])
+def test_a_part_is_not_gone_on_with_where_the_file_has_another_size(server, tmp_path, total):
+    last = min(total, len(CONTENT)) - 1
+    wrong = range_answer(206, f"bytes {{have}}-{last}/{total}", CONTENT[: last + 1], etag=None)
+    url = server.serve("/file", cut(OTHER, CUT), wrong, whole(CONTENT, etag='"2"'))
+    assert download(url, tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_the_size_that_was_said_first_counts_where_it_is_not_said_again(server, tmp_path):
+    some_more = range_answer(206, f"bytes {{have}}-{CUT + 1000 - 1}/*", CONTENT[: CUT + 1000])
+    url = server.serve("/file", cut(CONTENT, CUT), some_more, whole(CONTENT))
+    assert download(url, tmp_path / "file").read_bytes() == CONTENT
+    assert server.asked("/file")[2]["Range"] == f"bytes={CUT + 1000}-"
+
+
+def test_a_server_that_has_no_such_range_though_none_was_asked_for_has_sent_nothing(server, tmp_path):
+    url = server.serve("/file", status(416, Content_Range="bytes */0"), whole(CONTENT))
+    assert download(url, tmp_path / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "version",
+    [{"etag": '"a\r b"'}, {"etag": '"a\x0bb"'}, {"etag": None, "date": "Tue\r 1"}],
+    ids=["tag with a line break", "tag with a control character", "date with a line break"],
+)
+def test_a_version_that_cannot_be_sent_back_is_none(server, tmp_path, version):
+    url = server.serve("/file", cut(OTHER, CUT, **version), whole(CONTENT, **version))
+    assert download(url, tmp_path / "file").read_bytes() == CONTENT
+    assert "Range" not in server.asked("/file")[1]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"version": '"a\r\nb"'}, {"version": "\u2603"}, {"version": 1}, {"size": "x"}, {"size": -1}, {"size": 10**400}],
+    ids=repr,
+)
+def test_a_part_whose_note_says_what_cannot_be_starts_anew(server, tmp_path, changes):
+    path, url = tmp_path / "file", server.serve("/file", whole(CONTENT))
+    part(path).write_bytes(OTHER[:CUT])
+    note_for(path, url, **changes)
+    assert download(url, path).read_bytes() == CONTENT
+    assert "Range" not in server.asked("/file")[0]
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", '"x"', '{"url": 1}', "null", "[" * 100_000], ids=lambda note: note[:9])
 def test_a_part_whose_note_is_damaged_starts_anew(server, tmp_path, note):
     path = tmp_path / "file"
     part(path).write_bytes(OTHER[:CUT])
@@ -168,12 +254,13 @@ def test_a_part_whose_note_is_damaged_starts_anew(server, tmp_path, note):
     assert download(server.serve("/file", whole(CONTENT)), path).read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("size", [len(CONTENT), None])
 @pytest.mark.parametrize("lacks", [0, 1])
-def test_a_part_that_is_nearly_or_quite_whole_is_finished(server, tmp_path, lacks):
+def test_a_part_that_is_nearly_or_quite_whole_is_finished(server, tmp_path, lacks, size):
     path, url = tmp_path / "file", server.serve("/file", whole(CONTENT))
     arrived = len(CONTENT) - lacks
     part(path).write_bytes(CONTENT[:arrived])
-    path.with_name(".file.part.json").write_text(json.dumps({"url": url, "version": '"1"'}))
+    note_for(path, url, size=size)
     assert download(url, path).read_bytes() == CONTENT
     assert [asked["Range"] for asked in server.asked("/file")] == [f"bytes={arrived}-"]
     assert names(tmp_path) == {"file"}
@@ -182,7 +269,7 @@ def test_a_part_that_is_nearly_or_quite_whole_is_finished(server, tmp_path, lack
 def test_more_than_was_announced_is_not_taken(server, tmp_path):
     path, url = tmp_path / "file", server.serve("/file", whole(CONTENT))
     part(path).write_bytes(CONTENT + b"more")
-    path.with_name(".file.part.json").write_text(json.dumps({"url": url, "version": '"1"'}))
+    note_for(path, url)
     assert download(url, path).read_bytes() == CONTENT
 
 
@@ -257,10 +344,43 @@ def test_another_content_is_refused_and_deleted(server, tmp_path):
     assert download(url, tmp_path / "file", sha256=expected).read_bytes() == CONTENT
 
 
-def test_a_server_that_compresses_on_the_way_is_understood(server, tmp_path):
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "x-foo", "identity, gzip"])
+def test_a_server_that_compresses_on_the_way_is_refused(server, tmp_path, encoding):
+    """Of the first half of it, with a length that agrees, requests would make the first half of the file."""
     packed = gzip.compress(CONTENT)
-    url = server.serve("/file", whole(packed, headers={"Content-Encoding": "gzip"}))
+    url = server.serve("/file", whole(packed[: len(packed) // 2], headers={"Content-Encoding": encoding}))
+    with pytest.raises(DownloadError, match="packs it on the way"):
+        download(url, tmp_path / "file")
+    assert names(tmp_path) == set()
+    assert len(server.requests) == 1
+
+
+def test_a_server_may_say_that_it_does_not_compress(server, tmp_path):
+    url = server.serve("/file", whole(CONTENT, headers={"Content-Encoding": "Identity"}))
     assert download(url, tmp_path / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "location", ["http://[::1/x", "http://.example.com/", f"http://{'a' * 300}/", "http://\xff\xfe/", "ftp://x/y"]
+)
+def test_a_redirect_to_an_address_that_is_none_is_an_error(server, tmp_path, location):
+    with pytest.raises(DownloadError):
+        download(server.serve("/file", redirect(location)), tmp_path / "file")
+
+
+@pytest.mark.parametrize("size", ["9" * 19, "9" * 400, "9" * 5000, "-1", "many", "5, 5"], ids=lambda size: size[:20])
+def test_a_size_that_is_none_is_an_error(server, tmp_path, size):
+    with pytest.raises(DownloadError, match=r"the server says that it has '.{,80}' bytes"):
+        download(server.serve("/length", status(200, **{"Content-Length": size})), tmp_path / "file")
+    with pytest.raises(DownloadError, match=r"answered with the range '.{,80}'"):
+        download(server.serve("/range", status(206, Content_Range=f"bytes 0-2/{size}")), tmp_path / "file")
+    assert names(tmp_path) == set()
+
+
+def test_a_token_that_no_header_can_hold_is_an_error(server, tmp_path):
+    with pytest.raises(DownloadError) as caught:
+        download(server.serve("/file", whole(CONTENT)), tmp_path / "file", headers={"Authorization": "Bearer s\u2603"})
+    assert "Bearer" not in str(caught.value)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
@@ -305,6 +425,33 @@ def test_two_processes_do_not_download_into_one_folder(tmp_path):
         assert (folder / "file").read_bytes() == b"x"
     with download_folder(tmp_path / "downloads"):
         pass
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_folder_for_downloads_that_another_process_has_just_removed_is_made_anew(tmp_path, monkeypatch, opened):
+    pytest.importorskip("fcntl")
+    downloads, system_open = tmp_path / "downloads", os.open
+
+    def open_late(path, *arguments, **options):
+        monkeypatch.setattr(os, "open", system_open)
+        descriptor = system_open(path, *arguments, **options) if opened else None
+        shutil.rmtree(downloads)
+        return system_open(path, *arguments, **options) if descriptor is None else descriptor
+
+    monkeypatch.setattr(os, "open", open_late)
+    with download_folder(downloads) as folder:
+        assert folder.is_dir()
+        with pytest.raises(DownloadError, match="another process"), download_folder(downloads):
+            pass
+    assert names(tmp_path) == set()
+
+
+def test_a_folder_for_downloads_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "downloads"):
+        with pytest.raises(NotWrittenError, match="not written"), download_folder(folder):
+            pass
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.mark.parametrize(

@@ -82,11 +82,20 @@ def test_a_file_of_another_size_is_not_overwritten(mirrors, tmp_path):
     assert read(tmp_path) == {"glove.6B.100d.txt": b"my own"}
 
 
-@pytest.mark.parametrize("form", ["archive", "renamed archive", "text", "folder of an archive", "folder of texts"])
+@pytest.mark.parametrize(
+    "form",
+    ["archive", "renamed archive", "capitals", "archive without a suffix", "text", "folder of an archive", "texts"],
+)
 def test_what_the_user_has_is_taken(tmp_path, form):
     given = tmp_path / "given"
-    write(given, VECTORS if form in ("text", "folder of texts") else {"glove.6B.zip": ARCHIVE, "mine.zip": ARCHIVE})
-    inner = {"archive": "glove.6B.zip", "renamed archive": "mine.zip", "text": "glove.6B.100d.txt"}
+    inner = {
+        "archive": "glove.6B.zip",
+        "renamed archive": "mine.zip",
+        "capitals": "GLOVE.6B.ZIP",
+        "archive without a suffix": "mine",
+        "text": "glove.6B.100d.txt",
+    }
+    write(given, VECTORS if form in ("text", "texts") else {inner.get(form, "glove.6B.zip"): ARCHIVE})
     fetch_glove(100, tmp_path / "out", given / inner.get(form, ""))
     assert read(tmp_path / "out") == {"glove.6B.100d.txt": VECTORS["glove.6B.100d.txt"]}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import os
 import random
 import re
 import zipfile
@@ -14,9 +15,16 @@ import pytest
 from recommenders_miner.datasets import mind
 from recommenders_miner.datasets.licence import Licence
 from recommenders_miner.datasets.mind import LICENCE, count_rows, fetch_mind, known_files
-from recommenders_miner.errors import DataFormatError, DownloadError, LicenceError, RecommendersMinerError
+from recommenders_miner.errors import (
+    DataFormatError,
+    DownloadError,
+    LicenceError,
+    NotWrittenError,
+    RecommendersMinerError,
+)
 from tests.datasets.loopback import cut, status, whole
 from tests.datasets.mind_like import FILES, facts, read, split_files, within, write, zipped
+from tests.test_files import NO_FOLDERS, posix_only
 
 TRAIN, DEV, LARGE = split_files("train", 9), split_files("dev", 6), split_files("large", 8)
 BOTH = within("train", TRAIN) | within("dev", DEV)
@@ -224,6 +232,27 @@ def test_a_folder_with_something_else_is_never_replaced(tmp_path, files):
     assert {name: content for name, content in read(tmp_path).items() if name.startswith("train")} == mine
 
 
+@posix_only
+@pytest.mark.parametrize("make", NO_FOLDERS)
+def test_what_is_no_folder_is_never_replaced(tmp_path, make):
+    given = write(tmp_path / "given", within("train", TRAIN))
+    (tmp_path / "out").mkdir()
+    make(tmp_path / "out" / "train")
+    before = os.lstat(tmp_path / "out" / "train")
+    for source in (given, None):
+        with pytest.raises(RecommendersMinerError, match="train: not overwritten, since it is no folder"):
+            fetch_mind("small", tmp_path / "out", ["train"], source)
+    assert os.path.samestat(os.lstat(tmp_path / "out" / "train"), before)
+
+
+def test_a_file_in_the_place_of_the_data_folder_is_named(tmp_path):
+    (tmp_path / "out").write_text("mine")
+    for source in (write(tmp_path / "given", within("train", TRAIN)), None):
+        with pytest.raises(NotWrittenError, match="not written"):
+            fetch_mind("small", tmp_path / "out", ["train"], source)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
 # === What the user has ===
 
 
@@ -409,7 +438,7 @@ def test_the_known_facts_are_complete(monkeypatch):
 def test_the_licence_has_to_be_accepted_once(tmp_path, monkeypatch):
     monkeypatch.setenv("RECOMMENDERS_MINER_HOME", str(tmp_path / "home"))
     given = write(tmp_path / "given", BOTH)
-    with pytest.raises(LicenceError, match=r"MSR%20License_Data\.pdf.*non-commercial(.|\n)*--accept-licence"):
+    with pytest.raises(LicenceError, match=r"MSR%20License_Data\.pdf\n.*non-commercial.*\n.*--accept-licence"):
         fetch_mind("small", tmp_path / "out", source=given)
     assert not (tmp_path / "out").exists()
     fetch_mind("small", tmp_path / "out", source=given, accept_licence=True)
@@ -417,7 +446,9 @@ def test_the_licence_has_to_be_accepted_once(tmp_path, monkeypatch):
     assert read(tmp_path / "again") == BOTH
 
 
-@pytest.mark.parametrize("record", ["", "{", "[]", "null", '{"https://other.test": "2031-03-01"}'])
+@pytest.mark.parametrize(
+    "record", ["", "{", "[]", "null", "[" * 100_000, '{"https://other.test": "2031-03-01"}'], ids=lambda text: text[:20]
+)
 def test_a_record_that_does_not_say_so_does_not_count(tmp_path, monkeypatch, record):
     monkeypatch.setenv("RECOMMENDERS_MINER_HOME", str(tmp_path))
     (tmp_path / "accepted_licences.json").write_text(record)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from recommenders_miner.datasets.mind_places import TABLES, Place, choose_place, find_places
 from recommenders_miner.io.splits import SPLIT_NAMES
-from tests.datasets.mind_like import split_files, within, write, zipped
+from tests.datasets.mind_like import read, split_files, within, write, zipped
+from tests.test_files import posix_only
 
 
 @pytest.mark.parametrize(
@@ -28,11 +29,56 @@ from tests.datasets.mind_like import split_files, within, write, zipped
         ("Downloads/latest", None, None),
         ("contest/strain/smallest", None, None),
         ("trainer", None, None),
+        ("MINDsmalltrain", "small", "train"),
+        ("mindlargedev (1)", "large", "dev"),
+        ("MINDtest", None, "test"),
+        ("small/trainset", "small", "train"),
+        ("MIND-demo_validationset", "demo", "dev"),
+        ("testset", None, "test"),
+        ("mindset", None, None),
+        ("latestset", None, None),
+        ("remindtest", None, None),
+        ("protest/trainsets/devsettings", None, None),
     ],
 )
 def test_a_name_says_the_size_and_the_split(label, size, split):
     place = Place(Path("anywhere"), None, tuple(label.split("/")))
     assert (place.size, place.split) == (size, split)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_capitals_in_the_names_of_files_do_not_count(tmp_path, packed):
+    names = {
+        "news.tsv": "News.tsv",
+        "behaviors.tsv": "Behaviors.TSV",
+        "entity_embedding.vec": "Entity_Embedding.vec",
+        "relation_embedding.vec": "relation_embedding.VEC",
+    }
+    files = split_files("train")
+    given = within("MINDsmall_train", {names[name]: content for name, content in files.items()} | {"NEWS.txt": b"x"})
+    [place], _ = find_places(write(tmp_path / "given", {"MIND.zip": zipped(given)} if packed else given))
+    place.copy_to(tmp_path / "out", lambda folder: None)
+    assert read(tmp_path / "out") == files
+
+
+def test_minds_own_spelling_comes_before_others(tmp_path):
+    files = split_files("train")
+    given = write(tmp_path / "train", {"NEWS.tsv": b"x", "News.tsv": b"x", "behaviors.TSV": b"x"} | files)
+    if len(list(given.iterdir())) == len(files):
+        pytest.skip("the file system takes them for one name")
+    [place], _ = find_places(given)
+    place.copy_to(tmp_path / "out", lambda folder: None)
+    assert read(tmp_path / "out") == files
+
+
+@posix_only
+def test_links_that_lead_nowhere_are_passed_over(tmp_path):
+    given = write(tmp_path, within("train", split_files("train")))
+    for name, target in {"loop": "loop", "train/loop.zip": "loop.zip", "train/entity.vec": "nowhere"}.items():
+        (given / name).symlink_to(target)
+    places, faults = find_places(given)
+    assert [place.container for place in places] == [given / "train"]
+    assert faults == []
 
 
 def test_what_lies_too_deep_is_not_looked_at(tmp_path):

@@ -145,6 +145,14 @@ def test_a_folder_with_something_else_is_never_replaced(sources, tmp_path):
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
+def test_a_file_is_never_replaced(sources, tmp_path):
+    sources(hub=GOOD)
+    (tmp_path / "mine").write_text("years of work")
+    with pytest.raises(RecommendersMinerError, match="mine: not overwritten, since it is no folder"):
+        fetch_minilm(tmp_path / "mine")
+    assert (tmp_path / "mine").read_text() == "years of work"
+
+
 def test_a_damaged_folder_stays_as_it_is_where_no_source_works(sources, tmp_path):
     folder = tmp_path / "parent" / "model"
     write_model(folder, BAD)

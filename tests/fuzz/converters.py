@@ -17,7 +17,7 @@ from recommenders_miner.errors import RecommendersMinerError
 from tests.convert.read_back import read_back
 from tests.fuzz.target import Target
 
-TIMES_A_PARQUET_FILE = 256
+OF_PARQUET = {"names_its_file": False, "times": 1024, "floor": 2**26}
 """A value that is repeated takes less than a bit there."""
 
 
@@ -153,7 +153,7 @@ VISITS = b"\n".join(json.dumps(VISIT | {"userId": user}).encode() for user in "u
 
 CONVERTERS: dict[str, Target] = {
     "own news": Target("news", read_news, (NEWS, NEWS.replace(b"\n", b"\r\n")), names_its_file=False),
-    "own events": Target("events", read_events, EVENT_SEEDS, names_its_file=False, times=TIMES_A_PARQUET_FILE),
+    "own events": Target("events", read_events, EVENT_SEEDS, **OF_PARQUET),
     "own schema": Target("logs.yaml", read_schema, (SCHEMA,)),
     "adressa": Target("20170101", read_adressa, (VISITS,)),
     "xmind": Target("texts.tsv", read_xmind, (b'nid\ttitle\tabstract\nn1\t"Ein ""Tag"""\t\nn2\tZwei\tx\n',)),
@@ -161,7 +161,6 @@ CONVERTERS: dict[str, Target] = {
         "file",
         read_ebnerd,
         tuple(bytes([number]) + content for number, content in enumerate(EBNERD.values())),
-        names_its_file=False,
-        times=TIMES_A_PARQUET_FILE,
+        **OF_PARQUET,
     ),
 }

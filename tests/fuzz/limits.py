@@ -53,8 +53,8 @@ def measured() -> Iterator[Peak]:
 
 
 @contextlib.contextmanager
-def limited(file_bytes: int, seconds: float | None = SECONDS, times: int = TIMES_THE_FILE) -> Iterator[None]:
-    """Refuses a block that runs too long (where seconds are given), or takes more memory than its file warrants.
+def limited(most_bytes: int, seconds: float | None = SECONDS) -> Iterator[None]:
+    """Refuses a block that runs too long (where seconds are given), or takes more memory than it may.
 
     Raises:
         LimitError: it does.
@@ -76,6 +76,5 @@ def limited(file_bytes: int, seconds: float | None = SECONDS, times: int = TIMES
         if alarms:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, previous)
-    most = times * file_bytes + FLOOR_BYTES
-    if peak.size > most:
-        raise LimitError(f"{peak.size:,} bytes of memory for a file of {file_bytes:,}; at most {most:,}")
+    if peak.size > most_bytes:
+        raise LimitError(f"{peak.size:,} bytes of memory; at most {most_bytes:,} are allowed for this file")

@@ -143,6 +143,8 @@ def read_cache(path: Path) -> None:
     log = ImpressionLog.read(folder / "behaviors.tsv", NEWS, cache=folder / "cache")
     assert len(log) == 2
     assert len(log.users.to_pylist()) == 2
+    assert 0 < log.candidates.min() <= log.candidates.max() < len(NEWS)
+    assert 0 <= log.history_of.min() <= log.history_of.max() < len(log.history_offsets) - 1
 
 
 def cache_seeds() -> tuple[bytes, ...]:

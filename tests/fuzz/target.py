@@ -15,7 +15,7 @@ from pathlib import Path
 
 from recommenders_miner.errors import RecommendersMinerError
 from recommenders_miner.io import tsv
-from tests.fuzz.limits import SECONDS, TIMES_THE_FILE, limited
+from tests.fuzz.limits import FLOOR_BYTES, SECONDS, TIMES_THE_FILE, limited
 
 _IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # where bringing files to disk costs nothing
 
@@ -29,7 +29,8 @@ class Target:
         read: reads a file that stands alone in a folder, and looks at what it gave.
         seeds: files that it reads, for others to be made of.
         names_its_file: whether each of its errors has the path.
-        times: how many times its file's size it may take of memory.
+        times: how many times its file's size it may take of memory, besides `floor`.
+        floor: bytes that it may take whatever the file.
     """
 
     file_name: str
@@ -37,6 +38,7 @@ class Target:
     seeds: tuple[bytes, ...]
     names_its_file: bool = True
     times: int = TIMES_THE_FILE
+    floor: int = FLOOR_BYTES
 
 
 def check(target: Target, content: bytes, block_bytes: int = 2**16, seconds: float | None = SECONDS) -> None:
@@ -46,7 +48,7 @@ def check(target: Target, content: bytes, block_bytes: int = 2**16, seconds: flo
         path.write_bytes(content)
         # Blocks of 16 MiB, the room for which is made before they are read, would hide what these small files take.
         blocks = unittest.mock.patch.object(tsv, "BLOCK_BYTES", block_bytes)
-        with blocks, limited(len(content), seconds, target.times), warnings.catch_warnings():
+        with blocks, limited(target.times * len(content) + target.floor, seconds), warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)  # numpy's, of numbers that went out of range unseen
             try:
                 target.read(path)

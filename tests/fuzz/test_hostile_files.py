@@ -26,6 +26,11 @@ def events(count: int, **columns: pa.Array) -> bytes:
     return parquet({name: pa.nulls(count, pa.string()) for name in EVENT_COLUMNS} | columns)
 
 
+def yaml_of(start: bytes, unit: bytes, end: bytes) -> bytes:
+    """As long as YAML may be."""
+    return start + unit * ((2**14 - len(start + end)) // len(unit)) + end
+
+
 def of_one_history(count: int) -> bytes:
     clicks = pa.array([[3] * count], pa.list_(pa.int32()))
     return b"\x02" + parquet({"user_id": pa.array([7], pa.uint32()), "article_id_fixed": clicks})
@@ -68,12 +73,18 @@ HOSTILE = {
     "a vocabulary of line ends": ("vocabulary", b"<padding>\n<unknown>\n" + fill(b"\n")),
     "YAML that laughs": ("yaml", f"model: {{window_sizes: [{LAUGHS}]}}".encode()),
     "YAML that merges": ("yaml", f"model:\n  {MERGES}".replace("\na", "\n  a").encode()),
-    "nested YAML": ("yaml", b"model: " + b"[" * 60_000),
-    "YAML of one number": ("yaml", b"model: {head_num: " + b"9" * 60_000 + b"}"),
-    "YAML of one number in base 60": ("yaml", b"model: {head_num: 1" + b":1" * 30_000 + b"}"),
+    "nested YAML": ("yaml", b"model: " + b"[" * 16_000),
+    "YAML of one number": ("yaml", b"model: {head_num: " + b"9" * 16_000 + b"}"),
+    "YAML of one number in base 60": ("yaml", b"model: {head_num: 1" + b":1" * 8_000 + b"}"),
     "long YAML": ("yaml", fill(b"a: 1\n")),
+    "YAML of ordered maps": ("yaml", yaml_of(b"!!omap [", b"{a},", b"]")),
+    "YAML of pairs": ("yaml", yaml_of(b"!!pairs [", b"{a: 1},", b"]")),
+    "YAML of mappings to merge": ("yaml", yaml_of(b"<<: [", b"{a: 1},", b"]")),
+    "YAML of empty keys": ("yaml", yaml_of(b"[", b"? ,", b"]")),
+    "YAML of a set": ("yaml", yaml_of(b"!!set {", b"a,", b"}")),
+    "YAML of keys by themselves": ("yaml", yaml_of(b"", b"? 1\n", b"")),
     "Parquet of a million rows of nothing": ("own events", events(10**6)),
-    "Parquet of rows of nothing, as many as may be": ("own events", events(2**13)),
+    "Parquet of rows of nothing, as many as may be": ("own events", events(2**19)),
     "Parquet of a long text, many times": ("own events", events(2**16, user=pa.array(["x" * 10_000] * 2**16))),
     "Parquet of one text of a megabyte, ten times": ("own events", events(10, user=pa.array(["x" * 10**6] * 10))),
     "Parquet of a history of a million clicks": ("ebnerd", of_one_history(10**6)),

@@ -1,4 +1,7 @@
+import json
 import logging
+import os
+import time
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.io import cache as array_cache
 from recommenders_miner.io import tsv
+from recommenders_miner.io.behaviors_file import read_behaviors
 from recommenders_miner.io.impression_log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.io.news_table import NewsTable
 
@@ -534,6 +538,17 @@ def test_a_crash_while_caching_leaves_nothing_that_loads(tmp_path, monkeypatch):
         {"time": np.zeros(0, np.int64)},
         {"histories": np.zeros((2, 1), np.int32)},
         {"more": np.zeros(2, np.int32)},
+        {"candidates": np.array([-3, 1], np.int32)},
+        {"candidates": np.array([1, 0], np.int32)},
+        {"candidates": np.array([1, len(NEWS)], np.int32)},
+        {"histories": np.array([1, 77], np.int32)},
+        {"histories": np.array([0, 1], np.int32)},
+        {"history_of": np.array([1], np.int32)},
+        {"history_of": np.array([-1], np.int32)},
+        {"user_of": np.array([77], np.int32)},
+        {"labels": np.array([5, 0], np.int8)},
+        {"labels": np.array([1, -1], np.int8)},
+        {"labels": np.array([-1, 1], np.int8)},
     ],
 )
 def test_a_cache_whose_arrays_do_not_belong_together_is_read_anew_and_replaced(tmp_path, damage, caplog):
@@ -551,6 +566,82 @@ def test_a_cache_whose_arrays_do_not_belong_together_is_read_anew_and_replaced(t
     caplog.clear()
     assert_same(read(path, cache=True), first)
     assert not caplog.records
+
+
+def test_arrays_too_large_to_be_read_at_once_are_not_looked_through(tmp_path, monkeypatch):
+    path = write(tmp_path, line())
+    read(path, cache=True)
+    [array] = (tmp_path / CACHE_FOLDER).glob("*/candidates.npy")
+    np.save(array, np.array([77, 1], np.int32))
+    monkeypatch.setattr("recommenders_miner.io.impression_log._LOOKED_THROUGH_BYTES", 7)
+    assert read(path, cache=True).candidates.tolist() == [77, 1]
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"counts": 5, "lines": {}},
+        {"counts": {"a": 1}, "lines": {}},
+        {"counts": {"a": "x"}, "lines": {"a": [1]}},
+        {"counts": {"a": 10**4299}, "lines": {"a": [1]}},
+        {"counts": {"a": 1}, "lines": 5},
+        {"counts": {"a": 1}, "lines": {"a": 5}},
+        {"counts": {"a": 1}, "lines": {"a": ["x"]}},
+        {"counts": [1], "lines": [2]},
+        {"counts": {}, "lines": {}, "more": 1},
+        [],
+        5,
+    ],
+    ids=lambda meta: str(meta)[:40],
+)
+def test_a_cache_whose_report_is_none_is_read_anew_and_replaced(tmp_path, meta, caplog):
+    path = write(tmp_path, line("N1-0 N9-0"))
+    first = read(path, cache=True, on_error="skip")
+    [manifest] = (tmp_path / CACHE_FOLDER).glob("*/manifest.json")
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"meta": meta}))
+    with caplog.at_level(logging.WARNING, logger="recommenders_miner"):
+        again = read(path, cache=True, on_error="skip")
+    assert_same(again, first)
+    assert again.skipped.summary() == first.skipped.summary()
+    assert "is removed and will be rebuilt" in caplog.text
+
+
+@pytest.mark.parametrize("way", ["written to", "replaced", "replaced by one of the same age", "replaced and put back"])
+def test_what_was_read_of_a_file_that_changed_meanwhile_is_not_cached(tmp_path, monkeypatch, caplog, way):
+    path = write(tmp_path, line("N1-0"))
+    other = write(tmp_path, line("N2-0"), name="other.tsv")
+    original, age = path.read_bytes(), path.stat().st_mtime_ns
+    if way == "replaced by one of the same age":
+        os.utime(other, ns=(age, age))
+
+    def read_late(*arguments):
+        time.sleep(0.02)  # the clock of files has ticks
+        if way == "written to":
+            path.write_bytes(other.read_bytes())
+            os.utime(path, ns=(age, age))
+        else:
+            path.rename(tmp_path / "away.tsv")
+            other.rename(path)
+        skipped = read_behaviors(*arguments)
+        if way == "replaced and put back":
+            (tmp_path / "away.tsv").rename(path)
+        return skipped
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, logger="recommenders_miner"):
+        calls = iter([read_late, read_behaviors])
+        patch.setattr("recommenders_miner.io.impression_log.read_behaviors", lambda *a: next(calls)(*a))
+        changed = read(path, cache=True)
+    assert "the file changed while it was read" in caplog.text
+    assert changed.candidates.tolist() == ([1] if way == "replaced and put back" else [2])
+    path.write_bytes(original)
+    assert read(path, cache=True).candidates.tolist() == [1]
+
+
+def test_a_name_that_no_folder_can_have_is_no_place_for_a_cache(tmp_path, caplog):
+    path = write(tmp_path, line())
+    with caplog.at_level(logging.WARNING, logger="recommenders_miner"):
+        assert_same(read(path, cache=tmp_path / ("x" * 300)), read(path))
+    assert "No cache of" in caplog.text
 
 
 def full_disk(*_, **__):

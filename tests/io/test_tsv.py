@@ -177,3 +177,20 @@ def test_any_file_equals_a_plain_split_at_any_block_size(tmp_path, rows, end, bl
         found, lines, report = read(path, on_error="skip")
     assert list(zip(lines, found, strict=True)) == expected
     assert sum(report.counts.values()) == len(rows) - len(expected)
+
+
+@pytest.mark.parametrize(("name", "problem"), [("x" * 300, "the path cannot be used"), ("x\0", "does not exist")])
+def test_a_name_that_no_file_can_have_is_an_error(tmp_path, name, problem):
+    with pytest.raises(DataFormatError, match=f"{problem}.*expected 2 tab-separated columns"):
+        read(tmp_path / name)
+
+
+def test_a_path_through_a_file_does_not_exist(tmp_path):
+    with pytest.raises(DataFormatError, match="the path does not exist"):
+        read(write(tmp_path, "a\tb\n") / "x")
+
+
+def test_a_path_that_goes_round_in_a_circle_is_an_error(tmp_path):
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(DataFormatError, match="the path cannot be used"):
+        read(tmp_path / "circle")

@@ -7,6 +7,7 @@ from recommenders_miner.errors import DataFormatError
 from recommenders_miner.io import word_vectors
 from recommenders_miner.io.vocabulary import Vocabulary
 from recommenders_miner.io.word_vectors import read_word_vectors
+from tests.fuzz.limits import FLOOR_BYTES, TIMES_THE_FILE, measured
 
 GLOVE = "the 0.1 -2 3e-1\ncat 1 2 3\ndog 4 5 6\n"
 
@@ -31,6 +32,9 @@ def read(tmp_path, content, tokens, seed=0, name="vectors.txt"):
         GLOVE + "the 9 9 9\n",
         GLOVE + ". . . 7 8 9\n" + "\xa0 1 2 3\n",
         GLOVE + "\n",
+        "\ufeff" + GLOVE,
+        "\ufeff3 3\n" + GLOVE,
+        gzip.compress(b"\xef\xbb\xbf" + GLOVE.encode(), mtime=0),
     ],
 )
 def test_every_form_of_the_file_gives_the_same_vectors(tmp_path, content):
@@ -65,13 +69,54 @@ def test_words_not_found_are_drawn_from_the_distribution_of_those_found(tmp_path
     assert (matrix[2002:] != read(tmp_path, content, tokens, seed=2)[0][2002:]).any()
 
 
-def test_batches_do_not_matter(tmp_path, monkeypatch):
-    tokens = ["the", "dog", "cat"]
+@pytest.mark.parametrize(
+    ("limit", "size"), [("_BATCH_LINES", 1), ("_BATCH_BYTES", 1), ("_BATCH_BYTES", 7), ("_DRAWN_AT_ONCE", 7)]
+)
+def test_batches_do_not_matter(tmp_path, monkeypatch, limit, size):
+    tokens = ["the", "dog", "cat", *(f"missing{k}" for k in range(10))]
     content = GLOVE + "the 9 9 9\n"
     whole = read(tmp_path, content, tokens)
-    monkeypatch.setattr(word_vectors, "_BATCH_LINES", 1)
+    monkeypatch.setattr(word_vectors, limit, size)
     for one, other in zip(whole, read(tmp_path, content, tokens), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_the_vectors_of_words_not_found_are_those_that_a_seed_has_always_given(tmp_path):
+    matrix, found = read(tmp_path, GLOVE, ["the", "cat", *(f"missing{k}" for k in range(50_000))], seed=5)
+    known = matrix[found].astype("float64")
+    drawn = np.random.default_rng(5).normal(known.mean(axis=0), known.std(axis=0), size=(50_001, 3))
+    np.testing.assert_array_equal(matrix[1:][~found[1:]], drawn.astype("float32"))
+
+
+@pytest.mark.parametrize("gzipped", [False, True])
+def test_memory_is_that_of_the_matrix_and_in_proportion_to_the_file(tmp_path, gzipped):
+    """One word of 20 kB had 3,000 vectors drawn in float64 at once."""
+    read(tmp_path, GLOVE, ["the"])  # imports what reading needs
+    content = b"w0" + b" 0" * 2_500 + b"\n"
+    with measured() as peak:
+        matrix, _ = read(tmp_path, gzip.compress(content) if gzipped else content, [f"w{k}" for k in range(3000)])
+    assert peak.size < matrix.nbytes + TIMES_THE_FILE * len(content) + FLOOR_BYTES
+
+
+def test_lines_are_parsed_some_megabytes_at_a_time(tmp_path, monkeypatch):
+    """A batch of 4,096 lines can have 4 GiB."""
+    read(tmp_path, GLOVE, ["the"])  # imports what reading needs
+    content = b"".join(b"w%d" % k + b" 1" * 8_000 + b"\n" for k in range(500))
+    batch_bytes = 2**20
+    monkeypatch.setattr(word_vectors, "_BATCH_BYTES", batch_bytes)
+    with measured() as peak:
+        matrix, found = read(tmp_path, content, [f"w{k}" for k in range(500)])
+    assert found[2:].all()
+    assert peak.size < matrix.nbytes + 24 * batch_bytes + FLOOR_BYTES
+
+
+@pytest.mark.parametrize("dim", [1, 2, 17, 33, 100])
+def test_mean_and_deviation_are_those_of_the_whole_matrix(dim):
+    matrix = np.random.default_rng(0).normal(size=(3000, dim)).astype("float32")
+    rows = np.random.default_rng(1).random(3000) < 0.9
+    mean, deviation = word_vectors._spread(matrix, rows)
+    np.testing.assert_array_equal(mean, matrix[rows].mean(axis=0, dtype="float64"))
+    np.testing.assert_array_equal(deviation, matrix[rows].std(axis=0, dtype="float64"))
 
 
 @pytest.mark.parametrize(
