@@ -42,7 +42,7 @@ def check_manifest(folder: Path, known: Container[str]) -> None:
     Args:
         folder: holds the manifest.
         known: what is read of such a folder, files and folders, where it is there; none of these may have been added
-            since. What has another name, as a README, may.
+            since, not even as an empty folder or a link to one. What has another name, as a README, may.
 
     Raises:
         DataFormatError: the manifest cannot be read, or a file was changed, added or removed; the error names it.
@@ -58,8 +58,11 @@ def check_manifest(folder: Path, known: Container[str]) -> None:
             raise DataFormatError(path, problem, remedy=_REMEDY)
         if file_digest(path) != digest:
             raise DataFormatError(path, "has another content than when it was written.", remedy=_REMEDY)
-    for name, path in files.items():
-        if name not in sizes_and_digests and name.partition("/")[0] in known:
+    written = {*sizes_and_digests, *(name.partition("/")[0] for name in sizes_and_digests)}
+    for path in sorted(folder.rglob("*"), reverse=True):  # so that of an added folder a file is named, if it has any
+        name = path.relative_to(folder).as_posix()
+        is_used = path.is_file() or path.is_symlink() or path.parent == folder
+        if is_used and name not in written and name.partition("/")[0] in known:
             raise DataFormatError(path, "was added after the folder was written.", remedy="Remove it.")
 
 

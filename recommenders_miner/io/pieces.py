@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from recommenders_miner.datasets.minilm import local_preset
 from recommenders_miner.errors import PresetError
-from recommenders_miner.keras_config import require_known_classes
+from recommenders_miner.keras_config import known_classes_only
 
-_TOKENIZER = "tokenizer.json"
+_TOKENIZER, _CONFIG = "tokenizer.json", "config.json"
 # What KerasHub's tokenizers depend on beside their vocabulary: BERT's, then RoBERTa's, then XLM-R's.
 _SETTINGS = ("lowercase", "strip_accents", "split_on_cjk", "merges", "proto")
 
@@ -39,14 +39,23 @@ class Pieces:
         Raises:
             PresetError: there is no such preset, or KerasHub cannot read it.
         """
-        import keras_hub
+        return self._named(_load_preset, local_preset(self.preset))
 
-        preset = local_preset(self.preset)
-        saved = Path(preset) / _TOKENIZER
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Reads what `save` wrote, all of it at once, and nothing else that the folder may hold.
+
+        Raises:
+            PresetError: it is missing or damaged, or asks for more than a tokenizer.
+        """
+        pieces = cls(folder)
+        pieces.tokenizer = pieces._named(_load_saved, folder)
+        return pieces
+
+    def _named(self, load: Callable[[str | Path], Any], place: str | Path) -> Any:
+        """Returns what `load` makes of a place; what it raises names the preset."""
         try:
-            if saved.is_file() and not saved.with_name("config.json").is_file():
-                return _load_saved(saved)
-            return keras_hub.models.Tokenizer.from_preset(preset, **_accents(preset))
+            return load(place)
         except Exception as error:  # KerasHub lets through whatever its many readers and downloaders raise
             raise PresetError(self.preset, f"no tokenizer could be loaded: {error}") from error
 
@@ -72,15 +81,31 @@ class Pieces:
         self.tokenizer.save_to_preset(str(folder))
 
 
-def _load_saved(path: Path) -> Any:
+def _load_saved(folder: str | Path) -> Any:
     """Loads what `Pieces.save` wrote; KerasHub's own reader wants the language model's config beside it."""
     import keras
 
-    config = json.loads(path.read_text(encoding="utf-8"))
-    require_known_classes(path, config)
-    tokenizer = keras.saving.deserialize_keras_object(config)
-    tokenizer.load_assets(str(path.parent / "assets" / path.stem))
+    path = Path(folder) / _TOKENIZER
+    config = _json(path)
+    with known_classes_only({path: config}):
+        tokenizer = keras.saving.deserialize_keras_object(config)
+        tokenizer.load_assets(str(path.parent / "assets" / path.stem))
     return tokenizer
+
+
+def _load_preset(preset: str) -> Any:
+    """Loads the tokenizer of a preset in whatever form."""
+    import keras_hub
+
+    config, tokenizer = Path(preset) / _CONFIG, Path(preset) / _TOKENIZER
+    if tokenizer.is_file() and not config.is_file():
+        return _load_saved(preset)
+    configs = {}
+    # As KerasHub tells Keras' form, of which it makes objects, from Hugging Face's, whose texts may be any words.
+    if config.is_file() and "registered_name" in _json(config):
+        configs = {path: _json(path) for path in (config, tokenizer) if path.is_file()}
+    with known_classes_only(configs):
+        return keras_hub.models.Tokenizer.from_preset(preset, **_accents(preset))
 
 
 def hugging_face_config(preset: str, name: str) -> dict[str, Any]:
@@ -91,7 +116,11 @@ def hugging_face_config(preset: str, name: str) -> dict[str, Any]:
         path = Path(hf_hub_download(preset.removeprefix("hf://"), name))
     else:
         path = Path(preset) / name
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return _json(path) if path.is_file() else {}
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _accents(preset: str) -> dict[str, bool]:

@@ -93,6 +93,17 @@ class Vocabularies:
             terms=terms,
         )
 
+    def sizes(self) -> dict[str, int]:
+        """Returns the number of ids of each vocabulary that there is, by name."""
+        sizes = {name: len(getattr(self, name)) for name in _FILES}
+        if self.pieces is not None:
+            sizes["pieces"] = self.pieces.tokenizer.vocabulary_size()
+        if self.news is not None:
+            sizes["news"] = len(self.news)
+        if self.terms is not None:
+            sizes["terms"] = len(self.terms.terms)
+        return sizes
+
     def save(self, folder: str | Path) -> None:
         """Writes words.txt, categories.txt, …, one name a line, and what else there is, into `folder`."""
         for name in _FILES:
@@ -106,11 +117,16 @@ class Vocabularies:
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Reads what `save` wrote; raises DataFormatError where a file is missing or damaged."""
+        """Reads what `save` wrote.
+
+        Raises:
+            DataFormatError: a file is missing or damaged.
+            PresetError: the word pieces are.
+        """
         pieces, news = Path(folder) / _PIECES_FOLDER, Path(folder) / _NEWS_FILE
         return cls(
             **{name: Vocabulary.load(Path(folder) / f"{name}.txt") for name in _FILES},
-            pieces=Pieces(pieces) if pieces.is_dir() else None,
+            pieces=Pieces.load(pieces) if pieces.is_dir() else None,
             news=Vocabulary.load(news) if news.exists() else None,
             terms=TermWeights.load(folder) if (Path(folder) / TERMS_FILE).exists() else None,
         )

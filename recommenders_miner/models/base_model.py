@@ -26,7 +26,14 @@ from recommenders_miner.models.initial_vectors import InitialVectors
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
 from recommenders_miner.models.optimizers import make_optimizer
 from recommenders_miner.models.saving import load_model, save_model
-from recommenders_miner.models.training import EpochEvaluation, Throughput, TrainingCheckpoint, precision, seeded
+from recommenders_miner.models.training import (
+    EpochEvaluation,
+    Throughput,
+    TrainingCheckpoint,
+    log_digest,
+    precision,
+    seeded,
+)
 
 if TYPE_CHECKING:
     from recommenders_miner.explain import Explanation
@@ -193,7 +200,7 @@ class BaseModel:
             {"val": (valid_news_file, valid_behaviors_file), "test": (test_news_file, test_behaviors_file)},
         )
         self.throughput = Throughput(self.hparams.batch_size)
-        checkpoint = TrainingCheckpoint(run_dir, self._identity(data))
+        checkpoint = TrainingCheckpoint(run_dir, {} if run_dir is None else self._identity(data))
         epochs_done = checkpoint.restore(self.network) if resume else 0
         batches.first_step = epochs_done * batches.steps_per_epoch
         self.network.fit(
@@ -235,6 +242,7 @@ class BaseModel:
             "seed": self.seed,
             "news": data.news.digest,
             "impressions": [len(data.log), len(data.log.candidates), int(data.log.labels.sum())],
+            "log": log_digest(data.log),
         }
 
     # === Evaluation ===

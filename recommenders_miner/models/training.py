@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
 import random
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,14 @@ import numpy as np
 
 from recommenders_miner.errors import RecommendersMinerError
 from recommenders_miner.files import whole_file
+from recommenders_miner.io.impression_log import ImpressionLog
+from recommenders_miner.models.network_file import compressed_member
 
 LOGGER = logging.getLogger("recommenders_miner")
+
+_TRAINED_ON = ("candidates", "labels", "offsets", "histories", "history_offsets", "history_of", "user_of")
+_DIGESTED_BYTES = 2**25
+_BLOCK_BYTES = 2**16
 
 
 @contextlib.contextmanager
@@ -49,6 +57,33 @@ def precision(name: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def log_digest(log: ImpressionLog) -> str:
+    """Returns a hex digest of what training reads of a log, by which another log is told from it.
+
+    Arrays of more than 32 MiB, as logs of millions of impressions have, take part with their lengths and with 512
+    blocks of 64 KiB spread over them; a few changed impressions of such a log may go unnoticed.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for name in _TRAINED_ON:
+        content = np.ascontiguousarray(getattr(log, name)).view("uint8")
+        digest.update(f"{name} {len(content)} ".encode())
+        if len(content) <= _DIGESTED_BYTES:
+            digest.update(content)
+        else:
+            for start in np.linspace(0, len(content) - _BLOCK_BYTES, _DIGESTED_BYTES // _BLOCK_BYTES).astype("int64"):
+                digest.update(content[start : start + _BLOCK_BYTES])
+    return digest.hexdigest()
+
+
+def require_epoch_logs(value: Any) -> list[dict[str, float]]:
+    """Returns the logs of epochs that JSON held; raises ValueError where they are no such logs."""
+    if not isinstance(value, list) or not all(isinstance(logs, dict) for logs in value):
+        raise ValueError("it has no list of logs of epochs")
+    if not all(isinstance(number, float) for logs in value for number in logs.values()):
+        raise ValueError("the logs of its epochs hold more than numbers")
+    return value
 
 
 class TrainingCheckpoint(keras.callbacks.Callback):
@@ -127,11 +162,16 @@ class TrainingCheckpoint(keras.callbacks.Callback):
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
     """The record and the arrays of a checkpoint; raises all kinds of errors where it is damaged."""
+    with zipfile.ZipFile(path) as archive:
+        compressed = compressed_member(archive)
+    if compressed is not None:
+        raise ValueError(f"{compressed} is compressed, and may take any room")
     with np.load(path, allow_pickle=False) as stored:
         record = json.loads(bytes(stored["record"]).decode())
         values = [stored[f"v{index}"] for index in range(len(stored.files) - 1)]
     if not isinstance(record["identity"], dict) or type(record["epochs_done"]) is not int:
         raise ValueError("its record is none of a checkpoint")
+    require_epoch_logs(record["epoch_logs"])
     if len(record["epoch_logs"]) != record["epochs_done"] or any(value.dtype.kind not in "biuf" for value in values):
         raise ValueError("its record does not go with its arrays")
     return record, values

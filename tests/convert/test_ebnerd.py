@@ -281,3 +281,11 @@ def test_a_footer_that_is_no_text_is_an_error(bundle, tmp_path):
     path.write_bytes(path.read_bytes().replace(b"article_id_fixed", b"article_id_\x92ixed"))
     with pytest.raises(DataFormatError, match="not readable as Parquet"):
         convert_ebnerd(tmp_path / "ebnerd_demo", tmp_path / "out")
+
+
+def test_a_footer_whose_columns_are_at_odds_with_its_schema_is_an_error(bundle, tmp_path):
+    """Asked for the metadata of such a column, pyarrow 26 ends the process."""
+    path = bundle() / "train" / "history.parquet"
+    path.write_bytes(path.read_bytes().replace(b"5\x04\x18\x04list", b"4\x04\x18\x04list"))
+    with pytest.raises(DataFormatError, match="not readable as Parquet"):
+        convert_ebnerd(tmp_path / "ebnerd_demo", tmp_path / "out")

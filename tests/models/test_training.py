@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -13,10 +14,10 @@ import pytest
 from recommenders_miner.errors import NotBuiltError, RecommendersMinerError
 from recommenders_miner.io.mind_iterator import MINDIterator
 from recommenders_miner.io.vocabulary import Vocabulary
-from recommenders_miner.models import MODELS
-from recommenders_miner.models.training import seeded
+from recommenders_miner.models import MODELS, training
+from recommenders_miner.models.training import log_digest, seeded
 from tests.models.test_scores import write_files
-from tests.models.toy import IDS, MODEL_NAMES, SIZES, fresh_toy_model, toy_hparams
+from tests.models.toy import IDS, MODEL_NAMES, SIZES, fresh_toy_model, toy_hparams, toy_log, toy_news
 from tests.thoroughness import mostly_thorough
 
 every_model = pytest.mark.parametrize("name", MODEL_NAMES)
@@ -99,6 +100,10 @@ def test_resume_refuses_the_checkpoint_of_another_run(tmp_path):
         {"v0": np.full(arrays["v0"].shape, "text")},
         {"record": as_bytes([record])},
         {"record": as_bytes({**record, "epochs_done": "2"})},
+        *(
+            {"record": as_bytes({**record, "epochs_done": len(logs), "epoch_logs": logs})}
+            for logs in ("a", [5], {"x": 1}, [{"loss": "small"}], [{"loss": None}])
+        ),
         {"record": as_bytes({**record, "epoch_logs": []})},
         {"record": as_bytes({**record, "identity": None})},
         {"record": np.full(3, 0xFF, "uint8")},
@@ -106,11 +111,54 @@ def test_resume_refuses_the_checkpoint_of_another_run(tmp_path):
         np.savez(checkpoint, **{**arrays, **damaged})
         with pytest.raises(RecommendersMinerError, match=r"not a readable checkpoint.*Delete it to start over"):
             trained("nrms", files, run_dir=tmp_path / "run", resume=True)
+    np.savez_compressed(checkpoint, **arrays)
+    with pytest.raises(RecommendersMinerError, match=r"not a readable checkpoint.*is compressed"):
+        trained("nrms", files, run_dir=tmp_path / "run", resume=True)
     checkpoint.write_bytes(b"PK cut short")
     with pytest.raises(RecommendersMinerError, match="not a readable checkpoint"):
         trained("nrms", files, run_dir=tmp_path / "run", resume=True)
     with pytest.raises(ValueError, match="run_dir"):
         trained("nrms", files, resume=True)
+
+
+def test_resume_refuses_a_log_that_differs_in_what_was_clicked_alone(tmp_path):
+    news, behaviors = write_files(tmp_path)
+    trained("nrms", (news, behaviors), run_dir=tmp_path / "run")
+    lines = [line.split("\t") for line in behaviors.read_text().splitlines()]
+    for line in lines:
+        cells = line[4].split(" ")
+        labels = [cell[-2:] for cell in cells][::-1]
+        line[4] = " ".join(cell[:-2] + label for cell, label in zip(cells, labels, strict=True))
+    behaviors.write_text("".join("\t".join(line) + "\n" for line in lines))
+    with pytest.raises(RecommendersMinerError, match=r"another run \(different log\)"):
+        trained("nrms", (news, behaviors), run_dir=tmp_path / "run", resume=True)
+
+
+def test_a_digest_of_a_log_changes_with_each_array_and_where_a_number_stands():
+    log = toy_log(toy_news())
+    plain = log_digest(log)
+    assert log_digest(toy_log(toy_news())) == plain
+    names = ("candidates", "labels", "offsets", "histories", "history_offsets", "history_of", "user_of")
+    for name in names:
+        for change in (lambda values: np.where(np.arange(len(values)) == 3, 1 - values, values), lambda v: v[::-1]):
+            changed = dataclasses.replace(log, **{name: change(getattr(log, name))})
+            assert log_digest(changed) != plain, name
+
+
+def test_a_long_log_takes_part_with_blocks_of_it(monkeypatch):
+    monkeypatch.setattr(training, "_DIGESTED_BYTES", 64)
+    monkeypatch.setattr(training, "_BLOCK_BYTES", 8)
+    log = toy_log(toy_news(), impressions=200)
+    labels = np.zeros(len(log.candidates), "int8")
+    digests = set()
+    for place in (0, 1, len(labels) // 2, len(labels) - 1):  # 1 is in the first block, the middle in none
+        changed = labels.copy()
+        changed[place] = 1
+        digests.add(log_digest(dataclasses.replace(log, labels=changed)))
+    longer = dataclasses.replace(log, labels=np.append(labels, np.int8(0)))
+    same = log_digest(dataclasses.replace(log, labels=labels))
+    assert len(digests | {log_digest(longer)}) == 5
+    assert same in digests
 
 
 def as_bytes(record):
