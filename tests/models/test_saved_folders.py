@@ -559,6 +559,7 @@ def test_more_pieces_than_the_language_model_has_are_named(folder_with_pieces):
         load_model(folder_with_pieces)
 
 
+@pytest.mark.slow
 def test_a_model_over_a_language_model_loads_in_a_process_that_has_not_met_keras_hub(saved_with_pieces):
     code = "import sys; from recommenders_miner import load_model; load_model(sys.argv[1])"
     done = subprocess.run([sys.executable, "-c", code, str(saved_with_pieces)], capture_output=True, text=True)
