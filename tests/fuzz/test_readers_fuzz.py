@@ -11,7 +11,7 @@ from tests.fuzz.targets import TARGETS, check
 from tests.fuzz.try_for import UNHURRIED, try_for
 
 every_target = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
-SLOW_SECONDS = 10
+SLOW_SECONDS = 5
 
 
 @every_target
