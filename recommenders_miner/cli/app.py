@@ -32,6 +32,9 @@ Overrides = Annotated[
     typer.Option("--option", "-o", help="A hyperparameter, key=value; may be repeated.", metavar="KEY=VALUE"),
 ]
 Scale = Annotated[str, typer.Option(help="paper: as published; fast: sizes for two cores and little data.")]
+MaxHistory = Annotated[
+    int | None, typer.Option(help="Keep so many clicks of a history, the newest; by default all.", min=0)
+]
 Seed = Annotated[int, typer.Option(help="Fixes weights, shuffling, negatives and dropout.")]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recommenders_miner.cli.app import app, console
+from recommenders_miner.cli.app import MaxHistory, app, console
 from recommenders_miner.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -42,9 +42,6 @@ Window = Annotated[
 ]
 Draw = Annotated[
     str, typer.Option(help="popularity: in proportion to the clicks on them; uniform: each alike. See docs/data.md.")
-]
-MaxHistory = Annotated[
-    int | None, typer.Option(help="Keep so many clicks of a history, the newest; by default all.", min=0)
 ]
 Seed = Annotated[int, typer.Option(help="The same seed draws the same negatives.", min=0)]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from recommenders_miner.cli.app import app, console
+from recommenders_miner.cli.app import MaxHistory, app, console
 
 if TYPE_CHECKING:
     from recommenders_miner.datasets.time_split import SplitCounts
@@ -51,9 +51,7 @@ def split(
         Literal["impression", "split"],
         typer.Option(help="impression: all clicks before it; split: those before its split, as in MIND."),
     ] = "impression",
-    max_history: Annotated[
-        int | None, typer.Option(help="Keep so many clicks of a history, the newest; by default all.", min=0)
-    ] = None,
+    max_history: MaxHistory = None,
     all_news: Annotated[
         bool, typer.Option("--all-news", help="Give each split the whole news table, not only what it refers to.")
     ] = False,

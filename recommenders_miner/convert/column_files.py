@@ -16,8 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recommenders_miner.convert.typed_columns import is_text
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.io.tsv import LineFaults, require_file
+from recommenders_miner.io.tsv_writer import blocks_of_rows
 
 BATCH_ROWS = 50_000
 """How many rows are read at a time. Results do not depend on it."""
@@ -120,18 +122,20 @@ def _read_parquet(
         wanted = find_columns(path, schema.names, columns, optional)
         _require_plausible(path, metadata.num_rows)
         # A text that is stored once and meant a million times is read as such, and written out where there is room.
-        repeated = [name for name in wanted if _is_text(schema.field(name).type)]
+        repeated = [name for name in wanted if is_text(schema.field(name).type)]
         with pq.ParquetFile(path, read_dictionary=repeated) as file:
             for batch in file.iter_batches(batch_size=_PARQUET_BATCHES * BATCH_ROWS, columns=wanted):
                 values.update({name: _count_values(batch.column(name)) for name in wanted})
                 _require_plausible(path, max(values.values()))
                 batch.validate(full=True)  # reading alone takes any bytes for UTF-8
-                text = np.cumsum(sum(_bytes_of_texts(column) for column in batch.columns))
-                if retained and len(text) and (room := room - text[-1]) < 0:
+                text = sum(_bytes_of_texts(column) for column in batch.columns)
+                room -= text.sum() if retained else 0
+                if room < 0:
                     raise _implausible(path, f"its texts take more than {_MOST_BYTES_A_BYTE} times its size.")
-                for rows in np.split(np.arange(len(text)), np.flatnonzero(np.diff(text // _BYTES_OF_TEXT)) + 1):
-                    part = batch.slice(rows[0], len(rows)) if len(rows) else batch
-                    yield pa.table({name: _written_out(part.column(name)) for name in wanted}), first_row + rows
+                for rows in blocks_of_rows(text, _BYTES_OF_TEXT):
+                    part = batch.slice(rows.start, rows.stop - rows.start)
+                    columns_of = {name: _written_out(part.column(name)) for name in wanted}
+                    yield pa.table(columns_of), np.arange(first_row + rows.start, first_row + rows.stop)
                 first_row += batch.num_rows
     except DataFormatError:
         raise
@@ -159,13 +163,9 @@ def _implausible(path: Path, problem: str) -> DataFormatError:
     return DataFormatError(path, problem, remedy="No log is like that; if yours is, write it as CSV.")
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
 def _bytes_of_texts(column: pa.Array) -> np.ndarray:
     """How many bytes the text in each row of a column takes when it is written out, (rows,) int64; others take none."""
-    if not (pa.types.is_dictionary(column.type) and _is_text(column.type.value_type)):
+    if not (pa.types.is_dictionary(column.type) and is_text(column.type.value_type)):
         return np.zeros(len(column), np.int64)
     return pc.binary_length(column.dictionary).take(column.indices).cast(pa.int64()).fill_null(0).to_numpy()
 

@@ -25,7 +25,7 @@ from recommenders_miner.convert.negatives import Negatives
 from recommenders_miner.convert.news_rows import check_news_ids, check_user_ids, misread_ids, news_rows
 from recommenders_miner.convert.own_logs_schema import EventColumns, LogSchema, NewsColumns
 from recommenders_miner.convert.times import LAST_SECOND, NO_TIME
-from recommenders_miner.convert.typed_columns import ids_of, texts_of
+from recommenders_miner.convert.typed_columns import ids_of, is_text, texts_of
 from recommenders_miner.datasets.past_clicks import PAST_CLICKS, require_length
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.io.tsv import LineFaults, OnError
@@ -336,6 +336,6 @@ def _require_use(columns: EventColumns, count: int, clicked: np.ndarray) -> None
 def _is_empty(values: pa.ChunkedArray) -> np.ndarray:
     """Which values are missing, or the empty text."""
     missing = pc.is_null(values)
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+    if is_text(values.type):
         missing = pc.or_(missing, pc.equal(values.fill_null(""), ""))
     return missing.to_numpy()

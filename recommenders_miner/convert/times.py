@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recommenders_miner.convert.typed_columns import is_text
 from recommenders_miner.errors import DataFormatError
 
 NO_TIME = np.iinfo(np.int64).min
@@ -61,7 +62,7 @@ class TimeColumn:
             zone = kind.tz if pa.types.is_timestamp(kind) else None
             seconds = values.cast(pa.timestamp("s", zone), safe=False).cast(pa.int64())
             return seconds.fill_null(NO_TIME).to_numpy()
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        if is_text(kind):
             return self._of_texts(values)
         if pa.types.is_integer(kind) or pa.types.is_floating(kind):
             if self.unit is None:

@@ -17,7 +17,7 @@ def ids_of(path: Path, table: pa.Table, column: str) -> pa.StringArray:
         DataFormatError: it holds something else.
     """
     kind = _kind(table, column)
-    if not (_is_whole(kind) or _is_text(kind)):
+    if not (_is_whole(kind) or is_text(kind)):
         raise _misfit(path, column, kind, "ids are texts or whole numbers")
     return table[column].cast(pa.string()).combine_chunks()
 
@@ -31,7 +31,7 @@ def texts_of(path: Path, table: pa.Table, column: str) -> pa.StringArray:
     kind = _kind(table, column)
     if table[column].null_count == len(table):  # of whatever type a writer makes a column without a value
         return pa.nulls(len(table), pa.string())
-    if not (_is_text(kind) or _is_whole(kind) or pa.types.is_boolean(kind)):
+    if not (is_text(kind) or _is_whole(kind) or pa.types.is_boolean(kind)):
         raise _misfit(path, column, kind, "expected texts")
     return table[column].cast(pa.string()).combine_chunks()
 
@@ -48,13 +48,14 @@ def integers_of(path: Path, table: pa.Table, column: str) -> np.ndarray:
     return values.cast(pa.int64(), safe=False).fill_null(-1).to_numpy()
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of that type holds texts, in whichever of Arrow's layouts."""
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
 def _kind(table: pa.Table, column: str) -> pa.DataType:
     kind = table[column].type
     return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def _is_whole(kind: pa.DataType) -> bool:

@@ -119,11 +119,10 @@ def split_by_time(
         histories = Histories.of_log(log)
     histories = histories.newest(max_history)
     if not histories.length[split_of == 0].any():
+        why = ", since a history stops where its split begins; --histories-at impression has them grow"
         LOGGER.warning(
             "No history of train has a click%s: models of readers cannot learn from it.",
-            ", since a history stops where its split begins; --histories-at impression has them grow"
-            if histories_at == "split"
-            else "",
+            why if histories_at == "split" else "",
         )
     written = {}
     with whole_folder(out) as new:

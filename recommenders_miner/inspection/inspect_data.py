@@ -34,7 +34,6 @@ from recommenders_miner.io.word_vectors import read_vector_names, read_word_vect
 
 LOGGER = logging.getLogger("recommenders_miner")
 
-
 ENTITY_VECTORS = "entity_embedding.vec"
 CONTRADICTING_NEWS = "news id repeated with another content"
 
@@ -66,10 +65,10 @@ def inspect_data(data_dir: str | Path) -> DataReport:
     if train is not None and train.log is not None:
         for name, split in splits.items():
             if split is not train and split.log is not None:
-                beside_train[name] = compare_to_train(split.log, split.news, train.log, train.news)
+                changed = find_changed_news(split.news, train.news)
+                beside_train[name] = compare_to_train(split.log, split.news, train.log, train.news, changed)
                 path, facts = folders[name] / BEHAVIORS_FILE, split.report.log
                 found += findings.of_comparison(path, beside_train[name], facts, train.report.log)
-                changed = find_changed_news(split.news, train.news)
                 found += findings.of_changed_news(folders[name] / NEWS_FILE, split.news, split.line_of, changed)
     return DataReport(
         folder=data_dir,

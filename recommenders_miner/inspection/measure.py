@@ -103,9 +103,9 @@ def measure_log(log: ImpressionLog, news: NewsTable, doubtful: DoubtfulRows) -> 
 
 
 def compare_to_train(
-    log: ImpressionLog, news: NewsTable, training_log: ImpressionLog, training_news: NewsTable
+    log: ImpressionLog, news: NewsTable, training_log: ImpressionLog, training_news: NewsTable, changed: np.ndarray
 ) -> Comparison:
-    """Finds what of a split train does not know."""
+    """Finds what of a split train does not know, or knows otherwise: `changed`, from `find_changed_news`."""
     cold = cold_candidates(log, news, training_log, training_news)
     absent = ~_as_numpy(pc.is_in(news.ids, value_set=training_news.ids))[log.candidates]
     clicked = log.labels == 1
@@ -117,7 +117,7 @@ def compare_to_train(
         absent_clicks=float(absent[clicked].mean()) if has_clicks else None,
         new_users=1 - float(_as_numpy(pc.is_in(log.users, value_set=training_log.users)).mean()),
         before_train_ends=int((log.time <= training_log.time.max()).sum()),
-        changed_news=len(find_changed_news(news, training_news)),
+        changed_news=len(changed),
     )
 
 

@@ -71,13 +71,14 @@ def write_table(path: Path, table: pa.Table) -> None:
             file.write(_lines(batch.columns))
 
 
-def blocks_of_rows(tokens: np.ndarray) -> Iterator[slice]:
+def blocks_of_rows(tokens: np.ndarray, most: int | None = None) -> Iterator[slice]:
     """Cuts rows into stretches that hold so many tokens that they are written at once.
 
     Args:
         tokens: (rows,) how many each row has.
+        most: how many tokens are written at once; None: `BLOCK_TOKENS`. A single row may have more.
     """
-    block = np.cumsum(tokens) // BLOCK_TOKENS
+    block = np.cumsum(tokens) // (most or BLOCK_TOKENS)
     cuts = np.flatnonzero(np.diff(block)) + 1
     yield from (slice(start, end) for start, end in pairwise([0, *cuts.tolist(), len(tokens)]))
 

@@ -561,3 +561,14 @@ def test_any_log_is_read_back_without_loss_and_without_a_look_ahead(tmp_path, ti
     for _, user, time, history, _ in found:
         past = sorted(item for (who, _, item), when in clicked_at.items() if who == user and when < time)
         assert sorted(history) == past
+
+
+def test_texts_in_arrows_newest_layout_are_read_as_others_are(logs, tmp_path):
+    schema, out = logs()
+    convert_own_logs(schema, out)
+    header, *rows = [line.split(",") for line in SHOWN.splitlines()]
+    columns = zip(header, zip(*rows, strict=True), strict=True)
+    table = pa.table({name: pa.array(values).cast(pa.string_view()) for name, values in columns})
+    pq.write_table(table, tmp_path / "events.csv")
+    convert_own_logs(schema, tmp_path / "again")
+    assert impressions(tmp_path / "again" / "all") == impressions(out / "all")
