@@ -36,8 +36,7 @@ demo-data: $(STAMP)
 
 test: $(STAMP)
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/layers
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/models/test_scores.py -k papers
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/layers tests/models/test_scores.py::test_score_is_the_papers
 
 test-slow: $(STAMP)
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 -m "not slow" --compiled tests/encoders \

@@ -13,6 +13,7 @@ from recommenders_miner.encoders import PLMEncoder
 from recommenders_miner.encoders.whole_table import NetworkPart, encode_table
 from recommenders_miner.errors import PresetError
 from tests.layers.layer_checks import to_numpy
+from tests.thoroughness import mostly_thorough
 from tests.tiny_plm import KINDS, SIZES, VOCABULARY, tiny_backbone, tiny_encoder, tiny_preset
 
 LAYERS = [0, 1, 2, 3, "all"]
@@ -107,7 +108,7 @@ def test_a_projection_and_nothing_else_stands_behind_the_model():
     assert (plain.dim, projected.dim) == (8, 3)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", mostly_thorough(KINDS, fast=["Bert"]))
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_however_much_is_frozen_the_vectors_are_the_same(kind, pooling):
     whole = vectors(tiny_encoder(kind, pooling=pooling))

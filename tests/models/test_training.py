@@ -55,7 +55,7 @@ class KillAt(keras.callbacks.Callback):
             raise Killed
 
 
-@every_model_in_time
+@pytest.mark.parametrize("name", mostly_thorough(MODEL_NAMES, fast=["libfm", "nrms"]))
 def test_one_seed_fixes_everything_and_another_changes_it(name, tmp_path):
     files = write_files(tmp_path)
     first, again, other = (trained(name, files, seed=seed, epochs=1) for seed in (3, 3, 4))
