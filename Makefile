@@ -42,9 +42,9 @@ test-slow: $(STAMP)
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 -m "not slow" --compiled tests/encoders \
 	  tests/models/test_training.py tests/models/test_plm_models.py tests/models/test_recommenders_notebooks.py
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 -m thorough tests/models/test_unbert.py \
-	  tests/models/test_factorization.py
+	  tests/models/test_factorization.py tests/models/test_scores.py
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --compiled tests/models/test_scores.py -k "papers or as_training_does"
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/models/test_scores.py -k "not papers"
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 -m "not slow" tests/models/test_scores.py -k "not papers"
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/encoders tests/models/test_training.py tests/models/test_plm_models.py \
 	  tests/models/test_unbert.py tests/models/test_factorization.py
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/explain tests/retrieval -k "miner or hierec or nrms or whole_pool"

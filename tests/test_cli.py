@@ -149,6 +149,7 @@ def test_help_and_import_load_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_tensorflow_tells_errors_alone_in_a_notebook_too():
     code = (
         "import logging, sys\n"

@@ -227,6 +227,7 @@ def test_a_matrix_brings_its_own_dimension(converted, caplog):
     assert "its vectors have 7 dimensions" in caplog.text
 
 
+@pytest.mark.thorough
 def test_lstur_learns_with_categories_of_a_dictionary_and_without(converted):
     utils = functools.partial(os.path.join, converted, "utils")
     files = files_of(converted)

@@ -18,6 +18,7 @@ from recommenders_miner.io.news_features import LENGTH_FEATURE, NewsFeatures
 from recommenders_miner.io.news_table import NewsTable
 from tests.models.reference import Reference
 from tests.models.toy import IDS, MODEL_NAMES, fresh_toy_model, toy_log, toy_model, toy_news
+from tests.thoroughness import mostly_thorough
 
 VARIANTS = [
     ("nrms", {}),
@@ -35,6 +36,12 @@ VARIANTS = [
     ("miner", {"num_interests": 1}),
 ]
 variants = pytest.mark.parametrize(("name", "overrides"), VARIANTS, ids=lambda v: str(v).replace("'", ""))
+ONE_OF_EACH = [("nrms", {}), ("lstur", {"type": "con"}), ("npa", {}), ("dkn", {}), ("deepfm", {}), ("hierec", {})]
+variants_in_time = pytest.mark.parametrize(
+    ("name", "overrides"),
+    mostly_thorough(VARIANTS, fast=[*ONE_OF_EACH, ("miner", {"aggregation": "weighted"})]),
+    ids=lambda v: str(v).replace("'", ""),
+)
 every_model = pytest.mark.parametrize("name", MODEL_NAMES)
 
 
@@ -61,7 +68,7 @@ def test_evaluation_scores_as_training_does(name, overrides):
     assert model.score_log(data) == pytest.approx(direct, rel=1e-5, abs=1e-5)
 
 
-@variants
+@variants_in_time
 def test_a_candidates_score_does_not_depend_on_its_company(name, overrides):
     model = toy_model(name, **overrides)
     together = model.score(IDS[:4], IDS)
@@ -277,7 +284,7 @@ def test_any_news_encoder_goes_with_any_system_that_reads_vectors(encoder):
     assert scores == pytest.approx(Reference(model, "miner").score(IDS[:4], IDS), rel=1e-5, abs=2e-5)
 
 
-@every_model
+@pytest.mark.parametrize("name", mostly_thorough(MODEL_NAMES, fast=["deepfm", "dkn", "miner", "nrms"]))
 def test_scores_are_raw(name):
     """A sigmoid, whose float32 ends in ties at 0 and 1, would not leave scores of this size apart."""
     model = fresh_toy_model(name)

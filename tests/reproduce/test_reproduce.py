@@ -56,6 +56,7 @@ def test_paired_effect_is_the_mean_difference_with_both_sources_of_error():
     assert error == pytest.approx(np.sqrt(over_impressions + over_the_seeds))
 
 
+@pytest.mark.slow
 def test_figure3_writes_a_page_and_goes_on_with_what_is_there(data, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.import_module("recommenders_miner.reproduce.figure3"), "NUM_INTERESTS", (1, 8))
     study = Study(data, tmp_path, [42], overrides={**SMALL, "news_encoder": "self_attention"})
