@@ -24,7 +24,8 @@ setup(
     package_data={
         "recommenders_miner.hparams_files": ["*.yaml", "scales/*.yaml"],
         "recommenders_miner.datasets": ["*.yaml"],
-        "recommenders_miner.reproduce": ["*.yaml"],
+        "recommenders_miner.datasets.synthetic": ["*.yaml"],
+        "recommenders_miner.experiments": ["*.yaml"],
     },
     install_requires=[
         "tensorflow>=2.19",

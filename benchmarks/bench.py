@@ -21,9 +21,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from recommenders_miner.datasets.planted import PRESETS, PlantedConfig, write_planted_benchmark
-from recommenders_miner.files import whole_file
-from recommenders_miner.markdown import markdown_table
+from recommenders_miner.datasets.synthetic.benchmark import PRESETS, PlantedConfig, write_planted_benchmark
+from recommenders_miner.experiments.markdown import markdown_table
+from recommenders_miner.storage import whole_file
 
 SIDES = Path(__file__).parent / "sides"
 ROOT = SIDES.parent.parent

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from bench import DATA, SIDES, Bench
 
-from recommenders_miner.datasets.planted import write_planted_benchmark
-from recommenders_miner.files import whole_file
+from recommenders_miner.datasets.synthetic.benchmark import write_planted_benchmark
+from recommenders_miner.storage import whole_file
 
 
 def repeat(source: Path, target: Path, copies: int) -> int:

@@ -24,9 +24,9 @@ import numpy as np
 import pyarrow as pa
 from bench import MIND_SMALL, SIDES
 
-from recommenders_miner.files import whole_file
-from recommenders_miner.io.gathering import history_matrix
-from recommenders_miner.markdown import markdown_table
+from recommenders_miner.data.gathering import history_matrix
+from recommenders_miner.experiments.markdown import markdown_table
+from recommenders_miner.storage import whole_file
 
 D, WORD, ATTENTION, HEADS, HISTORY, MINER_K, CODE = 400, 100, 200, 20, 50, 32, 200
 BACKWARD = 3  # forward, and the gradients of inputs and of weights
@@ -146,11 +146,11 @@ class Account:
     def evaluation(self, system: str) -> float:
         """Scoring the dev log: each news and each reader once, then the candidates."""
         data, log = self.dev, self.dev.log
-        clicks = np.minimum(np.diff(log.history_offsets), HISTORY)
+        clicks = np.minimum(log.histories.lengths, HISTORY)
         total = self.news(system, data.features, np.arange(1, len(data.news))) + self.readers(system, clicks)
         if system != "miner":
-            return total + 2 * len(log.candidates) * D
-        of_candidate = clicks[log.history_of[np.repeat(np.arange(len(log)), np.diff(log.offsets))]]
+            return total + 2 * len(log.candidates.values) * D
+        of_candidate = clicks[log.history_of[log.candidates.rows()]]
         products = 2 * 2 * of_candidate.sum() * (D + 2 * MINER_K)  # with the candidate and with its target
         return total + products + 2 * len(data.news) * D * D
 
@@ -187,7 +187,10 @@ def main() -> None:
         operations, took = where.evaluation(system), measured(results, key, unit)
         add(f"{system.upper()}, evaluation", f"{operations / 1e9:,.1f} GFLOP", operations / products, took)
     behaviors = arguments.work / "mind-small" / "train" / "behaviors.tsv"
-    tokens, size = len(whole.train.log.candidates) + len(whole.train.log.histories), behaviors.stat().st_size
+    tokens, size = (
+        len(whole.train.log.labels) + len(whole.train.log.histories.values),
+        behaviors.stat().st_size,
+    )
     add(
         "reading behaviors.tsv",
         f"{size / 1e6:,.0f} MB read and written once, {tokens / 1e6:.1f} million names looked up",

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from bench import SIDES, Bench, scaled
 
-from recommenders_miner.datasets.planted import write_planted_benchmark
-from recommenders_miner.figures.style import SERIES, new_figure
-from recommenders_miner.files import whole_file
-from recommenders_miner.markdown import markdown_table
+from recommenders_miner.datasets.synthetic.benchmark import write_planted_benchmark
+from recommenders_miner.experiments.markdown import markdown_table
+from recommenders_miner.plots.style import SERIES, new_figure
+from recommenders_miner.storage import whole_file
 
 STEPS = 90
 

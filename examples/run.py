@@ -21,7 +21,7 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from recommenders_miner.datasets.planted import PRESETS, write_planted_benchmark
+from recommenders_miner.datasets.synthetic.benchmark import PRESETS, write_planted_benchmark
 
 FOLDER = Path(__file__).resolve().parent
 COMMITTED_PRESET = "demo"

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from recommenders_miner.backend import choose_backend
 
 if TYPE_CHECKING:
-    from recommenders_miner import convert, inspection, layers
+    from recommenders_miner import datasets as convert
+    from recommenders_miner import inspection, layers
+    from recommenders_miner.data.iterator import MINDAllIterator, MINDIterator
+    from recommenders_miner.data.log import ImpressionLog
+    from recommenders_miner.data.news import NewsTable
     from recommenders_miner.hparams import HParams, prepare_hparams
-    from recommenders_miner.io.impression_log import ImpressionLog
-    from recommenders_miner.io.mind_iterator import MINDAllIterator, MINDIterator
-    from recommenders_miner.io.news_table import NewsTable
     from recommenders_miner.models import (
         BaseModel,
         DeepFMModel,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = ("convert", "inspection", "layers")
+_SUBPACKAGES = {"convert": "datasets", "inspection": "inspection", "layers": "layers"}
 
 _HOME = {
     "BaseModel": "models",
@@ -45,19 +46,19 @@ _HOME = {
     "DeepFMModel": "models",
     "HParams": "hparams",
     "HieRecModel": "models",
-    "ImpressionLog": "io.impression_log",
+    "ImpressionLog": "data.log",
     "LSTURModel": "models",
     "LSTURPLMModel": "models",
     "LibFMModel": "models",
-    "MINDAllIterator": "io.mind_iterator",
-    "MINDIterator": "io.mind_iterator",
+    "MINDAllIterator": "data.iterator",
+    "MINDIterator": "data.iterator",
     "MINERModel": "models",
     "NAMLModel": "models",
     "NPAModel": "models",
     "NRMSModel": "models",
     "NRMSPLMModel": "models",
     "NewsRecall": "retrieval.news_recall",
-    "NewsTable": "io.news_table",
+    "NewsTable": "data.news",
     "UNBERTModel": "models",
     "load_model": "models",
     "prepare_hparams": "hparams",
@@ -95,7 +96,7 @@ choose_backend()
 
 def __getattr__(name: str) -> Any:
     if name in _SUBPACKAGES:
-        return importlib.import_module(f"recommenders_miner.{name}")
+        return importlib.import_module(f"recommenders_miner.{_SUBPACKAGES[name]}")
     if name not in _HOME:
         raise AttributeError(f"module 'recommenders_miner' has no attribute {name!r}")
     return getattr(importlib.import_module(f"recommenders_miner.{_HOME[name]}"), name)

@@ -13,10 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from recommenders_miner.cli import app, main
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
 from recommenders_miner.evaluation.metrics import evaluate_scores
 from recommenders_miner.evaluation.submission import read_scores
-from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_table import NewsTable
 from tests.command_line import OPTIONS, run
 
 
@@ -41,7 +41,7 @@ def test_compare_over_seeds_gives_means_and_spread(data, tmp_path):
     [row] = [row for row in whole["results"] if row["model"] == "nrms"]
     log = ImpressionLog.read(data / "dev" / "behaviors.tsv", NewsTable.read(data / "dev" / "news.tsv"))
     scores = [np.load(tmp_path / "runs" / "nrms" / f"seed-{seed}" / "scores.npy") for seed in (42, 43)]
-    values = [evaluate_scores(one, log.labels, log.offsets).metrics["group_auc"] for one in scores]
+    values = [evaluate_scores(one, log.labels, log.candidates.offsets).metrics["group_auc"] for one in scores]
     assert row["group_auc"] == pytest.approx(np.mean(values))
     assert row["standard_deviations"]["group_auc"] == pytest.approx(np.std(values, ddof=1))
     assert "±" in (tmp_path / "results.md").read_text()
@@ -51,7 +51,7 @@ def test_after_ctrl_c_it_says_how_to_go_on(data, tmp_path, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("recommenders_miner.compare.compare", interrupted)
+    monkeypatch.setattr("recommenders_miner.experiments.compare.compare", interrupted)
     arguments = ["compare", "--data", str(data), "--models", "nrms", "--out", str(tmp_path)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 130

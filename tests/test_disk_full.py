@@ -10,10 +10,10 @@ import sys
 
 import pytest
 
+from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
+from recommenders_miner.data.news import NewsTable
 from recommenders_miner.errors import NotWrittenError
-from recommenders_miner.files import whole_file
-from recommenders_miner.io.impression_log import CACHE_FOLDER, ImpressionLog
-from recommenders_miner.io.news_table import NewsTable
+from recommenders_miner.storage import whole_file
 
 DISK_BYTES = 2**20
 NEWS = NewsTable.from_columns(["N1", "N2"], ["moss on roofs", "a calm sea"])
@@ -126,7 +126,7 @@ def test_a_model_that_cannot_be_saved_leaves_the_old_one_whole(disk, obstacle):
 def test_a_limit_on_file_sizes_is_a_full_disk(tmp_path):
     code = (
         "import resource, sys\nfrom recommenders_miner.errors import NotWrittenError\n"
-        "from recommenders_miner.io.vocabulary import Vocabulary\n"
+        "from recommenders_miner.data.vocabulary import Vocabulary\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
         "try:\n    Vocabulary([f'word{k}' for k in range(9_999)]).save(sys.argv[1])\n"
         "except NotWrittenError as error:\n    print(error)\n"

@@ -15,9 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from recommenders_miner.cli import app, main
+from recommenders_miner.data.folders import Split
 from recommenders_miner.datasets import glove, mind
 from recommenders_miner.errors import LicenceError
-from recommenders_miner.io.splits import Split
 from tests.command_line import run
 from tests.datasets import loopback
 from tests.datasets.mind_like import facts, read, split_files, within, write, zipped

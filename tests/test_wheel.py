@@ -24,9 +24,9 @@ def test_a_wheel_holds_all_that_the_package_reads(tmp_path):
     work.mkdir()
     program = """
 import recommenders_miner
-from recommenders_miner.datasets.planted import write_planted_benchmark
+from recommenders_miner.datasets.synthetic.benchmark import write_planted_benchmark
 from recommenders_miner.hparams import prepare_hparams
-from recommenders_miner.reproduce.study import published
+from recommenders_miner.experiments.study import published
 print(recommenders_miner.__file__)
 print(prepare_hparams("miner.yaml").num_interests, prepare_hparams("miner-max", scale="fast").aggregation)
 print(published()["table2"]["small"]["miner"][0])

@@ -87,9 +87,9 @@ def make_scores(data, scores):
 
     news, behaviors = files(data, "dev")
     log = ImpressionLog.read(behaviors, NewsTable.read(news))
-    random = np.random.default_rng(0).random(len(log.candidates)).astype("float32")
-    np.savez(scores, scores=random, labels=log.labels, offsets=log.offsets)
-    report(impressions=len(log), candidates=len(log.candidates))
+    random = np.random.default_rng(0).random(len(log.candidates.values)).astype("float32")
+    np.savez(scores, scores=random, labels=log.labels, offsets=log.candidates.offsets)
+    report(impressions=len(log), candidates=len(log.candidates.values))
 
 
 def metrics(scores):
@@ -131,8 +131,8 @@ def score_with_interests_of_every_candidate(model, data, slots_at_once=2048):
     """Scores a log by Eq. 5 as it stands: news encoded once, but the interests of each candidate made for it."""
     import keras
 
+    from recommenders_miner.data.gathering import history_matrix
     from recommenders_miner.encoders.whole_table import NetworkPart
-    from recommenders_miner.io.gathering import history_matrix
 
     network, log = model.network, data.log
 
@@ -143,20 +143,20 @@ def score_with_interests_of_every_candidate(model, data, slots_at_once=2048):
     part = NetworkPart(network, score)
     news = model.log_scorer.encode_news(model.network_features(data))
     table = {name: keras.ops.convert_to_tensor(values) for name, values in news.items()}
-    sizes = np.diff(log.offsets)
-    order, scores, first = np.argsort(sizes, kind="stable"), np.empty(len(log.candidates), "float32"), 0
+    sizes = log.candidates.lengths
+    order, scores, first = np.argsort(sizes, kind="stable"), np.empty(len(log.candidates.values), "float32"), 0
     while first < len(order):
         count = max(1, slots_at_once // int(sizes[order[min(first + 16, len(order) - 1)]]))
         impressions = order[first : first + count]
         first += count
         width = np.arange(sizes[impressions].max())
         real = width < sizes[impressions, None]
-        slots = np.where(real, log.offsets[impressions, None] + width, 0)
+        slots = np.where(real, log.candidates.offsets[impressions, None] + width, 0)
         batch = {
             "news": table,
             "history": history_matrix(log, log.history_of[impressions], SIZES["his_size"]),
             "user": data.users[log.user_of[impressions]],
-            "candidates": np.where(real, log.candidates[slots], 0),
+            "candidates": np.where(real, log.candidates.values[slots], 0),
         }
         scores[slots[real]] = part.predict_on_batch(batch)[real]
     return scores

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from recommenders_miner import progress
 from recommenders_miner.backend import import_backend_quietly
-from recommenders_miner.files import recover
 from recommenders_miner.plain_yaml import parse_yaml
+from recommenders_miner.storage import recover
 
 app = typer.Typer(
     help="MINER and the news recommenders that its paper compares with.",

@@ -11,7 +11,7 @@ from recommenders_miner.cli.app import MaxHistory, app, console
 from recommenders_miner.progress import progress_bar
 
 if TYPE_CHECKING:
-    from recommenders_miner.convert import Conversion, Negatives
+    from recommenders_miner.datasets import Conversion, Negatives
 
 convert = typer.Typer(
     help="Turn EB-NeRD, Adressa, xMIND or your own logs into news.tsv and behaviors.tsv.",
@@ -55,7 +55,7 @@ def ebnerd(
     on_error: OnFault = "raise",
 ) -> None:
     """EB-NeRD, the data of the RecSys Challenge 2024: train, dev and perhaps test."""
-    from recommenders_miner.convert import convert_ebnerd
+    from recommenders_miner.datasets import convert_ebnerd
 
     _report(convert_ebnerd(bundle, out, test, max_history, on_error))
 
@@ -72,7 +72,7 @@ def adressa(
     on_error: OnFault = "raise",
 ) -> None:
     """Adressa's event log: clicks, with negatives that are drawn."""
-    from recommenders_miner.convert import convert_adressa
+    from recommenders_miner.datasets import convert_adressa
 
     negatives = _negatives(count, window_hours, draw, seed)
     with progress_bar("reading") as report:
@@ -90,7 +90,7 @@ def xmind(
     on_error: OnFault = "raise",
 ) -> None:
     """MIND in another language: titles and abstracts of xMIND in the place of the English ones."""
-    from recommenders_miner.convert import convert_xmind
+    from recommenders_miner.datasets import convert_xmind
 
     _report(convert_xmind(mind, texts, out, on_error))
 
@@ -107,13 +107,13 @@ def own(
     on_error: OnFault = "raise",
 ) -> None:
     """Your own logs, CSV or Parquet: impressions, or clicks with negatives that are drawn."""
-    from recommenders_miner.convert import convert_own_logs
+    from recommenders_miner.datasets import convert_own_logs
 
     _report(convert_own_logs(schema, out, _negatives(count, window_hours, draw, seed), on_error, max_history))
 
 
 def _negatives(count: int, window_hours: float, draw: str, seed: int) -> Negatives:
-    from recommenders_miner.convert.negatives import DRAWS, MOST_HOURS, Negatives
+    from recommenders_miner.datasets.negatives import DRAWS, MOST_HOURS, Negatives
 
     if draw not in DRAWS:
         raise typer.BadParameter(f"{draw!r}: expected {' or '.join(DRAWS)}.", param_hint="--draw")

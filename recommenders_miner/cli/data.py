@@ -19,7 +19,7 @@ def demo_data(
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 42,
 ) -> None:
     """Write the planted benchmark: click logs in MIND's format whose truth is known."""
-    from recommenders_miner.datasets.planted import NUM_STEPS, PRESETS, write_planted_benchmark
+    from recommenders_miner.datasets.synthetic.benchmark import NUM_STEPS, PRESETS, write_planted_benchmark
 
     if preset not in PRESETS:
         raise typer.BadParameter(f"{preset!r}: the presets are {', '.join(PRESETS)}.", param_hint="--preset")
@@ -34,7 +34,7 @@ def convert_dict(
     files: Annotated[list[Path], typer.Argument(help="Dictionaries of Microsoft Recommenders, such as word_dict.pkl.")],
 ) -> None:
     """Turn pickled dictionaries into JSON beside them, without running what a pickle may hold."""
-    from recommenders_miner.io.recommenders_files import convert_pickle
+    from recommenders_miner.compat.files import convert_pickle
 
     for file in files:
         console.print(f"{file} is now also in {convert_pickle(file)}.")

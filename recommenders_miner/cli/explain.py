@@ -26,11 +26,11 @@ def explain(
 ) -> None:
     """Explain the scores of an impression: which interests count, and which clicks they come from."""
     model = open_model(run)
+    from recommenders_miner.data.folders import Split
     from recommenders_miner.explain import Impression
-    from recommenders_miner.figures.explanation import draw_explanation
-    from recommenders_miner.figures.style import save_figure
-    from recommenders_miner.files import whole_file
-    from recommenders_miner.io.splits import Split
+    from recommenders_miner.plots.explanation import draw_explanation
+    from recommenders_miner.plots.style import save_figure
+    from recommenders_miner.storage import whole_file
 
     files = Split.find(data, split)
     dataset = model.read(files.news, files.behaviors)

@@ -26,8 +26,8 @@ def inspect(
     report = inspect_data(data)
     console.print(report.render(), highlight=False, crop=False)
     if out:
-        from recommenders_miner.figures.data_page import save_data_page
-        from recommenders_miner.files import whole_file
+        from recommenders_miner.plots.data_page import save_data_page
+        from recommenders_miner.storage import whole_file
 
         for name, text in (
             ("inspect.json", json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n"),

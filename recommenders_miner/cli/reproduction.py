@@ -31,7 +31,7 @@ def reproduce(
     Finished runs are kept: the same command goes on where it was stopped.
     """
     import_backend_quietly()
-    from recommenders_miner.reproduce import EXPERIMENTS, Study, reproduce
+    from recommenders_miner.experiments import EXPERIMENTS, Study, reproduce
 
     if experiment not in (*EXPERIMENTS, "all"):
         known = ", ".join([*EXPERIMENTS, "all"])

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.table import Table
 
+    from recommenders_miner.data.iterator import Dataset
+    from recommenders_miner.data.log import ImpressionLog
+    from recommenders_miner.data.news import NewsTable
     from recommenders_miner.evaluation.metrics import Evaluation
-    from recommenders_miner.io.impression_log import ImpressionLog
-    from recommenders_miner.io.mind_iterator import Dataset
-    from recommenders_miner.io.news_table import NewsTable
 
 
 @app.command()
@@ -56,11 +56,11 @@ def recall(
 ) -> None:
     """Retrieve from all the news of a split, and count the clicked ones among the top k."""
     model = open_model(run)
-    from recommenders_miner.files import whole_file
-    from recommenders_miner.io.splits import Split
+    from recommenders_miner.data.folders import Split
     from recommenders_miner.retrieval.first_seen import first_seen
     from recommenders_miner.retrieval.news_recall import NewsRecall
     from recommenders_miner.retrieval.recall_metrics import evaluate_recall
+    from recommenders_miner.storage import whole_file
 
     cutoffs = _cutoffs(k)
     files = Split.find(data, split)
@@ -123,9 +123,9 @@ def _cutoffs(text: str) -> list[int]:
 
 def _read_log(data: Path, split: str) -> tuple[ImpressionLog, NewsTable]:
     """Reads a split whatever the model."""
-    from recommenders_miner.io.impression_log import ImpressionLog
-    from recommenders_miner.io.news_table import NewsTable
-    from recommenders_miner.io.splits import Split
+    from recommenders_miner.data.folders import Split
+    from recommenders_miner.data.log import ImpressionLog
+    from recommenders_miner.data.news import NewsTable
 
     files = Split.find(data, split)
     news = NewsTable.read(files.news)
@@ -152,7 +152,7 @@ def _table(evaluation: Evaluation, cutoffs: list[int], title: str) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from recommenders_miner.evaluation.comparison_table import Column
+    from recommenders_miner.experiments.comparison_table import Column
 
     def cell(column: Column) -> str:
         figure, error = evaluation.metrics.get(column.name), evaluation.standard_errors.get(column.name)

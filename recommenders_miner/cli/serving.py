@@ -21,9 +21,9 @@ def evaluate(
     submission: Annotated[Path | None, typer.Option(help="Write MIND's prediction.zip.")] = None,
 ) -> None:
     """Evaluate a saved model; write its scores, or a submission for an unlabelled test split."""
+    from recommenders_miner.data.folders import Split
     from recommenders_miner.evaluation.metrics import evaluate_scores
     from recommenders_miner.evaluation.submission import write_scores, write_submission
-    from recommenders_miner.io.splits import Split
 
     model = open_model(run)
     files = Split.find(data, split)
@@ -31,13 +31,13 @@ def evaluate(
     with progress_bar("scoring") as report:
         values = model.score_log(dataset, progress=report)
     if scores:
-        write_scores(scores, values, dataset.log.offsets)
+        write_scores(scores, values, dataset.log.candidates.offsets)
         console.print(f"Scores written to {scores}.")
     if submission:
-        write_submission(submission, dataset.log.impression_id, values, dataset.log.offsets)
+        write_submission(submission, dataset.log.impression_id, values, dataset.log.candidates.offsets)
         console.print(f"Submission written to {submission}.")
     if dataset.log.labelled:
-        result = evaluate_scores(values, dataset.log.labels, dataset.log.offsets, model.hparams.metrics)
+        result = evaluate_scores(values, dataset.log.labels, dataset.log.candidates.offsets, model.hparams.metrics)
         console.print_json(json.dumps(result.metrics))
         console.print(
             f"{result.num_impressions:,} impressions; {result.num_left_out:,} more lack a click or a non-click."
@@ -59,7 +59,7 @@ def recommend(
     """Recommend news for a history."""
     from rich.table import Table
 
-    from recommenders_miner.io.news_table import NewsTable
+    from recommenders_miner.data.news import NewsTable
 
     table = NewsTable.read(news)
     model = open_model(run)

@@ -11,7 +11,7 @@ import typer
 from recommenders_miner.cli.app import MaxHistory, app, console
 
 if TYPE_CHECKING:
-    from recommenders_miner.datasets.time_split import SplitCounts
+    from recommenders_miner.data.split import SplitCounts
 
 _TIME_FORMATS = ["%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%m/%d/%Y %I:%M:%S %p"]
 _DEFAULT_SHARE = 0.1
@@ -57,7 +57,7 @@ def split(
     ] = False,
 ) -> None:
     """Split a click log by time, with histories of past clicks only."""
-    from recommenders_miner.datasets.time_split import split_by_time
+    from recommenders_miner.data.split import split_by_time
 
     if dev_share is None:
         dev_share = _DEFAULT_SHARE

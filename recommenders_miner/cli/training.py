@@ -29,7 +29,7 @@ def compare(
 ) -> None:
     """Train and evaluate models side by side."""
     import_backend_quietly()
-    from recommenders_miner.compare import TABLE_2, compare
+    from recommenders_miner.experiments.compare import TABLE_2, compare
 
     names = TABLE_2 if models == "all" else [name.strip() for name in models.split(",")]
     every_seed = range(seed, seed + seeds)
@@ -51,8 +51,8 @@ def train(
 ) -> None:
     """Train one model, evaluating on dev after each epoch where there is a dev split."""
     import_backend_quietly()
+    from recommenders_miner.data.folders import Split
     from recommenders_miner.hparams import prepare_hparams
-    from recommenders_miner.io.splits import Split
     from recommenders_miner.models import MODELS
 
     values = prepare_hparams(hparams, **{"scale": scale, **parse_overrides(option)})

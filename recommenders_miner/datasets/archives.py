@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from recommenders_miner.errors import DataFormatError
-from recommenders_miner.files import whole_folder
 from recommenders_miner.progress import progress_bar
+from recommenders_miner.storage import whole_folder
 
 MAX_ENTRIES = 10_000
 MAX_BYTES = 8 * 2**30

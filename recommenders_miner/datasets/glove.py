@@ -9,11 +9,11 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from recommenders_miner.datasets.archives import extract_zip
-from recommenders_miner.datasets.download import download, download_folder, forget_downloads
+from recommenders_miner.datasets.fetch import download, download_folder, forget_downloads
 from recommenders_miner.datasets.home import glove_folder
 from recommenders_miner.datasets.sources import download_from_hub, from_first_source
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError
-from recommenders_miner.files import recover, whole_file
+from recommenders_miner.storage import recover, whole_file
 
 FILE_BYTES = {100: 347_116_733, 300: 1_037_962_819}
 """The dimensions that can be fetched, and the size of their files."""

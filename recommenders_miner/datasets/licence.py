@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from recommenders_miner.datasets.home import home_folder
 from recommenders_miner.errors import LicenceError
-from recommenders_miner.files import whole_file
+from recommenders_miner.storage import whole_file
 
 LOGGER = logging.getLogger("recommenders_miner")
 

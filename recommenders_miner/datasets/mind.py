@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from recommenders_miner.datasets.download import download, download_folder, forget_downloads
+from recommenders_miner.datasets.fetch import download, download_folder, forget_downloads
 from recommenders_miner.datasets.licence import Licence
 from recommenders_miner.datasets.mind_places import TABLES, Place, choose_place, find_places
 from recommenders_miner.datasets.sources import download_from_hub, from_first_source
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError
-from recommenders_miner.files import recover
+from recommenders_miner.storage import recover
 
 LOGGER = logging.getLogger("recommenders_miner")
 

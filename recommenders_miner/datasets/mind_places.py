@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from recommenders_miner.data.folders import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES
 from recommenders_miner.datasets.archives import extract_zip, zip_entries
 from recommenders_miner.errors import DataFormatError
-from recommenders_miner.files import whole_folder
-from recommenders_miner.io.splits import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES
+from recommenders_miner.storage import whole_folder
 
 TABLES = (NEWS_FILE, BEHAVIORS_FILE)
 VECTORS = ("entity_embedding.vec", "relation_embedding.vec")

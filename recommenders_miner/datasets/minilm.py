@@ -14,11 +14,11 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from recommenders_miner.datasets.download import download_folder, file_sha256, forget_downloads
+from recommenders_miner.datasets.fetch import download_folder, file_sha256, forget_downloads
 from recommenders_miner.datasets.home import home_folder
 from recommenders_miner.datasets.sources import download_from_hub, from_first_source
 from recommenders_miner.errors import DownloadError, PresetError
-from recommenders_miner.files import recover, require_replaceable, whole_folder
+from recommenders_miner.storage import recover, require_replaceable, whole_folder
 
 NAME = "minilm"
 HUB_REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"

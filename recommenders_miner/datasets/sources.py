@@ -8,7 +8,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
 
-from recommenders_miner.datasets.download import download
+from recommenders_miner.datasets.fetch import download
 from recommenders_miner.errors import DownloadError, NotWrittenError
 
 LOGGER = logging.getLogger("recommenders_miner")

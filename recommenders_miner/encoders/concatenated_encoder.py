@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from recommenders_miner.data.features import NewsFeatures
 from recommenders_miner.encoders.news_encoder import NewsEncoder
-from recommenders_miner.io.news_features import NewsFeatures
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from recommenders_miner.io.news_features import LENGTH_FEATURE, NewsFeatures
+from recommenders_miner.data.features import LENGTH_FEATURE, NewsFeatures
 from recommenders_miner.layers import CompositeLayer
 
 Tensor = Any

@@ -10,12 +10,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from recommenders_miner.data.features import NewsFeatures
+from recommenders_miner.data.pieces import hugging_face_config
 from recommenders_miner.datasets.minilm import local_preset
 from recommenders_miner.encoders.news_encoder import NewsEncoder
 from recommenders_miner.encoders.whole_table import NetworkPart, encode_table, encoded_batches
 from recommenders_miner.errors import PresetError
-from recommenders_miner.io.news_features import NewsFeatures
-from recommenders_miner.io.pieces import hugging_face_config
 
 BACKBONES = ("BertBackbone", "DistilBertBackbone", "RobertaBackbone", "XLMRobertaBackbone")
 

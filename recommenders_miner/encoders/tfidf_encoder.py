@@ -7,8 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from recommenders_miner.data.vocabulary import UNKNOWN_ID
 from recommenders_miner.encoders.news_encoder import NewsEncoder
-from recommenders_miner.io.vocabulary import UNKNOWN_ID
 from recommenders_miner.layers import FactorTable
 
 

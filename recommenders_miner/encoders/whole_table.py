@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from recommenders_miner.io.news_features import LengthGroups
+from recommenders_miner.data.features import LengthGroups
 from recommenders_miner.progress import progress_bar
 
 

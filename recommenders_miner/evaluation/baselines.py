@@ -17,8 +17,8 @@ from recommenders_miner.errors import DataFormatError
 from recommenders_miner.evaluation.submission import read_scores
 
 if TYPE_CHECKING:
-    from recommenders_miner.io.impression_log import ImpressionLog
-    from recommenders_miner.io.news_table import NewsTable
+    from recommenders_miner.data.log import ImpressionLog
+    from recommenders_miner.data.news import NewsTable
 
 
 def random_scores(log: ImpressionLog, seed: int) -> np.ndarray:
@@ -31,7 +31,7 @@ def random_scores(log: ImpressionLog, seed: int) -> np.ndarray:
     Returns:
         (candidates,) float64.
     """
-    return np.random.default_rng(seed).random(len(log.candidates))
+    return np.random.default_rng(seed).random(len(log.candidates.values))
 
 
 def count_clicks(log: ImpressionLog, news: NewsTable) -> np.ndarray:
@@ -49,7 +49,7 @@ def count_clicks(log: ImpressionLog, news: NewsTable) -> np.ndarray:
     """
     if not log.labelled:
         raise ValueError("The popularity of news is counted from clicks, but the training log has no labels.")
-    return np.bincount(log.candidates[log.labels == 1], minlength=len(news))
+    return np.bincount(log.candidates.values[log.labels == 1], minlength=len(news))
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class PopularityBaseline:
             ValueError: if the log has no labels.
         """
         clicks = count_clicks(log, news)
-        showings = np.bincount(log.candidates, minlength=len(news))
+        showings = np.bincount(log.candidates.values, minlength=len(news))
         overall_rate = float(log.labels.mean(dtype=np.float64))
         click_rates = (clicks + prior_showings * overall_rate) / (showings + prior_showings)
         return cls(news.ids, click_rates, overall_rate)
@@ -105,7 +105,7 @@ class PopularityBaseline:
         Returns:
             (candidates,) float64 click-through rates.
         """
-        return news.align(self.news_ids, self.click_rates, missing=self.overall_rate)[log.candidates]
+        return news.align(self.news_ids, self.click_rates, missing=self.overall_rate)[log.candidates.values]
 
 
 def history_oracle_scores(log: ImpressionLog, news: NewsTable, prior_clicks: float = 1.0) -> np.ndarray:
@@ -131,14 +131,14 @@ def history_oracle_scores(log: ImpressionLog, news: NewsTable, prior_clicks: flo
     """
     subcategory = np.asarray(news.subcategory.dictionary_encode().indices, dtype=np.int64)
     num_subcategories = int(subcategory.max()) + 1
-    history_length = np.diff(log.history_offsets)
+    history_length = log.histories.lengths
     history = np.repeat(np.arange(history_length.size), history_length)
-    clicked = subcategory[log.histories]
+    clicked = subcategory[log.histories.values]
     share = np.bincount(clicked, minlength=num_subcategories) / max(clicked.size, 1)
     pairs, clicks = np.unique(history * num_subcategories + clicked, return_counts=True)
 
-    of_history = np.repeat(np.asarray(log.history_of, dtype=np.int64), np.diff(log.offsets))
-    of_subcategory = subcategory[log.candidates]
+    of_history = np.repeat(np.asarray(log.history_of, dtype=np.int64), log.candidates.lengths)
+    of_subcategory = subcategory[log.candidates.values]
     observed = _look_up(pairs, clicks, of_history * num_subcategories + of_subcategory)
     expected = history_length[of_history] * share[of_subcategory]
     return np.log((observed + prior_clicks) / (expected + prior_clicks))
@@ -160,10 +160,10 @@ def oracle_scores(path: str | Path, log: ImpressionLog) -> np.ndarray:
     """
     scores, offsets = read_scores(path)
     remedy = "The file belongs to another behaviors.tsv."
-    if len(offsets) != len(log.offsets):
-        problem = f"has {len(offsets) - 1} lines, but the log has {len(log.offsets) - 1} impressions."
+    if len(offsets) != len(log.candidates.offsets):
+        problem = f"has {len(offsets) - 1} lines, but the log has {len(log.candidates.offsets) - 1} impressions."
         raise DataFormatError(path, problem, remedy=remedy)
-    found, expected = np.diff(offsets), np.diff(log.offsets)
+    found, expected = np.diff(offsets), log.candidates.lengths
     wrong = np.flatnonzero(found != expected)
     if wrong.size:
         first = wrong[0]

@@ -16,8 +16,8 @@ from recommenders_miner.evaluation.baselines import count_clicks
 from recommenders_miner.evaluation.metrics import Evaluation, rank_candidates
 
 if TYPE_CHECKING:
-    from recommenders_miner.io.impression_log import ImpressionLog
-    from recommenders_miner.io.news_table import NewsTable
+    from recommenders_miner.data.log import ImpressionLog
+    from recommenders_miner.data.news import NewsTable
 
 BEYOND_ACCURACY = ("ild", "novelty", "calibration", "coverage")
 """The metrics of this module, as they are named before the @k."""
@@ -95,12 +95,12 @@ class BeyondAccuracy:
         clicks = news.align(training_news.ids, count_clicks(training_log, training_news), missing=0)
         num_news = len(news) - 1  # without the padding news
         catalogue = np.zeros(len(news), bool)
-        catalogue[log.candidates if pool is None else pool] = True
+        catalogue[log.candidates.values if pool is None else pool] = True
         return cls(
             log,
             category,
             np.log2(clicks.sum() + num_news) - np.log2(clicks + 1),
-            category_shares(category[log.histories], log.history_offsets, int(category.max()) + 1),
+            category_shares(category[log.histories.values], log.histories.offsets, int(category.max()) + 1),
             catalogue,
             k,
         )
@@ -172,10 +172,10 @@ def top_candidates(scores: np.ndarray, log: ImpressionLog, k: int) -> tuple[np.n
     Raises:
         ValueError: if a score is not finite or there are not as many as candidates.
     """
-    ranks = rank_candidates(scores, log.offsets)
-    ranked = np.empty(ranks.size, log.candidates.dtype)
-    ranked[np.repeat(log.offsets[:-1], np.diff(log.offsets)) + ranks - 1] = log.candidates
-    return first_of_lists(ranked, log.offsets, k)
+    ranks = rank_candidates(scores, log.candidates.offsets)
+    ranked = np.empty(ranks.size, log.candidates.values.dtype)
+    ranked[np.repeat(log.candidates.offsets[:-1], log.candidates.lengths) + ranks - 1] = log.candidates.values
+    return first_of_lists(ranked, log.candidates.offsets, k)
 
 
 def first_of_lists(rows: np.ndarray, offsets: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

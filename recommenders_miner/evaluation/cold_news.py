@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
 
 if TYPE_CHECKING:
-    from recommenders_miner.io.impression_log import ImpressionLog
-    from recommenders_miner.io.news_table import NewsTable
+    from recommenders_miner.data.log import ImpressionLog
+    from recommenders_miner.data.news import NewsTable
 
 COLD_AUC = "cold_auc"
 
@@ -31,10 +31,10 @@ def cold_candidates(
         (candidates,) bool.
     """
     seen = np.zeros(len(training_news), bool)
-    seen[training_log.candidates] = True
-    seen[training_log.histories] = True
+    seen[training_log.candidates.values] = True
+    seen[training_log.histories.values] = True
     known = pc.is_in(news.ids, value_set=training_news.ids.filter(seen)).to_numpy(zero_copy_only=False)
-    return ~known[log.candidates]
+    return ~known[log.candidates.values]
 
 
 def evaluate_cold(scores: np.ndarray, log: ImpressionLog, cold: np.ndarray) -> Evaluation | None:
@@ -48,7 +48,7 @@ def evaluate_cold(scores: np.ndarray, log: ImpressionLog, cold: np.ndarray) -> E
     Returns:
         The evaluation, its only metric `cold_auc`; None where no impression has a cold click and a cold non-click.
     """
-    impression_of = np.repeat(np.arange(len(log)), np.diff(log.offsets))[cold]
+    impression_of = log.candidates.rows()[cold]
     labels = log.labels[cold]
     sizes = np.bincount(impression_of, minlength=len(log))
     clicks = np.bincount(impression_of, weights=labels, minlength=len(log))

@@ -9,6 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from recommenders_miner.data.features import growing_edges, length_edges
+from recommenders_miner.data.gathering import distinct_rows, history_matrix, slots_of
+from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.encoders.whole_table import (
     NetworkPart,
     batches_of,
@@ -17,9 +20,6 @@ from recommenders_miner.encoders.whole_table import (
     padded_size,
     remainders_first,
 )
-from recommenders_miner.io.gathering import distinct_rows, history_matrix, slots_of
-from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_features import growing_edges, length_edges
 
 
 class LogScorer:
@@ -83,7 +83,7 @@ class LogScorer:
         key = log.history_of.astype("int64") * (int(user.max(initial=0)) + 1) + user
         _, first, reader_of = np.unique(key, return_index=True, return_inverse=True)
         histories = log.history_of[first]
-        lengths = np.minimum(np.diff(log.history_offsets)[histories], self.his_size)
+        lengths = np.minimum(log.histories.lengths[histories], self.his_size)
         order = np.argsort(lengths, kind="stable")
         rank = np.empty(len(order), "int64")
         rank[order] = np.arange(len(order))
@@ -180,18 +180,18 @@ class LogScorer:
             progress: told the share that is done, now and then.
 
         Returns:
-            (candidates,) float32, in the order of `log.candidates`.
+            (candidates,) float32, in the order of `log.candidates.values`.
         """
         readers = self.readers(log, users)
         by_reader, bounds = _grouped(readers.reader_of, len(readers.lengths))
         num_news = len(next(iter(news.values())))
-        scores = np.empty(len(log.candidates), "float32")
+        scores = np.empty(len(log.candidates.values), "float32")
         for batch, states in self._encode_readers(self.user_part, news, log, readers, progress=progress):
             impressions = by_reader[bounds[batch[0]] : bounds[batch[-1] + 1]]
             slots, starts = slots_of(log, impressions)
             reader = np.repeat(readers.reader_of[impressions] - batch[0], np.diff(starts, append=len(slots)))
             # A reader may be shown a news in several impressions; it is scored once.
-            shown, place = np.unique(reader * num_news + log.candidates[slots], return_inverse=True)
+            shown, place = np.unique(reader * num_news + log.candidates.values[slots], return_inverse=True)
             reader, candidates = np.divmod(shown, num_news)
             scores[slots] = self.score_users(news, states, np.bincount(reader), candidates)[place]
         return scores
@@ -336,17 +336,17 @@ def score_directly(
         his_size: newest clicks of a history that are used.
 
     Returns:
-        (candidates,) float32, in the order of `log.candidates`.
+        (candidates,) float32, in the order of `log.candidates.values`.
     """
-    scores = np.empty(len(log.candidates), "float32")
-    sizes = np.diff(log.offsets)
+    scores = np.empty(len(log.candidates.values), "float32")
+    sizes = log.candidates.lengths
     together = int(np.clip(network.click_predictor.candidates_at_once // sizes.max(), 1, 32))
     for impressions in batches_of(np.arange(len(log)), together):
         width = int(sizes[impressions].max())
         real = np.arange(width) < sizes[impressions, None]
-        slots = np.where(real, log.offsets[impressions, None] + np.arange(width), 0)
+        slots = np.where(real, log.candidates.offsets[impressions, None] + np.arange(width), 0)
         history = history_matrix(log, log.history_of[impressions], his_size)
-        candidates = np.where(real, log.candidates[slots], 0)
+        candidates = np.where(real, log.candidates.values[slots], 0)
         rows = np.unique(np.concatenate([[0], history.ravel(), candidates.ravel()]))
         batch = {
             "news": ({name: array[rows] for name, array in features.items()},),

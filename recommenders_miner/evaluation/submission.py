@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.evaluation.metrics import check_scores, rank_candidates
-from recommenders_miner.files import whole_file
+from recommenders_miner.storage import whole_file
 
 IMPRESSIONS_PER_BLOCK = 50_000
 BYTES_PER_BLOCK = 16 << 20

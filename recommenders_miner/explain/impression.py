@@ -11,7 +11,7 @@ import numpy as np
 from recommenders_miner.errors import UnknownImpressionError
 
 if TYPE_CHECKING:
-    from recommenders_miner.io.mind_iterator import Dataset
+    from recommenders_miner.data.iterator import Dataset
 
 _SHOWN_IDS = 5
 
@@ -52,10 +52,10 @@ class Impression:
                 f"{file}: no impression has the id {impression_id}; the ids of its {len(log):,} impressions are {some}"
             )
         index = int(found[0])
-        shown = slice(log.offsets[index], log.offsets[index + 1])
+        shown = slice(log.candidates.offsets[index], log.candidates.offsets[index + 1])
         return cls(
             user=log.users[int(log.user_of[index])].as_py(),
             history=data.news.ids.take(log.history(log.history_of[index])).to_pylist(),
-            candidates=data.news.ids.take(log.candidates[shown]).to_pylist(),
+            candidates=data.news.ids.take(log.candidates.values[shown]).to_pylist(),
             labels=log.labels[shown] if log.labelled else None,
         )

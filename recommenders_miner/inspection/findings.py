@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.tsv import SkipReport
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.inspection.data_report import Comparison, Finding, LogFacts
 from recommenders_miner.inspection.measure import UNKNOWN_CANDIDATE, UNKNOWN_IN_HISTORY, DoubtfulRows
-from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_table import NewsTable
-from recommenders_miner.io.tsv import SkipReport
 
 _SHOWN = 5
 
@@ -163,7 +163,7 @@ def _knowing(log: ImpressionLog, doubtful: DoubtfulRows, clicks: float, non_clic
     `clicks` and `non_clicks` are the shares of these that histories hold.
     """
     clicked = doubtful.in_history[log.labels[doubtful.in_history] == 1]
-    impressions = np.unique(np.searchsorted(log.offsets, clicked, side="right") - 1)
+    impressions = np.unique(log.candidates.row_of(clicked))
     too_many = clicks > _KNOWN_SHARE and clicks * (1 - non_clicks) > _KNOWN_ODDS * non_clicks * (1 - clicks)
     return impressions if too_many and len(impressions) >= _KNOWN_IMPRESSIONS else impressions[:0]
 

@@ -14,6 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recommenders_miner.data.entities import news_neighbours, title_entities
+from recommenders_miner.data.folders import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, split_folders
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import FILE_COLUMNS, NewsTable
+from recommenders_miner.data.tsv import LineFaults, OnError, read_tsv
+from recommenders_miner.data.vectors import read_vector_names, read_word_vectors
+from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.inspection import findings
 from recommenders_miner.inspection.data_report import DataReport, Finding, SplitReport
@@ -24,13 +31,6 @@ from recommenders_miner.inspection.measure import (
     measure_log,
     measure_news,
 )
-from recommenders_miner.io.entities import news_neighbours, title_entities
-from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_table import FILE_COLUMNS, NewsTable
-from recommenders_miner.io.splits import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, split_folders
-from recommenders_miner.io.tsv import LineFaults, OnError, read_tsv
-from recommenders_miner.io.vocabulary import Vocabulary
-from recommenders_miner.io.word_vectors import read_vector_names, read_word_vectors
 
 LOGGER = logging.getLogger("recommenders_miner")
 

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recommenders_miner.data.file_clock import file_time
+from recommenders_miner.data.gathering import slots_of, stretches
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.write import blocks_of_rows
 from recommenders_miner.evaluation.cold_news import cold_candidates
 from recommenders_miner.inspection.data_report import Comparison, Distribution, LogFacts, NewsFacts
-from recommenders_miner.io.file_clock import file_time
-from recommenders_miner.io.gathering import slots_of, stretches
-from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_table import NewsTable
-from recommenders_miner.io.tsv_writer import blocks_of_rows
 
 HOUR = 3600
 _NO_ENTITIES = pa.array(["", "[]"])
@@ -64,18 +64,18 @@ def measure_news(news: NewsTable, repeated: int, entities_readable: bool) -> New
 
 def measure_log(log: ImpressionLog, news: NewsTable, doubtful: DoubtfulRows) -> LogFacts:
     """Takes the figures of a log that was read with `on_error="skip"`."""
-    sizes = np.diff(log.offsets)
-    clicks = np.add.reduceat(log.labels == 1, log.offsets[:-1], dtype=np.int64)
-    history_length = np.diff(log.history_offsets)[log.history_of]
+    sizes = log.candidates.lengths
+    clicks = np.add.reduceat(log.labels == 1, log.candidates.offsets[:-1], dtype=np.int64)
+    history_length = log.histories.lengths[log.history_of]
     skipped = log.skipped.counts
-    showings = np.bincount(log.candidates, minlength=len(news))
-    clicked = np.bincount(log.candidates[log.labels == 1], minlength=len(news))
+    showings = np.bincount(log.candidates.values, minlength=len(news))
+    clicked = np.bincount(log.candidates.values[log.labels == 1], minlength=len(news))
     unlabelled = sum(skipped.get(reason, 0) for reason in _UNLABELLED_ROWS)
     clicks_in_history = int((log.labels[doubtful.in_history] == 1).sum())
     return LogFacts(
         impressions=len(log),
         users=len(log.users),
-        candidates=len(log.candidates),
+        candidates=len(log.candidates.values),
         news_shown=int((showings > 0).sum()),
         labelled=log.labelled,
         clicks=int(clicks.sum()),
@@ -107,7 +107,7 @@ def compare_to_train(
 ) -> Comparison:
     """Finds what of a split train does not know, or knows otherwise: `changed`, from `find_changed_news`."""
     cold = cold_candidates(log, news, training_log, training_news)
-    absent = ~_as_numpy(pc.is_in(news.ids, value_set=training_news.ids))[log.candidates]
+    absent = ~_as_numpy(pc.is_in(news.ids, value_set=training_news.ids))[log.candidates.values]
     clicked = log.labels == 1
     has_clicks = bool(clicked.any())
     return Comparison(
@@ -152,12 +152,12 @@ def _repeats(*columns: np.ndarray) -> np.ndarray:
 
 def _slate_hashes(log: ImpressionLog) -> np.ndarray:
     """A hash of the candidates and labels of each impression, (I,) uint64."""
-    sizes = np.diff(log.offsets)
+    sizes = log.candidates.lengths
     factors = np.random.default_rng(0).integers(2**64, size=sizes.max(), dtype=np.uint64)
     hashes = np.empty(len(log), np.uint64)
     for rows in blocks_of_rows(sizes):
-        starts, end = log.offsets[rows], log.offsets[rows.stop]
-        token = 2 * log.candidates[starts[0] : end].astype(np.uint64) + (log.labels[starts[0] : end] == 1)
+        starts, end = log.candidates.offsets[rows], log.candidates.offsets[rows.stop]
+        token = 2 * log.candidates.values[starts[0] : end].astype(np.uint64) + (log.labels[starts[0] : end] == 1)
         place = np.arange(starts[0], end) - np.repeat(starts, sizes[rows])
         hashes[rows] = np.add.reduceat(token * factors[place], starts - starts[0])
     return hashes
@@ -166,11 +166,11 @@ def _slate_hashes(log: ImpressionLog) -> np.ndarray:
 def _contradictory(log: ImpressionLog) -> np.ndarray:
     """The impressions that show a news both as clicked and as not clicked, ascending."""
     found = [np.empty(0, np.int64)]
-    sizes, width = np.diff(log.offsets), 2 * _news_in(log)
+    sizes, width = log.candidates.lengths, 2 * _news_in(log)
     for rows in blocks_of_rows(sizes) if log.labelled else ():
-        shown = slice(log.offsets[rows.start], log.offsets[rows.stop])
+        shown = slice(log.candidates.offsets[rows.start], log.candidates.offsets[rows.stop])
         impression = np.repeat(np.arange(rows.start, rows.stop), sizes[rows])
-        tokens = np.sort(impression * width + 2 * log.candidates[shown] + (log.labels[shown] == 1))
+        tokens = np.sort(impression * width + 2 * log.candidates.values[shown] + (log.labels[shown] == 1))
         # Sorted, a news' clicks stand right behind its non-clicks.
         both = (tokens[1:] == tokens[:-1] + 1) & (tokens[1:] % 2 == 1)
         found.append(np.unique(tokens[1:][both] // width))
@@ -179,8 +179,8 @@ def _contradictory(log: ImpressionLog) -> np.ndarray:
 
 def _in_own_history(log: ImpressionLog) -> np.ndarray:
     """Which candidates of a labelled log the history of their impression holds, (candidates,) bool."""
-    found = np.zeros(len(log.candidates), bool)
-    sizes, lengths = np.diff(log.offsets), np.diff(log.history_offsets)
+    found = np.zeros(len(log.candidates.values), bool)
+    sizes, lengths = log.candidates.lengths, log.histories.lengths
     impressions = np.argsort(log.history_of, kind="stable")  # those of one history together
     impressions = impressions[lengths[log.history_of[impressions]] > 0]
     if not log.labelled or not len(impressions):
@@ -194,18 +194,18 @@ def _in_own_history(log: ImpressionLog) -> np.ndarray:
     for rows in blocks:
         row_of = place[rows] - place[rows.start]
         here = np.unique(histories[rows])
-        read = log.histories[stretches(log.history_offsets[here], lengths[here])]
+        read = log.histories.values[stretches(log.histories.offsets[here], lengths[here])]
         marked = np.repeat(np.arange(len(here)) * width, lengths[here]) + read
         flags[marked] = True
         slots, _ = slots_of(log, impressions[rows])
-        found[slots] = flags[np.repeat(row_of * width, sizes[impressions[rows]]) + log.candidates[slots]]
+        found[slots] = flags[np.repeat(row_of * width, sizes[impressions[rows]]) + log.candidates.values[slots]]
         flags[marked] = False
     return found
 
 
 def _news_in(log: ImpressionLog) -> int:
     """One more than the last row of the news table that a log refers to."""
-    return 1 + int(max(log.candidates.max(), log.histories.max(initial=0)))
+    return 1 + int(max(log.candidates.values.max(), log.histories.values.max(initial=0)))
 
 
 def _by_category(news: NewsTable, counts: np.ndarray) -> dict[str, int]:

@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from recommenders_miner.experiments.markdown import markdown_table
 from recommenders_miner.inspection.data_report import (
     PERCENTILES,
     Comparison,
@@ -19,7 +20,6 @@ from recommenders_miner.inspection.data_report import (
     NewsFacts,
     SplitReport,
 )
-from recommenders_miner.markdown import markdown_table
 
 MOST_FREQUENT = 10
 _NOTHING = "-"
@@ -104,7 +104,7 @@ def _tables(report: DataReport) -> Iterator[ReportTable]:
 _LOG_FACTS: dict[str, Callable[[LogFacts], str]] = {
     "impressions": lambda log: _number(log.impressions),
     "users": lambda log: _number(log.users),
-    "candidates": lambda log: _number(log.candidates),
+    "candidates": lambda log: _number(log.candidates.values),
     "clicks": lambda log: _number(log.clicks) if log.labelled else _NOTHING,
     "click rate": lambda log: _percent(log.click_rate),
     "first impression": lambda log: str(log.first),

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import keras
 import numpy as np
 
+from recommenders_miner.data.batching import TrainingBatches
+from recommenders_miner.data.features import NewsFeatures
+from recommenders_miner.data.iterator import Dataset, MINDIterator
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import NewsEncoder
 from recommenders_miner.errors import NotBuiltError, NoVectorError, RecommendersMinerError
 from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
 from recommenders_miner.evaluation.scoring import LogScorer, score_directly
 from recommenders_miner.hparams import HParams
-from recommenders_miner.io.batches import TrainingBatches
-from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.mind_iterator import Dataset, MINDIterator
-from recommenders_miner.io.news_features import NewsFeatures
-from recommenders_miner.io.news_table import NewsTable
-from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.memory import keep_freed_memory
 from recommenders_miner.models.initial_vectors import InitialVectors
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
@@ -241,7 +241,7 @@ class BaseModel:
             "hparams": self.hparams.to_dict(),
             "seed": self.seed,
             "news": data.news.digest,
-            "impressions": [len(data.log), len(data.log.candidates), int(data.log.labels.sum())],
+            "impressions": [len(data.log), len(data.log.candidates.values), int(data.log.labels.sum())],
             "log": log_digest(data.log),
         }
 
@@ -268,7 +268,7 @@ class BaseModel:
 
     def evaluate(self, data: Dataset) -> Evaluation:
         """Evaluates on a data set that `read` gave: metrics, their standard errors, and the impressions left out."""
-        return evaluate_scores(self.score_log(data), data.log.labels, data.log.offsets, self.hparams.metrics)
+        return evaluate_scores(self.score_log(data), data.log.labels, data.log.candidates.offsets, self.hparams.metrics)
 
     def read(self, news_file: str | Path, behaviors_file: str | Path) -> Dataset:
         """Reads a pair of files for this model to score."""
@@ -281,7 +281,7 @@ class BaseModel:
         return self.network.prepare(data.features)
 
     def score_log(self, data: Dataset, progress: Callable[[float], None] | None = None) -> np.ndarray:
-        """Scores every candidate of a log: (candidates,) float32, in the order of `data.log.candidates`."""
+        """Scores every candidate of a log: (candidates,) float32, in the order of `data.log.candidates.values`."""
         self._require_built()
         news = self._scorer.encode_news(self.network_features(data))
         return self._scorer.score(news, data.log, data.users, progress)
@@ -464,5 +464,5 @@ class BaseModel:
 
 def _by_impression(log: ImpressionLog, scores: np.ndarray) -> tuple[list[int], list[np.ndarray], list[np.ndarray]]:
     """Cuts flat scores into Recommenders' three lists."""
-    cuts = log.offsets[1:-1]
+    cuts = log.candidates.offsets[1:-1]
     return list(range(len(log))), np.split(np.asarray(log.labels), cuts), np.split(scores, cuts)

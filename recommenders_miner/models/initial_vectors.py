@@ -12,15 +12,15 @@ import keras
 import numpy as np
 from keras import ops
 
+from recommenders_miner.compat.files import read_matrix
+from recommenders_miner.data.features import padded
+from recommenders_miner.data.vectors import read_word_vectors
+from recommenders_miner.data.vocabularies import Vocabularies
+from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.encoders import PLMEncoder
 from recommenders_miner.encoders.news_encoder import random_vectors
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams
-from recommenders_miner.io.news_features import padded
-from recommenders_miner.io.recommenders_files import read_matrix
-from recommenders_miner.io.vocabularies import Vocabularies
-from recommenders_miner.io.vocabulary import Vocabulary
-from recommenders_miner.io.word_vectors import read_word_vectors
 
 LOGGER = logging.getLogger("recommenders_miner")
 

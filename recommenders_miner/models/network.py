@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from recommenders_miner.data.features import NewsFeatures
 from recommenders_miner.encoders import NewsEncoder
-from recommenders_miner.io.news_features import NewsFeatures
 from recommenders_miner.layers import CompositeLayer, DotProduct
 
 Tensor = Any

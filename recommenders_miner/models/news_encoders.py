@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import (
     CategoryEncoder,
     CNNEncoder,
@@ -16,7 +17,6 @@ from recommenders_miner.encoders import (
 )
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams
-from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.layers import WordConvolution
 from recommenders_miner.models.initial_vectors import InitialVectors
 

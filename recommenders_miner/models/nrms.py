@@ -7,9 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams
-from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.layers import AdditiveAttention, SelfAttention
 from recommenders_miner.models.base_model import BaseModel
 from recommenders_miner.models.initial_vectors import InitialVectors

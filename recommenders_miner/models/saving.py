@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recommenders_miner.data.vocabularies import SAVED_NAMES, Vocabularies
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError
-from recommenders_miner.files import recover, require_replaceable, whole_folder
 from recommenders_miner.hparams import RECOMMENDERS_FILES, SECTIONS, HParams
-from recommenders_miner.io.vocabularies import SAVED_NAMES, Vocabularies
 from recommenders_miner.manifest import MANIFEST, check_manifest, write_manifest
 from recommenders_miner.models.network import NewsRecommender
 from recommenders_miner.models.network_file import read_network
 from recommenders_miner.models.training import require_epoch_logs
+from recommenders_miner.storage import recover, require_replaceable, whole_folder
 
 if TYPE_CHECKING:
     from recommenders_miner.models.base_model import BaseModel

@@ -17,14 +17,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.errors import RecommendersMinerError
-from recommenders_miner.files import whole_file
-from recommenders_miner.io.impression_log import ImpressionLog
 from recommenders_miner.models.network_file import compressed_member
+from recommenders_miner.storage import whole_file
 
 LOGGER = logging.getLogger("recommenders_miner")
 
-_TRAINED_ON = ("candidates", "labels", "offsets", "histories", "history_offsets", "history_of", "user_of")
 _DIGESTED_BYTES = 2**25
 _BLOCK_BYTES = 2**16
 
@@ -66,8 +65,17 @@ def log_digest(log: ImpressionLog) -> str:
     blocks of 64 KiB spread over them; a few changed impressions of such a log may go unnoticed.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for name in _TRAINED_ON:
-        content = np.ascontiguousarray(getattr(log, name)).view("uint8")
+    arrays = {
+        "candidates": log.candidates.values,
+        "labels": log.labels,
+        "offsets": log.candidates.offsets,
+        "histories": log.histories.values,
+        "history_offsets": log.histories.offsets,
+        "history_of": log.history_of,
+        "user_of": log.user_of,
+    }
+    for name, array in arrays.items():
+        content = np.ascontiguousarray(array).view("uint8")
         digest.update(f"{name} {len(content)} ".encode())
         if len(content) <= _DIGESTED_BYTES:
             digest.update(content)

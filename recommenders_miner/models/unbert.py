@@ -7,10 +7,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import PiecesEncoder, PLMEncoder
 from recommenders_miner.errors import HParamsError, NoVectorError
 from recommenders_miner.hparams import HParams
-from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.layers import SegmentPooling
 from recommenders_miner.models.base_model import BaseModel
 from recommenders_miner.models.initial_vectors import InitialVectors

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from recommenders_miner.io.impression_log import ImpressionLog
-    from recommenders_miner.io.news_table import NewsTable
+    from recommenders_miner.data.log import ImpressionLog
+    from recommenders_miner.data.news import NewsTable
 
 BEFORE_THE_LOGS = np.iinfo(np.int64).min
 """When a news was first seen that no log shows to anyone: it may stand in histories, which are older than the logs."""
@@ -29,6 +29,6 @@ def first_seen(news: NewsTable, logs: Iterable[tuple[ImpressionLog, NewsTable]])
     seen = np.full(len(news), np.iinfo(np.int64).max)
     for log, table in logs:
         earliest = np.full(len(table), np.iinfo(np.int64).max)
-        np.minimum.at(earliest, log.candidates, np.repeat(log.time, np.diff(log.offsets)))
+        np.minimum.at(earliest, log.candidates.values, np.repeat(log.time, log.candidates.lengths))
         seen = np.minimum(seen, news.align(table.ids, earliest, missing=np.iinfo(np.int64).max))
     return np.where(seen == np.iinfo(np.int64).max, BEFORE_THE_LOGS, seen)

@@ -9,14 +9,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from recommenders_miner.data.features import NewsFeatures
+from recommenders_miner.data.gathering import history_matrix
+from recommenders_miner.data.iterator import Dataset
+from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
+from recommenders_miner.data.news import NewsTable
 from recommenders_miner.encoders.whole_table import batches_of
 from recommenders_miner.errors import HParamsError, NoVectorError
 from recommenders_miner.evaluation.scoring import Readers
-from recommenders_miner.io.gathering import history_matrix
-from recommenders_miner.io.impression_log import CACHE_FOLDER, ImpressionLog
-from recommenders_miner.io.mind_iterator import Dataset
-from recommenders_miner.io.news_features import NewsFeatures
-from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.models.base_model import BaseModel
 from recommenders_miner.models.miner import MINERClickPredictor
 from recommenders_miner.models.network import DotProductPredictor
@@ -205,7 +205,7 @@ class NewsRecall:
 
     def _hidden(self, log: ImpressionLog, histories: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns which of the readers (E,) must not be shown which news of the pool (E,): what they have clicked."""
-        longest = 0 if self.keep_clicked else int(np.diff(log.history_offsets)[histories].max())
+        longest = 0 if self.keep_clicked else int(log.histories.lengths[histories].max())
         clicked = history_matrix(log, histories, longest)
         reader, place = np.nonzero(clicked)
         return reader, clicked[reader, place] - 1

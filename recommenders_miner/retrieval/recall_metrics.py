@@ -10,7 +10,7 @@ import numpy as np
 from recommenders_miner.evaluation.metrics import Evaluation, ideal_dcg
 
 if TYPE_CHECKING:
-    from recommenders_miner.io.impression_log import ImpressionLog
+    from recommenders_miner.data.log import ImpressionLog
 
 _CLICKS_AT_ONCE = 1 << 16
 
@@ -39,10 +39,13 @@ def evaluate_recall(rows: np.ndarray, log: ImpressionLog, cutoffs: Sequence[int]
     if min(cutoffs) < 1 or max(cutoffs) > rows.shape[1]:
         raise ValueError(f"Cutoffs must be from 1 to the {rows.shape[1]} news retrieved, not {list(cutoffs)}.")
     slots = np.flatnonzero(log.labels == 1)
-    impression = np.searchsorted(log.offsets, slots, side="right") - 1
+    impression = log.candidates.row_of(slots)
     rank = np.concatenate(
         [
-            _ranks(rows[impression[start : start + _CLICKS_AT_ONCE]], log.candidates[slots[start:][:_CLICKS_AT_ONCE]])
+            _ranks(
+                rows[impression[start : start + _CLICKS_AT_ONCE]],
+                log.candidates.values[slots[start:][:_CLICKS_AT_ONCE]],
+            )
             for start in range(0, len(slots), _CLICKS_AT_ONCE)
         ]
     )

@@ -1,6 +1,6 @@
 import pytest
 
-from recommenders_miner.datasets import download
+from recommenders_miner.datasets import fetch as download
 from tests.datasets import loopback
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from recommenders_miner.datasets import download as download_module
-from recommenders_miner.datasets.download import ATTEMPTS, download, download_folder, forget_downloads
+from recommenders_miner.datasets import fetch as download_module
+from recommenders_miner.datasets.fetch import ATTEMPTS, download, download_folder, forget_downloads
 from recommenders_miner.errors import DownloadError, NotWrittenError
 from tests.datasets.loopback import cut, hang_up, redirect, stall, status, whole
 

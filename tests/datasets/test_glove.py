@@ -7,11 +7,11 @@ import hashlib
 import numpy as np
 import pytest
 
+from recommenders_miner.data.vectors import read_word_vectors
+from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.datasets import glove
 from recommenders_miner.datasets.glove import fetch_glove
 from recommenders_miner.errors import DataFormatError, DownloadError, RecommendersMinerError
-from recommenders_miner.io.vocabulary import Vocabulary
-from recommenders_miner.io.word_vectors import read_word_vectors
 from tests.datasets.loopback import status, whole
 from tests.datasets.mind_like import read, write, zipped
 

@@ -24,7 +24,7 @@ from recommenders_miner.errors import (
 )
 from tests.datasets.loopback import cut, status, whole
 from tests.datasets.mind_like import FILES, facts, read, split_files, within, write, zipped
-from tests.test_files import NO_FOLDERS, posix_only
+from tests.test_storage import NO_FOLDERS, posix_only
 
 TRAIN, DEV, LARGE = split_files("train", 9), split_files("dev", 6), split_files("large", 8)
 BOTH = within("train", TRAIN) | within("dev", DEV)
@@ -161,7 +161,7 @@ def test_kaggles_folder_of_all_splits_is_searched(mirrors, tmp_path, monkeypatch
 
 
 def test_a_transfer_that_broke_off_is_resumed_by_the_next_call(mirrors, tmp_path, monkeypatch):
-    monkeypatch.setattr("recommenders_miner.datasets.download.ATTEMPTS", 1)
+    monkeypatch.setattr("recommenders_miner.datasets.fetch.ATTEMPTS", 1)
     content = zipped(TRAIN | {"ballast": random.Random(1).randbytes(300_000)})
     server = mirrors("train", first=[cut(content, 200_000), whole(content)])
     with pytest.raises(DownloadError, match="the next call resumes at byte"):
@@ -174,7 +174,7 @@ def test_a_transfer_that_broke_off_is_resumed_by_the_next_call(mirrors, tmp_path
 
 def test_a_download_that_was_refused_is_not_taken_for_whole_by_the_next_call(mirrors, tmp_path, monkeypatch):
     """Though the part of another one keeps the folder of downloads."""
-    monkeypatch.setattr("recommenders_miner.datasets.download.ATTEMPTS", 1)
+    monkeypatch.setattr("recommenders_miner.datasets.fetch.ATTEMPTS", 1)
     part = cut(random.Random(1).randbytes(300_000), 200_000)
     mirrors("train", first=[whole(b"<html>"), whole(zipped(TRAIN))], second=[part])
     with pytest.raises(DownloadError, match="is no zip file"):

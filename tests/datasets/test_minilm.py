@@ -188,7 +188,7 @@ def test_weights_that_came_in_part_are_gone_on_with(only_the_hub, tmp_path, monk
     server, base = only_the_hub
     weights = random.Random(1).randbytes(300_000)
     monkeypatch.setattr(minilm, "WEIGHTS_SHA256", hashlib.sha256(weights).hexdigest())
-    monkeypatch.setattr("recommenders_miner.datasets.download.ATTEMPTS", 1)
+    monkeypatch.setattr("recommenders_miner.datasets.fetch.ATTEMPTS", 1)
     server.serve(f"{base}/model.safetensors", cut(weights, 200_000), whole(weights))
     with pytest.raises(PresetError, match="the next call resumes"):
         fetch_minilm(tmp_path / "parent" / "model")

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import pytest
 
+from recommenders_miner.data.features import padded
+from recommenders_miner.data.pieces import Pieces
 from recommenders_miner.datasets.minilm import fetch_minilm
 from recommenders_miner.encoders import PLMEncoder
-from recommenders_miner.io.news_features import padded
-from recommenders_miner.io.pieces import Pieces
 from tests.encoders.make_minilm_vectors import HEADLINES
 
 STORED = np.load(Path(__file__).with_name("minilm_vectors.npz"))

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.evaluation.baselines import (
     PopularityBaseline,
@@ -16,8 +18,6 @@ from recommenders_miner.evaluation.baselines import (
 )
 from recommenders_miner.evaluation.metrics import evaluate_scores
 from recommenders_miner.evaluation.submission import write_scores
-from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_table import NewsTable
 
 SUBCATEGORY = {"N1": "golf", "N2": "golf", "N3": "tennis", "N4": "tax", "N5": "", "N6": "opera"}
 
@@ -60,7 +60,7 @@ def test_random_scores_depend_on_the_seed_alone():
 def test_random_scores_have_an_auc_of_one_half():
     news = make_news()
     log = ImpressionLog.from_columns(news, [[]] * 2000, [["N1", "N2", "N3", "N4"]] * 2000, [[1, 0, 0, 0]] * 2000)
-    evaluation = evaluate_scores(random_scores(log, seed=0), log.labels, log.offsets)
+    evaluation = evaluate_scores(random_scores(log, seed=0), log.labels, log.candidates.offsets)
     assert abs(evaluation.metrics["group_auc"] - 0.5) < 4 * evaluation.standard_errors["group_auc"] < 0.04
 
 
@@ -158,7 +158,7 @@ def log():
 
 def test_oracle_reads_the_logits(tmp_path, log):
     logits = np.array([0.5, -1.25, 3.0, 0.0, 1e-9])
-    write_scores(tmp_path / "click_logits.txt", logits, log.offsets)
+    write_scores(tmp_path / "click_logits.txt", logits, log.candidates.offsets)
     np.testing.assert_array_equal(oracle_scores(tmp_path / "click_logits.txt", log), logits)
 
 

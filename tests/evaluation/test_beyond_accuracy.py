@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
 from recommenders_miner.evaluation.beyond_accuracy import BeyondAccuracy, is_beyond_accuracy, top_candidates
-from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_table import NewsTable
 
 CATEGORY = {"S1": "sport", "S2": "sport", "F1": "finance", "F2": "finance", "T1": "travel", "U1": "", "U2": ""}
 NEWS = NewsTable.from_columns(list(CATEGORY), list(CATEGORY), category=list(CATEGORY.values()))

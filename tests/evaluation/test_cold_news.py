@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
 from recommenders_miner.evaluation.cold_news import cold_candidates, evaluate_cold
-from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_table import NewsTable
 
 
 def table(*ids):

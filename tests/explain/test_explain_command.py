@@ -36,14 +36,14 @@ def explain(data, name, *arguments):
 def impression_with(clicks):
     """The number of an impression whose reader has so many clicks, with its log."""
     log = toy_log(toy_news())
-    lengths = np.diff(log.history_offsets)[log.history_of]
+    lengths = log.histories.lengths[log.history_of]
     return int(np.flatnonzero(lengths == clicks)[0]), log
 
 
 def test_it_shows_the_history_and_the_best_candidates(data):
     index, log = impression_with(3)
     output = explain(data, "miner", "--impression", index + 1, "--top", 2)
-    shown = log.offsets[index + 1] - log.offsets[index]
+    shown = log.candidates.offsets[index + 1] - log.candidates.offsets[index]
     assert f"Impression {index + 1}, user U" in output
     assert f"{shown} candidates" in output
     assert "3 clicks, newest first" in output
@@ -58,7 +58,7 @@ def test_json_is_that_of_the_model_with_its_user(data, tmp_path):
     user = log.users[int(log.user_of[index])].as_py()
     assert (document["impression"], document["user"], document["model"]) == (index + 1, user, "lstur")
     ids = toy_news().ids.to_pylist()
-    candidates = [ids[row] for row in log.candidates[log.offsets[index] : log.offsets[index + 1]]]
+    candidates = [ids[row] for row in log.candidates[index]]
     history = [ids[row] for row in range(2, 11)]
     scores = dict(zip(candidates, toy_model("lstur").score(history, candidates, user).tolist(), strict=True))
     found = {candidate["id"]: candidate["score"] for candidate in document["candidates"]}
@@ -101,7 +101,9 @@ def test_an_impression_is_found_by_its_id():
     found = Impression.find(data, index + 1, "behaviors.tsv")
     assert found.history == [f"N{n}" for n in range(1, 10)]
     assert found.user == log.users[int(log.user_of[index])].as_py()
-    assert len(found.candidates) == len(found.labels) == log.offsets[index + 1] - log.offsets[index]
+    assert (
+        len(found.candidates) == len(found.labels) == log.candidates.offsets[index + 1] - log.candidates.offsets[index]
+    )
     assert found.labels.tolist() == [1] + [0] * (len(found.labels) - 1)
     with pytest.raises(UnknownImpressionError, match="999"):
         Impression.find(data, 999, "behaviors.tsv")

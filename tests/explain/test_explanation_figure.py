@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from recommenders_miner.errors import RecommendersMinerError
-from recommenders_miner.figures.explanation import draw_explanation
-from recommenders_miner.figures.style import save_figure
+from recommenders_miner.plots.explanation import draw_explanation
+from recommenders_miner.plots.style import save_figure
 from tests.models.toy import IDS, toy_model, toy_news
 
 CATEGORIES = toy_news().category.to_pylist()[1:]

@@ -11,10 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recommenders_miner.convert import convert_adressa, convert_ebnerd, convert_own_logs, convert_xmind
-from recommenders_miner.convert.own_logs_schema import LogSchema
+from recommenders_miner.datasets import convert_adressa, convert_ebnerd, convert_own_logs, convert_xmind
+from recommenders_miner.datasets.own_schema import LogSchema
 from recommenders_miner.errors import RecommendersMinerError
-from tests.convert.read_back import read_back
+from tests.datasets.read_back import read_back
 from tests.fuzz.target import Target
 
 OF_PARQUET = {"names_its_file": False, "times": 1024, "floor": 2**26}

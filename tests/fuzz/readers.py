@@ -13,15 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
+from recommenders_miner.compat.files import convert_pickle, read_matrix, read_vocabulary
+from recommenders_miner.data.entities import graph_neighbours, news_neighbours, title_entities, word_entities
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.terms import IDF_FILE, TERMS_FILE, TermWeights
+from recommenders_miner.data.vectors import read_vector_names, read_word_vectors
+from recommenders_miner.data.vocabularies import Vocabularies
+from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.hparams import prepare_hparams
-from recommenders_miner.io.entities import graph_neighbours, news_neighbours, title_entities, word_entities
-from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_table import NewsTable
-from recommenders_miner.io.recommenders_files import convert_pickle, read_matrix, read_vocabulary
-from recommenders_miner.io.term_weights import IDF_FILE, TERMS_FILE, TermWeights
-from recommenders_miner.io.vocabularies import Vocabularies
-from recommenders_miner.io.vocabulary import Vocabulary
-from recommenders_miner.io.word_vectors import read_vector_names, read_word_vectors
 from tests.fuzz.target import Target
 
 NEWS = NewsTable.from_columns(["N1", "N2", "N3", "N4-1"], ["moss on roofs", "a calm sea", "tin drums", "owls"])
@@ -42,9 +42,9 @@ def read_news(path: Path) -> None:
 def read_behaviors(path: Path) -> None:
     for on_error in ("skip", "raise"):
         log = ImpressionLog.read(path, NEWS, on_error, cache=path.parent / on_error)
-        assert log.candidates.min() > 0
-        assert log.candidates.max() < len(NEWS)
-        assert log.history_of.max() < len(log.history_offsets) - 1
+        assert log.candidates.values.min() > 0
+        assert log.candidates.values.max() < len(NEWS)
+        assert log.history_of.max() < len(log.histories)
         users = Vocabularies.build(NEWS, log).users
         assert len(users) <= len(log.users) + 2
 
@@ -143,8 +143,8 @@ def read_cache(path: Path) -> None:
     log = ImpressionLog.read(folder / "behaviors.tsv", NEWS, cache=folder / "cache")
     assert len(log) == 2
     assert len(log.users.to_pylist()) == 2
-    assert 0 < log.candidates.min() <= log.candidates.max() < len(NEWS)
-    assert 0 <= log.history_of.min() <= log.history_of.max() < len(log.history_offsets) - 1
+    assert 0 < log.candidates.values.min() <= log.candidates.values.max() < len(NEWS)
+    assert 0 <= log.history_of.min() <= log.history_of.max() < len(log.histories)
 
 
 def cache_seeds() -> tuple[bytes, ...]:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from recommenders_miner.data import tsv
 from recommenders_miner.errors import RecommendersMinerError
-from recommenders_miner.io import tsv
 from tests.fuzz.limits import FLOOR_BYTES, SECONDS, TIMES_THE_FILE, limited
 
 _IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # where bringing files to disk costs nothing

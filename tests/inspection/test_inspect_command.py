@@ -13,8 +13,8 @@ from matplotlib.patches import StepPatch
 from typer.testing import CliRunner
 
 from recommenders_miner.cli import app, main
-from recommenders_miner.figures.data_page import draw_data_page
 from recommenders_miner.inspection import inspect_data
+from recommenders_miner.plots.data_page import draw_data_page
 from tests.command_line import run
 
 

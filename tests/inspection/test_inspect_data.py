@@ -9,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recommenders_miner.data import write as tsv_writer
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.inspection import inspect_data
 from recommenders_miner.inspection.data_report import PERCENTILES, Distribution
 from recommenders_miner.inspection.measure import find_doubtful_rows
-from recommenders_miner.io import tsv_writer
-from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_table import NewsTable
 
 ENTITY = '[{"Label": "Curling", "WikidataId": "Q136851", "OccurrenceOffsets": [0], "SurfaceForms": ["Curling"]}]'
 
@@ -438,8 +438,8 @@ def test_there_are_errors_just_where_the_readers_or_training_would_stop(tmp_path
     folder = write(tmp_path / "train", news_lines, behavior_lines)
     try:
         log = ImpressionLog.read(folder / "behaviors.tsv", NewsTable.read(folder / "news.tsv"), cache=False)
-        clicks = np.add.reduceat(log.labels == 1, log.offsets[:-1], dtype=int)
-        sound = log.labelled and bool(((clicks > 0) & (clicks < np.diff(log.offsets))).any())
+        clicks = np.add.reduceat(log.labels == 1, log.candidates.offsets[:-1], dtype=int)
+        sound = log.labelled and bool(((clicks > 0) & (clicks < log.candidates.lengths)).any())
     except DataFormatError:
         sound = False
     report = inspect_data(tmp_path)

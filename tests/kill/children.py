@@ -9,8 +9,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_table import NewsTable
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
 
 BEGUN, DONE = "begun", "done"
 TRAINING = (
@@ -54,7 +54,8 @@ def train(pipe: Connection, data: Path, out: Path) -> None:
 
 def fetch(pipe: Connection, out: Path, home: Path, facts: dict[str, Any], source: Path | None, hub: str) -> None:
     """Gets MIND of the size that `facts` says, from a hub on this machine or from what the user has."""
-    from recommenders_miner.datasets import download, mind
+    from recommenders_miner.datasets import fetch as download
+    from recommenders_miner.datasets import mind
 
     os.environ["RECOMMENDERS_MINER_HOME"] = str(home)
     with (

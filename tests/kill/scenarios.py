@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from recommenders_miner.data import cache as array_cache
+from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
+from recommenders_miner.data.news import NewsTable
 from recommenders_miner.datasets import mind
-from recommenders_miner.io import cache as array_cache
-from recommenders_miner.io.impression_log import CACHE_FOLDER, ImpressionLog
-from recommenders_miner.io.news_table import NewsTable
 from tests.datasets import loopback, mind_like
 from tests.kill import children
 

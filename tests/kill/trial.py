@@ -38,7 +38,7 @@ class Trial:
     @cached_property
     def data(self) -> Path:
         """The planted benchmark."""
-        from recommenders_miner.datasets.planted import write_planted_benchmark
+        from recommenders_miner.datasets.synthetic.benchmark import write_planted_benchmark
 
         write_planted_benchmark(self.workplace / "data", "tiny", 42)
         return self.workplace / "data"

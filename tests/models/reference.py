@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 
-from recommenders_miner.io.tokenize import tokenize
+from recommenders_miner.data.text import tokenize
 from tests.layers import reference as layers
 from tests.models import reference_fm
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from recommenders_miner.datasets.minilm import fetch_minilm
-from recommenders_miner.datasets.planted import write_planted_benchmark
+from recommenders_miner.datasets.synthetic.benchmark import write_planted_benchmark
 
 SCRIPT = Path(__file__).with_name("loss_curve.py")
 

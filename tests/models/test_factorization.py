@@ -9,13 +9,13 @@ import keras
 import numpy as np
 import pytest
 
+from recommenders_miner.data.iterator import MINDIterator
+from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.terms import TermWeights
+from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.evaluation.scoring import score_directly
 from recommenders_miner.hparams import prepare_hparams
-from recommenders_miner.io.mind_iterator import MINDIterator
-from recommenders_miner.io.news_table import NewsTable
-from recommenders_miner.io.term_weights import TermWeights
-from recommenders_miner.io.vocabulary import Vocabulary
 from recommenders_miner.models import MODELS
 from tests.models import reference_fm
 from tests.models.toy import IDS, SIZES, WORDS, fresh_toy_model, toy_hparams, toy_log, toy_model, toy_news
@@ -72,7 +72,7 @@ def test_what_stands_behind_a_title_or_a_history_is_nothing(name):
     expected = score_directly(model.network, features, log, data.users, 5)
     longer = {n: np.pad(a, [(0, 0), (0, 3)]) if a.ndim > 1 else a for n, a in features.items()}
     assert score_directly(model.network, longer, log, data.users, 5) == pytest.approx(expected, abs=1e-6)
-    short = np.repeat(np.diff(log.history_offsets)[log.history_of] <= 5, np.diff(log.offsets))
+    short = np.repeat(log.histories.lengths[log.history_of] <= 5, log.candidates.lengths)
     wide = score_directly(model.network, features, log, data.users, 12)
     assert wide[short] == pytest.approx(expected[short], abs=1e-6)
     assert not np.allclose(wide[~short], expected[~short])
@@ -150,8 +150,8 @@ def test_news_and_user_vectors_are_the_factors_that_meet():
     scores = model.score_log(data)
     own = news["linear"] + 0.5 * ((news["vector"] ** 2).sum(axis=1) - news["squares"])
     for i in range(len(data.log)):
-        slots = slice(data.log.offsets[i], data.log.offsets[i + 1])
-        rows = data.log.candidates[slots]
+        slots = slice(data.log.candidates.offsets[i], data.log.candidates.offsets[i + 1])
+        rows = data.log.candidates.values[slots]
         rest = scores[slots] - own[rows] - news["vector"][rows] @ users[reader_of[i]]
         assert rest == pytest.approx(rest[0], abs=1e-4)
 
@@ -190,8 +190,8 @@ def test_gradients_are_those_of_the_formula(name):
 def scores_of_sample(model, data, impression, rows):
     """The reference's scores of an impression's reader for the candidates in some rows, padding left out."""
     ids, log = data.news.ids.to_pylist(), data.log
-    start, end = log.history_offsets[log.history_of[impression] :][:2]
-    history = [ids[row] for row in log.histories[start:end]]
+    start, end = log.histories.offsets[log.history_of[impression] :][:2]
+    history = [ids[row] for row in log.histories.values[start:end]]
     user = log.users[int(log.user_of[impression])].as_py()
     return reference_fm.score(model, history, [ids[row] for row in rows if row], user)
 
@@ -294,7 +294,7 @@ def test_nothing_is_as_wide_as_the_terms_but_the_tables_themselves(name):
     width = NUM_TERMS + 2
     wide = {shape for shape in shapes if width in shape or math.prod(shape) >= width}
     assert wide == {(width,), (width, 4)}
-    assert model.score_log(data).shape == data.log.candidates.shape
+    assert model.score_log(data).shape == data.log.candidates.values.shape
 
 
 def shapes_of_a_step(network, inputs):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.errors import HParamsError
-from recommenders_miner.io.vocabulary import Vocabulary
 from recommenders_miner.models.initial_vectors import category_vectors, split_category
 from tests.models.toy import IDS, fresh_toy_model, toy_model
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from recommenders_miner.data.pieces import Pieces
+from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.evaluation.scoring import score_directly
 from recommenders_miner.hparams import prepare_hparams
-from recommenders_miner.io.pieces import Pieces
-from recommenders_miner.io.vocabularies import Vocabularies
 from recommenders_miner.models import MODELS
 from tests.models.test_scores import write_files
 from tests.models.toy import IDS, SIZES, toy_log, toy_news

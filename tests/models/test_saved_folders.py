@@ -16,8 +16,8 @@ import zipfile
 import keras
 import pytest
 
+from recommenders_miner.data.pieces import Pieces
 from recommenders_miner.errors import DataFormatError, NotWrittenError, PresetError, RecommendersMinerError
-from recommenders_miner.io.pieces import Pieces
 from recommenders_miner.manifest import MANIFEST, write_manifest
 from recommenders_miner.models import MODELS, load_model, saving
 from recommenders_miner.models.saving import DESCRIPTION, NETWORK
@@ -578,7 +578,7 @@ def test_a_full_disk_leaves_the_saved_model_whole(folder, monkeypatch, full):
 
     calls = {
         "network": "recommenders_miner.models.network.NewsRecommender.save",
-        "vocabulary": "recommenders_miner.io.vocabularies.Vocabularies.save",
+        "vocabulary": "recommenders_miner.data.vocabularies.Vocabularies.save",
         "manifest": "recommenders_miner.models.saving.write_manifest",
     }
     with monkeypatch.context() as patched:

@@ -8,14 +8,14 @@ import keras
 import numpy as np
 import pytest
 
+from recommenders_miner.data.features import LENGTH_FEATURE, NewsFeatures
+from recommenders_miner.data.iterator import MINDIterator
+from recommenders_miner.data.news import NewsTable
 from recommenders_miner.encoders import whole_table
 from recommenders_miner.encoders.whole_table import NetworkPart
 from recommenders_miner.errors import HParamsError, NoVectorError, UnknownNewsError
 from recommenders_miner.evaluation import scoring
 from recommenders_miner.evaluation.scoring import LogScorer, score_directly
-from recommenders_miner.io.mind_iterator import MINDIterator
-from recommenders_miner.io.news_features import LENGTH_FEATURE, NewsFeatures
-from recommenders_miner.io.news_table import NewsTable
 from tests.models.reference import Reference
 from tests.models.toy import IDS, MODEL_NAMES, fresh_toy_model, toy_log, toy_model, toy_news
 from tests.thoroughness import mostly_thorough
@@ -77,13 +77,13 @@ def test_a_candidates_score_does_not_depend_on_its_company(name, overrides):
     data = dataset(model)
     direct = score_directly(model.network, model.network_features(data), data.log, data.users, 5)
     for impression in range(3):
-        slots = slice(data.log.offsets[impression], data.log.offsets[impression + 1])
+        slots = slice(data.log.candidates.offsets[impression], data.log.candidates.offsets[impression + 1])
         row = data.log.history_of[impression]
-        history = data.log.histories[data.log.history_offsets[row] : data.log.history_offsets[row + 1]]
+        history = data.log.histories[row]
         ids = data.news.ids.to_pylist()
         user = data.log.users[int(data.log.user_of[impression])].as_py()
         for slot in range(slots.start, slots.stop):
-            one = model.score([ids[r] for r in history], [ids[data.log.candidates[slot]]], user)[0]
+            one = model.score([ids[r] for r in history], [ids[data.log.candidates.values[slot]]], user)[0]
             assert one == pytest.approx(direct[slot], rel=1e-5, abs=1e-5)
 
 
@@ -101,12 +101,12 @@ def test_padding_behind_a_title_never_changes_a_score(name, overrides):
 def test_padding_behind_a_history_never_changes_a_score(name, overrides):
     model = toy_model(name, **overrides)
     log = toy_log(toy_news())
-    short = np.diff(log.history_offsets)[log.history_of] <= 5
+    short = log.histories.lengths[log.history_of] <= 5
     data = dataset(model)
     narrow, wide = (
         score_directly(model.network, model.network_features(data), data.log, data.users, size) for size in (5, 12)
     )
-    kept = np.repeat(short, np.diff(log.offsets))
+    kept = np.repeat(short, log.candidates.lengths)
     assert narrow[kept] == pytest.approx(wide[kept], rel=1e-5, abs=1e-6)
 
 
@@ -316,7 +316,7 @@ def test_run_news_and_run_user_give_what_score_multiplies(tmp_path):
     data = model.read(news_file, behaviors_file)
     _, _, scores = model.run_fast_eval(news_file, behaviors_file)
     for impression in range(len(data.log)):
-        rows = data.log.candidates[data.log.offsets[impression] : data.log.offsets[impression + 1]]
+        rows = data.log.candidates[impression]
         expected = [news[row] @ users[impression] for row in rows]
         assert scores[impression] == pytest.approx(expected, abs=1e-5)
     interests = toy_model("miner").run_user(news_file, behaviors_file)
@@ -367,9 +367,9 @@ def write_files(folder):
     lines = []
     for k in range(len(log)):
         row = log.history_of[k]
-        history = " ".join(ids[r] for r in log.histories[log.history_offsets[row] : log.history_offsets[row + 1]])
-        slots = range(log.offsets[k], log.offsets[k + 1])
-        shown = " ".join(f"{ids[log.candidates[slot]]}-{log.labels[slot]}" for slot in slots)
+        history = " ".join(ids[r] for r in log.histories[row])
+        slots = range(log.candidates.offsets[k], log.candidates.offsets[k + 1])
+        shown = " ".join(f"{ids[log.candidates.values[slot]]}-{log.labels[slot]}" for slot in slots)
         lines.append(f"{k + 1}\t{log.users[int(log.user_of[k])].as_py()}\t11/12/2019 2:14:46 PM\t{history}\t{shown}\n")
     (folder / "behaviors.tsv").write_text("".join(lines))
     return folder / "news.tsv", folder / "behaviors.tsv"

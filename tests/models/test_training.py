@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import pytest
 
+from recommenders_miner.data.iterator import MINDIterator
+from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.errors import NotBuiltError, RecommendersMinerError
-from recommenders_miner.io.mind_iterator import MINDIterator
-from recommenders_miner.io.vocabulary import Vocabulary
 from recommenders_miner.models import MODELS, training
 from recommenders_miner.models.training import log_digest, seeded
 from tests.models.test_scores import write_files
@@ -149,7 +149,7 @@ def test_a_long_log_takes_part_with_blocks_of_it(monkeypatch):
     monkeypatch.setattr(training, "_DIGESTED_BYTES", 64)
     monkeypatch.setattr(training, "_BLOCK_BYTES", 8)
     log = toy_log(toy_news(), impressions=200)
-    labels = np.zeros(len(log.candidates), "int8")
+    labels = np.zeros(len(log.candidates.values), "int8")
     digests = set()
     for place in (0, 1, len(labels) // 2, len(labels) - 1):  # 1 is in the first block, the middle in none
         changed = labels.copy()
@@ -237,7 +237,7 @@ def test_training_encodes_each_distinct_news_of_a_batch_once(name, tmp_path):
     impressions, candidates = batches.samples.of_step(0)
     distinct = set(candidates.ravel().tolist())
     for history in data.log.history_of[impressions]:
-        rows = data.log.histories[data.log.history_offsets[history] : data.log.history_offsets[history + 1]]
+        rows = data.log.histories[history]
         distinct.update(rows[-5:].tolist())
     assert sum(encoded) == len(distinct | {0})
 

@@ -7,12 +7,12 @@ import functools
 import numpy as np
 import pytest
 
+from recommenders_miner.data.iterator import MINDIterator
+from recommenders_miner.data.news import NewsTable
 from recommenders_miner.encoders import PLMEncoder
 from recommenders_miner.errors import HParamsError, NoVectorError
 from recommenders_miner.evaluation.scoring import score_directly
 from recommenders_miner.hparams import prepare_hparams
-from recommenders_miner.io.mind_iterator import MINDIterator
-from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.models import UNBERTModel
 from recommenders_miner.models.unbert import UNBERTUserEncoder
 from tests.encoders.test_plm_encoder import approximate_gelu, exact_gelu, layer_norm, transformer
@@ -202,8 +202,8 @@ def test_padding_never_matters(pooling, model):
     scores = directly(model(pooling), data)
     wide = np.pad(model(pooling).network_features(data)["pieces"], [(0, 0), (0, 3)])
     assert directly(model(pooling), data, pieces=wide) == pytest.approx(scores, abs=1e-5)
-    short = np.diff(data.log.history_offsets)[data.log.history_of] <= 6
-    kept = np.repeat(short, np.diff(data.log.offsets))
+    short = data.log.histories.lengths[data.log.history_of] <= 6
+    kept = np.repeat(short, data.log.candidates.lengths)
     assert directly(model(pooling), data, his_size=12)[kept] == pytest.approx(scores[kept], abs=1e-5)
 
 

@@ -7,9 +7,9 @@ import json
 
 import numpy as np
 
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
 from recommenders_miner.hparams import prepare_hparams
-from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_table import NewsTable
 from recommenders_miner.models import MODELS
 
 WORDS = [f"word{i}" for i in range(15)]

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from recommenders_miner.cli import app
-from recommenders_miner.io.splits import Split
+from recommenders_miner.data.folders import Split
 from recommenders_miner.models import load_model
 from recommenders_miner.retrieval.news_recall import NewsRecall
 from tests.command_line import run

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recommenders_miner.io.impression_log import ImpressionLog
-from recommenders_miner.io.news_table import NewsTable
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
 from recommenders_miner.retrieval import recall_metrics
 from recommenders_miner.retrieval.first_seen import BEFORE_THE_LOGS, first_seen
 from recommenders_miner.retrieval.recall_metrics import evaluate_recall

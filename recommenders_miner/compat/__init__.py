@@ -1,0 +1,1 @@
+"""Microsoft Recommenders' ways: its names, its dense batches, its dictionaries."""

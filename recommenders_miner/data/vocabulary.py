@@ -1,0 +1,134 @@
+"""The two-way map between tokens and the integer ids that embeddings are looked up by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Iterable, Sequence
+from pathlib import Path
+
+from recommenders_miner.data.tsv import require_file
+from recommenders_miner.errors import DataFormatError
+from recommenders_miner.storage import whole_file
+
+PADDING, UNKNOWN = "<padding>", "<unknown>"
+PADDING_ID, UNKNOWN_ID = 0, 1
+_EXPECTED = f"a vocabulary: UTF-8 text with one token a line, the first two {PADDING} and {UNKNOWN}"
+
+
+class Vocabulary:
+    """Tokens with ids: 0 is padding, 1 any unknown token, 2 and up the tokens in the given order.
+
+    Padding and unknown are apart, so that a mask over padding never hides an unknown word.
+
+    Args:
+        tokens: distinct, non-empty tokens without line breaks, and without the two special ones.
+
+    Raises:
+        ValueError: a token is not of that kind.
+
+    Example:
+        >>> vocabulary = Vocabulary(["film", "goal"])
+        >>> vocabulary.encode(["goal", "opera"])
+        [3, 1]
+    """
+
+    def __init__(self, tokens: Sequence[str]) -> None:
+        self.tokens: list[str] = [PADDING, UNKNOWN, *tokens]
+        self._id_of: dict[str, int] = {}
+        for token_id, token in enumerate(self.tokens[2:], start=2):
+            problem = token_problem(token, self._id_of)
+            if problem:
+                raise ValueError(f"Token {token_id - 2} of the vocabulary, {token!r}, {problem}.")
+            self._id_of[token] = token_id
+
+    @classmethod
+    def build(cls, documents: Iterable[Sequence[str]], min_count: int = 1, max_size: int | None = None) -> Vocabulary:
+        """Collects the tokens of some documents, most frequent first, ties in alphabetical order.
+
+        Tokens that no vocabulary can hold, as those with a line break, stay unknown.
+
+        Args:
+            documents: the tokens of each document.
+            min_count: tokens that occur less often are left out.
+            max_size: at most this many tokens are kept, the two special ids not counted; None keeps all.
+        """
+        counts = Counter(token for document in documents for token in document)
+        frequent = [token for token, count in counts.items() if count >= min_count and not token_problem(token, ())]
+        return cls(sorted(frequent, key=lambda token: (-counts[token], token))[:max_size])
+
+    @classmethod
+    def of_names(cls, names: Iterable[str]) -> Vocabulary:
+        """Takes names as they come, each once; those that no vocabulary can hold stay unknown."""
+        return cls([name for name in dict.fromkeys(names) if not token_problem(name, ())])
+
+    def __len__(self) -> int:
+        """The number of ids, with the two special ones: the number of rows an embedding needs."""
+        return len(self.tokens)
+
+    def __contains__(self, token: object) -> bool:
+        return token in self._id_of
+
+    def __getitem__(self, token: str) -> int:
+        return self._id_of.get(token, UNKNOWN_ID)
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({len(self)} ids)"
+
+    def encode(self, tokens: Iterable[str]) -> list[int]:
+        """The ids of some tokens, 1 for those that are not in the vocabulary."""
+        return [self[token] for token in tokens]
+
+    def save(self, path: str | Path) -> None:
+        """Writes the tokens as UTF-8 text: line k holds the token with id k - 1."""
+        with whole_file(path) as partial:
+            partial.write_bytes("".join(f"{token}\n" for token in self.tokens).encode())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Vocabulary:
+        """Reads what `save` wrote.
+
+        Raises:
+            DataFormatError: the file is missing, not UTF-8, lacks the two special tokens at its head, or
+                holds an empty or a repeated token.
+        """
+        path = Path(path)
+        require_file(path, _EXPECTED)
+        try:
+            text = path.read_bytes().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            raise DataFormatError(path, "the line is not valid UTF-8.", line=line) from None
+        tokens = [token.removesuffix("\r") for token in text.removesuffix("\n").split("\n")]
+        for line, special in enumerate((PADDING, UNKNOWN), start=1):
+            if len(tokens) < line or tokens[line - 1] != special:
+                raise DataFormatError(path, f"expected {special}; the file should be {_EXPECTED}.", line=line)
+        seen: set[str] = set()
+        for line, token in enumerate(tokens[2:], start=3):
+            problem = token_problem(token, seen)
+            if problem:
+                raise DataFormatError(path, f"the token {token!r} {problem}.", line=line)
+            seen.add(token)
+        return cls(tokens[2:])
+
+
+def token_problem(token: str, seen: Container[str]) -> str | None:
+    """What keeps a token from following those already `seen`; None if nothing does."""
+    if token == "":
+        return "is empty"
+    if "\n" in token or "\r" in token:
+        return "contains a line break"
+    if token in (PADDING, UNKNOWN):
+        return "is reserved"
+    if not token.isascii() and not _has_utf8(token):
+        return "has half of a surrogate pair, which UTF-8 cannot hold"
+    if token in seen:
+        return "stands there twice"
+    return None
+
+
+def _has_utf8(token: str) -> bool:
+    try:
+        token.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The synthetic benchmark: simulated news, users and clicks with a known truth."""

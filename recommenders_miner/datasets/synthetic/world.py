@@ -1,0 +1,386 @@
+"""The simulator behind the planted benchmark: news, users, and the clicks that follow from both.
+
+A user clicks by utility. The utility of news *i* for user *u* is
+
+    interest_weight · max_k weight_uk · match(k, topic of i)  +  taste_weight · taste_u,category of i
+    +  popularity_weight · log popularity_i
+
+where *k* runs over the user's interests, and match is 1 for the interest's own subcategory,
+``sibling_credit`` for another one of the same category and 0 elsewhere. In every impression Gumbel noise of
+scale ``noise_scale`` is added, and the best few of the slate are clicked: the Plackett-Luce model. Histories
+come from the same utility.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from recommenders_miner.data.ragged import Ragged, offsets_of
+
+HOUR, DAY = 3600, 86_400  # seconds
+MAX_INTERESTS = 5
+INTEREST_SKEW = 0.75  # below 1, small subcategories have more followers than their share of the news
+ROWS_PER_BLOCK = 4096  # users or impressions drawn at a time; bounds the memory
+GENEROSITY = (2, 4, 8, 16)  # draws per article still missing, round by round, as repeats grow more common
+
+# Quantiles measured on MIND-small (SPEC.md, section 5): probabilities, then lengths.
+HISTORY_QUANTILES = (
+    (0.0, 0.05, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 1.0),
+    (0, 2, 7, 18, 40, 76, 111, 201, 425),
+)
+CANDIDATE_QUANTILES = (
+    (0.0, 0.05, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 1.0),
+    (2, 2, 10, 24, 52, 93, 120, 159, 283),
+)
+
+
+@dataclass(frozen=True)
+class PlantedConfig:
+    """The numbers of a planted benchmark.
+
+    Attributes:
+        num_news: news in both splits together.
+        num_users: users in both splits together, each with at least one impression.
+        num_train_impressions: impressions of the train split.
+        num_dev_impressions: impressions of the dev split, the last day.
+        history_days: days before the train split, when the histories were clicked.
+        train_days: days of the train split.
+        dev_only_users: share of the users that the train split does not know.
+        life_days: median life of an article in days; the logarithm of a life has a standard deviation of 0.4.
+        promoted_share: share of the news that an editor puts forward; the others are rarely shown.
+        unpromoted_exposure: how often an article that is not promoted is shown, relative to one that is.
+        personalisation: log of how much more often a slate shows the user's main interest than chance would.
+        interest_weight: weight of the best-matching interest in the utility of a click.
+        sibling_credit: match of an interest with another subcategory of its category.
+        taste_weight: weight of the user's standard normal taste for each category.
+        popularity_weight: weight of the standard normal log popularity of the news.
+        noise_scale: scale of the Gumbel noise of a click.
+        extra_clicks: mean number of clicks beyond the first (geometric), before small slates cut it.
+    """
+
+    num_news: int
+    num_users: int
+    num_train_impressions: int
+    num_dev_impressions: int
+    history_days: int = 28
+    train_days: int = 6
+    dev_only_users: float = 0.1
+    life_days: float = 2.5
+    promoted_share: float = 0.14
+    unpromoted_exposure: float = 0.02
+    personalisation: float = 0.7
+    interest_weight: float = 6.0
+    sibling_credit: float = 0.2
+    taste_weight: float = 0.5
+    popularity_weight: float = 0.6
+    noise_scale: float = 1.0
+    extra_clicks: float = 0.58
+
+    def __post_init__(self) -> None:
+        dev_only = round(self.dev_only_users * self.num_users)
+        if self.num_train_impressions < self.num_users - dev_only or self.num_dev_impressions < dev_only:
+            raise ValueError("PlantedConfig needs at least one impression for each user of a split.")
+
+
+@dataclass(frozen=True)
+class News:
+    """The news and their truth; every array has one entry per article.
+
+    Attributes:
+        topic: int64, the index of the subcategory.
+        log_popularity: float64, standard normal.
+        exposure: float64, how often the recommender considers the article, in arbitrary units.
+        birth: float64, seconds since the beginning of the simulation.
+        death: float64, likewise; the article is shown from birth to death.
+    """
+
+    topic: np.ndarray
+    log_popularity: np.ndarray
+    exposure: np.ndarray
+    birth: np.ndarray
+    death: np.ndarray
+
+
+@dataclass(frozen=True)
+class Users:
+    """The users and their truth.
+
+    Attributes:
+        affinity: (users, topics) float64, the best match of the user's interests with each topic, 0 … 1.
+        preference: (users, topics) float64, the part of the utility that depends on the topic.
+        in_train: (users,) bool, False for those that only the dev split knows.
+    """
+
+    affinity: np.ndarray
+    preference: np.ndarray
+    in_train: np.ndarray
+
+
+@dataclass(frozen=True)
+class Impressions:
+    """One split's impressions.
+
+    Attributes:
+        user: (impressions,) int64.
+        time: (impressions,) int64, seconds since the beginning of the simulation.
+        candidates: the news of each slate.
+        logits: (candidates,) float64, the utility without noise.
+        clicked: (candidates,) bool.
+    """
+
+    user: np.ndarray
+    time: np.ndarray
+    candidates: Ragged
+    logits: np.ndarray
+    clicked: np.ndarray
+
+
+@dataclass(frozen=True)
+class PlantedWorld:
+    """All that the simulator knows.
+
+    Attributes:
+        news: the news.
+        users: the users.
+        histories: the clicked news of each user, newest last; the same in both splits, as in MIND.
+        train: the impressions of the train split.
+        dev: the impressions of the dev split.
+        born_on_dev_day: (news,) bool, the news that the train split cannot know.
+    """
+
+    news: News
+    users: Users
+    histories: Ragged
+    train: Impressions
+    dev: Impressions
+    born_on_dev_day: np.ndarray
+
+
+def simulate(
+    config: PlantedConfig,
+    topic_shares: np.ndarray,
+    topic_category: np.ndarray,
+    seed: np.random.SeedSequence,
+    progress: Callable[[str], None],
+) -> PlantedWorld:
+    """Simulates a news site.
+
+    Args:
+        config: sizes and weights.
+        topic_shares: (topics,) share of each subcategory in the news, summing to 1.
+        topic_category: (topics,) int, the category of each subcategory.
+        seed: the source of all chance.
+        progress: is told what is going on.
+    """
+    news_rng, user_rng, history_rng, train_rng, dev_rng = map(np.random.default_rng, seed.spawn(5))
+    train_start = config.history_days * DAY
+    dev_start = train_start + config.train_days * DAY
+
+    progress("drawing news and users")
+    news = _draw_news(config, topic_shares, dev_start + DAY, news_rng)
+    users = _draw_users(config, topic_shares, topic_category, user_rng)
+    progress("drawing click histories")
+    histories = _draw_histories(config, news, users, train_start, history_rng)
+    progress(f"drawing {config.num_train_impressions:,} train impressions")
+    known = np.flatnonzero(users.in_train)
+    train_user = _draw_visitors(known, known, config.num_train_impressions, train_rng)
+    train = _draw_impressions(config, news, users, train_user, train_start, dev_start, train_rng)
+    progress(f"drawing {config.num_dev_impressions:,} dev impressions")
+    everyone, newcomers = np.arange(config.num_users), np.flatnonzero(~users.in_train)
+    dev_user = _draw_visitors(everyone, newcomers, config.num_dev_impressions, dev_rng)
+    dev = _draw_impressions(config, news, users, dev_user, dev_start, dev_start + DAY, dev_rng)
+    return PlantedWorld(news, users, histories, train, dev, news.birth >= dev_start)
+
+
+def _draw_news(config: PlantedConfig, topic_shares: np.ndarray, end: int, rng: np.random.Generator) -> News:
+    size = config.num_news
+    topic = rng.choice(len(topic_shares), size, p=topic_shares)
+    log_popularity = rng.standard_normal(size)
+    promoted = rng.random(size) < config.promoted_share
+    exposure = np.exp(log_popularity) * np.where(promoted, 1.0, config.unpromoted_exposure)
+    birth = rng.uniform(0, end, size)
+    life = config.life_days * DAY * np.exp(0.4 * rng.standard_normal(size))
+    return News(topic, log_popularity, exposure, birth, birth + life)
+
+
+def _draw_users(
+    config: PlantedConfig, topic_shares: np.ndarray, topic_category: np.ndarray, rng: np.random.Generator
+) -> Users:
+    size = config.num_users
+    # Distinct interests, drawn one after the other: the order in which exponential clocks ring.
+    clocks = rng.standard_exponential((size, len(topic_shares))) / topic_shares**INTEREST_SKEW
+    interests = np.argsort(clocks, axis=1)[:, :MAX_INTERESTS]
+    weights = rng.uniform(0.5, 1.0, interests.shape)
+    weights[:, 0] = 1.0
+    num_interests = rng.integers(2, MAX_INTERESTS + 1, size)
+    weights[np.arange(MAX_INTERESTS) >= num_interests[:, None]] = 0.0
+
+    rows = np.arange(size)
+    affinity = np.zeros((size, len(topic_shares)))
+    for interest, weight in zip(interests.T, weights.T, strict=True):
+        sibling = topic_category[interest][:, None] == topic_category
+        np.maximum(affinity, config.sibling_credit * weight[:, None] * sibling, out=affinity)
+        affinity[rows, interest] = np.maximum(affinity[rows, interest], weight)
+
+    taste = rng.standard_normal((size, topic_category.max() + 1))
+    preference = config.interest_weight * affinity + config.taste_weight * taste[:, topic_category]
+    in_train = np.ones(size, bool)
+    in_train[rng.permutation(size)[: round(config.dev_only_users * size)]] = False
+    return Users(affinity, preference, in_train)
+
+
+def _draw_histories(
+    config: PlantedConfig, news: News, users: Users, train_start: int, rng: np.random.Generator
+) -> Ragged:
+    """What each user clicked before the train split, in the order of the clicks."""
+    past = np.flatnonzero(news.birth < train_start)
+    quantiles, lengths = HISTORY_QUANTILES
+    # Interpolating the logarithm hits the 2 % of empty histories as well as the quantiles.
+    drawn = np.expm1(np.interp(rng.random(config.num_users), quantiles, np.log1p(lengths)))
+    length = np.minimum(np.rint(drawn).astype(np.int64), len(past) // 2)
+
+    # Choosing by utility with Gumbel noise is choosing with weights exp(utility / noise scale).
+    appeal = np.exp(config.popularity_weight * news.log_popularity / config.noise_scale)
+    sampler = _NewsSampler(past, news.topic, news.exposure * appeal, users.preference.shape[1])
+    histories = sampler.draw_distinct(np.exp(users.preference / config.noise_scale), length, rng)
+
+    clicked = histories.values
+    latest = np.minimum(news.death[clicked], train_start)
+    time = news.birth[clicked] + rng.random(len(clicked)) * (latest - news.birth[clicked])
+    return Ragged(clicked[np.lexsort((time, histories.rows()))], histories.offsets)
+
+
+def _draw_visitors(
+    users: np.ndarray, certain: np.ndarray, num_impressions: int, rng: np.random.Generator
+) -> np.ndarray:
+    """The user of each impression: the ``certain`` ones at least once, some of ``users`` far more often."""
+    activity = rng.standard_gamma(1.0, len(users))
+    more = rng.choice(users, num_impressions - len(certain), p=activity / activity.sum())
+    return rng.permutation(np.concatenate([certain, more]))
+
+
+def _draw_impressions(
+    config: PlantedConfig,
+    news: News,
+    users: Users,
+    user: np.ndarray,
+    start: int,
+    end: int,
+    rng: np.random.Generator,
+) -> Impressions:
+    size = len(user)
+    # People read by day: the least at 4 a.m., the most at 4 p.m.
+    hours = np.arange(start // HOUR, end // HOUR)
+    traffic = 1.0 - 0.8 * np.cos(2 * np.pi * (hours % 24 - 4) / 24)
+    hour = rng.choice(hours, size, p=traffic / traffic.sum())
+    time = hour * HOUR + rng.integers(0, HOUR, size)
+    quantiles, lengths = CANDIDATE_QUANTILES
+    length = np.rint(np.exp(np.interp(rng.random(size), quantiles, np.log(lengths)))).astype(np.int64)
+
+    relevance = np.exp(config.personalisation * users.affinity)
+    by_hour = np.argsort(hour, kind="stable")
+    bounds = np.searchsorted(hour[by_hour], np.append(hours, hours[-1] + 1))
+    slates, rows = [], []
+    for this_hour, first, last in zip(hours, bounds[:-1], bounds[1:], strict=True):
+        members = by_hour[first:last]
+        alive = np.flatnonzero((news.birth <= this_hour * HOUR) & (news.death >= (this_hour + 1) * HOUR))
+        if len(alive) < 4:
+            raise ValueError("PlantedConfig leaves fewer than 4 news alive: raise num_news or life_days.")
+        sampler = _NewsSampler(alive, news.topic, news.exposure, relevance.shape[1])
+        length[members] = np.minimum(length[members], len(alive) // 2)
+        slate = sampler.draw_distinct(relevance[user[members]], length[members], rng)
+        slates.append(slate.values)
+        rows.append(members[slate.rows()])
+    row, candidate = np.concatenate(rows), np.concatenate(slates)
+    # The recommender draws the most exposed news first. Shuffling each slate keeps the position from telling.
+    shuffled = np.lexsort((rng.random(len(row)), row))
+    candidates = Ragged(candidate[shuffled], offsets_of(length))
+
+    row = row[shuffled]
+    logits = (
+        users.preference[user[row], news.topic[candidates.values]]
+        + config.popularity_weight * news.log_popularity[candidates.values]
+    )
+    noisy = logits + config.noise_scale * rng.gumbel(size=len(logits))
+    num_clicks = np.minimum(rng.geometric(1 / (1 + config.extra_clicks), size), length - 1)
+    clicked = np.empty(len(logits), bool)
+    best_first = np.lexsort((-noisy, row))
+    clicked[best_first] = candidates.ranks() < num_clicks[row]
+    return Impressions(user, time, candidates, logits, clicked)
+
+
+class _NewsSampler:
+    """Draws news from a pool with a weight per article times a weight per row and topic.
+
+    The topic is drawn first, then the article within it, so that a draw costs two binary searches, and no
+    table of rows by news is needed.
+    """
+
+    def __init__(self, pool: np.ndarray, topic: np.ndarray, weight: np.ndarray, num_topics: int) -> None:
+        self.pool = pool[np.argsort(topic[pool], kind="stable")]
+        self.topic, self.weight = topic[self.pool], weight[self.pool]
+        self.upper = np.cumsum(self.weight)
+        bounds = np.searchsorted(self.topic, np.arange(num_topics + 1))
+        edges = np.append(0.0, self.upper)[bounds]
+        self.lower, self.mass = edges[:-1], np.diff(edges)
+
+    def draw_distinct(self, topic_weights: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> Ragged:
+        """Draws without replacement, one article after the other.
+
+        Args:
+            topic_weights: (rows, topics) what each row multiplies the topics' weights with.
+            lengths: (rows,) how many distinct articles each row gets, in the order of the draws.
+            rng: the source of chance.
+        """
+        blocks = [
+            self._draw_block(
+                topic_weights[first : first + ROWS_PER_BLOCK], lengths[first : first + ROWS_PER_BLOCK], rng
+            )
+            for first in range(0, len(lengths), ROWS_PER_BLOCK)
+        ]
+        return Ragged(np.concatenate([np.empty(0, np.int64), *blocks]), offsets_of(lengths))
+
+    def _draw_block(self, topic_weights: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        cumulative = np.cumsum(topic_weights * self.mass, axis=1)
+        cumulative /= cumulative[:, -1:]
+        drawn_row = drawn = np.empty(0, np.int64)
+        missing = lengths
+        for generosity in GENEROSITY:
+            if not missing.any():
+                return drawn
+            # Drawing with replacement and keeping the first of each article is drawing without replacement.
+            row = np.repeat(np.arange(len(lengths)), generosity * missing)
+            drawn_row = np.concatenate([drawn_row, row])
+            drawn = np.concatenate([drawn, self._draw(cumulative, row, rng)])
+            _, first = np.unique(drawn_row * (drawn.max() + 1) + drawn, return_index=True)
+            first = first[np.lexsort((first, drawn_row[first]))]
+            drawn_row, drawn = drawn_row[first], drawn[first]
+            found = np.bincount(drawn_row, minlength=len(lengths))
+            wanted = Ragged.of_lengths(drawn_row, found).ranks() < lengths[drawn_row]
+            drawn_row, drawn = drawn_row[wanted], drawn[wanted]
+            missing = np.maximum(lengths - found, 0)
+        # A few rows have used up all likely articles. What is left is raced for.
+        rows = np.split(drawn, offsets_of(lengths - missing)[1:-1])
+        for row in np.flatnonzero(missing):
+            rows[row] = np.append(rows[row], self._race(topic_weights[row], rows[row], missing[row], rng))
+        return np.concatenate(rows)
+
+    def _race(self, topic_weights: np.ndarray, drawn: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+        """Draws ``size`` articles beyond ``drawn`` for one row: those whose exponential clocks ring first."""
+        left = np.flatnonzero(~np.isin(self.pool, drawn))
+        clocks = rng.standard_exponential(len(left)) / (topic_weights[self.topic[left]] * self.weight[left])
+        return self.pool[left[np.argsort(clocks, kind="stable")[:size]]]
+
+    def _draw(self, cumulative: np.ndarray, row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """One article with replacement for each entry of ``row``."""
+        num_rows, num_topics = cumulative.shape
+        # All rows' distributions end to end make one increasing sequence: row r covers r … r + 1.
+        stacked = (cumulative + np.arange(num_rows)[:, None]).ravel()
+        topic = np.searchsorted(stacked, row + rng.random(len(row)), side="right") - row * num_topics
+        topic = np.minimum(topic, num_topics - 1)
+        level = self.lower[topic] + rng.random(len(row)) * self.mass[topic]
+        position = np.searchsorted(self.upper, level, side="right")
+        return self.pool[np.minimum(position, len(self.pool) - 1)]

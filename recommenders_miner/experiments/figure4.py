@@ -1,0 +1,66 @@
+"""Figure 4: news recall, the share of clicked news among the top N of a large pool."""
+
+from __future__ import annotations
+
+from recommenders_miner.experiments.markdown import markdown_table
+from recommenders_miner.experiments.runs import Run
+from recommenders_miner.experiments.study import Page, Study, Variant, over_seeds
+from recommenders_miner.plots.curves import Curve, draw_curves
+from recommenders_miner.progress import progress_bar
+from recommenders_miner.retrieval.news_recall import NewsRecall
+from recommenders_miner.retrieval.recall_metrics import evaluate_recall
+
+TITLE = "Figure 4: news recall"
+
+CUTOFFS = (10, 20, 50, 100, 200, 500)
+VARIANTS = (
+    Variant("miner-mean-no-category", "miner-mean", {"category_weighting": False}),
+    *map(Variant, ("nrms", "lstur", "nrms-plm", "lstur-plm")),
+)
+
+
+def figure4(study: Study) -> Page:
+    """Retrieves from all the dev news by MINER's mean interest vector, and by the user vectors of four others."""
+    made = study.make(VARIANTS)
+    recalls: dict[str, list[dict[str, float]]] = {}
+    with progress_bar("retrieval") as report:
+        for place, (name, runs) in enumerate(made.items()):
+            report(place / len(made), name)
+            recalls[name] = [recall_of(run, study) for run in runs]
+    metrics = [f"recall@{cutoff}" for cutoff in CUTOFFS]
+    by_metric = {
+        name: [[found[metric] for found in of_seeds] for metric in metrics] for name, of_seeds in recalls.items()
+    }
+    table = markdown_table(
+        ["Recall of the top", *map(str, CUTOFFS)],
+        [[name, *map(over_seeds, values)] for name, values in by_metric.items()],
+    )
+    pool = len(study.runs.dev.news) - 1
+    text = f"""
+{study.settings} The share of an impression's clicked news among the top N of all {pool:,} dev news but
+those of the history, by the dot product with one user vector: of MINER the mean of its interests, without category
+weighting.
+
+{table}
+"""
+    curves = [
+        Curve(name, CUTOFFS, [[100 * v for v in seeds] for seeds in values]) for name, values in by_metric.items()
+    ]
+    title = f"News recall from a pool of {pool:,}"
+    figure = draw_curves(curves, title, xlabel="top N of the pool", ylabel="clicked news among them, %")
+    results = {"pool": pool, "recall": recalls}
+    return Page(
+        TITLE,
+        text,
+        results,
+        figure,
+        "Share of the clicked news among the top N of all dev news (bands: standard deviation over seeds).",
+    )
+
+
+def recall_of(run: Run, study: Study) -> dict[str, float]:
+    """Returns the recall of a run's model on the dev log, by metric name."""
+    model = run.load()
+    data = model.read(*study.runs.dev_paths)
+    rows, _ = NewsRecall(model, data, strategy="average").search(data.log, data.users, max(CUTOFFS))
+    return evaluate_recall(rows, data.log, CUTOFFS).metrics

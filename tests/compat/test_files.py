@@ -1,0 +1,399 @@
+"""Recommenders' dictionaries and matrices: read as they are meant, refused where they are not, and never run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import struct
+import time
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recommenders_miner.compat.files import (
+    convert_pickle,
+    read_dictionary,
+    read_matrix,
+    read_vocabularies,
+    read_vocabulary,
+)
+from recommenders_miner.errors import DataFormatError, RecommendersMinerError
+from recommenders_miner.hparams import prepare_hparams
+
+WORDS = {"goal": 2, "film": 1, "été": 3}
+PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
+dictionaries = st.lists(st.text(st.characters(codec=None)), unique=True).flatmap(
+    lambda names: st.permutations(range(1, len(names) + 1)).map(lambda ids: dict(zip(names, ids, strict=True)))
+)
+
+
+def written(path, content):
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def pickled(path, content, protocol=None):
+    path.write_bytes(pickle.dumps(content, protocol))
+    return path
+
+
+# === Dictionaries ===
+
+
+def test_a_vocabulary_has_the_names_in_the_order_of_their_ids(tmp_path):
+    path = written(tmp_path / "words.json", WORDS)
+    assert read_dictionary(path) == WORDS
+    assert read_vocabulary(path).tokens == ["<padding>", "<unknown>", "film", "goal", "été"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "holds a list; expected a dictionary"),
+        ("3", "holds a int; expected"),
+        ('{"a": 0}', "the id of 'a' is 0, which is not one of 1 to 1"),
+        ('{"a": 1, "b": 3}', "the id of 'b' is 3, which is not one of 1 to 2"),
+        ('{"a": 1, "b": -1}', "the id of 'b' is -1"),
+        ('{"a": 123456789012345678901234567890}', "the id of 'a' is too large"),
+        ('{"a": 1, "b": 1}', "'a' and 'b' have the same id, 1"),
+        ('{"a": 1, "a": 1}', "the name 'a' stands there twice"),
+        ('{"a": 1.0}', "the id of 'a' is a float and no whole number"),
+        ('{"a": true}', "the id of 'a' is a bool and no whole number"),
+        ('{"a": null}', "the id of 'a' is a NoneType"),
+        ('{"a": {"b": 1}}', "the id of 'a' is a dict"),
+        ('{"a": ' + "9" * 5000 + "}", "not readable as JSON"),
+        ('{"a": 1', "not readable as JSON"),
+        ("[" * 100_000, "not readable as JSON"),
+        ("", "the file is empty"),
+    ],
+    ids=lambda value: value[:30],
+)
+def test_what_is_no_dictionary_is_refused(text, message, tmp_path):
+    path = tmp_path / "words.json"
+    path.write_text(text)
+    with pytest.raises(DataFormatError, match=message) as caught:
+        read_dictionary(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".pkl", "x\0.json"])
+def test_a_name_that_no_file_can_have_is_an_error(name, tmp_path):
+    with pytest.raises(DataFormatError, match=r"the path (cannot be used|does not exist)"):
+        read_dictionary(tmp_path / name)
+    with pytest.raises(DataFormatError, match=r"the path (cannot be used|does not exist)"):
+        convert_pickle(tmp_path / name)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    path = tmp_path / "words.json"
+    path.write_bytes(b'{"\xff": 1}')
+    with pytest.raises(DataFormatError, match="not readable as JSON"):
+        read_dictionary(path)
+
+
+def test_names_that_nothing_is_called_are_left_out(tmp_path, caplog):
+    names = {"": 1, "a": 2, "two\nlines": 3, "<padding>": 4, "\ud800": 5, "b": 6}
+    path = written(tmp_path / "words.json", names)
+    with caplog.at_level(logging.WARNING):
+        vocabulary = read_vocabulary(path)
+    assert vocabulary.tokens[2:] == ["a", "b"]
+    assert "left out 4 names" in caplog.text
+    vocabulary.save(tmp_path / "words.txt")
+    matrix = np.arange(14, dtype="float32").reshape(7, 2)
+    np.save(tmp_path / "vectors.npy", matrix)
+    read = read_matrix(tmp_path / "vectors.npy", path, vocabulary)
+    assert read.tolist() == [[0, 0], [0, 1], [4, 5], [12, 13]]
+
+
+def test_vocabularies_are_those_that_are_named(tmp_path):
+    words, users, verts, subverts = (
+        str(written(tmp_path / f"{name}.json", {name: 1})) for name in ("word", "user", "vert", "subvert")
+    )
+    assert read_vocabularies(prepare_hparams()) == {}
+    hparams = prepare_hparams(wordDict_file=words, userDict_file=users, vertDict_file=verts, subvertDict_file=subverts)
+    found = {name: vocabulary.tokens[2:] for name, vocabulary in read_vocabularies(hparams).items()}
+    assert found == {"words": ["word"], "users": ["user"], "categories": ["vert"], "subcategories": ["subvert"]}
+
+
+# === Pickles are not read ===
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("name", ["my words.pkl", "words.pickle", "words"])
+def test_a_pickle_is_refused_with_the_command_that_converts_it(protocol, name, tmp_path):
+    path = pickled(tmp_path / name, WORDS, protocol)
+    with pytest.raises(DataFormatError, match="can run code") as caught:
+        read_dictionary(path)
+    shown = f"'{path}'" if " " in name else str(path)
+    assert f"`recommenders-miner convert-dict {shown}`" in str(caught.value)
+    convert_pickle(path)
+    assert read_dictionary(path) == WORDS
+
+
+def test_a_converted_pickle_is_read_by_the_pickles_name_while_it_is_as_new(tmp_path):
+    path = pickled(tmp_path / "words.pkl", WORDS)
+    converted = convert_pickle(path)
+    assert converted == tmp_path / "words.json"
+    os.utime(converted, ns=(path.stat().st_mtime_ns,) * 2)
+    assert read_dictionary(path) == WORDS
+    os.utime(converted, ns=(path.stat().st_mtime_ns - 1,) * 2)
+    with pytest.raises(DataFormatError, match=r"words\.json beside it is older"):
+        read_dictionary(path)
+    path.unlink()
+    assert read_dictionary(path) == WORDS
+    converted.unlink()
+    with pytest.raises(DataFormatError, match="does not exist"):
+        read_dictionary(path)
+
+
+# === Converting ===
+
+
+@settings(max_examples=60, deadline=None)
+@given(dictionaries, st.sampled_from(PROTOCOLS))
+def test_converting_changes_nothing(tmp_path_factory, dictionary, protocol):
+    folder = tmp_path_factory.mktemp("convert")
+    path = pickled(folder / "words.pkl", dictionary, protocol)
+    assert read_dictionary(convert_pickle(path)) == dictionary
+    names = read_vocabulary(path).tokens[2:]
+    assert names == sorted(set(names), key=dictionary.__getitem__)
+    assert {path.name for path in folder.iterdir()} == {"words.pkl", "words.json"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"(dp1\nVa\np2\nI1\nsVb\np3\nI2\ns.",  # as Python 2's cPickle numbers places, from 1
+        b"(Va\nI1\nVb\nL2L\nd.",
+        b"}q\x01(X\x01\x00\x00\x00aK\x01X\x01\x00\x00\x00bK\x02u.",
+    ],
+    ids=["protocol 0 from place 1", "one dict of marked items", "protocol 1"],
+)
+def test_forms_that_python_3_does_not_write_are_read(data, tmp_path):
+    path = tmp_path / "words.pkl"
+    path.write_bytes(data)
+    assert pickle.loads(data) == read_dictionary(convert_pickle(path)) == {"a": 1, "b": 2}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_damaged_pickle_is_refused_or_read(tmp_path_factory, data):
+    """Whatever bytes change, there is a dictionary in the end, or this package's own error."""
+    whole = pickle.dumps({f"w{i}": i + 1 for i in range(4)}, data.draw(st.sampled_from(PROTOCOLS)))
+    changed = bytearray(whole)
+    for place in data.draw(st.lists(st.integers(0, len(whole) - 1), min_size=1, max_size=3)):
+        changed[place] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("damaged") / "words.pkl"
+    path.write_bytes(changed)
+    try:
+        dictionary = read_dictionary(convert_pickle(path))
+    except DataFormatError:
+        assert not path.with_suffix(".json").exists()
+    else:
+        assert sorted(dictionary.values()) == list(range(1, len(dictionary) + 1))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_truncated_pickle_is_refused(protocol, tmp_path):
+    whole = pickle.dumps(WORDS, protocol)
+    path = tmp_path / "words.pkl"
+    for length in range(1, len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DataFormatError, match="is no pickle, or a damaged one"):
+            convert_pickle(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+class Payload:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, sign):
+        self.sign = sign
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.sign}",)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("place", ["alone", "as an id", "as a name"])
+def test_a_malicious_pickle_runs_nothing(protocol, place, tmp_path):
+    sign = tmp_path / "ran"
+    payload = Payload(sign)
+    content = {"alone": payload, "as an id": {**WORDS, "x": payload}, "as a name": {payload: 1}}[place]
+    path = pickled(tmp_path / "words.pkl", content, protocol)
+    for read in (convert_pickle, read_dictionary):
+        with pytest.raises(DataFormatError):
+            read(path)
+    with pytest.raises(DataFormatError, match=r"asks for posix\.system, and was not read"):
+        convert_pickle(path)
+    assert not sign.exists()
+    pickle.loads(path.read_bytes())
+    assert sign.exists()  # it would have run
+
+
+@pytest.mark.parametrize("kind", ["LONG1", "BININT", "memo"])
+def test_numbers_that_hash_alike_are_no_names(kind, tmp_path):
+    """As names of a dict, each would be compared with all before it: a megabyte took 38 s."""
+    prime = 2**61 - 1
+    name = {
+        "LONG1": lambda k: pickle.dumps(k * prime + prime, 2)[2:-1],
+        "BININT": lambda k: b"J" + struct.pack("<i", k),
+        "memo": lambda k: b"h\x00",
+    }[kind]
+    path = tmp_path / "words.pkl"
+    path.write_bytes(b"\x80\x04K\x05\x94}(" + b"".join(name(k) + b"K\x01" for k in range(70_000)) + b"u.")
+    start = time.perf_counter()
+    with pytest.raises(DataFormatError, match="a name is of type int and no text"):
+        convert_pickle(path)
+    assert time.perf_counter() - start < 10
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\x80\x04}(\x8c\x01a)K\x01u.", "asks for pickle's operation EMPTY_TUPLE"),
+        # A tuple of itself twice, twenty deep: 2²⁰ steps to hash; a hundred deep would never end.
+        (b"\x80\x04})" + b"2\x86" * 20 + b"K\x01s.", "asks for pickle's operation EMPTY_TUPLE"),
+        (b"\x80\x02}r" + struct.pack("<I", 1_000_000) + b".", "place 1,000,000 of a memo of 2"),
+        (b"(dp1000000\n.", "place 1,000,000 of a memo of 2"),
+        (b"\x80\x04}\x8d" + struct.pack("<Q", 2**62) + b"aK\x01s.", "damaged one"),
+        (b"\x80\x04\x95" + struct.pack("<Q", 2**63 - 1) + b"}.", "damaged one"),
+        (b"\x80\x04}}K\x01s.", "a name is of type dict and no text"),
+        (b"\x80\x04}(\x8c\x01au.", "damaged one"),
+        (b"\x80\x04}\x8c\x01a(K\x01ss.", "a name is of type object and no text"),
+        (b"\x80\x04K\x01\x8c\x01aK\x01s.", "damaged one"),
+        (b"\x80\x04u.", "damaged one"),
+        (b"\x80\x04" + b"}" * 100_000 + b".", "holds more than 16 dicts"),
+        (b"\x80\x04}q\x00X\x01\x00\x00\x00ah\x00s.", "the id of 'a' is a dict"),
+        (b"\x80\x04}h\x05.", "damaged one"),
+        (b"\x80\x09}.", "damaged one"),
+        (b"\x80\x04}\x8c\x01aBaaaa", "damaged one"),
+        (b"\x80\x04}\x8c\x01aQs.", "asks for pickle's operation BINPERSID"),
+        (b'{"a": 1}\n', "is no pickle"),
+        (b"\x1f\x8b\x08\x00", "is no pickle"),
+        (b"", "the file is empty"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_bombs_and_what_is_no_pickle_are_refused(data, message, tmp_path):
+    path = tmp_path / "words.pkl"
+    path.write_bytes(data)
+    with pytest.raises(DataFormatError, match=message) as caught:
+        convert_pickle(path)
+    assert str(path) in str(caught.value)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"a": {"b": 1}}, "the id of 'a' is a dict and no whole number"),
+        ({"a": "1"}, "the id of 'a' is a str and no whole number"),
+        ({1: 1}, "a name is of type int and no text"),
+        ({"a": True}, "asks for pickle's operation NEWTRUE"),
+        ({"a": 1.0}, "asks for pickle's operation BINFLOAT"),
+        ({"a": 10**30_000}, "the id of 'a' is too large"),
+        ({b"a": 1}, "asks for pickle's operation SHORT_BINBYTES"),
+        ([1], "asks for pickle's operation EMPTY_LIST"),
+        ("a", "holds a str"),
+        (OrderedDict(a=1), r"asks for collections\.OrderedDict"),
+        ({"a": 2}, "the id of 'a' is 2, which is not one of 1 to 1"),
+    ],
+    ids=lambda value: str(type(value)) if not isinstance(value, str) else value,
+)
+def test_other_content_is_named(content, message, tmp_path):
+    with pytest.raises(DataFormatError, match=message):
+        convert_pickle(pickled(tmp_path / "words.pkl", content))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_numpy_numbers_are_named_with_what_to_do(protocol, tmp_path):
+    names = {"film": np.int64(1), "goal": np.int64(2)}
+    path = pickled(tmp_path / "words.pkl", names, protocol)
+    with pytest.raises(DataFormatError, match=r"asks for numpy\..*not NumPy's numbers") as caught:
+        convert_pickle(path)
+    remedy = str(caught.value).partition("write ")[2].removesuffix(".")
+    exec(remedy, {"json": json, "names": names})
+    assert read_dictionary(path) == {"film": 1, "goal": 2}
+
+
+def test_what_stands_in_the_way_and_is_no_dictionary_is_kept(tmp_path):
+    path = pickled(tmp_path / "words.pkl", WORDS)
+    other = written(tmp_path / "words.json", {"my": "settings"})
+    with pytest.raises(RecommendersMinerError, match="Not overwritten"):
+        convert_pickle(path)
+    assert json.loads(other.read_text()) == {"my": "settings"}
+    written(other, {"old": 1})
+    assert read_dictionary(convert_pickle(path)) == WORDS
+    named_json = pickled(tmp_path / "users.json", WORDS)
+    with pytest.raises(RecommendersMinerError, match=r"Rename it to users\.pkl"):
+        convert_pickle(named_json)
+
+
+# === Word vectors ===
+
+
+@pytest.fixture
+def words_file(tmp_path):
+    return written(tmp_path / "words.json", WORDS)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4"])
+def test_a_matrix_is_brought_into_the_vocabularys_order(dtype, tmp_path, words_file):
+    matrix = np.array([[9, 9], [1, 1], [2, 2], [3, 3]], dtype)
+    np.save(tmp_path / "vectors.npy", matrix)
+    read = read_matrix(tmp_path / "vectors.npy", words_file, read_vocabulary(words_file))
+    assert read.dtype == "float32"
+    assert read.tolist() == [[0, 0], [9, 9], [1, 1], [2, 2], [3, 3]]
+
+
+def test_words_that_the_dictionary_lacks_are_unknown(tmp_path, words_file):
+    np.save(tmp_path / "vectors.npy", np.array([[9.0], [1], [2], [3]]))
+    others = read_vocabulary(written(tmp_path / "others.json", {"opera": 1, "goal": 2}))
+    assert read_matrix(tmp_path / "vectors.npy", words_file, others)[:, 0].tolist() == [0, 9, 9, 2]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        (np.zeros((3, 2)), r"has 3 rows; expected 4, one for each id of .*words\.json and row 0"),
+        (np.zeros((5, 2)), "has 5 rows; expected 4"),
+        (np.zeros((4, 2), int), r"holds int64 of shape \(4, 2\)"),
+        (np.zeros(4), r"holds float64 of shape \(4,\)"),
+        (np.zeros((4, 0)), r"holds float64 of shape \(4, 0\)|not readable"),
+        (np.array([[Payload("x")]]), "is not readable as a matrix"),
+        (np.array([[0.0], [1], [np.nan], [3]]), "row 2 holds a number that is not finite"),
+        (np.array([[0.0], [1], [2], [1e300]]), "row 3 holds a number that is not finite"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else str(value.shape),
+)
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_a_matrix_that_does_not_fit_is_refused(matrix, message, tmp_path, words_file):
+    path = tmp_path / "vectors.npy"
+    np.save(path, matrix)
+    with pytest.raises(DataFormatError, match=message) as caught:
+        read_matrix(path, words_file, read_vocabulary(words_file))
+    assert str(path) in str(caught.value)
+
+
+def test_files_that_are_no_matrix_are_refused(tmp_path, words_file):
+    path, words = tmp_path / "vectors.npy", read_vocabulary(words_file)
+    with pytest.raises(DataFormatError, match="does not exist"):
+        read_matrix(path, words_file, words)
+    np.save(path, np.zeros((4, 2)))
+    whole = path.read_bytes()
+    deep = b"\x93NUMPY\x01\x00\xfe\x1f" + b"-" * 8189 + b"1\n"
+    for data in (whole[:-1], whole[:20], b"film 0.1 0.2\n", pickle.dumps(Payload(tmp_path / "ran")), b"PK\3\4", deep):
+        path.write_bytes(data)
+        with pytest.raises(DataFormatError, match="not readable as a matrix"):
+            read_matrix(path, words_file, words)
+    with open(path, "wb") as file:
+        np.savez(file, vectors=np.zeros((4, 2)))
+    with pytest.raises(DataFormatError, match="holds an archive"):
+        read_matrix(path, words_file, words)
+    assert not (tmp_path / "ran").exists()

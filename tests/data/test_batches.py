@@ -1,0 +1,181 @@
+"""TrainingBatches against what its docstring promises, on random logs."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recommenders_miner.data.batching import TrainingBatches, rounded
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.sampling import TrainingSamples
+from tests.data.random_log import IDS, NEWS, NUM_NEWS, make_log
+
+
+def make_features(rng):
+    lengths = np.concatenate([[0], rng.integers(1, 13, NUM_NEWS)])
+    title = np.where(np.arange(12) < lengths[:, None], rng.integers(2, 99, (NUM_NEWS + 1, 12)), 0).astype("int32")
+    return {"title": title, "category": np.arange(NUM_NEWS + 1, dtype="int32")}
+
+
+def make_batches(seed=0, **options):
+    rng = np.random.default_rng(seed)
+    features, log = make_features(rng), make_log(rng)
+    users = np.arange(2, 2 + len(log.users), dtype="int32")
+    samples = {"batch_size": 8, "npratio": 3, "seed": seed}
+    samples |= {name: options.pop(name) for name in ("batch_size", "clicks_per_user", "shard") if name in options}
+    return TrainingBatches(features, TrainingSamples(log, **samples), users, **{"his_size": 6, **options})
+
+
+def rows_of(inputs, positions):
+    """Undoes the positions: the category feature is the row of the table."""
+    return np.concatenate([group["category"] for group in inputs["news"]])[positions]
+
+
+@pytest.mark.parametrize("clicks_per_user", [1, 3])
+@pytest.mark.parametrize("static_shapes", [False, True])
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 1000))
+def test_an_epoch_holds_every_click_once_with_its_history_and_other_candidates(static_shapes, clicks_per_user, seed):
+    batches = make_batches(seed, static_shapes=static_shapes, clicks_per_user=clicks_per_user)
+    log = batches.log
+    expected = Counter()
+    for i in range(len(log)):
+        slots = slice(log.candidates.offsets[i], log.candidates.offsets[i + 1])
+        rows, labels = log.candidates.values[slots], log.labels[slots]
+        if labels.min() == labels.max():
+            continue
+        history = log.histories[log.history_of[i]]
+        for clicked in rows[labels == 1]:
+            expected[clicked, tuple(history[-6:]), frozenset(rows[labels == 0]), batches.users[log.user_of[i]]] += 1
+    seen = Counter()
+    for step in range(batches.steps_per_epoch):
+        inputs, labels, weights = batches[step]
+        assert labels.dtype == weights.dtype == "float32"
+        sample = {
+            name: np.concatenate(
+                [
+                    {
+                        "history": np.pad(g["history"], [(0, 0), (0, 6 - g["history"].shape[1])])[g["reader"]],
+                        "user": g["user"][g["reader"]],
+                        "candidates": g["candidates"],
+                    }[name]
+                    for g in inputs["samples"]
+                ]
+            )
+            for name in ("history", "candidates", "user")
+        }
+        assert len(sample["user"]) == len(labels) == len(weights)
+        for history, candidates, user, weight in zip(
+            rows_of(inputs, sample["history"]),
+            rows_of(inputs, sample["candidates"]),
+            sample["user"],
+            weights,
+            strict=True,
+        ):
+            if weight == 0:
+                assert not candidates.any()
+                continue
+            real = tuple(history[history > 0])
+            assert tuple(history[: len(real)]) == real, "padding stands behind the clicks"
+            negatives = candidates[1:][candidates[1:] > 0]
+            [key] = [
+                k
+                for k in expected
+                if k[0] == candidates[0] and k[1] == real and k[3] == user and k[2].issuperset(negatives)
+            ][:1]
+            assert len(set(negatives)) == len(negatives) == min(3, len(key[2]))
+            seen[key] += 1
+    assert seen == expected
+
+
+@pytest.mark.parametrize("static_shapes", [False, True])
+def test_each_distinct_news_of_a_batch_stands_once_at_its_own_length(static_shapes):
+    batches = make_batches(static_shapes=static_shapes)
+    for step in range(batches.steps_per_epoch):
+        inputs, _, _ = batches[step]
+        rows = np.concatenate([group["category"] for group in inputs["news"]])
+        assert rows[0] == 0
+        used = {
+            int(row)
+            for sample in inputs["samples"]
+            for name in ("history", "candidates")
+            for row in rows_of(inputs, sample[name]).ravel()
+        }
+        assert sorted(used | {0}) == sorted(set(rows.tolist()))
+        real = rows[rows > 0]
+        assert len(set(real.tolist())) == len(real)
+        for group in inputs["news"]:
+            whole = batches.features["title"][group["category"]]
+            width = group["title"].shape[1]
+            assert np.array_equal(group["title"], whole[:, :width])
+            assert not whole[:, width:].any()
+
+
+def test_static_shapes_are_the_same_in_every_step():
+    batches = make_batches(static_shapes=True)
+    shapes = set()
+    for step in range(3 * batches.steps_per_epoch):
+        inputs, labels, weights = batches[step]
+        arrays = [
+            *(g[n] for g in inputs["news"] for n in sorted(g)),
+            *(g[n] for g in inputs["samples"] for n in sorted(g)),
+        ]
+        shapes.add((*(a.shape for a in arrays), labels.shape, weights.shape))
+    assert len(shapes) == 1
+
+
+def test_static_shapes_grow_where_the_news_outgrow_them():
+    batches = make_batches(static_shapes=True)
+    batches._capacities[:] = 1
+    inputs, _, _ = batches[0]
+    roomy, _, _ = make_batches(static_shapes=True)[0]
+    for tight_sample, roomy_sample in zip(inputs["samples"], roomy["samples"], strict=True):
+        for name in ("history", "candidates"):
+            assert np.array_equal(rows_of(inputs, tight_sample[name]), rows_of(roomy, roomy_sample[name]))
+
+
+def test_a_step_depends_on_its_number_alone():
+    whole, resumed = make_batches(), make_batches(first_step=5)
+    _ = whole[0]
+    for a, b in zip(whole[5][0]["samples"], resumed[0][0]["samples"], strict=True):
+        assert all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def test_clicks_of_a_user_stand_together_and_share_their_reader():
+    rng = np.random.default_rng(1)
+    histories = [rng.choice(IDS, 5).tolist() for _ in range(4)]
+    log = ImpressionLog.from_columns(
+        NEWS,
+        histories=[histories[i % 4] for i in range(40)],
+        candidates=[rng.choice(IDS, 6, replace=False).tolist() for _ in range(40)],
+        labels=[[1, 0, 0, 0, 0, 0]] * 40,
+        users=[f"U{i % 4}" for i in range(40)],
+    )
+    samples = TrainingSamples(log, batch_size=8, npratio=4, clicks_per_user=4)
+    batches = TrainingBatches(make_features(rng), samples, np.arange(2, 6, dtype="int32"))
+    for step in range(batches.steps_per_epoch):
+        [inputs, _, _] = batches[step]
+        assert sum(len(sample["reader"]) for sample in inputs["samples"]) == 8
+        assert sum(len(np.unique(sample["reader"])) for sample in inputs["samples"]) <= 4
+
+
+@given(st.lists(st.integers(0, 5000), min_size=1))
+def test_sizes_are_rounded_up_a_little_to_few(sizes):
+    found = rounded(np.array(sizes))
+    assert (found >= sizes).all()
+    assert (found <= np.maximum(np.array(sizes) * 9 / 8, 1)).all()
+    assert (found > 0).all()
+    assert len(np.unique(rounded(np.arange(5000)))) < 90
+
+
+def test_static_shapes_grow_where_the_readers_outgrow_them():
+    batches = make_batches(static_shapes=True)
+    batches._reader_capacity = 1
+    inputs, _, _ = batches[0]
+    roomy, _, _ = make_batches(static_shapes=True)[0]
+    for tight, wide in zip(inputs["samples"], roomy["samples"], strict=True):
+        assert np.array_equal(tight["history"][tight["reader"]], wide["history"][wide["reader"]])

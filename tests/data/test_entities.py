@@ -1,0 +1,319 @@
+"""Entities of titles: MIND's JSON, their ids, and the vocabularies that know them; names in a file of vectors."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import keras_hub
+import numpy as np
+import pytest
+
+from recommenders_miner.data.entities import graph_neighbours, news_neighbours, title_entities, word_entities
+from recommenders_miner.data.features import NewsFeatures
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.pieces import Pieces
+from recommenders_miner.data.vectors import read_vector_names
+from recommenders_miner.data.vocabularies import Vocabularies
+from recommenders_miner.data.vocabulary import Vocabulary
+from recommenders_miner.errors import DataFormatError
+from recommenders_miner.hparams import prepare_hparams
+
+
+def mind(*wikidata_ids):
+    """A title's entities as they stand in MIND's news.tsv."""
+    return json.dumps(
+        [
+            {
+                "Label": f"label of {name}",
+                "Type": "C",
+                "WikidataId": name,
+                "Confidence": 0.9,
+                "OccurrenceOffsets": [0],
+                "SurfaceForms": ["Rain"],
+            }
+            for name in wikidata_ids
+        ]
+    )
+
+
+def table(*entities):
+    return NewsTable.from_columns(
+        ids=[f"N{number}" for number in range(1, len(entities) + 1)],
+        titles=[f"Title {number}" for number in range(1, len(entities) + 1)],
+        title_entities=entities,
+    )
+
+
+NEWS = table(mind("Q5", "Q3"), "[]", mind("Q3", "Q7", "Q3", "Q1", "Q9"), "")
+
+
+def build(news=NEWS, **options):
+    log = ImpressionLog.from_columns(news, histories=[[]], candidates=[["N1"]], labels=[[1]], users=["U1"])
+    return Vocabularies.build(news, log, **options)
+
+
+def names(vocabularies):
+    return vocabularies.entities.tokens[2:]
+
+
+# === MIND's JSON ===
+
+
+def test_a_title_has_its_wikidata_ids_once_in_their_order():
+    assert title_entities(NEWS) == [["Q5", "Q3"], [], ["Q3", "Q7", "Q1", "Q9"], []]
+
+
+def test_a_title_that_mentions_nothing_has_no_entities():
+    assert title_entities(table("", "[]", " [ ] ", None)) == [[], [], [], []]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[{",
+        "rain",
+        mind("Q1")[:-1],
+        mind("Q1") + "]",
+        '{"WikidataId": "Q1"}',
+        "{}",
+        "5",
+        "null",
+        '""',
+        '"Q1"',
+        '["Q1"]',
+        "[5]",
+        "[null]",
+        '[{"Label": "Rain"}]',
+        '[{"WikidataId": 5}]',
+        '[{"WikidataId": null}]',
+        '[{"WikidataId": ["Q1"]}]',
+        '[{"WikidataId": ""}]',
+        '[{"WikidataId": "Q\\n1"}]',
+        '[{"WikidataId": "<padding>"}]',
+        '[{"WikidataId": "\\ud800"}]',
+    ],
+)
+def test_faulty_entities_name_their_news(text):
+    news = table(mind("Q1"), text, mind("Q2"))
+    with pytest.raises(DataFormatError, match=r"title entities of news N2: expected a JSON list") as caught:
+        title_entities(news)
+    assert repr(text)[:60] in str(caught.value)
+    with pytest.raises(DataFormatError, match="news N2"):
+        build(news, entities=["Q1"])
+
+
+# === The feature ===
+
+
+def test_entities_are_ids_at_the_left_of_their_row():
+    vocabularies = build(entities=["Q1"])
+    feature = NewsFeatures(NEWS, vocabularies, prepare_hparams("nrms", entity_size=3))["entities"]
+    q1, q5, q3, q7 = 2, 3, 4, 5
+    assert names(vocabularies)[:4] == ["Q1", "Q5", "Q3", "Q7"]
+    assert feature.tolist() == [[0, 0, 0], [q5, q3, 0], [0, 0, 0], [q3, q7, q1], [0, 0, 0]]
+    assert feature.dtype == np.int32
+
+
+def test_entities_that_are_not_known_are_id_1():
+    other = table(mind("Q3", "Q404"), mind("Q405"))
+    feature = NewsFeatures(other, build(entities=[]), prepare_hparams("nrms", entity_size=2))["entities"]
+    assert feature.tolist() == [[0, 0], [3, 1], [1, 0]]
+
+
+def test_the_same_entity_twice_takes_one_place():
+    twice = table(mind("Q7", "Q7", "Q5"))
+    feature = NewsFeatures(twice, build(twice, entities=[]), prepare_hparams("nrms", entity_size=2))["entities"]
+    assert feature.tolist() == [[0, 0], [2, 3]]
+
+
+# === Vocabularies ===
+
+
+def test_entities_with_vectors_come_before_those_of_the_titles():
+    assert names(build(entities=["Q9", "Q2", "Q3", "Q2"])) == ["Q9", "Q2", "Q3", "Q5", "Q7", "Q1"]
+    assert names(build(entities=[])) == ["Q5", "Q3", "Q7", "Q1", "Q9"]
+    assert names(build(entities=iter(["Q2"]))) == ["Q2", "Q5", "Q3", "Q7", "Q1", "Q9"]
+
+
+def test_without_a_wish_for_entities_they_are_not_read():
+    assert names(build()) == []
+    assert names(build(table(mind("Q1"), "[{"))) == []
+
+
+def test_vocabularies_with_entities_come_back_from_their_folder(tmp_path):
+    saved = build(entities=["Q2"])
+    saved.save(tmp_path / "model")
+    lines = ["<padding>", "<unknown>", "Q2", "Q5", "Q3", "Q7", "Q1", "Q9"]
+    assert (tmp_path / "model" / "entities.txt").read_text().splitlines() == lines
+    loaded = Vocabularies.load(tmp_path / "model")
+    for name in ("words", "categories", "subcategories", "users", "entities"):
+        assert getattr(loaded, name).tokens == getattr(saved, name).tokens
+    assert loaded.words["title"] > 1
+    assert loaded.pieces is None
+    assert not (tmp_path / "model" / "pieces").exists()
+
+
+def test_vocabularies_with_pieces_bring_their_tokenizer_along(tmp_path):
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "title", "##s"]
+    keras_hub.models.BertTokenizer(vocabulary=vocabulary, lowercase=True).save_to_preset(str(tmp_path / "preset"))
+    build(pieces=Pieces(tmp_path / "preset")).save(tmp_path / "model")
+    (tmp_path / "preset" / "tokenizer.json").unlink()
+    (tmp_path / "model").rename(tmp_path / "elsewhere")
+    loaded = Vocabularies.load(tmp_path / "elsewhere")
+    assert loaded.pieces.encode(["Titles", "rain"], 5) == [[3, 6, 7, 4], [3, 2, 4]]
+    feature = NewsFeatures(NEWS, loaded, prepare_hparams("nrms", title_size=4))["pieces"]
+    assert feature.tolist() == [[0, 0, 0, 0]] + [[3, 6, 2, 4]] * 4
+
+
+def test_a_folder_without_its_entities_is_an_error(tmp_path):
+    build(entities=["Q2"]).save(tmp_path)
+    (tmp_path / "entities.txt").unlink()
+    with pytest.raises(DataFormatError, match=r"entities\.txt"):
+        Vocabularies.load(tmp_path)
+
+
+# === Names in a file of vectors ===
+
+VECTORS = "Q42\t0.1\t-2\t3e-1\t\nQ7\t1\t2\t3\t\nQ1\t4\t5\t6\t\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        VECTORS,
+        VECTORS.replace("\t", " "),
+        VECTORS.replace("\t\n", "\n"),
+        VECTORS.removesuffix("\t\n"),
+        VECTORS + "\n",
+        "3 3\n" + VECTORS.replace("\t", " "),
+        gzip.compress(VECTORS.encode(), mtime=0),
+    ],
+)
+def test_names_stand_in_the_order_of_the_file(tmp_path, content):
+    path = tmp_path / "entity_embedding.vec"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert read_vector_names(path) == ["Q42", "Q7", "Q1"]
+
+
+def test_names_may_have_spaces_and_any_letter(tmp_path):
+    (tmp_path / "glove.txt").write_text("the 1 2 3\n. . . 7 8 9\nZürich 4 5 6\n", encoding="utf-8")
+    assert read_vector_names(tmp_path / "glove.txt") == ["the", ". . .", "Zürich"]
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "problem"),
+    [
+        (VECTORS + "Q9\t1\t2\n", 4, "expected a word and 3 numbers, got 3 fields"),
+        (VECTORS + "Q9\t1\t2\t3\t4\n", 4, "expected a word and 3 numbers, got 4 numbers"),
+        ("Q42\nQ7\n", 1, "expected a word and its numbers, got 1 fields"),
+        (gzip.compress(VECTORS.encode() * 100, mtime=0)[:-20], None, "the gzip file is damaged"),
+        ("", None, "the file is empty"),
+    ],
+)
+def test_a_faulty_file_of_vectors_is_an_error(tmp_path, content, line, problem):
+    path = tmp_path / "entity_embedding.vec"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataFormatError, match=problem) as caught:
+        read_vector_names(path)
+    assert (caught.value.path, caught.value.line) == (path, line)
+
+
+def test_a_missing_file_of_vectors_is_an_error(tmp_path):
+    with pytest.raises(DataFormatError, match="does not exist"):
+        read_vector_names(tmp_path / "entity_embedding.vec")
+
+
+# === Where entities stand ===
+
+
+def placed(name, *occurrences):
+    """An entity with its occurrences, (offset, surface form) each."""
+    return {
+        "WikidataId": name,
+        "OccurrenceOffsets": [offset for offset, _ in occurrences],
+        "SurfaceForms": [form for _, form in occurrences],
+    }
+
+
+def one_title(title, *entities):
+    return NewsTable.from_columns(ids=["N1"], titles=[title], title_entities=[json.dumps(list(entities))])
+
+
+def test_words_belong_to_the_entities_that_they_overlap():
+    title = "New York's mayor meets Mr. O'Neil in New York"
+    news = one_title(title, placed("Q60", (0, "New York's"), (37, "New York")), placed("Q7", (23, "Mr. O'Neil")))
+    words = ["new", "york", "s", "mayor", "meets", "mr", ".", "o", "neil", "in", "new", "york"]
+    owners = ["Q60", "Q60", "Q60", "", "", "Q7", "Q7", "Q7", "Q7", "", "Q60", "Q60"]
+    assert word_entities(news, 20) == [owners]
+    assert word_entities(news, 4) == [owners[:4]]
+    assert len(words) == len(owners)
+
+
+def test_of_two_entities_over_one_word_the_first_counts():
+    news = one_title("Paris Hilton", placed("Q1", (0, "Paris Hilton")), placed("Q2", (0, "Paris")))
+    assert word_entities(news, 5) == [["Q1", "Q1"]]
+
+
+def test_entities_without_a_place_or_beyond_the_title_own_no_word():
+    news = one_title("Rain", {"WikidataId": "Q1"}, placed("Q2", (40, "Sun")), placed("Q3"))
+    assert word_entities(news, 5) == [[""]]
+    assert title_entities(news) == [["Q1", "Q2", "Q3"]]
+
+
+def test_word_entities_are_a_feature_beside_the_title():
+    hparams = prepare_hparams("dkn", title_size=4)
+    news = one_title("Rain over New York", placed("Q60", (10, "New York")), placed("Q9", (0, "Rain")))
+    features = NewsFeatures(news, build(news, entities=["Q60"]), hparams)
+    vocabulary = build(news, entities=["Q60"]).entities
+    expected = [[0] * 4, [vocabulary["Q9"], 0, vocabulary["Q60"], vocabulary["Q60"]]]
+    assert features["word_entities"].tolist() == expected
+    unknown = NewsFeatures(news, build(table("[]"), entities=["Q60"]), hparams)["word_entities"]
+    assert unknown[1].tolist() == [1, 0, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [{"WikidataId": "Q1", "OccurrenceOffsets": ["x"], "SurfaceForms": ["a"]}],
+        [{"WikidataId": "Q1", "OccurrenceOffsets": [1], "SurfaceForms": [2]}],
+        [{"WikidataId": "Q1", "OccurrenceOffsets": 3}],
+        [{"WikidataId": ["Q1"]}],
+        ["Q1"],
+        {"WikidataId": "Q1"},
+    ],
+)
+def test_damaged_places_are_named(bad):
+    news = NewsTable.from_columns(ids=["N1"], titles=["Rain"], title_entities=[json.dumps(bad)])
+    with pytest.raises(DataFormatError, match="title entities of news N1"):
+        word_entities(news, 5)
+
+
+# === Neighbours ===
+
+
+def test_neighbours_share_a_news_in_title_or_abstract():
+    news = NewsTable.from_columns(
+        ids=["N1", "N2", "N3"],
+        titles=["a", "b", "c"],
+        title_entities=[mind("Q1", "Q2"), mind("Q3"), mind("Q1", "Q2")],
+        abstract_entities=[mind("Q3"), mind("Q4", "stranger"), "[]"],
+    )
+    names = Vocabulary(["Q1", "Q2", "Q3", "Q4"])
+    joined = {tuple(names.tokens[i] for i in pair) for pair in news_neighbours(news, names)}
+    both_ways = {("Q1", "Q2"), ("Q1", "Q3"), ("Q2", "Q3"), ("Q3", "Q4")}
+    assert joined == both_ways | {pair[::-1] for pair in both_ways}
+    assert len(news_neighbours(news, names)) == len(joined)
+    assert news_neighbours(table("[]"), names).shape == (0, 2)
+
+
+def test_neighbours_of_a_graph(tmp_path):
+    path = tmp_path / "triples.tsv"
+    path.write_text("Q1\tP1\tQ2\nQ2\tP5\tQ1\nQ3\tP1\tQ3\nQ9\tP1\tQ1\n")
+    assert graph_neighbours(path, Vocabulary(["Q1", "Q2", "Q3"])).tolist() == [[2, 3], [3, 2]]
+    path.write_text("Q1\tP1\tQ2\nQ1 Q2\n")
+    with pytest.raises(DataFormatError, match="line 2"):
+        graph_neighbours(path, Vocabulary(["Q1", "Q2"]))
+    with pytest.raises(DataFormatError, match="does not exist"):
+        graph_neighbours(tmp_path / "nowhere.tsv", Vocabulary(["Q1"]))

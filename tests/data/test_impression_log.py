@@ -1,0 +1,707 @@
+import json
+import logging
+import os
+import time
+from collections import Counter
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recommenders_miner.data import cache as array_cache
+from recommenders_miner.data import tsv
+from recommenders_miner.data.behaviors import read_behaviors
+from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
+from recommenders_miner.data.news import NewsTable
+from recommenders_miner.errors import DataFormatError
+
+DTYPES = {
+    "candidates": np.int32,
+    "labels": np.int8,
+    "offsets": np.int64,
+    "histories": np.int32,
+    "history_offsets": np.int64,
+    "history_of": np.int32,
+    "user_of": np.int32,
+    "time": np.int64,
+    "impression_id": np.int64,
+}
+
+
+def make_news(*ids):
+    return NewsTable.from_columns(ids, [f"Title of {news_id}" for news_id in ids])
+
+
+NEWS = make_news("N1", "N2", "N3", "N4-x")
+
+
+def line(
+    impressions="N1-0 N2-1",
+    history="N1 N2",
+    number="1",
+    user="U1",
+    time="11/12/2019 2:14:46 PM",
+    separator="\t",
+):
+    return separator.join([number, user, time, history, impressions])
+
+
+def write(folder, *lines, end="\n", name="behaviors.tsv"):
+    path = folder / name
+    path.write_bytes("".join(text + end for text in lines).encode())
+    return path
+
+
+def read(path, news=NEWS, **options):
+    return ImpressionLog.read(path, news, **{"cache": False} | options)
+
+
+def impressions(log):
+    """The log as plain Python, one tuple per impression."""
+    return [
+        (
+            int(log.impression_id[i]),
+            log.users[int(log.user_of[i])].as_py(),
+            int(log.time[i]),
+            log.histories.values[slice(*log.histories.offsets[log.history_of[i] :][:2])].tolist(),
+            log.candidates[i].tolist(),
+            log.labels[log.candidates.offsets[i] : log.candidates.offsets[i + 1]].tolist(),
+        )
+        for i in range(len(log))
+    ]
+
+
+def assert_same(one, other):
+    for name in DTYPES:
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    assert one.users.equals(other.users)
+    assert one.skipped == other.skipped
+
+
+def seconds(*time):
+    return int(datetime(*time, tzinfo=UTC).timestamp())
+
+
+# === The format ===
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_columns_of_a_labelled_log(tmp_path, end):
+    path = write(
+        tmp_path,
+        line("N1-0 N2-1", "N3 N1", "1", "U9", "11/12/2019 2:14:46 PM"),
+        line("N3-1", "", "2", "U3", "12/31/2019 12:00:01 AM"),
+        line("N4-x-1 N4-x-0 N1-0", "N3 N1", "7", "U9", "1/2/2020 12:00:00 PM"),
+        end=end,
+    )
+    log = read(path)
+    assert len(log) == log.num_impressions == 3
+    assert log.labelled
+    assert log.skipped is None
+    assert log.candidates.values.tolist() == [1, 2, 3, 4, 4, 1]
+    assert log.labels.tolist() == [0, 1, 1, 1, 0, 0]
+    assert log.candidates.offsets.tolist() == [0, 2, 3, 6]
+    assert log.histories.values.tolist() == [3, 1]
+    assert log.histories.offsets.tolist() == [0, 2, 2]
+    assert log.history_of.tolist() == [0, 1, 0]
+    assert log.users.to_pylist() == ["U9", "U3"]
+    assert log.user_of.tolist() == [0, 1, 0]
+    assert log.impression_id.tolist() == [1, 2, 7]
+    assert log.time.tolist() == [
+        seconds(2019, 11, 12, 14, 14, 46),
+        seconds(2019, 12, 31, 0, 0, 1),
+        seconds(2020, 1, 2, 12),
+    ]
+    for name, dtype in DTYPES.items():
+        assert getattr(log, name).dtype == dtype, name
+        assert not getattr(log, name).flags.writeable, name
+    assert repr(log) == "ImpressionLog(3 labelled impressions, 6 candidates, 2 histories, 2 users)"
+
+
+def test_an_unlabelled_log(tmp_path):
+    log = read(write(tmp_path, line("N1 N4-x"), line("N3")))
+    assert not log.labelled
+    assert log.candidates.values.tolist() == [1, 4, 3]
+    assert log.labels.tolist() == [-1, -1, -1]
+    assert "unlabelled" in repr(log)
+
+
+def test_spaces_without_a_token_between_them_do_not_matter(tmp_path):
+    log = read(write(tmp_path, line(" N1-0  N2-1 ", "N1  N2 ")))
+    assert log.candidates.values.tolist() == log.histories.values.tolist() == [1, 2]
+
+
+def test_histories_are_complete_and_in_order(tmp_path):
+    history = ["N1", "N2", "N3"] * 200
+    log = read(write(tmp_path, line(history=" ".join(history))))
+    assert log.histories.values.tolist() == [1, 2, 3] * 200
+
+
+def test_no_final_newline_trailing_blank_line_and_separator(tmp_path):
+    whole = read(write(tmp_path, line(), line(number="2")))
+    path = tmp_path / "other.tsv"
+    for content in ["{}\n{}", "{}\n{}\n\n"]:
+        path.write_text(content.format(line(), line(number="2")))
+        assert_same(read(path), whole)
+    path.write_text(line(separator=";") + "\n" + line(number="2", separator=";"))
+    assert_same(read(path, separator=";"), whole)
+
+
+def mind_time(hour, minute, second):
+    half = "AM" if hour < 12 else "PM"
+    return f"3/1/2020 {(hour - 1) % 12 + 1}:{minute:02}:{second:02} {half}"
+
+
+def test_every_hour_of_the_day(tmp_path):
+    lines = [line(time=mind_time(hour, 5, 9), number=str(hour)) for hour in range(24)]
+    assert read(write(tmp_path, *lines)).time.tolist() == [seconds(2020, 3, 1, hour, 5, 9) for hour in range(24)]
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2/29/2020 1:02:03 AM", (2020, 2, 29, 1, 2, 3)),
+        ("01/03/2020 01:02:03 AM", (2020, 1, 3, 1, 2, 3)),
+        ("1/31/1970 12:00:00 AM", (1970, 1, 31)),
+        ("2019-11-30 14:14:46", (2019, 11, 30, 14, 14, 46)),
+        ("2019-12-01 00:00:00", (2019, 12, 1)),
+    ],
+)
+def test_times(tmp_path, text, time):
+    assert read(write(tmp_path, line(time=text))).time.tolist() == [seconds(*time)]
+
+
+# === Faults ===
+
+FAULTS = {
+    "columns": ("1\tU1\tN1", r"expected 5 tab-separated columns \(impression id, .*impressions\), got 3"),
+    "bad id": (line(number="x1"), "impression id 'x1' is not a non-negative integer"),
+    "negative id": (line(number="-1"), "impression id '-1' is not a non-negative integer"),
+    "no id": (line(number=""), "impression id '' is not a non-negative integer"),
+    "huge id": (line(number="9" * 30), "is not a non-negative integer"),
+    "no user": (line(user=""), "the user id is empty"),
+    "no time": (line(time=""), "expected a time like 11/12/2019 2:14:46 PM, got ''"),
+    "24 hours": (line(time="11/12/2019 14:14:46 PM"), "got '11/12/2019 14:14:46 PM'"),
+    "no half": (line(time="11/12/2019 2:14:46"), "expected a time"),
+    "no such day": (line(time="2/30/2020 2:14:46 AM"), "expected a time"),
+    "no such ISO day": (line(time="2019-11-31 14:14:46"), "expected a time"),
+    "short year": (line(time="11/12/19 2:14:46 PM"), "expected a time"),
+    "no candidates": (line(""), "the impression has no candidates"),
+    "spaces only": (line("  "), "the impression has no candidates"),
+    "label 2": (line("N1-0 N2-2"), "the label after the last hyphen must be 0 or 1, got 'N2-2'"),
+    "empty label": (line("N1-"), "must be 0 or 1, got 'N1-'"),
+    "mixed": (line("N1-0 N2"), "some candidates of the impression have a label and some have none"),
+    "other kind": (line("N1 N2"), "the impression has no labels, but those before it have them"),
+    "unknown labelled": (
+        line("N1-0 N9-1"),
+        "the candidate 'N9-1' is not in the news table.*same split.*skip",
+    ),
+    "unknown plain": (line("N9"), "the candidate 'N9' is not in the news table"),
+    "unknown history": (
+        line(history="N1 N8 N9"),
+        "the news 'N8' in the history is not in the news table.*same split",
+    ),
+}
+
+
+@pytest.mark.parametrize("block_bytes", [1, 2**20])
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_names_file_and_line_and_leaves_no_files(tmp_path, monkeypatch, kind, block_bytes):
+    monkeypatch.setattr(tsv, "BLOCK_BYTES", block_bytes)
+    bad, problem = FAULTS[kind]
+    path = write(tmp_path, line(), line(number="2"), bad, line(number="4"))
+    with pytest.raises(DataFormatError, match=problem) as caught:
+        read(path, cache=True)
+    assert (caught.value.path, caught.value.line) == (path, 3)
+    assert str(caught.value).startswith(f"{path}, line 3: ")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_labels_in_an_unlabelled_log_are_a_fault(tmp_path):
+    with pytest.raises(DataFormatError, match="line 2: the impression has labels, but those before it have none"):
+        read(write(tmp_path, line("N1"), line("N1-0")))
+
+
+def test_a_line_that_is_not_utf8(tmp_path):
+    path = tmp_path / "behaviors.tsv"
+    path.write_bytes(f"{line()}\n{line(user='Ü')}\n".encode("latin-1"))
+    with pytest.raises(DataFormatError, match="line 2: the line is not valid UTF-8"):
+        read(path)
+
+
+@pytest.mark.parametrize("block_bytes", [1, 200, 2**20])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(kinds=st.lists(st.sampled_from(list(FAULTS)), min_size=1, max_size=4), gap=st.integers(0, 2))
+def test_the_earliest_faulty_line_is_reported(tmp_path, block_bytes, kinds, gap):
+    faulty = [text for kind in kinds for text in [FAULTS[kind][0]] + [line()] * gap]
+    path = write(tmp_path, line(), *faulty)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tsv, "BLOCK_BYTES", block_bytes)
+        with pytest.raises(DataFormatError, match=FAULTS[kinds[0]][1]) as caught:
+            read(path)
+    assert caught.value.line == 2
+
+
+def test_missing_and_empty_files(tmp_path):
+    with pytest.raises(DataFormatError, match="does not exist; expected 5 tab-separated columns"):
+        read(tmp_path / "behaviors.tsv", cache=True)
+    with pytest.raises(DataFormatError, match="is a folder"):
+        read(tmp_path, cache=True)
+    with pytest.raises(DataFormatError, match="the file is empty"):
+        read(write(tmp_path), cache=True)
+    with pytest.raises(DataFormatError, match="no line could be used"):
+        read(write(tmp_path, "x", line("N9-1")), cache=True, on_error="skip")
+    assert [path.name for path in tmp_path.iterdir()] == ["behaviors.tsv"]
+
+
+@pytest.mark.parametrize("block_bytes", [1, 2**20])
+def test_skip_drops_and_counts(tmp_path, monkeypatch, caplog, block_bytes):
+    monkeypatch.setattr(tsv, "BLOCK_BYTES", block_bytes)
+    path = write(
+        tmp_path,
+        line("N9-1", number="1"),
+        line("N9-1 N2-1 N8-0", "N7 N1 N7", number="2"),
+        *(FAULTS[kind][0] for kind in ("columns", "bad id", "no time", "label 2", "mixed", "other kind")),
+        line("N1-0", "N7 N1 N7", number="9", user="U2"),
+    )
+    with caplog.at_level(logging.WARNING, logger="recommenders_miner"):
+        log = read(path, on_error="skip")
+    time = seconds(2019, 11, 12, 14, 14, 46)
+    assert impressions(log) == [(2, "U1", time, [1], [2], [1]), (9, "U2", time, [1], [1], [0])]
+    assert log.skipped.counts == {
+        "unknown news id among the candidates": 3,
+        "no known candidates": 1,
+        "unknown news id in the history": 4,
+        "wrong number of columns": 1,
+        "bad impression id": 1,
+        "bad time": 1,
+        "bad label": 1,
+        "some candidates labelled and some not": 1,
+        "labels where the log has none, or none where it has them": 1,
+    }
+    assert log.skipped.lines["unknown news id in the history"] == [2, 9]
+    assert log.skipped.lines["unknown news id among the candidates"] == [1, 2]
+    assert caplog.messages == [log.skipped.summary()]
+
+
+# === Any log ===
+
+ids = st.sampled_from(["N1", "N2", "N3", "N4-x"])
+logs = st.booleans().flatmap(
+    lambda labelled: st.lists(
+        st.tuples(
+            st.integers(0, 10**18 - 1),
+            st.sampled_from(["U1", "U2", "Ü3", '"']),
+            st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1)),
+            st.lists(ids, max_size=3),
+            st.lists(st.tuples(ids, st.integers(0, 1) if labelled else st.none()), min_size=1, max_size=4),
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(rows=logs, block_bytes=st.integers(1, 300))
+def test_any_log_equals_its_restatement_at_any_block_size(tmp_path, rows, block_bytes):
+    lines = [
+        line(
+            " ".join(news_id if label is None else f"{news_id}-{label}" for news_id, label in shown),
+            " ".join(history),
+            str(number),
+            user,
+            f"{time.month}/{time.day}/{time.year} {time:%I:%M:%S %p}",
+        )
+        for number, user, time, history, shown in rows
+    ]
+    row_of = {"N1": 1, "N2": 2, "N3": 3, "N4-x": 4}
+    expected = [
+        (
+            number,
+            user,
+            int(time.replace(microsecond=0, tzinfo=UTC).timestamp()),
+            [row_of[news_id] for news_id in history],
+            [row_of[news_id] for news_id, _ in shown],
+            [-1 if label is None else label for _, label in shown],
+        )
+        for number, user, time, history, shown in rows
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tsv, "BLOCK_BYTES", block_bytes)
+        log = read(write(tmp_path, *lines))
+    assert impressions(log) == expected
+    assert log.users.to_pylist() == list(dict.fromkeys(user for _, user, *_ in rows))
+    distinct = list(dict.fromkeys(tuple(entry[3]) for entry in expected))
+    assert [tuple(part.tolist()) for part in np.split(log.histories.values, log.histories.offsets[1:-1])] == distinct
+    in_memory = ImpressionLog.from_columns(
+        NEWS,
+        histories=[history for *_, history, _ in rows],
+        candidates=[[news_id for news_id, _ in shown] for *_, shown in rows],
+        labels=[[label for _, label in shown] for *_, shown in rows] if log.labelled else None,
+        users=[user for _, user, *_ in rows],
+        time=[entry[2] for entry in expected],
+        impression_id=[entry[0] for entry in expected],
+    )
+    assert_same(in_memory, log)
+
+
+tokens = st.lists(st.sampled_from(["N1-0", "N1-1", "N2-0", "N3-1", "N9-1", "N1-7", "N2"]), max_size=3)
+histories = st.lists(st.sampled_from(["N1", "N2", "N8", "N9"]), max_size=3)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(rows=st.lists(st.tuples(tokens, histories), min_size=1, max_size=12), block_bytes=st.integers(1, 300))
+def test_skipping_equals_its_restatement(tmp_path, rows, block_bytes):
+    counts, expected = Counter(), []
+    for number, (shown, history) in enumerate(rows, start=1):
+        known = [token.split("-") for token in shown if not token.startswith("N9")]
+        if not shown:
+            counts["no candidates"] += 1
+            continue
+        if "N1-7" in shown:
+            counts["bad label"] += 1
+            continue
+        counts["unknown news id among the candidates"] += len(shown) - len(known)
+        labels = [int(token[1]) if len(token) == 2 else -1 for token in known]
+        if not known:
+            counts["no known candidates"] += 1
+        elif min(labels) == -1 < max(labels):
+            counts["some candidates labelled and some not"] += 1
+        elif expected and (expected[0][-1][0] == -1) != (labels[0] == -1):
+            counts["labels where the log has none, or none where it has them"] += 1
+        else:
+            news = [int(news_id[1]) for news_id in history if news_id in ("N1", "N2")]
+            counts["unknown news id in the history"] += len(history) - len(news)
+            candidates = [int(token[0][1]) for token in known]
+            expected.append((number, "U1", seconds(2019, 11, 12, 14, 14, 46), news, candidates, labels))
+    lines = [
+        line(" ".join(shown), " ".join(history), str(number)) for number, (shown, history) in enumerate(rows, start=1)
+    ]
+    path = write(tmp_path, *lines)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tsv, "BLOCK_BYTES", block_bytes)
+        if not expected:
+            with pytest.raises(DataFormatError, match="no line could be used"):
+                read(path, on_error="skip")
+            return
+        log = read(path, on_error="skip")
+    assert impressions(log) == expected
+    assert log.skipped.counts == +counts
+
+
+# === The cache ===
+
+
+def entries(folder):
+    return sorted(path.name for path in (folder / CACHE_FOLDER).iterdir())
+
+
+@pytest.fixture
+def never_parse(monkeypatch):
+    """Makes reading of a file an error, so that what is returned must come from a cache."""
+
+    def activate():
+        def fail(*_):
+            raise AssertionError("the file was parsed again")
+
+        monkeypatch.setattr("recommenders_miner.data.log.read_behaviors", fail)
+
+    return activate
+
+
+def test_the_second_read_is_memory_mapped_and_equal(tmp_path, never_parse):
+    path = write(tmp_path, line(user="Ü"), line("N3-1", "", number="5"))
+    plain = read(path)
+    first = read(path, cache=True)
+    never_parse()
+    second = read(path, cache=True)
+    assert_same(first, plain)
+    assert_same(second, plain)
+    assert all(isinstance(getattr(second, name), np.memmap) for name in DTYPES)
+    assert len(entries(tmp_path)) == 1
+    assert entries(tmp_path)[0].startswith("behaviors-")
+
+
+def test_a_log_without_any_history_is_cached(tmp_path, never_parse):
+    path = write(tmp_path, line(history=""))
+    first = read(path, cache=True)
+    never_parse()
+    assert_same(read(path, cache=True), first)
+    assert first.histories.shape == (0,)
+
+
+def test_the_cache_can_lie_elsewhere(tmp_path, never_parse):
+    data, elsewhere = tmp_path / "data", tmp_path / "else" / "where"
+    data.mkdir()
+    path = write(data, line())
+    first = read(path, cache=elsewhere)
+    assert list(data.iterdir()) == [path]
+    never_parse()
+    assert_same(read(path, cache=str(elsewhere)), first)
+
+
+def test_a_changed_file_is_read_anew(tmp_path):
+    path = write(tmp_path, line("N1-0"))
+    assert read(path, cache=True).candidates.tolist() == [1]
+    write(tmp_path, line("N2-0"))
+    assert read(path, cache=True).candidates.tolist() == [2]
+    write(tmp_path, line("N1-0"))
+    assert read(path, cache=True).candidates.tolist() == [1]
+    assert len(entries(tmp_path)) == 2, "the first cache may still be in use"
+
+
+def test_two_pairs_of_files_are_never_confused(tmp_path):
+    path = write(tmp_path, line("N1-0 N2-1"))
+    other = write(tmp_path, line("N2-0 N1-1"), name="other.tsv")
+    swapped = make_news("N2", "N1")
+    for _ in range(2):
+        assert read(path, cache=True).candidates.tolist() == [1, 2]
+        assert read(path, swapped, cache=True).candidates.tolist() == [2, 1]
+        assert read(other, cache=True).candidates.tolist() == [2, 1]
+        assert read(other, swapped, cache=True).candidates.tolist() == [1, 2]
+    assert len(entries(tmp_path)) == 4
+
+
+def test_modes_are_not_confused_and_the_report_is_kept(tmp_path, never_parse, caplog):
+    path = write(tmp_path, line("N1-0 N9-0"), line(number="2"))
+    skipped = read(path, cache=True, on_error="skip")
+    with pytest.raises(DataFormatError, match="'N9-0'"):
+        read(path, cache=True)
+    never_parse()
+    caplog.clear()
+    again = read(path, cache=True, on_error="skip")
+    assert_same(again, skipped)
+    assert again.skipped.counts == {"unknown news id among the candidates": 1}
+    assert caplog.messages == [again.skipped.summary()]
+
+
+def test_a_log_at_another_place_has_its_own_path_in_the_report(tmp_path, never_parse):
+    path = write(tmp_path, line("N1-0 N9-0"))
+    read(path, cache=tmp_path / "shared", on_error="skip")
+    copy = write(tmp_path, line("N1-0 N9-0"), name="copy.tsv")
+    never_parse()
+    assert read(copy, cache=tmp_path / "shared", on_error="skip").skipped.path == copy
+
+
+def cut_file(folder):
+    for path in folder.glob("candidates.npy"):
+        path.write_bytes(path.read_bytes()[:-2])
+
+
+def cut_manifest(folder):
+    path = folder / "manifest.json"
+    path.write_bytes(path.read_bytes()[:50])
+
+
+@pytest.mark.parametrize("damage", [cut_file, cut_manifest])
+def test_a_damaged_cache_is_rebuilt(tmp_path, damage, caplog, never_parse):
+    path = write(tmp_path, line())
+    first = read(path, cache=True)
+    damage(tmp_path / CACHE_FOLDER / entries(tmp_path)[0])
+    with caplog.at_level(logging.WARNING, logger="recommenders_miner"):
+        assert_same(read(path, cache=True), first)
+    assert len(caplog.messages) == 1
+    assert "will be rebuilt" in caplog.text
+    never_parse()
+    assert_same(read(path, cache=True), first)
+    assert len(entries(tmp_path)) == 1
+
+
+def test_a_crash_while_caching_leaves_nothing_that_loads(tmp_path, monkeypatch):
+    path = write(tmp_path, line())
+
+    def crash(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(array_cache, "_move_into_place", crash)
+        with pytest.raises(KeyboardInterrupt):
+            read(path, cache=True)
+    assert list(tmp_path.iterdir()) == [path]
+    assert_same(read(path, cache=True), read(path))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"user_offsets": np.array([0, 2**30], np.int32)},
+        {"user_offsets": np.array([5, 2], np.int32)},
+        {"user_bytes": np.frombuffer(b"\xff\xff", np.uint8)},
+        {"user_bytes": np.zeros(2, np.int64)},
+        {"offsets": np.array([0, 900], np.int64)},
+        {"offsets": np.zeros(0, np.int64)},
+        {"labels": np.zeros(1, np.int8)},
+        {"time": np.zeros(0, np.int64)},
+        {"histories": np.zeros((2, 1), np.int32)},
+        {"more": np.zeros(2, np.int32)},
+        {"candidates": np.array([-3, 1], np.int32)},
+        {"candidates": np.array([1, 0], np.int32)},
+        {"candidates": np.array([1, len(NEWS)], np.int32)},
+        {"histories": np.array([1, 77], np.int32)},
+        {"histories": np.array([0, 1], np.int32)},
+        {"history_of": np.array([1], np.int32)},
+        {"history_of": np.array([-1], np.int32)},
+        {"user_of": np.array([77], np.int32)},
+        {"labels": np.array([5, 0], np.int8)},
+        {"labels": np.array([1, -1], np.int8)},
+        {"labels": np.array([-1, 1], np.int8)},
+    ],
+)
+def test_a_cache_whose_arrays_do_not_belong_together_is_read_anew_and_replaced(tmp_path, damage, caplog):
+    """As somebody could have made it, manifest and all."""
+    path = write(tmp_path, line())
+    first = read(path, cache=True)
+    [entry] = (tmp_path / CACHE_FOLDER).iterdir()
+    key = entry.name.removeprefix("behaviors-")
+    arrays = {name: np.array(array) for name, array in array_cache.load(entry, key).arrays.items()}
+    array_cache.discard(entry, ValueError("to be replaced"))
+    array_cache.store(entry, key, arrays | damage)
+    with caplog.at_level(logging.WARNING, logger="recommenders_miner"):
+        assert_same(read(path, cache=True), first)
+    assert "is removed and will be rebuilt" in caplog.text
+    caplog.clear()
+    assert_same(read(path, cache=True), first)
+    assert not caplog.records
+
+
+def test_arrays_too_large_to_be_read_at_once_are_not_looked_through(tmp_path, monkeypatch):
+    path = write(tmp_path, line())
+    read(path, cache=True)
+    [array] = (tmp_path / CACHE_FOLDER).glob("*/candidates.npy")
+    np.save(array, np.array([77, 1], np.int32))
+    monkeypatch.setattr("recommenders_miner.data.log._LOOKED_THROUGH_BYTES", 7)
+    assert read(path, cache=True).candidates.tolist() == [77, 1]
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"counts": 5, "lines": {}},
+        {"counts": {"a": 1}, "lines": {}},
+        {"counts": {"a": "x"}, "lines": {"a": [1]}},
+        {"counts": {"a": 10**4299}, "lines": {"a": [1]}},
+        {"counts": {"a": 1}, "lines": 5},
+        {"counts": {"a": 1}, "lines": {"a": 5}},
+        {"counts": {"a": 1}, "lines": {"a": ["x"]}},
+        {"counts": [1], "lines": [2]},
+        {"counts": {}, "lines": {}, "more": 1},
+        [],
+        5,
+    ],
+    ids=lambda meta: str(meta)[:40],
+)
+def test_a_cache_whose_report_is_none_is_read_anew_and_replaced(tmp_path, meta, caplog):
+    path = write(tmp_path, line("N1-0 N9-0"))
+    first = read(path, cache=True, on_error="skip")
+    [manifest] = (tmp_path / CACHE_FOLDER).glob("*/manifest.json")
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"meta": meta}))
+    with caplog.at_level(logging.WARNING, logger="recommenders_miner"):
+        again = read(path, cache=True, on_error="skip")
+    assert_same(again, first)
+    assert again.skipped.summary() == first.skipped.summary()
+    assert "is removed and will be rebuilt" in caplog.text
+
+
+@pytest.mark.parametrize("way", ["written to", "replaced", "replaced by one of the same age", "replaced and put back"])
+def test_what_was_read_of_a_file_that_changed_meanwhile_is_not_cached(tmp_path, monkeypatch, caplog, way):
+    path = write(tmp_path, line("N1-0"))
+    other = write(tmp_path, line("N2-0"), name="other.tsv")
+    original, age = path.read_bytes(), path.stat().st_mtime_ns
+    if way == "replaced by one of the same age":
+        os.utime(other, ns=(age, age))
+
+    def read_late(*arguments):
+        time.sleep(0.02)  # the clock of files has ticks
+        if way == "written to":
+            path.write_bytes(other.read_bytes())
+            os.utime(path, ns=(age, age))
+        else:
+            path.rename(tmp_path / "away.tsv")
+            other.rename(path)
+        skipped = read_behaviors(*arguments)
+        if way == "replaced and put back":
+            (tmp_path / "away.tsv").rename(path)
+        return skipped
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, logger="recommenders_miner"):
+        calls = iter([read_late, read_behaviors])
+        patch.setattr("recommenders_miner.data.log.read_behaviors", lambda *a: next(calls)(*a))
+        changed = read(path, cache=True)
+    assert "the file changed while it was read" in caplog.text
+    assert changed.candidates.tolist() == ([1] if way == "replaced and put back" else [2])
+    path.write_bytes(original)
+    assert read(path, cache=True).candidates.tolist() == [1]
+
+
+def test_a_name_that_no_folder_can_have_is_no_place_for_a_cache(tmp_path, caplog):
+    path = write(tmp_path, line())
+    with caplog.at_level(logging.WARNING, logger="recommenders_miner"):
+        assert_same(read(path, cache=tmp_path / ("x" * 300)), read(path))
+    assert "No cache of" in caplog.text
+
+
+def full_disk(*_, **__):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("obstacle", ["no folder can be made", "disk full"])
+def test_without_a_place_for_a_cache_reading_goes_on_with_one_warning(tmp_path, monkeypatch, caplog, obstacle):
+    path = write(tmp_path, line())
+    plain = read(path)
+    if obstacle == "disk full":
+        monkeypatch.setattr("recommenders_miner.data.cache.ArrayWriter.append", full_disk)
+    else:
+        (tmp_path / CACHE_FOLDER).write_text("a file where the folder should be")
+    with caplog.at_level(logging.WARNING, logger="recommenders_miner"):
+        log = read(path, cache=True)
+    assert_same(log, plain)
+    assert len(caplog.messages) == 1
+    assert "No cache of" in caplog.text
+    assert not log.candidates.values.flags.writeable
+
+
+# === Columns in memory ===
+
+
+def test_from_columns_with_defaults():
+    log = ImpressionLog.from_columns(NEWS, [["N1"], [], ["N1"]], [["N2", "N3"], ["N1"], ["N3"]])
+    assert impressions(log) == [
+        (1, "anonymous", 0, [1], [2, 3], [-1, -1]),
+        (2, "anonymous", 0, [], [1], [-1]),
+        (3, "anonymous", 0, [1], [3], [-1]),
+    ]
+    assert log.history_of.tolist() == [0, 1, 0]
+    assert isinstance(log.users, pa.StringArray)
+    for name, dtype in DTYPES.items():
+        assert getattr(log, name).dtype == dtype, name
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({"histories": [[]]}, "2 impressions, but 1 entries of histories"),
+        ({"users": ["U1"]}, "2 impressions, but 1 entries of users"),
+        ({"histories": [["N1"], ["N1", "N9"]]}, "line 2: the history news 'N9' is not in the news table"),
+        (
+            {"candidates": [["N1", "N2"], ["", "N3"]]},
+            "line 2: the candidate news '' is not in the news table",
+        ),
+        ({"candidates": [["N1", "N2"], []]}, "line 2: there are no candidates"),
+        ({"labels": [[1, 0], [0]]}, "line 2: 2 candidates, but 1 labels"),
+        ({"labels": [[1, 0], [0, 2]]}, r"line 2: a label must be 0 or 1, got \[0, 2\]"),
+        ({"candidates": [], "histories": [], "labels": []}, "there are no candidates"),
+    ],
+)
+def test_from_columns_checks(columns, problem):
+    sound = {
+        "histories": [[], ["N1"]],
+        "candidates": [["N1", "N2"], ["N2", "N3"]],
+        "labels": [[0, 1], [1, 0]],
+    }
+    assert len(ImpressionLog.from_columns(NEWS, **sound)) == 2
+    with pytest.raises(DataFormatError, match=problem):
+        ImpressionLog.from_columns(NEWS, **sound | columns)

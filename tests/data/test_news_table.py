@@ -1,0 +1,189 @@
+import logging
+
+import numpy as np
+import pytest
+
+from recommenders_miner.data import tsv
+from recommenders_miner.data.news import NewsTable, UnknownNewsError
+from recommenders_miner.errors import DataFormatError
+
+COLUMNS = ("ids", "category", "subcategory", "title", "abstract", "title_entities", "abstract_entities")
+
+
+def row(news_id, title="A title", category="sports", abstract="Text.", entities="[]", url="https://x/1"):
+    return "\t".join([news_id, category, f"{category}_a", title, abstract, url, entities, entities])
+
+
+def write(tmp_path, *rows, end="\n", name="news.tsv"):
+    path = tmp_path / name
+    path.write_bytes(b"".join((line if isinstance(line, bytes) else line.encode()) + end.encode() for line in rows))
+    return path
+
+
+def columns(table):
+    return {name: getattr(table, name).to_pylist() for name in COLUMNS}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_reads_mind_rows_as_they_are(tmp_path, end):
+    entities = '[{"Label": "Ünïon", "Type": "O", "WikidataId": "Q1", "Confidence": 1.0}]'
+    path = write(
+        tmp_path,
+        row("N1", title='He said "No', entities=entities),
+        row("N2", title="東京 😀", abstract="", entities="[]", category="foodanddrink"),
+        row("N3", title='"quoted"', entities=""),
+        end=end,
+    )
+    table = NewsTable.read(path)
+    assert len(table) == 4
+    assert columns(table) == {
+        "ids": ["", "N1", "N2", "N3"],
+        "category": ["", "sports", "foodanddrink", "sports"],
+        "subcategory": ["", "sports_a", "foodanddrink_a", "sports_a"],
+        "title": ["", 'He said "No', "東京 😀", '"quoted"'],
+        "abstract": ["", "Text.", "", "Text."],
+        "title_entities": ["", entities, "[]", ""],
+        "abstract_entities": ["", entities, "[]", ""],
+    }
+    assert table.skipped is None
+    assert repr(table) == "NewsTable(3 news)"
+
+
+def test_rows_and_row_of(tmp_path):
+    table = NewsTable.read(write(tmp_path, row("N7"), row("N3")))
+    assert dict(table.row_of) == {"N7": 1, "N3": 2}
+    assert table.row_of is table.row_of
+    rows = table.rows(["N3", "N7", "N3"])
+    assert rows.dtype == np.int32
+    assert rows.tolist() == [2, 1, 2]
+    assert table.rows([]).shape == (0,)
+    with pytest.raises(UnknownNewsError, match="2 news ids are not among the table's 2: 'N9', ''"):
+        table.rows(["N3", "N9", ""])
+
+
+def test_the_same_news_twice_counts_once(tmp_path):
+    table = NewsTable.read(write(tmp_path, row("N1"), row("N2"), row("N1", url="https://elsewhere")))
+    assert table.ids.to_pylist() == ["", "N1", "N2"]
+
+
+@pytest.mark.parametrize("block_bytes", [1, 2**20])
+def test_a_news_with_two_contents_is_an_error_that_names_both_lines(tmp_path, monkeypatch, block_bytes):
+    monkeypatch.setattr(tsv, "BLOCK_BYTES", block_bytes)
+    path = write(tmp_path, row("N1"), row("N2"), row("N2"), row("N2", title="Another"))
+    with pytest.raises(DataFormatError, match=r"line 4: the news id 'N2' stands in line 2 with another content"):
+        NewsTable.read(path)
+
+
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
+        (
+            "N2\tsports\ttitle",
+            r"expected 8 tab-separated columns \(news id, category.*abstract entities\), got 3",
+        ),
+        (row("N2") + "\t", "got 9"),
+        (row(""), "the news id, column 1, is empty"),
+        (row("N2").encode() + b"\xe9", "not valid UTF-8"),
+        (row("N1", title="Another"), "line 1 with another content"),
+    ],
+)
+def test_a_faulty_line_is_named_or_skipped(tmp_path, bad, problem, caplog):
+    path = write(tmp_path, row("N1"), bad, row("N3"))
+    with pytest.raises(DataFormatError, match=problem) as caught:
+        NewsTable.read(path)
+    assert (caught.value.path, caught.value.line) == (path, 2)
+    assert [file.name for file in tmp_path.iterdir()] == ["news.tsv"]
+    with caplog.at_level(logging.WARNING, logger="recommenders_miner"):
+        table = NewsTable.read(path, on_error="skip")
+    assert table.ids.to_pylist() == ["", "N1", "N3"]
+    assert list(table.skipped.counts.values()) == [1]
+    assert list(table.skipped.lines.values()) == [[2]]
+    assert caplog.messages == [table.skipped.summary()]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
+def test_the_earliest_faulty_line_is_reported(tmp_path, order):
+    bad = ["too few", row(""), row("N1", title="Another")]
+    path = write(tmp_path, row("N1"), *(bad[k] for k in order))
+    with pytest.raises(DataFormatError) as caught:
+        NewsTable.read(path)
+    assert caught.value.line == 2
+
+
+def test_a_file_without_a_usable_line_is_an_error(tmp_path):
+    with pytest.raises(DataFormatError, match="no line could be used"):
+        NewsTable.read(write(tmp_path, "x", "y"), on_error="skip")
+    with pytest.raises(DataFormatError, match="does not exist; expected 8 tab-separated columns"):
+        NewsTable.read(tmp_path / "absent.tsv")
+
+
+def test_from_columns(tmp_path):
+    table = NewsTable.from_columns(["a", "b"], ["A", "B"], category=["x", None], abstract=["p", "q"])
+    assert columns(table) == {
+        "ids": ["", "a", "b"],
+        "category": ["", "x", ""],
+        "subcategory": [""] * 3,
+        "title": ["", "A", "B"],
+        "abstract": ["", "p", "q"],
+        "title_entities": [""] * 3,
+        "abstract_entities": [""] * 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ((["a", "b"], ["A"]), "2 news ids, but 1 entries of title"),
+        ((["a", ""], ["A", "B"]), "line 2: the news id, column 1, is empty"),
+        ((["a", "b", "a"], ["A", "B", "C"]), "line 3: the news id 'a' stands in line 1"),
+    ],
+)
+def test_from_columns_checks(arguments, problem):
+    with pytest.raises(DataFormatError, match=problem):
+        NewsTable.from_columns(*arguments)
+
+
+def test_no_news_at_all_makes_a_table_of_the_padding_row():
+    assert NewsTable.from_columns([], []).ids.to_pylist() == [""]
+
+
+def test_the_digest_names_the_content(tmp_path):
+    table = NewsTable.read(write(tmp_path, row("N1"), row("N2")))
+    same = NewsTable.read(write(tmp_path, row("N1"), row("N2"), end="\r\n", name="same.tsv"))
+    assert table.digest == same.digest
+    others = [
+        NewsTable.read(write(tmp_path, row("N2"), row("N1"))),
+        NewsTable.read(write(tmp_path, row("N1"), row("N2", title="A titl", abstract="eText."))),
+        NewsTable.from_columns(["N1", "N2"], ["A title", "A title"]),
+        NewsTable.from_columns(["N1N2"], ["A title"]),
+    ]
+    assert len({other.digest for other in [table, *others]}) == 5
+
+
+def test_frame_shows_news_in_the_order_asked_for():
+    columns = {"category": ["x", "y"], "subcategory": ["x1", "y1"]}
+    frame = NewsTable.from_columns(["N1", "N2"], ["A title", "Another"], **columns).frame(["N2", "N1", "N2"])
+    assert frame.index.tolist() == ["N2", "N1", "N2"]
+    assert frame.to_dict("list") == {
+        "category": ["y", "x", "y"],
+        "subcategory": ["y1", "x1", "y1"],
+        "title": ["Another", "A title", "Another"],
+    }
+    with pytest.raises(UnknownNewsError, match="'N3'"):
+        NewsTable.from_columns(["N1"], ["A title"]).frame(["N3"])
+
+
+def test_figures_of_another_table_are_aligned_by_id():
+    other = NewsTable.from_columns(["N3", "N1"], ["A title", "Another"])
+    table = NewsTable.from_columns(["N1", "N2", "N3"], ["A title"] * 3)
+    assert table.align(other.ids, np.array([0.0, 30.0, 10.0]), missing=-1.0).tolist() == [0.0, 10.0, -1.0, 30.0]
+
+
+def test_select_keeps_some_news_each_once():
+    table = NewsTable.from_columns(["N1", "N2", "N3"], ["One", "Two", "Three"], category=["a", "b", "c"])
+    some = table.select(["N3", "N1", "N3"])
+    assert some.ids.to_pylist() == ["", "N3", "N1"]
+    assert some.title.to_pylist() == ["", "Three", "One"]
+    assert some.rows(["N1"]).tolist() == [2]
+    with pytest.raises(UnknownNewsError, match="'N9'"):
+        table.select(["N1", "N9"])

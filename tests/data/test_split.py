@@ -1,0 +1,425 @@
+"""Splits by time: what is in which split, and what a history may know. A plain restatement of the rule is the judge."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from recommenders_miner.cli import app
+from recommenders_miner.data import write as tsv_writer
+from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
+from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.split import split_by_time
+from recommenders_miner.errors import DataFormatError, RecommendersMinerError
+from tests.command_line import run
+
+MIDNIGHT = datetime(2024, 2, 29)
+
+
+@dataclass(frozen=True)
+class Impression:
+    """A line of behaviors.tsv in plain Python; `time` is in seconds after midnight."""
+
+    time: int
+    shown: tuple[tuple[str, int], ...] = (("N1", 1), ("N2", 0))
+    history: tuple[str, ...] = ()
+    user: str = "U1"
+    id: int = 0
+
+    def line(self):
+        shown = " ".join(f"{news}-{label}" for news, label in self.shown)
+        time = MIDNIGHT + timedelta(seconds=self.time)
+        return f"{self.id}\t{self.user}\t{time:%m/%d/%Y %I:%M:%S %p}\t{' '.join(self.history)}\t{shown}\n"
+
+    @property
+    def clicked(self):
+        return [news for news, label in self.shown if label]
+
+    def news(self):
+        return {*self.history, *(news for news, _ in self.shown)}
+
+
+def news_line(news_id, title="", url="u"):
+    return f"{news_id}\tsports\tcurling\t{title or f'About {news_id}'}\t\thttps://example.org/{url}\t[]\t[]\n"
+
+
+def numbered(impressions):
+    return [replace(impression, id=number) for number, impression in enumerate(impressions, start=1)]
+
+
+def write(folder, impressions, news=("N1", "N2", "N3", "N4"), end="\n"):
+    folder.mkdir(parents=True)
+    (folder / "news.tsv").write_bytes("".join(map(news_line, news)).replace("\n", end).encode())
+    (folder / "behaviors.tsv").write_bytes("".join(i.line() for i in impressions).replace("\n", end).encode())
+    return folder
+
+
+def read(folder):
+    """A split that was written, through the package's own readers, and the ids of its news."""
+    table = NewsTable.read(folder / "news.tsv")
+    log = ImpressionLog.read(folder / "behaviors.tsv", table, cache=False)
+    ids = table.ids.to_pylist()
+    found = []
+    for i in range(len(log)):
+        history = slice(*log.histories.offsets[log.history_of[i] :][:2])
+        shown = slice(log.candidates.offsets[i], log.candidates.offsets[i + 1])
+        found.append(
+            Impression(
+                time=int(log.time[i] - MIDNIGHT.replace(tzinfo=UTC).timestamp()),
+                shown=tuple(
+                    (ids[c], int(label))
+                    for c, label in zip(log.candidates.values[shown], log.labels[shown], strict=True)
+                ),
+                history=tuple(ids[row] for row in log.histories.values[history]),
+                user=log.users[int(log.user_of[i])].as_py(),
+                id=int(log.impression_id[i]),
+            )
+        )
+    return found, ids[1:]
+
+
+def histories(folder):
+    return {impression.id: list(impression.history) for impression in read(folder)[0]}
+
+
+def at(seconds):
+    return MIDNIGHT + timedelta(seconds=seconds)
+
+
+# === The rule, restated impression by impression ===
+
+
+def rebuilt(impression, log, before):
+    """The history that an impression should have: what its user clicked on before a time."""
+    own = [other for other in log if other.user == impression.user]
+    first = min(own, key=lambda other: other.time)
+    past = sorted((other for other in own if other.time < before), key=lambda other: other.time)
+    return (*first.history, *(news for other in past for news in other.clicked))
+
+
+ids = st.sampled_from(["N1", "N2", "N3", "N4"])
+logs = st.lists(
+    st.builds(
+        Impression,
+        time=st.integers(0, 12),  # so few that many are equal
+        shown=st.lists(st.tuples(ids, st.integers(0, 1)), min_size=1, max_size=4).map(tuple),
+        history=st.lists(ids, max_size=3).map(tuple),
+        user=st.sampled_from(["U1", "U2", "U3"]),
+    ),
+    min_size=1,
+    max_size=20,
+).map(numbered)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@given(
+    log=logs,
+    dev_from=st.integers(0, 13),
+    test_from=st.none() | st.integers(0, 13),
+    mode=st.sampled_from(["impression", "split", "keep"]),
+    block=st.integers(1, 40),
+)
+def test_any_log_is_split_as_its_restatement_says(tmp_path_factory, log, dev_from, test_from, mode, block):
+    tmp_path = tmp_path_factory.mktemp("any")
+    source, out = write(tmp_path / "source", log), tmp_path / "out"
+    starts = {"train": 0, "dev": dev_from} | ({} if test_from is None else {"test": test_from})
+    ends = [*list(starts.values())[1:], 99]
+    expected = {
+        name: [impression for impression in log if start <= impression.time < end]
+        for (name, start), end in zip(starts.items(), ends, strict=True)
+    }
+
+    def split():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tsv_writer, "BLOCK_TOKENS", block)
+            return split_by_time(
+                source,
+                out,
+                dev_from=at(dev_from),
+                test_from=None if test_from is None else at(test_from),
+                rebuild_histories=mode != "keep",
+                histories_at="split" if mode == "split" else "impression",
+            )
+
+    if not all(expected.values()):
+        with pytest.raises(DataFormatError, match="would have no impressions"):
+            split()
+        assert not out.exists()
+        return
+    written = split()
+    assert sum(counts.impressions for counts in written.values()) == len(log), "impressions are lost or doubled"
+    for name, impressions in expected.items():
+        found, news = read(out / name)
+        if mode != "keep":
+            known = {"impression": lambda i: i.time, "split": lambda _, start=starts[name]: start}[mode]
+            impressions = [replace(i, history=rebuilt(i, log, known(i))) for i in impressions]
+        assert found == impressions
+        assert set(news) == set.union(*(impression.news() for impression in impressions))
+        assert written[name].news == len(news)
+        assert written[name].clicks == sum(len(impression.clicked) for impression in impressions)
+        assert written[name].users == len({impression.user for impression in impressions})
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(log=logs, share=st.floats(0.01, 0.99), test_from=st.none() | st.integers(0, 13))
+def test_a_share_puts_the_latest_impressions_into_dev(tmp_path_factory, log, share, test_from):
+    tmp_path = tmp_path_factory.mktemp("share")
+    source, out = write(tmp_path / "source", log), tmp_path / "out"
+    before_test = sorted(i.time for i in log if test_from is None or i.time < test_from)
+    wanted = max(1, round(share * len(before_test)))
+    arguments = {"dev_share": share, "test_from": None if test_from is None else at(test_from)}
+    test_is_empty = test_from is not None and len(before_test) == len(log)
+    if not before_test or test_is_empty or before_test[-wanted] == before_test[0]:
+        with pytest.raises(DataFormatError, match="would have no impressions"):
+            split_by_time(source, out, **arguments)
+        return
+    split_by_time(source, out, **arguments)
+    train, dev = read(out / "train")[0], read(out / "dev")[0]
+    assert max(i.time for i in train) < min(i.time for i in dev)
+    assert len(train) + len(dev) == len(before_test)
+    first_second = sum(i.time == min(j.time for j in dev) for i in dev)
+    assert len(dev) >= wanted > len(dev) - first_second
+
+
+# === By hand ===
+
+
+def test_a_click_of_the_same_second_is_not_past(tmp_path):
+    log = [
+        Impression(10, (("N1", 1), ("N2", 0)), ("N4",), id=5),
+        Impression(10, (("N2", 1), ("N3", 0)), ("N3", "N3"), id=6),
+        Impression(11, (("N3", 1), ("N1", 1)), id=7),
+        Impression(12, (("N3", 0),), ("N1",), id=8),
+    ]
+    split_by_time(write(tmp_path / "source", log), tmp_path / "out", dev_from=at(11))
+    assert histories(tmp_path / "out" / "train") == {5: ["N4"], 6: ["N4"]}
+    assert histories(tmp_path / "out" / "dev") == {7: ["N4", "N1", "N2"], 8: ["N4", "N1", "N2", "N3", "N1"]}
+
+
+def test_histories_of_a_split_stop_where_it_begins(tmp_path):
+    log = numbered([Impression(t, ((f"N{t}", 1), ("N4", 0))) for t in (1, 2, 3)] + [Impression(3, user="U2")])
+    source = write(tmp_path / "source", log)
+    split_by_time(source, tmp_path / "out", dev_from=at(2), histories_at="split")
+    assert histories(tmp_path / "out" / "train") == {1: []}
+    assert histories(tmp_path / "out" / "dev") == {2: ["N1"], 3: ["N1"], 4: []}
+
+
+def test_a_history_of_the_file_that_knows_the_future_is_gone_unless_kept(tmp_path):
+    log = numbered([Impression(1, (("N1", 0), ("N2", 1))), Impression(5, (("N3", 1), ("N1", 0)), ("N3",))])
+    source = write(tmp_path / "source", log)
+    split_by_time(source, tmp_path / "rebuilt", dev_from=at(5))
+    assert histories(tmp_path / "rebuilt" / "dev") == {2: ["N2"]}
+    split_by_time(source, tmp_path / "kept", dev_from=at(5), rebuild_histories=False)
+    assert histories(tmp_path / "kept" / "dev") == {2: ["N3"]}
+
+
+def test_news_of_dev_that_train_did_not_know_stay_cold(tmp_path):
+    log = numbered([Impression(1), Impression(2, (("N3", 1), ("N2", 0)))])
+    source = write(tmp_path / "source", log)
+    split_by_time(source, tmp_path / "out", dev_from=at(2))
+    assert read(tmp_path / "out" / "train")[1] == ["N1", "N2"]
+    assert read(tmp_path / "out" / "dev")[1] == ["N1", "N2", "N3"]
+    split_by_time(source, tmp_path / "all", dev_from=at(2), all_news=True)
+    assert read(tmp_path / "all" / "train")[1] == read(tmp_path / "all" / "dev")[1] == ["N1", "N2", "N3", "N4"]
+
+
+def test_news_lines_are_carried_over_whole(tmp_path):
+    source = write(tmp_path / "source", numbered([Impression(1), Impression(2)]), end="\r\n")
+    odd = 'N1\tc\ts\t"Ein \\t Zitat", 東😀\t\thttps://example.org/?a=1&b=2\t[]\t\r\n'
+    (source / "news.tsv").write_bytes((odd + news_line("N2")).encode())
+    split_by_time(source, tmp_path / "out", dev_from=at(2))
+    assert (tmp_path / "out" / "train" / "news.tsv").read_bytes() == (
+        odd.replace("\r\n", "\n") + news_line("N2")
+    ).encode()
+
+
+def test_times_are_written_by_minds_clock(tmp_path):
+    log = numbered([Impression(1), Impression(13 * 3600 + 62)])
+    split_by_time(write(tmp_path / "source", log), tmp_path / "out", dev_from=at(2))
+    times = [(tmp_path / "out" / name / "behaviors.tsv").read_text().split("\t")[2] for name in ("train", "dev")]
+    assert times == ["2/29/2024 12:00:01 AM", "2/29/2024 1:01:02 PM"]
+
+
+# === Several splits ===
+
+
+def pooled_source(tmp_path):
+    source = tmp_path / "source"
+    write(source / "train", numbered([Impression(5, user="U1"), Impression(3, user="U2")]), ("N2", "N1"))
+    write(source / "dev", numbered([Impression(1, (("N3", 1), ("N1", 0)), ("N4",)), Impression(9, user="U2")]))
+    return source
+
+
+def test_the_splits_of_a_source_are_pooled_and_split_anew(tmp_path):
+    split_by_time(pooled_source(tmp_path), tmp_path / "out", dev_from=at(4))
+    train, dev = read(tmp_path / "out" / "train")[0], read(tmp_path / "out" / "dev")[0]
+    # In the order of the files, with numbers of their own, since those of the files are there twice.
+    assert [(i.id, i.user, i.time) for i in train] == [(2, "U2", 3), (3, "U1", 1)]
+    assert [(i.id, i.user, i.time) for i in dev] == [(1, "U1", 5), (4, "U2", 9)]
+    # The first impression of U1 is that of the old dev.
+    assert [i.history for i in dev] == [("N4", "N3"), ("N1",)]
+    assert read(tmp_path / "out" / "train")[1] == ["N2", "N1", "N3", "N4"]
+
+
+def test_the_first_description_of_a_news_counts(tmp_path, caplog):
+    source = pooled_source(tmp_path)
+    lines = [news_line("N1", "Otherwise"), news_line("N2", url="elsewhere"), news_line("N3"), news_line("N4")]
+    (source / "dev" / "news.tsv").write_text("".join(lines))
+    split_by_time(source, tmp_path / "out", dev_from=at(4))
+    assert news_line("N1") in (tmp_path / "out" / "dev" / "news.tsv").read_text()
+    assert [message for message in caplog.messages if "description" in message] == [
+        "1 news have another category, title, abstract or entities in a later split; their first description is kept."
+    ]
+
+
+def test_a_split_without_labels_is_left_out_with_a_warning(tmp_path, caplog):
+    source = pooled_source(tmp_path)
+    test = write(source / "test", [Impression(20)])
+    (test / "behaviors.tsv").write_text("1\tU1\t2024-02-29 00:00:20\t\tN1 N2\n")
+    written = split_by_time(source, tmp_path / "out", dev_from=at(4))
+    assert sum(counts.impressions for counts in written.values()) == 4
+    assert "test has no labels, and is left out" in caplog.text
+    with pytest.raises(DataFormatError, match="there are no labels"):
+        split_by_time(test, tmp_path / "other")
+
+
+def test_vectors_are_carried_along_each_name_once(tmp_path):
+    source = pooled_source(tmp_path)
+    (source / "train" / "entity_embedding.vec").write_text("Q1\t1\t2\nQ2\t3\t4")
+    (source / "dev" / "entity_embedding.vec").write_text("Q2\t9\t9\nQ3\t5\t6\n")
+    (source / "dev" / "relation_embedding.vec").write_text("P1\t7\n")
+    split_by_time(source, tmp_path / "out", dev_from=at(4))
+    for name in ("train", "dev"):
+        assert (tmp_path / "out" / name / "entity_embedding.vec").read_text() == "Q1\t1\t2\nQ2\t3\t4\nQ3\t5\t6\n"
+        assert (tmp_path / "out" / name / "relation_embedding.vec").read_text() == "P1\t7\n"
+
+
+def test_a_benchmark_split_where_it_was_split_is_itself_again(data, tmp_path):
+    split_by_time(data, tmp_path / "out", dev_from=datetime(2019, 11, 12), rebuild_histories=False)
+    for name in ("train", "dev"):
+        before, after = ((folder / name / "behaviors.tsv").read_bytes() for folder in (data, tmp_path / "out"))
+        # The ids are numbered anew, since those of train and dev are the same.
+        assert [line.split(b"\t")[1:] for line in after.splitlines()] == [
+            line.split(b"\t")[1:] for line in before.splitlines()
+        ]
+        lines = (tmp_path / "out" / name / "news.tsv").read_bytes().splitlines()
+        assert set(lines) <= set((data / name / "news.tsv").read_bytes().splitlines())
+    assert after.startswith(b"301\t")
+
+
+# === What is refused, and what is left behind ===
+
+
+def test_a_faulty_line_is_named_and_nothing_is_written(tmp_path):
+    source = write(tmp_path / "source", [Impression(1), Impression(2, (("N9", 1),))])
+    with pytest.raises(DataFormatError, match=r"behaviors\.tsv, line 2: the candidate 'N9-1'"):
+        split_by_time(source, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_full_disk_leaves_the_earlier_result_whole(tmp_path, monkeypatch):
+    source, out = write(tmp_path / "source", numbered([Impression(1), Impression(2)])), tmp_path / "out"
+    split_by_time(source, out, dev_from=at(2))
+    before = {path: path.read_bytes() for path in out.rglob("*.*")}
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("recommenders_miner.data.split.write_table", full)
+    with pytest.raises(OSError, match="No space left"):
+        split_by_time(source, out, dev_from=at(2), all_news=True)
+    assert {path: path.read_bytes() for path in out.rglob("*.*")} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
+
+
+def test_an_earlier_result_is_replaced_and_nothing_else(tmp_path):
+    source = write(tmp_path / "data" / "source", numbered([Impression(1), Impression(2), Impression(3)]))
+    for boundary, expected in ((2, 1), (3, 2)):
+        written = split_by_time(source, tmp_path / "out", dev_from=at(boundary))
+        assert written["train"].impressions == expected
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    for folder, problem in (
+        (tmp_path / "mine", "holds something else"),
+        (tmp_path / "mine" / "thesis.txt", "is a file; name a folder"),
+        (source, "take the place of its source"),
+        (tmp_path / "data", "take the place of its source"),
+    ):
+        with pytest.raises(RecommendersMinerError, match=problem):
+            split_by_time(source, folder)
+    assert (source / "behaviors.tsv").exists()
+    assert not (source / CACHE_FOLDER).exists(), "the source is left as it is"
+
+
+@pytest.mark.parametrize(("share", "at_"), [(0.0, "impression"), (1.0, "impression"), (0.5, "never")])
+def test_arguments_out_of_range_are_refused(tmp_path, share, at_):
+    with pytest.raises(ValueError, match=r"dev_share must|histories_at must"):
+        split_by_time(tmp_path, tmp_path / "out", dev_share=share, histories_at=at_)
+
+
+# === The command ===
+
+
+def test_the_command_says_what_it_wrote(tmp_path):
+    log = numbered([Impression(t) for t in range(10)])
+    source, out = write(tmp_path / "source", log), tmp_path / "out"
+    output = run("split", source, out, "--dev-share", 0.2, "--test-from", "2024-02-29 00:00:08", "--keep-histories")
+    assert output.splitlines()[0].split() == ["Split", "Impressions", "Users", "News", "Clicks", "First", "Last"]
+    rows = [line.split() for line in output.splitlines()[2:5]]
+    assert [row[:5] for row in rows] == [
+        ["train", "6", "1", "2", "6"],
+        ["dev", "2", "1", "2", "2"],
+        ["test", "2", "1", "2", "2"],
+    ]
+    description = json.loads((out / "split.json").read_text())
+    assert description["starts"] == {
+        "train": "2024-02-29 00:00:00",
+        "dev": "2024-02-29 00:00:06",
+        "test": "2024-02-29 00:00:08",
+    }
+    assert description["histories"] == "kept"
+    assert description["splits"]["dev"]["first"] == "2024-02-29 00:00:06"
+
+
+@pytest.mark.parametrize("time", ["2024-02-29 00:00:07", "2024-02-29T00:00:07", "2/29/2024 12:00:07 AM"])
+def test_the_command_reads_times_as_the_files_write_them(tmp_path, time):
+    source = write(tmp_path / "source", numbered([Impression(t) for t in range(10)]))
+    run("split", source, tmp_path / "out", "--dev-from", time)
+    assert len(read(tmp_path / "out" / "dev")[0]) == 3
+
+
+@pytest.mark.parametrize("options", [["--dev-share", "0.1", "--dev-from", "2024-02-29"], ["--dev-share", "1"]])
+def test_the_command_refuses_contradictions(tmp_path, options):
+    result = CliRunner().invoke(app, ["split", str(tmp_path), str(tmp_path / "out"), *options])
+    assert result.exit_code == 2
+
+
+def test_histories_are_cut_to_the_newest_clicks(tmp_path):
+    log = numbered([Impression(0, history=("N3", "N4")), Impression(1), Impression(2)])
+    split_by_time(write(tmp_path / "source", log), tmp_path / "out", dev_from=at(2), max_history=3)
+    assert histories(tmp_path / "out" / "train") == {1: ["N3", "N4"], 2: ["N3", "N4", "N1"]}
+    assert histories(tmp_path / "out" / "dev") == {3: ["N4", "N1", "N1"]}
+
+
+def test_train_without_histories_is_warned_of(tmp_path, caplog):
+    source = write(tmp_path / "source", numbered([Impression(0), Impression(1), Impression(2)]))
+    split_by_time(source, tmp_path / "split", dev_from=at(2), histories_at="split")
+    assert "No history of train has a click" in caplog.text
+    assert "--histories-at impression" in caplog.text
+    caplog.clear()
+    split_by_time(source, tmp_path / "impression", dev_from=at(2))
+    assert caplog.text == ""
+
+
+def test_histories_that_are_kept_stop_nowhere(tmp_path):
+    source = write(tmp_path / "source", numbered([Impression(0), Impression(1)]))
+    options = ["--keep-histories", "--histories-at", "split"]
+    result = CliRunner().invoke(app, ["split", str(source), str(tmp_path / "out"), *options])
+    assert result.exit_code == 2
+    assert "--histories-at" in result.output

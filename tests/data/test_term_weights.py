@@ -1,0 +1,193 @@
+"""TF-IDF weights: scikit-learn's, kept as text, and the features that they give."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from recommenders_miner.data.features import LengthGroups, NewsFeatures
+from recommenders_miner.data.iterator import MINDIterator
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.terms import TermWeights
+from recommenders_miner.data.text import tokenize
+from recommenders_miner.data.vocabularies import Vocabularies
+from recommenders_miner.errors import DataFormatError, HParamsError
+from recommenders_miner.hparams import prepare_hparams
+
+TITLES = ["Rain and more rain", "Sun, rain and wind today", "A sun"]
+
+words = st.sampled_from(["rain", "Rain", "sun", "wind", "über", "ﬁ", "İ", "7", "!", "-", "\t"]) | st.text(max_size=4)
+titles = st.lists(st.lists(words, max_size=9).map(" ".join), max_size=6)
+
+
+def dense(weights, titles, size):
+    """The vectors of some titles as a dense matrix over the terms."""
+    matrix = np.zeros((len(titles), len(weights.terms) - 2))
+    for row, (ids, values) in enumerate(zip(*weights.weigh(titles, size), strict=True)):
+        matrix[row, ids - 2] = values
+    return matrix
+
+
+@settings(deadline=None, max_examples=60)
+@given(titles, titles, st.integers(1, 8), st.integers(1, 6))
+def test_weights_are_those_of_scikit_learn(fitted, weighed, size, max_terms):
+    weights = TermWeights.fit(fitted, size, max_terms)
+    if not any(tokenize(title) for title in fitted):
+        assert len(weights.terms) == 2
+        return
+    vectorizer = TfidfVectorizer(
+        tokenizer=lambda title: tokenize(title)[:size], token_pattern=None, lowercase=False, max_features=max_terms
+    ).fit(fitted)
+    assert weights.terms.tokens[2:] == vectorizer.get_feature_names_out().tolist()
+    assert np.array_equal(weights.idf[2:], vectorizer.idf_)
+    for some in (fitted, weighed):
+        expected = vectorizer.transform(some).toarray() if some else np.zeros((0, len(weights.terms) - 2))
+        assert dense(weights, some, size) == pytest.approx(expected, abs=1e-14)
+
+
+def test_a_title_is_sparse_and_of_length_one():
+    weights = TermWeights.fit(TITLES, 20, 100)
+    ids, values = weights.weigh([*TITLES, "", "snow", "snow and rain"], 20)
+    assert [len(row) for row in ids] == [3, 6, 2, 0, 0, 2]
+    assert all((np.diff(row) > 0).all() for row in ids), "each term once, in ascending order"
+    assert [np.linalg.norm(row) for row in values] == pytest.approx([1, 1, 1, 0, 0, 1])
+    first = dict(zip(ids[0].tolist(), values[0].tolist(), strict=True))
+    assert first[weights.terms["rain"]] > first[weights.terms["more"]] > first[weights.terms["and"]]
+
+
+def test_only_the_first_words_of_a_title_are_read():
+    weights = TermWeights.fit(TITLES, 2, 100)
+    assert sorted(weights.terms.tokens[2:]) == [",", "a", "and", "rain", "sun"]
+    assert [len(row) for row in weights.weigh(["wind and sun"], 2)[0]] == [1]
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(titles)
+def test_save_and_load_round_trip_exactly(tmp_path, fitted):
+    weights = TermWeights.fit(fitted, 8, 50)
+    weights.save(tmp_path)
+    loaded = TermWeights.load(tmp_path)
+    assert loaded.terms.tokens == weights.terms.tokens
+    assert np.array_equal(loaded.idf, weights.idf)
+    assert loaded.idf.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("damage", "line", "problem"),
+    [
+        (lambda lines: [*lines[:2], "much", *lines[3:]], 3, "expected a positive number, got b'much'"),
+        (lambda lines: ["nan", *lines[1:]], 1, "expected a positive number"),
+        (lambda lines: [lines[0], "-1.5", *lines[2:]], 2, "expected a positive number"),
+        (lambda lines: [lines[0], "", *lines[2:]], 2, "expected a positive number"),
+        (lambda lines: ["inf", *lines[1:]], 1, "expected a positive number"),
+        (lambda lines: lines[:-1], 8, "should have 8 lines"),
+        (lambda lines: [*lines, "1.0"], 9, "should have 8 lines"),
+        (lambda lines: [*lines[:3], "\udcff", *lines[4:]], 4, "expected a positive number"),
+    ],
+)
+def test_damage_is_found_with_its_line(tmp_path, damage, line, problem):
+    TermWeights.fit(TITLES, 20, 100).save(tmp_path)
+    path = tmp_path / "term_idf.txt"
+    path.write_text("\n".join(damage(path.read_text().splitlines())) + "\n", errors="surrogateescape")
+    with pytest.raises(DataFormatError, match=problem) as error:
+        TermWeights.load(tmp_path)
+    assert (error.value.path, error.value.line) == (path, line)
+
+
+def test_a_missing_file_or_a_damaged_term_is_found(tmp_path):
+    TermWeights.fit(TITLES, 20, 100).save(tmp_path)
+    path = tmp_path / "term_idf.txt"
+    kept = path.read_bytes()
+    for content in (None, b""):
+        path.unlink(missing_ok=True)
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(DataFormatError, match=r"inverse document frequencies.*terms\.txt"):
+            TermWeights.load(tmp_path)
+    path.write_bytes(kept)
+    terms = tmp_path / "terms.txt"
+    terms.write_text(terms.read_text().replace("rain\n", "sun\n"))
+    with pytest.raises(DataFormatError, match="twice") as error:
+        TermWeights.load(tmp_path)
+    assert error.value.path == terms
+
+
+NEWS = NewsTable.from_columns(ids=["N1", "N2", "N3", "N4"], titles=[*TITLES, "snow"])
+LOG = ImpressionLog.from_columns(NEWS, histories=[["N1"]], candidates=[["N3", "N2"]], labels=[[1, 0]], users=["U1"])
+
+
+def vocabularies(**options):
+    return MINDIterator(prepare_hparams("libfm", **options)).build_vocabularies(NEWS, LOG)
+
+
+def test_features_are_as_long_as_a_title_and_not_as_wide_as_the_terms():
+    hparams = prepare_hparams("libfm", title_size=4, max_terms=6)
+    known = vocabularies(title_size=4, max_terms=6)
+    features = NewsFeatures(NEWS, known, hparams)
+    term, weight = features["term"], features["term_weight"]
+    assert (term.shape, term.dtype, weight.shape, weight.dtype) == ((5, 4), np.int32, (5, 4), np.float32)
+    ids, values = known.terms.weigh([*TITLES, "snow"], 4)
+    for row, (i, x) in enumerate(zip(ids, values, strict=True), start=1):
+        assert term[row].tolist() == [*i.tolist(), *[0] * (4 - len(i))]
+        assert weight[row].tolist() == [*x.astype("float32").tolist(), *[0.0] * (4 - len(x))]
+    assert not term[0].any()
+    assert not weight[0].any()
+    assert not np.isin(term, 1).any(), "a word that is no term is left out"
+
+
+def test_candidates_of_the_training_log_have_ids():
+    known = vocabularies()
+    assert known.news.tokens[2:] == ["N2", "N3"]
+    assert NewsFeatures(NEWS, known, prepare_hparams("libfm"))["news_id"].tolist() == [0, 1, 2, 3, 1]
+
+
+def test_titles_without_a_term_are_grouped_and_gathered():
+    features = NewsFeatures(NEWS, vocabularies(max_terms=2), prepare_hparams("libfm", max_terms=2))
+    made = {name: features[name] for name in ("term", "term_weight", "news_id")}
+    plan = LengthGroups.plan(made, 3)
+    assert plan.lengths.tolist() == [0, 2, 2, 0, 0]
+    assert plan.group_of(np.arange(5)).tolist() == [0, 1, 1, 0, 0]
+    assert {name: len(cut) for name, cut in plan.cuts.items()} == {"term": 2, "term_weight": 2}
+    none = plan.gather(made, np.array([0, 3]), 0)
+    assert not none["term"].any()
+    assert none["term"].shape[1] == 1
+
+
+def test_other_systems_vocabularies_have_no_terms(tmp_path):
+    hparams = prepare_hparams("nrms")
+    plain = MINDIterator(hparams).build_vocabularies(NEWS, LOG)
+    assert plain.terms is plain.news is None
+    features = NewsFeatures(NEWS, plain, hparams)
+    for name in ("term", "term_weight", "news_id"):
+        with pytest.raises(HParamsError, match="news_encoder: tfidf"):
+            features[name]
+    plain.save(tmp_path / "plain")
+    loaded = Vocabularies.load(tmp_path / "plain")
+    assert loaded.terms is loaded.news is None
+
+
+def test_vocabularies_keep_terms_and_ids(tmp_path):
+    known = vocabularies()
+    known.save(tmp_path)
+    loaded = Vocabularies.load(tmp_path)
+    assert loaded.news.tokens == known.news.tokens
+    assert loaded.terms.terms.tokens == known.terms.terms.tokens
+    assert np.array_equal(loaded.terms.idf, known.terms.idf)
+
+
+def test_scikit_learn_is_imported_only_to_fit():
+    code = (
+        "import sys\n"
+        "from recommenders_miner.data.terms import TermWeights\n"
+        "assert 'sklearn' not in sys.modules\n"
+        "TermWeights.fit(['a title'], 5, 5)\n"
+        "assert 'sklearn' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,196 @@
+import logging
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recommenders_miner.data import tsv
+from recommenders_miner.data.tsv import LineFaults, SkipReport, read_tsv
+from recommenders_miner.errors import DataFormatError
+
+COLUMNS = ("name", "text")
+
+
+def read(path, on_error="raise", separator="\t"):
+    """The rows and line numbers of a file, and the report."""
+    faults = LineFaults(path, on_error)
+    rows, lines = [], []
+    for table, numbers in read_tsv(path, COLUMNS, faults, separator):
+        rows += zip(*(column.to_pylist() for column in table.columns), strict=True)
+        lines += numbers.tolist()
+        assert numbers.dtype == np.int64
+    return rows, lines, faults.report
+
+
+def write(tmp_path, content):
+    path = tmp_path / "file.tsv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a\tb\nc\td\n",
+        "a\tb\nc\td",
+        "a\tb\r\nc\td\r\n",
+        "a\tb\r\nc\td",
+        "a\tb\nc\td\n\n",
+        "a\tb\r\nc\td\r\n\r\n\n",
+        "\ufeffa\tb\nc\td\n",
+    ],
+)
+def test_line_ends_trailing_blank_lines_and_byte_order_mark_do_not_matter(tmp_path, content):
+    assert read(write(tmp_path, content))[:2] == ([("a", "b"), ("c", "d")], [1, 2])
+
+
+@pytest.mark.parametrize(
+    "text", ['"', '""', 'say "no', "'", "\\t", "a\rb", "äß東😀", "\u2028", "\x85", "\x00", " ", "NULL", ""]
+)
+def test_text_is_taken_as_it_is(tmp_path, text):
+    assert read(write(tmp_path, f"{text}\t{text}\n"))[0] == [(text, text)]
+
+
+def test_another_separator(tmp_path):
+    assert read(write(tmp_path, "a,b\tc\n"), separator=",")[0] == [("a", "b\tc")]
+
+
+@pytest.mark.parametrize("separator", ["", "::", "\n", "é"])
+def test_a_separator_is_one_ascii_character(tmp_path, separator):
+    with pytest.raises(ValueError, match="one ASCII character"):
+        read(write(tmp_path, "a\tb\n"), separator=separator)
+
+
+def test_on_error_is_checked(tmp_path):
+    with pytest.raises(ValueError, match='"raise" or "skip"'):
+        LineFaults(tmp_path, "ignore")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("", "the file is empty"),
+        ("\n\r\n", "nothing but blank lines"),
+        (b"\xef\xbb\xbf", "nothing but blank lines"),
+    ],
+)
+def test_an_empty_file_is_an_error(tmp_path, content, problem):
+    with pytest.raises(DataFormatError, match=rf"file\.tsv: .*{problem}.*expected 2 tab-separated columns"):
+        read(write(tmp_path, content))
+
+
+def test_a_missing_file_and_a_folder_are_errors(tmp_path):
+    with pytest.raises(DataFormatError, match=r"nowhere\.tsv: the path does not exist.*\(name, text\)"):
+        read(tmp_path / "nowhere.tsv")
+    with pytest.raises(DataFormatError, match=r"is a folder.*\(name, text\)"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(("bad", "found"), [("only", 1), ("a\tb\tc", 3), ("", 1)])
+def test_a_wrong_number_of_columns_names_the_line(tmp_path, bad, found):
+    path = write(tmp_path, f"a\tb\n{bad}\nc\td\n")
+    with pytest.raises(DataFormatError) as caught:
+        read(path)
+    assert caught.value.line == 2
+    assert str(caught.value) == (f"{path}, line 2: expected 2 tab-separated columns (name, text), got {found}.")
+
+
+def test_bad_utf8_names_the_line(tmp_path):
+    path = write(tmp_path, "ä\tb\n".encode() + b"c\t\xff\n" + b"d\t\xc3\n")
+    with pytest.raises(DataFormatError, match="line 2: the line is not valid UTF-8") as caught:
+        read(path)
+    assert caught.value.line == 2
+    rows, lines, report = read(path, on_error="skip")
+    assert (rows, lines) == ([("ä", "b")], [1])
+    assert report.counts == {"bytes that are not UTF-8": 2}
+
+
+def test_a_reader_gets_the_lines_before_a_faulty_one_first(tmp_path):
+    blocks = read_tsv(write(tmp_path, "a\tb\nbad\nc\td\n"), COLUMNS, LineFaults(tmp_path, "raise"))
+    assert next(blocks)[1].tolist() == [1]
+    with pytest.raises(DataFormatError):
+        next(blocks)
+
+
+def test_skip_leaves_out_and_counts(tmp_path, caplog):
+    path = write(tmp_path, "a\tb\nbad\nc\td\n\xff\n\ne\tf\n".encode("latin-1"))
+    faults = LineFaults(path, "skip")
+    with caplog.at_level(logging.WARNING, logger="recommenders_miner"):
+        lines = np.concatenate([numbers for _, numbers in read_tsv(path, COLUMNS, faults)])
+        report = faults.log_summary()
+    assert lines.tolist() == [1, 3, 6]
+    assert report.path == path
+    # Line 4 has both faults.
+    assert report.counts == {"bytes that are not UTF-8": 1, "wrong number of columns": 3}
+    assert report.lines == {"bytes that are not UTF-8": [4], "wrong number of columns": [2, 4, 5]}
+    assert [record.getMessage() for record in caplog.records] == [report.summary()]
+
+
+def test_a_report_names_the_first_few_lines_of_each_reason(tmp_path):
+    report = SkipReport(tmp_path / "x.tsv")
+    assert "nothing was left out" in report.summary()
+    report.add("odd", np.array([3, 3, 4]))
+    report.add("odd", np.arange(4, 1004))
+    report.add("even", np.array([2]))
+    assert report.counts == {"odd": 1003, "even": 1}
+    assert report.lines == {"odd": [3, 4, 5, 6, 7], "even": [2]}
+    summary = report.summary()
+    for part in ("x.tsv", "odd: 1,003", "3, 4, 5, 6, 7", "even: 1"):
+        assert part in summary
+
+
+def test_no_warning_where_nothing_is_skipped(tmp_path, caplog):
+    LineFaults(tmp_path, "skip").log_summary()
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("block_bytes", range(1, 16))
+def test_blank_lines_within_the_file_keep_the_line_numbers_right(tmp_path, monkeypatch, block_bytes):
+    monkeypatch.setattr(tsv, "BLOCK_BYTES", block_bytes)
+    rows, lines, report = read(write(tmp_path, "a\tb\n\n\nc\td\n\n\n"), on_error="skip")
+    assert (rows, lines) == ([("a", "b"), ("c", "d")], [1, 4])
+    assert report.lines == {"wrong number of columns": [2, 3]}
+
+
+field = st.text(st.characters(codec="utf-8", exclude_characters="\t\n\r"), max_size=6)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(
+    rows=st.lists(st.lists(field, min_size=1, max_size=3), min_size=1, max_size=12).filter(
+        lambda rows: any(any(row) or len(row) > 1 for row in rows)
+    ),
+    end=st.sampled_from(["\n", "\r\n"]),
+    block_bytes=st.integers(1, 40),
+)
+def test_any_file_equals_a_plain_split_at_any_block_size(tmp_path, rows, end, block_bytes):
+    content = end.join("\t".join(row) for row in rows)
+    path = write(tmp_path, content.encode())
+    while rows[-1] == [""]:
+        rows = rows[:-1]
+    if content.startswith("\ufeff"):
+        rows[0][0] = rows[0][0][1:]
+    expected = [(line, tuple(row)) for line, row in enumerate(rows, start=1) if len(row) == 2]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tsv, "BLOCK_BYTES", block_bytes)
+        found, lines, report = read(path, on_error="skip")
+    assert list(zip(lines, found, strict=True)) == expected
+    assert sum(report.counts.values()) == len(rows) - len(expected)
+
+
+@pytest.mark.parametrize(("name", "problem"), [("x" * 300, "the path cannot be used"), ("x\0", "does not exist")])
+def test_a_name_that_no_file_can_have_is_an_error(tmp_path, name, problem):
+    with pytest.raises(DataFormatError, match=f"{problem}.*expected 2 tab-separated columns"):
+        read(tmp_path / name)
+
+
+def test_a_path_through_a_file_does_not_exist(tmp_path):
+    with pytest.raises(DataFormatError, match="the path does not exist"):
+        read(write(tmp_path, "a\tb\n") / "x")
+
+
+def test_a_path_that_goes_round_in_a_circle_is_an_error(tmp_path):
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(DataFormatError, match="the path cannot be used"):
+        read(tmp_path / "circle")

@@ -1,0 +1,115 @@
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recommenders_miner.data.vocabulary import Vocabulary
+from recommenders_miner.errors import DataFormatError
+
+token = st.text(st.characters(codec="utf-8", exclude_characters="\n\r"), min_size=1, max_size=5)
+
+
+def test_padding_and_unknown_have_ids_of_their_own():
+    vocabulary = Vocabulary(["film", "goal"])
+    assert len(vocabulary) == 4
+    assert vocabulary.tokens == ["<padding>", "<unknown>", "film", "goal"]
+    assert vocabulary.encode(["goal", "opera", "film"]) == [3, 1, 2]
+    assert vocabulary["film"] == 2
+    assert vocabulary["opera"] == 1
+    assert vocabulary["<padding>"] == 1, "no text may produce padding"
+    assert "film" in vocabulary
+    assert "opera" not in vocabulary
+    assert "<padding>" not in vocabulary
+
+
+@pytest.mark.parametrize(
+    ("tokens", "problem"),
+    [
+        (["a", ""], "is empty"),
+        (["a", "b\nc"], "line break"),
+        (["a", "b\r"], "line break"),
+        (["a", "a"], "twice"),
+        (["a", "<padding>"], "reserved"),
+        (["a", "b\ud800"], "half of a surrogate pair"),
+    ],
+)
+def test_faulty_tokens_are_refused(tokens, problem):
+    with pytest.raises(ValueError, match=f"Token 1 of the vocabulary.*{problem}"):
+        Vocabulary(tokens)
+
+
+def test_names_that_no_vocabulary_can_hold_stay_unknown():
+    names = ["b", "a\r", "b", "<unknown>", "", "\udfff", "a"]
+    assert Vocabulary.of_names(names).tokens[2:] == ["b", "a"]
+    assert Vocabulary.build([names]).tokens[2:] == ["b", "a"]
+
+
+def test_build_orders_by_frequency_then_alphabet():
+    documents = [["b", "a", "c"], ["c", "d"], ["c", "b"]]
+    assert Vocabulary.build(documents).tokens[2:] == ["c", "b", "a", "d"]
+    assert Vocabulary.build(documents, min_count=2).tokens[2:] == ["c", "b"]
+    assert Vocabulary.build(documents, max_size=3).tokens[2:] == ["c", "b", "a"]
+    assert len(Vocabulary.build([])) == 2
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.sampled_from("abcdef"))), st.randoms(use_true_random=False))
+def test_build_does_not_depend_on_the_order_of_documents(documents, random):
+    vocabulary = Vocabulary.build(documents)
+    shuffled = random.sample(documents, len(documents))
+    assert Vocabulary.build(shuffled).tokens == vocabulary.tokens
+    counts = Counter(t for document in documents for t in document)
+    assert [counts[t] for t in vocabulary.tokens[2:]] == sorted(counts.values(), reverse=True)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(token, unique=True).filter(lambda tokens: not {"<padding>", "<unknown>"} & {*tokens}))
+def test_save_and_load_round_trip(tmp_path, tokens):
+    path = tmp_path / "words.txt"
+    Vocabulary(tokens).save(path)
+    assert path.read_bytes().decode().split("\n") == ["<padding>", "<unknown>", *tokens, ""]
+    assert Vocabulary.load(path).tokens == ["<padding>", "<unknown>", *tokens]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_load_accepts_what_an_editor_leaves(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_bytes("\ufeff<padding>\r\n<unknown>\r\nfilm\r\ngoal".encode())
+    assert Vocabulary.load(path).tokens[2:] == ["film", "goal"]
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "problem"),
+    [
+        (b"film\ngoal\n", 1, "expected <padding>"),
+        (b"<padding>\n", 2, "expected <unknown>"),
+        (b"<padding>\nfilm\n", 2, "expected <unknown>"),
+        (b"<padding>\n<unknown>\na\n\nb\n", 4, "'' is empty"),
+        (b"<padding>\n<unknown>\na\nb\na\n", 5, "'a' stands there twice"),
+        (b"<padding>\n<unknown>\na\n<unknown>\n", 4, "reserved"),
+        (b"<padding>\n<unknown>\na\n\xff\n", 4, "not valid UTF-8"),
+        (b"\xef\xbb\xbf<padding>\n\xff", 2, "not valid UTF-8"),
+        (b"", None, "the file is empty; expected a vocabulary"),
+    ],
+)
+def test_load_names_the_faulty_line(tmp_path, content, line, problem):
+    path = tmp_path / "words.txt"
+    path.write_bytes(content)
+    with pytest.raises(DataFormatError, match=problem) as caught:
+        Vocabulary.load(path)
+    assert (caught.value.path, caught.value.line) == (path, line)
+
+
+def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "words.txt"
+    Vocabulary(["old"]).save(path)
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        Vocabulary(["new"]).save(path)
+    assert Vocabulary.load(path).tokens[2:] == ["old"]
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,189 @@
+"""Adressa's event log, in its own form, by hand."""
+
+import json
+
+import pytest
+
+from recommenders_miner.datasets import Negatives, adressa, convert_adressa
+from recommenders_miner.errors import DataFormatError
+from tests.datasets.read_back import impressions, news
+
+NOON = 1483272000  # 2017-01-01
+PAGE = {"city": "trondheim", "activeTime": 8, "referrerHostClass": "direct", "sessionStart": False, "os": "iPhone OS"}
+
+
+def front_page(user, time):
+    return PAGE | {"eventId": 1, "url": "http://adressa.no", "userId": user, "time": time}
+
+
+def read(user, time, article, **more):
+    about = {
+        "id": article,
+        "title": f"Tittel {article}",
+        "category1": "nyheter|trondheim",
+        "canonicalUrl": f"http://www.adressa.no/{article}.ece",
+        "url": f"http://adressa.no/{article}.ece",
+        "publishtime": "2016-12-31T17:13:57.000Z",
+        "keywords": "utenriks,trondheim",
+        "author": ["kari nordmann"],
+        "profile": [{"item": "0", "groups": [{"count": 1, "group": "adressa-importance", "weight": 1.0}]}],
+    }
+    return front_page(user, time) | {key: value for key, value in (about | more).items() if value is not None}
+
+
+DAYS = {
+    "20170101": [
+        front_page("cx:1:a", NOON),
+        read("cx:1:a", NOON + 10, "9f39"),
+        read("cx:2:b", NOON + 20, "77aa", category1="sport"),
+        read("cx:1:a", NOON + 30, "9f39"),
+    ],
+    "20170102": [read("cx:2:b", NOON + 7200, "9f39"), read("cx:1:a", NOON + 7300, "77aa"), front_page("cx:3", NOON)],
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes the files of days; gives their folder and that to write."""
+
+    def files(days=DAYS):
+        folder = tmp_path / "one_week"
+        folder.mkdir(exist_ok=True)
+        for name, events in days.items():
+            lines = [event if isinstance(event, str) else json.dumps(event) for event in events]
+            (folder / name).write_text("\n".join(lines) + "\n")
+        return folder, tmp_path / "out"
+
+    return files
+
+
+def test_first_clicks_become_impressions_and_other_pages_are_left_out(write):
+    source, out = write()
+    conversion = convert_adressa(source, out)
+    assert impressions(out / "all") == [
+        (1, "cx:1:a", NOON + 10, [], {"9f39": 1}),  # all there is was clicked on by this reader
+        (2, "cx:2:b", NOON + 20, [], {"77aa": 1}),
+        (3, "cx:2:b", NOON + 7200, ["77aa"], {"9f39": 1}),
+        (4, "cx:1:a", NOON + 7300, ["9f39"], {"77aa": 1}),
+    ]
+    counts = conversion.counts["all"]
+    assert counts["events without an article left out"] == 2
+    assert counts["repeated clicks left out"] == 1
+    assert counts["impressions without a negative"] == 4
+
+
+def test_articles_have_title_and_both_categories_and_no_abstract(write):
+    source, out = write()
+    convert_adressa(source, out)
+    assert news(out / "all") == {
+        "9f39": ("nyheter", "trondheim", "Tittel 9f39", ""),
+        "77aa": ("sport", "sport", "Tittel 77aa", ""),
+    }
+    assert "\thttp://www.adressa.no/9f39.ece\t" in (out / "all" / "news.tsv").read_text()
+
+
+def test_negatives_are_published_by_then_and_read_within_the_window(write):
+    late = read("cx:4", NOON + 100, "late", publishtime="2017-01-01T12:00:15.000Z")
+    far = read("cx:5", NOON + 90_000, "far")
+    source, out = write({"20170101": [*DAYS["20170101"], late, far]})
+    convert_adressa(source, out, Negatives(window_hours=24))
+    shown = {user: candidates for _, user, _, _, candidates in impressions(out / "all")}
+    assert shown == {
+        "cx:1:a": {"9f39": 1, "77aa": 0},
+        "cx:2:b": {"77aa": 1, "9f39": 0, "late": 0},
+        "cx:4": {"late": 1, "77aa": 0, "9f39": 0},
+        "cx:5": {"far": 1},  # the others are clicked on more than a day before
+    }
+
+
+def test_what_an_event_lacks_of_its_article_another_may_have(write):
+    bare = read("cx:9", NOON, "9f39", title=None, category1=None, publishtime="soon")
+    titleless = read("cx:9", NOON + 1, "5555", title="  ")
+    retitled = read("cx:9", NOON + 2, "77aa", title="Ny tittel")
+    source, out = write({"20161231": [bare, titleless], **DAYS, "20170103": [retitled]})
+    conversion = convert_adressa(source, out)
+    assert news(out / "all") == {
+        "9f39": ("nyheter", "trondheim", "Tittel 9f39", ""),
+        "77aa": ("sport", "sport", "Tittel 77aa", ""),
+    }
+    assert conversion.counts["all"]["events of articles without a title left out"] == 1
+    assert conversion.counts["all"]["articles with two titles"] == 1
+    assert impressions(out / "all")[0][1] == "cx:9"
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_batches_of_any_size_give_the_same(write, monkeypatch, tmp_path, batch):
+    source, out = write()
+    convert_adressa(source, out)
+    monkeypatch.setattr(adressa, "BATCH_LINES", batch)
+    convert_adressa(source, tmp_path / "again")
+    assert (tmp_path / "again" / "all" / "behaviors.tsv").read_bytes() == (out / "all" / "behaviors.tsv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ('{"eventId": 1, ', "line 3: the line is not readable as JSON"),
+        ("[1, 2]", "line 3: the line is JSON, but no object"),
+        ('"text"', "line 3: the line is JSON, but no object"),
+        (read("cx:1", "noon", "9f39"), "line 3: the field 'time' is 'noon'; expected Unix seconds"),
+        (read("cx:1", None, "9f39") | {"time": None}, "line 3: the field 'time' is None"),
+        (read("cx:1", -5, "9f39"), "line 3: the field 'time' is -5"),
+        (read("", NOON, "9f39"), "line 3: the user id, column 'userId', is empty"),
+        (read("cx:1", NOON, "9f 39"), "line 3: the news id, column 'id', holds a space"),
+        (read("cx:1", NOON, ["9f39"]), "line 3: the news id, column 'id', is empty"),
+    ],
+)
+def test_a_faulty_line_is_named_or_left_out_and_counted(write, bad, says):
+    source, out = write({"20170101": [DAYS["20170101"][0], "", bad, *DAYS["20170101"][1:]]})
+    with pytest.raises(DataFormatError, match=says) as caught:
+        convert_adressa(source, out)
+    assert caught.value.path.name == "20170101"
+    assert not out.exists()
+    conversion = convert_adressa(source, out, on_error="skip")
+    assert len(impressions(out / "all")) == 2
+    assert [sum(reasons.values()) for reasons in conversion.left_out.values()] == [1]
+
+
+def test_half_a_surrogate_pair_becomes_a_question_mark(write):
+    source, out = write({"20170101": [read("cx:1", NOON, "9f39", title="Tittel \ud83d her")]})
+    convert_adressa(source, out)
+    assert news(out / "all")["9f39"][2] == "Tittel ? her"
+
+
+def test_one_file_will_do_and_progress_is_told(write):
+    source, out = write()
+    told = []
+    convert_adressa(source / "20170102", out, progress=lambda share, doing: told.append((share, doing)))
+    assert told == [(0.0, "20170102")]
+    assert len(impressions(out / "all")) == 2
+
+
+def test_sources_without_events_are_errors(write, tmp_path):
+    source, out = write({})
+    with pytest.raises(DataFormatError, match="there are no files"):
+        convert_adressa(source, out)
+    with pytest.raises(DataFormatError, match="the path does not exist"):
+        convert_adressa(tmp_path / "nowhere", out)
+    (source / "one_week.tar.gz").write_bytes(b"\x1f\x8b")
+    with pytest.raises(DataFormatError, match=r"is an archive\. Unpack it: tar -xf one_week\.tar\.gz"):
+        convert_adressa(source, out)
+    source, out = write({"one_week.tar.gz": []})
+    (source / "one_week.tar.gz").unlink()
+    write({"20170101": [front_page("cx:1", NOON)]})
+    with pytest.raises(DataFormatError, match="no events of articles with a title"):
+        convert_adressa(source, out)
+
+
+def test_a_reader_of_untitled_articles_alone_is_left_out_with_the_events(write):
+    last = read("cx:9", NOON + 9000, "5555", title=None)
+    source, out = write({**DAYS, "20170103": [last]})
+    conversion = convert_adressa(source, out)
+    assert len(impressions(out / "all")) == 4
+    assert conversion.counts["all"]["events of articles without a title left out"] == 1
+
+
+def test_histories_can_be_cut(write):
+    source, out = write()
+    convert_adressa(source, out, max_history=0)
+    assert [history for _, _, _, history, _ in impressions(out / "all")] == [[]] * 4

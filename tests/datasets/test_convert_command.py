@@ -1,0 +1,113 @@
+"""`recommenders-miner convert …`, from files to a split data set."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from recommenders_miner.cli import app, main
+from recommenders_miner.errors import DataFormatError
+from tests.command_line import run
+from tests.datasets.read_back import impressions
+
+YAML = """\
+news: {file: news.csv, id: id, title: title}
+events: {file: clicks.csv, user: user, time: time, news: news}
+"""
+
+
+@pytest.fixture
+def schema(tmp_path):
+    (tmp_path / "logs.yaml").write_text(YAML)
+    (tmp_path / "news.csv").write_text("id,title\n" + "".join(f"n{k},Title {k}\n" for k in range(20)))
+    rows = "".join(f"u{k % 4},2024-03-0{k % 5 + 1} 0{k % 10}:00:00,n{7 * k % 20}\n" for k in range(60))
+    (tmp_path / "clicks.csv").write_text("user,time,news\n" + rows)
+    return tmp_path / "logs.yaml"
+
+
+def test_own_logs_are_converted_and_then_split(schema, tmp_path):
+    output = run("convert", "own", schema, tmp_path / "all", "--negatives", 3, "--window-hours", 48, "--seed", 1)
+    assert (
+        "all: 20 news, 4 users, 20 impressions, 76 candidates, 20 clicks, 40 repeated clicks left out"
+        in output.replace("\n", "")
+    )
+    assert f"recommenders-miner split {tmp_path / 'all' / 'all'}" in output
+    described = json.loads((tmp_path / "all" / "conversion.json").read_text())
+    assert described["negatives"] == {"count": 3, "window_hours": 48.0, "draw": "popularity", "seed": 1}
+    run("split", tmp_path / "all" / "all", tmp_path / "data", "--dev-share", 0.3)
+    for _, user, time, history, _ in impressions(tmp_path / "data" / "dev"):
+        clicks = [
+            next(item for item, label in shown.items() if label)
+            for split in ("train", "dev")
+            for _, who, when, _, shown in impressions(tmp_path / "data" / split)
+            if who == user and when < time
+        ]
+        assert history == clicks
+
+
+def test_what_was_left_out_is_shown(schema, tmp_path):
+    (tmp_path / "clicks.csv").write_text((tmp_path / "clicks.csv").read_text() + "u1,2024-03-01,gone\n")
+    with pytest.raises(DataFormatError, match=r"clicks\.csv, line 62: the news 'gone'"):
+        run("convert", "own", schema, tmp_path / "out")
+    output = run("convert", "own", schema, tmp_path / "out", "--on-error", "skip", "--draw", "uniform")
+    assert "1 (event of a news that is not among the news)" in output
+
+
+def test_a_fault_is_one_line_and_exit_status_1(schema, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["recommenders-miner", "convert", "own", str(tmp_path / "no.yaml"), str(tmp_path)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 1
+    assert "no.yaml: the path does not exist" in capsys.readouterr().err.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--draw", "best"],
+        ["--on-error", "ignore"],
+        ["--negatives", "0"],
+        ["--window-hours", "0"],
+        ["--window-hours", "1e9"],
+        ["--max-history", "-1"],
+        ["--seed", "-1"],
+    ],
+)
+def test_options_out_of_range_are_refused(schema, tmp_path, options):
+    result = CliRunner().invoke(app, ["convert", "own", str(schema), str(tmp_path / "out"), *options])
+    assert result.exit_code == 2
+    assert options[0] in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_ebnerd_adressa_and_xmind_have_their_commands(tmp_path):
+    bundle = tmp_path / "bundle"
+    (bundle / "train").mkdir(parents=True)
+    columns = {"article_id": [1, 2], "title": ["a", "b"], "subtitle": ["", ""], "category_str": ["x", "y"]}
+    pq.write_table(pa.table(columns | {"subcategory": [[1], [2]], "url": ["", ""]}), bundle / "articles.parquet")
+    behaviors = {"impression_id": [1], "user_id": [1], "article_ids_inview": [[1, 2]], "article_ids_clicked": [[2]]}
+    time = pa.array([10**9]).cast(pa.timestamp("s")).cast(pa.timestamp("us"))
+    pq.write_table(pa.table(behaviors | {"impression_time": time}), bundle / "train" / "behaviors.parquet")
+    pq.write_table(pa.table({"user_id": [1], "article_id_fixed": [[1, 1]]}), bundle / "train" / "history.parquet")
+    assert "train: 1 impressions" in run("convert", "ebnerd", bundle, tmp_path / "ebnerd", "--max-history", 1)
+    assert impressions(tmp_path / "ebnerd" / "train") == [(1, "1", 10**9, ["1"], {"1": 0, "2": 1})]
+
+    (tmp_path / "20170101").write_text(json.dumps({"userId": "u", "time": 10**9, "id": "i", "title": "t"}) + "\n")
+    assert "all: 1 news, 1 users, 1 impressions, 1 candidates, 1 clicks, 1 impressions without a negative" in run(
+        "convert", "adressa", tmp_path / "20170101", tmp_path / "adressa"
+    )
+    assert impressions(tmp_path / "adressa" / "all") == [(1, "u", 10**9, [], {"i": 1})]
+
+    (tmp_path / "xmind.tsv").write_text("nid\ttitle\tabstract\n1\täiti\t\n")
+    output = run("convert", "xmind", tmp_path / "ebnerd", tmp_path / "out", "--texts", tmp_path / "xmind.tsv")
+    assert "train: 2 news, 1 news in their own language" in output.replace("\n", "")
+    assert "\täiti\t" in (tmp_path / "out" / "train" / "news.tsv").read_text()
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(schema, tmp_path):
+    out = tmp_path / "[red]o[" / "t]"
+    assert f"Written to {out}." in run("convert", "own", schema, out).replace("\n", "")
+    data = tmp_path / "[bold]d[" / "x]"
+    assert f"Written to {data}." in run("split", out / "all", data, "--dev-share", 0.3).replace("\n", "")

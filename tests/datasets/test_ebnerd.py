@@ -1,0 +1,291 @@
+"""EB-NeRD, in its own schema, by hand."""
+
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recommenders_miner.data import write as tsv_writer
+from recommenders_miner.datasets import column_files, convert_ebnerd
+from recommenders_miner.errors import DataFormatError
+from tests.datasets.read_back import impressions, news, read_back
+
+ARTICLES = pa.schema(
+    {
+        "article_id": pa.int32(),
+        "title": pa.string(),
+        "subtitle": pa.string(),
+        "last_modified_time": pa.timestamp("us"),
+        "premium": pa.bool_(),
+        "body": pa.string(),
+        "published_time": pa.timestamp("us"),
+        "image_ids": pa.list_(pa.int64()),
+        "article_type": pa.string(),
+        "url": pa.string(),
+        "ner_clusters": pa.list_(pa.string()),
+        "entity_groups": pa.list_(pa.string()),
+        "topics": pa.list_(pa.string()),
+        "category": pa.int16(),
+        "subcategory": pa.list_(pa.int16()),
+        "category_str": pa.string(),
+        "total_inviews": pa.int32(),
+        "total_pageviews": pa.int32(),
+        "total_read_time": pa.float32(),
+        "sentiment_score": pa.float32(),
+        "sentiment_label": pa.string(),
+    }
+)
+BEHAVIORS = pa.schema(
+    {
+        "impression_id": pa.uint32(),
+        "article_id": pa.int32(),
+        "impression_time": pa.timestamp("us"),
+        "read_time": pa.float32(),
+        "scroll_percentage": pa.float32(),
+        "device_type": pa.int8(),
+        "article_ids_inview": pa.list_(pa.int32()),
+        "article_ids_clicked": pa.list_(pa.int32()),
+        "user_id": pa.uint32(),
+        "is_sso_user": pa.bool_(),
+        "gender": pa.int8(),
+        "postcode": pa.int8(),
+        "age": pa.int8(),
+        "is_subscriber": pa.bool_(),
+        "session_id": pa.uint32(),
+        "next_read_time": pa.float32(),
+        "next_scroll_percentage": pa.float32(),
+    }
+)
+HISTORY = pa.schema(
+    {
+        "user_id": pa.uint32(),
+        "impression_time_fixed": pa.list_(pa.timestamp("us")),
+        "scroll_percentage_fixed": pa.list_(pa.float32()),
+        "article_id_fixed": pa.list_(pa.int32()),
+        "read_time_fixed": pa.list_(pa.float32()),
+    }
+)
+MOMENT = datetime(2023, 5, 21, 21, 6, 50, 123456)
+SECONDS = 1684703210
+
+
+def write(path, schema, rows):
+    """Writes rows that name only some of the columns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table(
+        {name: pa.array([row.get(name) for row in rows], schema.field(name).type) for name in schema.names}
+    )
+    pq.write_table(table, path)
+
+
+def article(number, **more):
+    return {"article_id": number, "title": f"Overskrift {number}", "url": f"https://example.org/{number}"} | more
+
+
+def shown(number, user, in_view, clicked, **more):
+    row = {"impression_id": number, "user_id": user, "impression_time": MOMENT, "article_ids_inview": in_view}
+    return row | {"article_ids_clicked": clicked} | more
+
+
+ALL_ARTICLES = [
+    article(3001, subtitle="Kort\nfortalt", category_str="sport", subcategory=[196, 271], body="never read"),
+    article(3002, category_str="nyheder", subcategory=[]),
+    article(3003, title=None, category_str="nyheder"),
+    article(3000, category_str="krimi", subcategory=[5]),
+    article(3009),
+]
+TRAIN = [
+    shown(48401, 13538, [3001, 3002, 3003], [3002]),
+    shown(152513, 7, [3002, 3000], [3000], article_id=3003),
+    shown(214679, 13538, [3003, 3001], []),
+]
+HISTORIES = [
+    {"user_id": 13538, "article_id_fixed": [3000, 3001, 3000], "read_time_fixed": [1.0, 2.0, 3.0]},
+    {"user_id": 9, "article_id_fixed": None},
+]
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """Writes a bundle, whose parts can be changed, and gives its folder."""
+
+    def make(articles=ALL_ARTICLES, train=TRAIN, validation=TRAIN[:1], history=HISTORIES, schema=BEHAVIORS):
+        folder = tmp_path / "ebnerd_demo"
+        write(folder / "articles.parquet", ARTICLES, articles)
+        for split, rows in (("train", train), ("validation", validation)):
+            write(folder / split / "behaviors.parquet", schema, rows)
+            write(folder / split / "history.parquet", HISTORY, history)
+        return folder
+
+    return make
+
+
+def test_impressions_keep_ids_times_labels_and_the_users_history(bundle, tmp_path):
+    convert_ebnerd(bundle(), tmp_path / "out")
+    assert impressions(tmp_path / "out" / "train") == [
+        (48401, "13538", SECONDS, ["3000", "3001", "3000"], {"3001": 0, "3002": 1, "3003": 0}),
+        (152513, "7", SECONDS, [], {"3002": 0, "3000": 1}),
+        (214679, "13538", SECONDS, ["3000", "3001", "3000"], {"3003": 0, "3001": 0}),
+    ]
+    assert [row[0] for row in impressions(tmp_path / "out" / "dev")] == [48401]
+
+
+def test_a_news_file_holds_the_articles_of_its_split_with_subtitle_and_categories(bundle, tmp_path):
+    convert_ebnerd(bundle(), tmp_path / "out")
+    assert news(tmp_path / "out" / "train") == {
+        "3001": ("sport", "196", "Overskrift 3001", "Kort fortalt"),
+        "3002": ("nyheder", "", "Overskrift 3002", ""),
+        "3003": ("nyheder", "", "", ""),
+        "3000": ("krimi", "5", "Overskrift 3000", ""),
+    }
+    line = (tmp_path / "out" / "train" / "news.tsv").read_text().splitlines()[0]
+    assert line.split("\t")[5:] == ["https://example.org/3001", "[]", "[]"]
+
+
+def test_the_counts_say_what_was_decided(bundle, tmp_path):
+    rows = [*TRAIN, shown(5, 13538, [3001], [3002])]
+    conversion = convert_ebnerd(bundle(train=rows), tmp_path / "out")
+    assert conversion.counts["train"] == {
+        "impressions": 4,
+        "candidates": 9,
+        "clicks": 3,
+        "impressions of users without a history": 1,
+        "clicks that were not in view": 1,
+        "news": 4,
+    }
+    assert impressions(tmp_path / "out" / "train")[3][4] == {"3001": 0, "3002": 1}
+
+
+@pytest.mark.parametrize(("kept", "history"), [(2, ["3001", "3000"]), (0, []), (9, ["3000", "3001", "3000"])])
+def test_histories_can_be_cut_to_the_newest_clicks(bundle, tmp_path, kept, history):
+    convert_ebnerd(bundle(), tmp_path / "out", max_history=kept)
+    assert impressions(tmp_path / "out" / "train")[0][3] == history
+
+
+def test_a_test_set_has_no_labels(bundle, tmp_path):
+    schema = BEHAVIORS.remove(BEHAVIORS.get_field_index("article_ids_clicked")).append(
+        pa.field("is_beyond_accuracy", pa.bool_())
+    )
+    folder = tmp_path / "ebnerd_testset"
+    write(folder / "articles.parquet", ARTICLES, [article(4001), article(4002)])
+    rows = [shown(0, 1, [4001, 4002], None, is_beyond_accuracy=True), shown(0, 2, [4002], None)]
+    write(folder / "test" / "behaviors.parquet", schema, rows)
+    write(folder / "test" / "history.parquet", HISTORY, [{"user_id": 1, "article_id_fixed": [4002]}])
+    convert_ebnerd(bundle(), tmp_path / "out", folder)
+    _, log = read_back(tmp_path / "out" / "test")
+    assert not log.labelled
+    assert impressions(tmp_path / "out" / "test") == [
+        (0, "1", SECONDS, ["4002"], {"4001": -1, "4002": -1}),
+        (0, "2", SECONDS, [], {"4002": -1}),
+    ]
+    assert (tmp_path / "out" / "test" / "behaviors.tsv").read_text().endswith("\t\t4002\n")
+
+
+@pytest.mark.parametrize(("batch_rows", "tokens"), [(1, 1), (2, 3), (50_000, 2**20)])
+def test_batches_of_any_size_give_the_same_bytes(bundle, tmp_path, monkeypatch, batch_rows, tokens):
+    folder = bundle()
+    convert_ebnerd(folder, tmp_path / "whole")
+    monkeypatch.setattr(column_files, "BATCH_ROWS", batch_rows)
+    monkeypatch.setattr(tsv_writer, "BLOCK_TOKENS", tokens)
+    convert_ebnerd(folder, tmp_path / "out")
+    for name in ("train/news.tsv", "train/behaviors.tsv", "dev/behaviors.tsv"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"train": [TRAIN[0], shown(1, 7, [3001, 77], [77])]},
+            r"line 2: the article 77, column 'article_ids_inview', is not",
+        ),
+        (
+            {"train": [TRAIN[0], shown(1, 7, [3001], [77])]},
+            r"line 2: the article 77, column 'article_ids_clicked', is not",
+        ),
+        ({"train": [TRAIN[0], shown(1, 7, [], [])]}, "line 2: nothing is in view: column 'article_ids_inview'"),
+        ({"train": [TRAIN[0], shown(1, 7, None, None)]}, "line 2: nothing is in view"),
+        ({"train": [TRAIN[0], shown(None, 7, [3001], [])]}, "line 2: column 'impression_id' has no usable value"),
+        ({"train": [TRAIN[0], shown(1, None, [3001], [])]}, "line 2: column 'user_id' has no usable value"),
+        (
+            {"train": [TRAIN[0], shown(1, 7, [3001], [], impression_time=None)]},
+            "line 2: column 'impression_time' has no usable value",
+        ),
+        (
+            {"history": [*HISTORIES, HISTORIES[0]]},
+            "history.parquet, line 3: the user 13538, column 'user_id', came before",
+        ),
+        ({"history": [{"user_id": 1, "article_id_fixed": [3000, 77]}]}, "history.parquet, line 1: the article 77"),
+        ({"articles": [*ALL_ARTICLES, article(3000)]}, "articles.parquet, line 6: the article 3000, .* came before"),
+        ({"articles": [article(None), *ALL_ARTICLES]}, "articles.parquet, line 1: column 'article_id' has no usable"),
+    ],
+)
+def test_a_faulty_row_is_named_or_left_out_and_counted(bundle, tmp_path, changes, says):
+    folder = bundle(**changes)
+    with pytest.raises(DataFormatError, match=says):
+        convert_ebnerd(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    conversion = convert_ebnerd(folder, tmp_path / "out", on_error="skip")
+    assert conversion.left_out
+    assert impressions(tmp_path / "out" / "train")[0][0] == 48401
+
+
+def test_skipping_leaves_unknown_articles_out_of_sound_impressions(bundle, tmp_path):
+    folder = bundle(train=[shown(1, 7, [3001, 77, 3002], [3002]), shown(2, 7, [77], [77])])
+    convert_ebnerd(folder, tmp_path / "out", on_error="skip")
+    assert impressions(tmp_path / "out" / "train") == [(1, "7", SECONDS, [], {"3001": 0, "3002": 1})]
+
+
+def test_a_missing_column_names_the_nearest_and_a_wrong_type_what_was_found(bundle, tmp_path):
+    folder = bundle(schema=BEHAVIORS)
+    path = folder / "train" / "behaviors.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.rename_columns({"impression_time": "impression_date"}), path)
+    with pytest.raises(DataFormatError, match=r"no column 'impression_time'; .*Did you mean 'impression_date'\?"):
+        convert_ebnerd(folder, tmp_path / "out")
+    texts = table.set_column(0, "impression_id", table["impression_id"].cast(pa.string()))
+    pq.write_table(texts, path)
+    with pytest.raises(DataFormatError, match="column 'impression_id' holds string; expected whole numbers"):
+        convert_ebnerd(folder, tmp_path / "out")
+    place = table.column_names.index("article_ids_inview")
+    pq.write_table(table.set_column(place, "article_ids_inview", pa.array(["3001"] * 3)), path)
+    with pytest.raises(DataFormatError, match="column 'article_ids_inview' holds string; expected lists"):
+        convert_ebnerd(folder, tmp_path / "out")
+    pq.write_table(table.drop_columns("article_ids_clicked"), path)
+    with pytest.raises(DataFormatError, match="no column 'article_ids_clicked'; only the test set may lack it"):
+        convert_ebnerd(folder, tmp_path / "out")
+
+
+def test_missing_files_and_folders_are_errors(bundle, tmp_path):
+    folder = bundle()
+    (folder / "train" / "history.parquet").unlink()
+    with pytest.raises(DataFormatError, match=r"history\.parquet: the path does not exist"):
+        convert_ebnerd(folder, tmp_path / "out")
+    with pytest.raises(DataFormatError, match="holds none of the folders train, validation, test"):
+        convert_ebnerd(tmp_path / "nowhere", tmp_path / "out")
+    with pytest.raises(DataFormatError, match="both folders hold a split 'train'"):
+        convert_ebnerd(folder, tmp_path / "out", folder)
+
+
+def test_a_damaged_file_is_an_error(bundle, tmp_path):
+    folder = bundle()
+    path = folder / "articles.parquet"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataFormatError, match=r"articles\.parquet: is not readable as Parquet"):
+        convert_ebnerd(folder, tmp_path / "out")
+
+
+def test_a_footer_that_is_no_text_is_an_error(bundle, tmp_path):
+    path = bundle() / "train" / "history.parquet"
+    path.write_bytes(path.read_bytes().replace(b"article_id_fixed", b"article_id_\x92ixed"))
+    with pytest.raises(DataFormatError, match="not readable as Parquet"):
+        convert_ebnerd(tmp_path / "ebnerd_demo", tmp_path / "out")
+
+
+def test_a_footer_whose_columns_are_at_odds_with_its_schema_is_an_error(bundle, tmp_path):
+    """Asked for the metadata of such a column, pyarrow 26 ends the process."""
+    path = bundle() / "train" / "history.parquet"
+    path.write_bytes(path.read_bytes().replace(b"5\x04\x18\x04list", b"4\x04\x18\x04list"))
+    with pytest.raises(DataFormatError, match="not readable as Parquet"):
+        convert_ebnerd(tmp_path / "ebnerd_demo", tmp_path / "out")

@@ -1,0 +1,88 @@
+"""The YAML file of one's own logs."""
+
+import pytest
+import yaml
+
+from recommenders_miner.datasets.own_schema import LogSchema
+from recommenders_miner.datasets.times import TimeColumn
+from recommenders_miner.errors import DataFormatError
+
+NEWS = {"file": "n.csv", "id": "key", "title": "headline"}
+EVENTS = {"file": "e.csv", "user": "who", "time": "when", "news": "what"}
+
+
+def read(tmp_path, content):
+    path = tmp_path / "logs.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return LogSchema.read(path)
+
+
+def test_columns_are_read_and_files_stand_beside_the_yaml(tmp_path):
+    published = {"column": "online", "format": "%d.%m.%Y"}
+    schema = read(
+        tmp_path,
+        {
+            "news": NEWS | {"category": "c", "subcategory": "s", "abstract": "a", "published": published},
+            "events": EVENTS
+            | {"file": ["/x/1.csv", "2.csv"], "time": {"column": "t", "unit": "ms"}, "clicked": "k", "impression": "i"},
+        },
+    )
+    assert schema.news.file == [tmp_path / "n.csv"]
+    assert schema.news.published == TimeColumn("online", format="%d.%m.%Y")
+    assert [str(path) for path in schema.events.file] == ["/x/1.csv", str(tmp_path / "2.csv")]
+    assert schema.events.time == TimeColumn("t", unit="ms")
+    assert (schema.events.clicked, schema.events.impression) == ("k", "i")
+
+
+def test_what_is_optional_may_be_left_out(tmp_path):
+    schema = read(tmp_path, {"news": NEWS | {"category": None}, "events": EVENTS})
+    assert schema.news.category is schema.news.published is schema.events.clicked is None
+    assert schema.events.time == TimeColumn("when")
+
+
+@pytest.mark.parametrize(
+    ("news", "events", "says"),
+    [
+        ({"titel": "x"}, {}, r"news: unknown key 'titel' \(str\). Did you mean 'title'\?"),
+        ({}, {"click": "x"}, r"events: unknown key 'click' \(str\). Did you mean 'clicked'\?"),
+        ({"title": None}, {}, "news: the key 'title' is missing. Needed: file, id, title."),
+        ({}, {"time": None}, "events: the key 'time' is missing"),
+        ({"id": 3}, {}, r"news: id: expected the name of a column, got 3 \(int\). Quote it"),
+        ({"id": ""}, {}, "news: id: expected the name of a column"),
+        ({"file": []}, {}, "news: file: the list is empty"),
+        ({"file": "x" * 300}, {}, "news: file: a name in a path is longer than 255 bytes"),
+        ({"file": [1]}, {}, "news: file: expected a path or a list of paths"),
+        ({"separator": "::"}, {}, "news: separator: expected one character, got '::'"),
+        ({}, {"time": 7}, "events: time: expected the keys column, format, unit, got 7"),
+        ({}, {"time": {"unit": "s"}}, "events: time: the key 'column' is missing"),
+        ({}, {"time": {"column": "t", "units": "s"}}, "unknown key 'units'.*Did you mean 'unit'"),
+        ({}, {"time": {"column": "t", "unit": "h"}}, "unit: expected s, ms, us, ns, got 'h'"),
+        ({}, {"time": {"column": "t", "unit": "s", "format": "%Y"}}, "a format or a unit, not both"),
+        ({}, {"impression": "i"}, "nothing says which of its rows were clicked on"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place_and_the_nearest_key(tmp_path, news, events, says):
+    with pytest.raises(DataFormatError, match=rf"logs\.yaml: .*{says}"):
+        read(tmp_path, {"news": NEWS | news, "events": EVENTS | events})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[",
+        "a: [1",
+        "just words",
+        "- 1",
+        "news: {}",
+        "!!python/object/apply:os.system ['echo no']",
+        "news: 1\nevents: 2",
+    ],
+)
+def test_what_is_no_such_file_is_an_error(tmp_path, content):
+    with pytest.raises(DataFormatError, match=r"logs\.yaml"):
+        read(tmp_path, content)
+
+
+def test_a_missing_file_is_an_error(tmp_path):
+    with pytest.raises(DataFormatError, match="the path does not exist; expected a YAML file"):
+        LogSchema.read(tmp_path / "logs.yaml")

@@ -1,0 +1,89 @@
+"""The paper's experiments on the tiny preset: pages, figures and figures' figures."""
+
+import importlib
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from recommenders_miner.experiments import EXPERIMENTS, Study, reproduce
+from recommenders_miner.experiments.compare import TABLE_2
+from recommenders_miner.experiments.figure6 import mean_pairwise_cosine
+from recommenders_miner.experiments.study import over_seeds, paired_effect, published
+from recommenders_miner.experiments.table3 import variants
+from tests.tiny_plm import tiny_preset
+
+# Sizes for a test.
+SMALL = {
+    "word_emb_dim": 8, "head_num": 2, "head_dim": 4, "attention_hidden_dim": 8, "code_dim": 4, "filter_num": 8,
+    "news_dim": 8, "epochs": 1, "length_groups": 1,
+}  # fmt: skip
+
+
+def test_the_papers_figures_cover_the_experiments():
+    assert list(published()["table2"]["small"]) == list(published()["table2"]["large"]) == list(TABLE_2)
+    assert set(published()["table3"]) == {variant.name for variant in variants()}
+    assert published()["table2"]["small"]["miner"] == published()["table3"]["miner"]
+
+
+def test_over_seeds():
+    assert over_seeds([0.7]) == "70.00"
+    assert over_seeds([0.70, 0.72]) == "71.00 ± 1.41"
+
+
+def test_mean_pairwise_cosine_leaves_the_diagonal_out():
+    interests = np.array([[[1.0, 0.0], [0.0, 2.0]], [[3.0, 0.0], [1.0, 0.0]]])
+    assert mean_pairwise_cosine(interests) == pytest.approx((0 + 1) / 2)
+
+
+def test_paired_effect_is_the_mean_difference_with_both_sources_of_error():
+    log = SimpleNamespace(labels=np.array([1, 0, 1, 0, 0, 1]), offsets=np.array([0, 2, 4, 6]))
+    study = SimpleNamespace(runs=SimpleNamespace(dev=SimpleNamespace(log=log)))
+    good, bad = np.array([1.0, 0, 1, 0, 0, 1]), np.array([1.0, 0, 1, 0, 1, 0])  # the last impression in order, and not
+    tied = np.array([1.0, 0, 1, 0, 1, 1])
+
+    def runs(*scores):
+        return [SimpleNamespace(scores=s) for s in scores]
+
+    effect, error = paired_effect(study, runs(good), runs(bad), "group_auc")
+    assert effect == pytest.approx(1 / 3)
+    assert error == pytest.approx(np.std([0, 0, 1], ddof=1) / np.sqrt(3))
+    effect, error = paired_effect(study, runs(good, good), runs(bad, tied), "group_auc")
+    assert effect == pytest.approx((1 + 0.5) / 2 / 3)
+    over_impressions = np.var([0, 0, 0.75], ddof=1) / 3
+    over_the_seeds = np.var([1 / 3, 0.5 / 3], ddof=1) / 2
+    assert error == pytest.approx(np.sqrt(over_impressions + over_the_seeds))
+
+
+@pytest.mark.slow
+def test_figure3_writes_a_page_and_goes_on_with_what_is_there(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("recommenders_miner.experiments.figure3"), "NUM_INTERESTS", (1, 8))
+    study = Study(data, tmp_path, [42], overrides={**SMALL, "news_encoder": "self_attention"})
+    page = reproduce(study, ["figure3"])
+    found = json.loads((tmp_path / "results" / "figure3.json").read_text())
+    assert set(found["by_k"]) == {"1", "8"}
+    assert found["seeds"] == [42]
+    assert "](results/figure3.png)" in page.read_text()
+    assert "](figure3.png)" in (tmp_path / "results" / "figure3.md").read_text()
+    assert {path.suffix for path in (tmp_path / "results").iterdir()} == {".json", ".md", ".png", ".svg"}
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"miner", "miner-k1"}
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("run.json")}
+    reproduce(study, ["figure3"])
+    assert kept == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("run.json")}
+
+
+@pytest.mark.slow
+def test_every_experiment_writes_its_page(data, tmp_path, monkeypatch):
+    case_study = importlib.import_module("recommenders_miner.experiments.figure5")
+    for name, any_will_do in {"HISTORY_LENGTHS": (1, 100), "FEWEST_CATEGORIES": 1, "FEWEST_CANDIDATES": 2}.items():
+        monkeypatch.setattr(case_study, name, any_will_do)
+    overrides = {**SMALL, "plm": tiny_preset(tmp_path / "plm"), "plm_depth": None, "input_size": 16, "title_size": 8}
+    study = Study(data, tmp_path, [42, 43], overrides=overrides)
+    page = reproduce(study).read_text()
+    for name in EXPERIMENTS:
+        assert json.loads((tmp_path / "results" / f"{name}.json").read_text())["seeds"] == [42, 43]
+        assert (tmp_path / "results" / f"{name}.svg").read_text().startswith("<?xml")
+        assert f"](results/{name}.png)" in page
+    cosine = json.loads((tmp_path / "results" / "figure6.json").read_text())["mean_pairwise_cosine"]
+    assert all(len(values) == 2 for values in cosine.values())
