@@ -89,3 +89,15 @@ class DownloadError(RecommendersMinerError, RuntimeError):
 
 class LicenceError(RecommendersMinerError, RuntimeError):
     """Data was asked for whose licence the user has not accepted."""
+
+
+class FolderExistsError(RecommendersMinerError, FileExistsError):
+    """A folder is to be written where something stands already.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        super().__init__(f"{path}: exists already. Choose another folder, or overwrite it (--overwrite).")

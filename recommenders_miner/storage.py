@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from recommenders_miner.errors import NotWrittenError, RecommendersMinerError
+from recommenders_miner.errors import FolderExistsError, NotWrittenError, RecommendersMinerError
 
 try:
     import fcntl
@@ -62,6 +62,34 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         yield place / path.name
         with _as_not_written(path):
             os.replace(place / path.name, path)
+
+
+atomic_write = whole_file
+
+
+@contextmanager
+def new_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
+    """Lend a temporary folder that becomes `folder` when the block ends without an error.
+
+    Args:
+        folder: the folder to write; it may exist if it is empty.
+        overwrite: whether to remove one that holds something first.
+
+    Raises:
+        FolderExistsError: something stands there.
+        NotWrittenError: the disk is full, or the parent folder may not be written to.
+    """
+    folder = Path(folder)
+    if os.path.lexists(folder) and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
+        raise FolderExistsError(folder)
+    with whole_folder(folder) as partial:
+        yield partial
+
+
+def cache_home() -> Path:
+    """Return the folder where fetched files are kept: $RECOMMENDERS_MINER_HOME, or ~/.cache/recommenders_miner."""
+    home = os.environ.get("RECOMMENDERS_MINER_HOME")
+    return Path(home) if home else Path.home() / ".cache" / "recommenders_miner"
 
 
 def require_replaceable(folder: str | Path, sign: str, what: str) -> None:

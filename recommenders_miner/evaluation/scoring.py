@@ -28,7 +28,7 @@ class LogScorer:
     1. Every news of the table is encoded once, in batches of equal title length.
     2. Every reader, a distinct history (and user, where the user's id matters), is encoded once.
     3. A reader's candidates, from all the impressions that share the history, are scored together, each once. Where a
-       user's interests depend on the candidate's category, they need not be made for it: see `UserEncoder.meet`.
+       user's interests depend on the candidate's category, they need not be made for it: see `UserEncoder.bind_candidates`.
 
     Args:
         network: the network, built.
@@ -47,14 +47,14 @@ class LogScorer:
     ) -> None:
         self.network, self.his_size, self.user_aware = network, his_size, user_aware
         self.news_batch = news_batch
-        self.readers_at_once = network.user_encoder.readers_at_once
-        self.category_aware = network.user_encoder.category_aware
+        self.users_at_once = network.user_encoder.users_at_once
+        self.candidate_aware = network.user_encoder.candidate_aware
         self.candidates_at_once = network.click_predictor.candidates_at_once
         self.candidates_of_a_user = min(self.candidates_at_once, network.click_predictor.candidates_of_a_user)
         self.news_part = NetworkPart(network, network.encode_table)
-        self.user_part = NetworkPart(network, network.encode_readers)
-        self.description_part = NetworkPart(network, network.describe_readers)
-        self.attend_part = NetworkPart(network, network.user_encoder.attend)
+        self.user_part = NetworkPart(network, network.encode_users)
+        self.vectors_part = NetworkPart(network, network.user_vectors)
+        self.attend_part = NetworkPart(network, network.user_encoder.for_categories)
         self.score_part = NetworkPart(network, network.score_encoded)
 
     # === News ===
@@ -70,9 +70,9 @@ class LogScorer:
         """
         return encode_table(self.news_part, features, self.news_batch)
 
-    # === Readers ===
+    # === DistinctUsers ===
 
-    def readers(self, log: ImpressionLog, users: np.ndarray) -> Readers:
+    def distinct_users(self, log: ImpressionLog, users: np.ndarray) -> DistinctUsers:
         """Finds the distinct readers of a log, shortest history first.
 
         Args:
@@ -87,19 +87,19 @@ class LogScorer:
         order = np.argsort(lengths, kind="stable")
         rank = np.empty(len(order), "int64")
         rank[order] = np.arange(len(order))
-        return Readers(histories[order], user[first][order], lengths[order], rank[reader_of])
+        return DistinctUsers(histories[order], user[first][order], lengths[order], rank[reader_of])
 
-    def describe_users(
+    def impression_user_vectors(
         self, news: dict[str, np.ndarray], log: ImpressionLog, users: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns the users of a log without a candidate, one a reader, (R, …), and each impression's reader (I,)."""
-        readers = self.readers(log, users)
-        return self.describe_readers(news, log, readers), readers.reader_of
+        readers = self.distinct_users(log, users)
+        return self.user_vectors(news, log, readers), readers.reader_of
 
-    def describe_readers(
-        self, news: dict[str, np.ndarray], log: ImpressionLog, readers: Readers, members: np.ndarray | None = None
+    def user_vectors(
+        self, news: dict[str, np.ndarray], log: ImpressionLog, readers: DistinctUsers, members: np.ndarray | None = None
     ) -> np.ndarray:
-        """Returns readers without a candidate, (members, …): see `UserEncoder.describe`.
+        """Returns readers without a candidate, (members, …): see `UserEncoder.user_vectors`.
 
         Args:
             news: what `encode_news` gave.
@@ -107,17 +107,17 @@ class LogScorer:
             readers: the log's readers.
             members: (members,) which readers, in any order; all where left out.
         """
-        return _in_order(self._encode_readers(self.description_part, news, log, readers, members))
+        return _in_order(self._encode_users(self.vectors_part, news, log, readers, members))
 
-    def fit_readers(
+    def for_categories(
         self,
         news: dict[str, np.ndarray],
         log: ImpressionLog,
-        readers: Readers,
+        readers: DistinctUsers,
         categories: np.ndarray,
         members: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Returns readers as candidates of each category meet them, (members, P, …): see `UserEncoder.attend`.
+        """Returns readers as candidates of each category meet them, (members, P, …): see `UserEncoder.for_categories`.
 
         Args:
             news: what `encode_news` gave.
@@ -131,15 +131,15 @@ class LogScorer:
             rows = len(keras.tree.flatten(states)[0])
             return self.attend_part.predict_on_batch({"state": states, "category": np.tile(categories, (rows, 1))})
 
-        batches = self._encode_readers(self.user_part, news, log, readers, members)
+        batches = self._encode_users(self.user_part, news, log, readers, members)
         return _in_order((batch, fitted(states)) for batch, states in batches)
 
-    def _encode_readers(
+    def _encode_users(
         self,
         part: NetworkPart,
         news: dict[str, np.ndarray],
         log: ImpressionLog,
-        readers: Readers,
+        readers: DistinctUsers,
         members: np.ndarray | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> Iterator[tuple[np.ndarray, Any]]:
@@ -150,7 +150,7 @@ class LogScorer:
         """
         members = np.arange(len(readers.lengths)) if members is None else members
         edges, done = length_edges(readers.lengths, 5), 0
-        for batch, length in _by_length(readers.lengths[members], edges, [self.readers_at_once] * len(edges)):
+        for batch, length in _by_length(readers.lengths[members], edges, [self.users_at_once] * len(edges)):
             rows = members[filled(batch, padded_size(len(batch)))]
             history = history_matrix(log, readers.histories[rows], length)
             distinct, position_of = _distinct(news, history)
@@ -182,25 +182,25 @@ class LogScorer:
         Returns:
             (candidates,) float32, in the order of `log.candidates.values`.
         """
-        readers = self.readers(log, users)
+        readers = self.distinct_users(log, users)
         by_reader, bounds = _grouped(readers.reader_of, len(readers.lengths))
         num_news = len(next(iter(news.values())))
         scores = np.empty(len(log.candidates.values), "float32")
-        for batch, states in self._encode_readers(self.user_part, news, log, readers, progress=progress):
+        for batch, states in self._encode_users(self.user_part, news, log, readers, progress=progress):
             impressions = by_reader[bounds[batch[0]] : bounds[batch[-1] + 1]]
             slots, starts = slots_of(log, impressions)
             reader = np.repeat(readers.reader_of[impressions] - batch[0], np.diff(starts, append=len(slots)))
             # A reader may be shown a news in several impressions; it is scored once.
             shown, place = np.unique(reader * num_news + log.candidates.values[slots], return_inverse=True)
             reader, candidates = np.divmod(shown, num_news)
-            scores[slots] = self.score_users(news, states, np.bincount(reader), candidates)[place]
+            scores[slots] = self.score_states(news, states, np.bincount(reader), candidates)[place]
         return scores
 
-    def score_readers(
+    def score_pairs(
         self,
         news: dict[str, np.ndarray],
         log: ImpressionLog,
-        readers: Readers,
+        readers: DistinctUsers,
         reader_of: np.ndarray,
         candidates: np.ndarray,
         progress: Callable[[float], None] | None = None,
@@ -221,20 +221,20 @@ class LogScorer:
         members, reader_of = np.unique(reader_of, return_inverse=True)
         by_reader, bounds = _grouped(reader_of, len(members))
         scores = np.empty(len(candidates), "float32")
-        for batch, states in self._encode_readers(self.user_part, news, log, readers, members, progress):
+        for batch, states in self._encode_users(self.user_part, news, log, readers, members, progress):
             slots = by_reader[bounds[batch[0]] : bounds[batch[-1] + 1]]
             counts = np.bincount(reader_of[slots] - batch[0])
-            scores[slots] = self.score_users(news, states, counts, candidates[slots])
+            scores[slots] = self.score_states(news, states, counts, candidates[slots])
         return scores
 
-    def score_users(
+    def score_states(
         self, news: dict[str, np.ndarray], users: Any, counts: np.ndarray, candidates: np.ndarray
     ) -> np.ndarray:
         """Scores candidates for users that are encoded already.
 
         Args:
             news: what `encode_news` gave.
-            users: an array, or a structure of arrays, of R users, as `UserEncoder.encode` gives them.
+            users: an array, or a structure of arrays, of R users, as `UserEncoder.encode_history` gives them.
             counts: at most (R,), how many candidates each user has, at least one; users behind have none.
             candidates: (Σ counts,) int32 rows of the news, user after user.
 
@@ -305,7 +305,7 @@ def _cut(counts: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 @dataclass(frozen=True)
-class Readers:
+class DistinctUsers:
     """The distinct readers of a log, sorted by history length.
 
     Attributes:

@@ -321,7 +321,7 @@ class BaseModel:
         """
         data = self.read(news_filename, behaviors_file)
         news = self._scorer.encode_news(self.network_features(data))
-        users, reader_of = self._scorer.describe_users(news, data.log, data.users)
+        users, reader_of = self._scorer.impression_user_vectors(news, data.log, data.users)
         return dict(enumerate(users[reader_of]))
 
     # === Serving ===

@@ -22,11 +22,11 @@ from recommenders_miner.models.news_encoders import title_encoder
 class DKNUserEncoder(UserEncoder):
     """The clicked news as they are: only a candidate makes a user of them (Section 4.4)."""
 
-    def encode(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
         """Returns `clicked` (B, M, d) and `mask` (B, M) bool."""
         return {"clicked": history["vector"], "mask": mask}
 
-    def describe(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
+    def user_vectors(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
         """Raises `NoVectorError`: there is no user without a candidate."""
         raise NoVectorError("DKN's user depends on the candidate: there is no user vector by itself.")
 

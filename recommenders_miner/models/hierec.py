@@ -67,7 +67,7 @@ class HieRecUserEncoder(UserEncoder):
             layer(keras.layers.Dense, 1, use_bias=False) for _ in range(3)
         )
 
-    def encode(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
         """Returns the interests and what a candidate finds its own by.
 
         Returns:
@@ -90,7 +90,7 @@ class HieRecUserEncoder(UserEncoder):
         return ops.stack([ops.matmul(own_subtopic, clicks), ops.matmul(own_topic, in_topics), in_user], axis=2)
 
     def _tree(self, history: dict[str, Any], mask: Any) -> tuple[dict[str, Any], tuple[Any, Any, Any]]:
-        """What `encode` returns, and the attention of subtopics to clicks, topics to subtopics and user to topics.
+        """What `encode_history` returns, and the attention of subtopics to clicks, topics to subtopics and user to topics.
 
         The first two are (B, M, M), a row for the interest at each position; the last is (B, 1, M).
         """
@@ -121,9 +121,9 @@ class HieRecUserEncoder(UserEncoder):
         }
         return users, (to_clicks, to_subtopics, to_topics)
 
-    def describe(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
+    def user_vectors(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
         """Returns the user-level interests (B, d)."""
-        return self.encode(history, mask, user)["user"]
+        return self.encode_history(history, mask, user)["user"]
 
     def _pool(self, values: Any, logits: Any, members: Any) -> tuple[Any, Any]:
         """Attention over positions: of each row of `members` (B, R, M), of logits (B, M, 1).

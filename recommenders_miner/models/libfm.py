@@ -31,7 +31,9 @@ class FactorUserEncoder(UserEncoder):
         self.config = {"num_users": num_users, "dim": dim}
         self.users = FactorTable(num_users, dim, dtype=self.dtype_policy)
 
-    def encode(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> dict[str, Any]:
+    def encode_history(
+        self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None
+    ) -> dict[str, Any]:
         """Sums up the user's side of the sample.
 
         Returns:
@@ -56,9 +58,9 @@ class FactorUserEncoder(UserEncoder):
             "history_vector": history_vector,
         }
 
-    def describe(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
+    def user_vectors(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
         """Returns `vector` (B, k), whose product with a candidate's is all that the two have to do with each other."""
-        return self.encode(history, mask, user)["vector"]
+        return self.encode_history(history, mask, user)["vector"]
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")

@@ -44,7 +44,7 @@ class LSTURUserEncoder(UserEncoder):
         )
         self.seed_generator = keras.random.SeedGenerator()
 
-    def encode(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
         """Returns user vectors (B, dim); an empty history leaves the long-term vector alone."""
         long_term = self._long_term(user, training)
         initial = long_term if self.mode == "ini" else None

@@ -28,7 +28,7 @@ class MINERUserEncoder(UserEncoder):
     """K interest vectors of a history by poly attention (Eqs. 1 and 2), fitted to the candidate's category (Eq. 5).
 
     `call` is Eq. 5 as it stands, one interest set per candidate. In evaluation, where many candidates meet one history,
-    `encode`, `meet` and `attend` give the same cheaper. exp(logit + bias) = exp(logit) · exp(bias), so an interest is
+    `encode_history`, `bind_candidates` and `for_categories` give the same cheaper. exp(logit + bias) = exp(logit) · exp(bias), so an interest is
 
         e^c_i = Σ_j x_ij g_jc h_j / Σ_j x_ij g_jc,   x_ij = exp(logit_ij),   g_jc = exp(λ cos(b_j, b_c))
 
@@ -41,7 +41,7 @@ class MINERUserEncoder(UserEncoder):
     """
 
     PARTS = ("category_embedding",)
-    readers_at_once = 2048  # so that many have candidates of like number
+    users_at_once = 2048  # so that many have candidates of like number
 
     def __init__(
         self,
@@ -57,14 +57,14 @@ class MINERUserEncoder(UserEncoder):
         self.category_bias = CategoryBias(dtype=self.dtype_policy) if category_embedding else None
 
     @property
-    def category_aware(self) -> bool:
+    def candidate_aware(self) -> bool:
         """Whether a user's interests depend on the candidate's category."""
         return self.category_embedding is not None
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The category, where interests depend on it."""
-        return ("category",) if self.category_aware else ()
+        return ("category",) if self.candidate_aware else ()
 
     def call(
         self,
@@ -81,23 +81,23 @@ class MINERUserEncoder(UserEncoder):
         """Returns the weights w_ij of Eq. 5, (B, C, K, M), or of Eq. 1, (B, 1, K, M), without category weighting."""
         bias = self._bias(history, candidates)
         _, weights = self.poly_attention(history["vector"], mask=mask, bias=bias, return_weights=True)
-        return weights if self.category_aware else weights[:, None]
+        return weights if self.candidate_aware else weights[:, None]
 
     def _bias(self, history: dict[str, Any], candidates: dict[str, Any]) -> Any:
         """λ cos(b_j, b_c), (B, C, M); None without category weighting."""
-        if not self.category_aware:
+        if not self.candidate_aware:
             return None
         return self.category_bias(
             self.category_embedding(history["category"]), self.category_embedding(candidates["category"])
         )
 
-    def encode(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
-        """Returns interests (B, K, d); with category weighting what they are made of, for `meet` and `attend`.
+    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+        """Returns interests (B, K, d); with category weighting what they are made of, for `bind_candidates` and `for_categories`.
 
         That is `weights` x (B, M, K), and `vector` (B, M, d) and `category` (B, M) of the clicks. A row's exponentials
         are scaled by its largest, which the quotient cancels; 0 for padding.
         """
-        if not self.category_aware:
+        if not self.candidate_aware:
             return self.poly_attention(history["vector"], mask=mask)
         logits = ops.cast(self.poly_attention.logits(history["vector"]), "float32")
         logits = ops.where(mask[:, None, :], logits, -1e9)
@@ -105,14 +105,14 @@ class MINERUserEncoder(UserEncoder):
         weights = ops.swapaxes(exponentials, -1, -2)
         return {"weights": weights, "vector": history["vector"], "category": history["category"]}
 
-    def meet(self, state: Any, candidates: dict[str, Any]) -> Any:
+    def bind_candidates(self, state: Any, candidates: dict[str, Any]) -> Any:
         """Returns the interests of B states as their candidates, (B, C, …), meet them."""
-        if not self.category_aware:
+        if not self.candidate_aware:
             return state
         gains = self._gains(state["category"], candidates["category"])
         return InterestsOverClicks(ops.swapaxes(state["weights"], -1, -2), gains, state["vector"])
 
-    def attend(self, state: dict[str, Any], category: Any) -> Any:
+    def for_categories(self, state: dict[str, Any], category: Any) -> Any:
         """Returns the interests (B, P, K, d) of B states for P candidate categories each, (B, P) int32."""
         gains = ops.swapaxes(self._gains(state["category"], category), -1, -2)
         weights = ops.swapaxes(state["weights"], -1, -2)[:, None] * gains[:, :, None, :]
@@ -135,7 +135,7 @@ class MINERUserEncoder(UserEncoder):
         gains = ops.exp(logits - ops.max(logits, axis=1, keepdims=True))
         return ops.matmul(gains, ops.one_hot(candidate, number, axis=1, dtype="float32"))
 
-    def describe(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
+    def user_vectors(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
         """Returns the interests of Eq. 1, (B, K, d), without category weights."""
         return self.poly_attention(history["vector"], mask=mask)
 

@@ -28,7 +28,7 @@ class NAMLUserEncoder(UserEncoder):
         self.config = {"attention_dim": attention_dim}
         self.pooling = AdditiveAttention(attention_dim, dtype=self.dtype_policy)
 
-    def encode(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
         """Returns user vectors (B, d); zero for an empty history."""
         return self.pooling(history["vector"], mask=mask)
 

@@ -37,22 +37,22 @@ class Interests(NamedTuple):
 class UserEncoder(CompositeLayer):
     """What turns a history into a user; each paper's own is a subclass.
 
-    A user encoder overrides `encode`. If all of the candidate matters to the user, `encode` returns what the click
+    A user encoder overrides `encode_history`. If all of the candidate matters to the user, `encode_history` returns what the click
     predictor needs to finish the user. If only the candidate's category does, the user encoder overrides `call`, the
-    direct form, and gives evaluation its cheaper equal in two parts: `encode`, whose result serves all candidates of a
-    history, and `meet`, which makes of it what the click predictor reads. `attend` gives the users themselves.
+    direct form, and gives evaluation its cheaper equal in two parts: `encode_history`, whose result serves all candidates of a
+    history, and `bind_candidates`, which makes of it what the click predictor reads. `for_categories` gives the users themselves.
 
     Attributes:
         columns: features of a news that it reads beside the news encoder's output, as `category`.
-        category_aware: whether the user depends on the candidate's category.
-        readers_at_once: histories that evaluation encodes in one step; what `encode` returns of one decides it.
+        candidate_aware: whether the user depends on the candidate's category.
+        users_at_once: histories that evaluation encodes in one step; what `encode_history` returns of one decides it.
     """
 
     columns: tuple[str, ...] = ()
-    category_aware = False
-    readers_at_once = 512
+    candidate_aware = False
+    users_at_once = 512
 
-    def encode(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Users:
+    def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Users:
         """Encodes histories without a candidate.
 
         Args:
@@ -67,17 +67,17 @@ class UserEncoder(CompositeLayer):
         """
         raise NotImplementedError
 
-    def meet(self, state: Users, candidates: News) -> Users:
+    def bind_candidates(self, state: Users, candidates: News) -> Users:
         """Returns B encodings as the click predictor reads them for their candidates, `category` (B, C) and so on."""
         return state
 
-    def attend(self, state: Users, category: Tensor) -> Users:
+    def for_categories(self, state: Users, category: Tensor) -> Users:
         """Fits B encodings to P candidate categories each, (B, P) int32; returns users (B, P, …)."""
         raise NotImplementedError
 
-    def describe(self, history: News, mask: Tensor, user: Tensor) -> Tensor:
+    def user_vectors(self, history: News, mask: Tensor, user: Tensor) -> Tensor:
         """Returns one array of users (B, …) that no candidate has a part in, to look at or to search with."""
-        return self.encode(history, mask, user)
+        return self.encode_history(history, mask, user)
 
     def attention_weights(self, history: News, mask: Tensor, user: Tensor, candidates: News) -> Tensor | None:
         """Says which clicks the user's interests are made of; the arguments are those of `call`.
@@ -90,7 +90,7 @@ class UserEncoder(CompositeLayer):
 
     def call(self, history: News, mask: Tensor, user: Tensor, candidates: News, training: bool | None = None) -> Users:
         """Returns the user of each sample, (B, …), or of each sample and candidate, (B, C, …)."""
-        return self.encode(history, mask, user, training=training)
+        return self.encode_history(history, mask, user, training=training)
 
 
 class ClickPredictor(CompositeLayer):
@@ -102,7 +102,7 @@ class ClickPredictor(CompositeLayer):
             decides it.
         candidates_of_a_user: candidates in one row of such a step, at most. Rows are padded to equal lengths: 1, which
             pads nothing, is for predictors to which a candidate costs much more than to repeat its user.
-        not_searchable: why a large pool cannot be searched by the inner products of users (`UserEncoder.describe`) and
+        not_searchable: why a large pool cannot be searched by the inner products of users (`UserEncoder.user_vectors`) and
             the news' `vector`; empty where these are the score, or at least a part that finds what scores high.
     """
 
@@ -219,11 +219,11 @@ class NewsRecommender(keras.Model):
     def _users(self, news: News, sample: News, training: bool | None) -> Users:
         """Encodes the user of each sample: once a reader, or for each sample's candidates where they matter."""
         positions, user, reader = sample["history"], sample["user"], sample["reader"]
-        if self.user_encoder.category_aware:
+        if self.user_encoder.candidate_aware:
             positions, user = ops.take(positions, reader, axis=0), ops.take(user, reader, axis=0)
         candidates = _gather(news, sample["candidates"])
         users = self.user_encoder(_gather(news, positions), positions > 0, user, candidates, training=training)
-        return users if self.user_encoder.category_aware else _rows(users, reader)
+        return users if self.user_encoder.candidate_aware else _rows(users, reader)
 
     def score(self, users: Users, candidates: News, mask: Tensor, training: bool | None = None) -> Tensor:
         """Scores candidates for users, in training and in evaluation alike: see `ClickPredictor.call`."""
@@ -236,18 +236,18 @@ class NewsRecommender(keras.Model):
         news = self.encode_news(features)
         return {**news, **self.click_predictor.prepare(news)}
 
-    def encode_readers(self, news: News, history: Tensor, user: Tensor) -> Users:
-        """Encodes readers, whose histories (R, M) are positions in the news: see `UserEncoder.encode`."""
-        return self.user_encoder.encode(_gather(news, history), history > 0, user)
+    def encode_users(self, news: News, history: Tensor, user: Tensor) -> Users:
+        """Encodes readers, whose histories (R, M) are positions in the news: see `UserEncoder.encode_history`."""
+        return self.user_encoder.encode_history(_gather(news, history), history > 0, user)
 
-    def describe_readers(self, news: News, history: Tensor, user: Tensor) -> Tensor:
-        """Encodes readers to look at: see `UserEncoder.describe`."""
-        return self.user_encoder.describe(_gather(news, history), history > 0, user)
+    def user_vectors(self, news: News, history: Tensor, user: Tensor) -> Tensor:
+        """Encodes readers to look at: see `UserEncoder.user_vectors`."""
+        return self.user_encoder.user_vectors(_gather(news, history), history > 0, user)
 
     def score_encoded(self, news: News, users: Users, user: Tensor, candidates: Tensor) -> Tensor:
-        """Scores candidates, (B, C) positions in the news, for rows `user` (B,) of what `encode_readers` gave."""
+        """Scores candidates, (B, C) positions in the news, for rows `user` (B,) of what `encode_users` gave."""
         gathered = _gather(news, candidates)
-        return self.score(self.user_encoder.meet(_rows(users, user), gathered), gathered, candidates > 0)
+        return self.score(self.user_encoder.bind_candidates(_rows(users, user), gathered), gathered, candidates > 0)
 
     # === Saving ===
 

@@ -60,7 +60,7 @@ class NPAUserEncoder(UserEncoder):
         )
         self.news_attention = PersonalizedAttention(attention_dim, dtype=self.dtype_policy)
 
-    def encode(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
         """Returns `vector` (B, d), zero for an empty history, and `word_query` (B, q), by which candidates are read."""
         word_query, news_query = self._queries(user)
         vector = self.news_attention(personal_vectors(history, word_query), news_query, mask=mask)
@@ -79,9 +79,9 @@ class NPAUserEncoder(UserEncoder):
         embedding = embedding * ops.cast(user > 1, embedding.dtype)[:, None]
         return self.word_query(embedding), self.news_query(embedding)
 
-    def describe(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
+    def user_vectors(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
         """Returns the user vectors (B, d)."""
-        return self.encode(history, mask, user)["vector"]
+        return self.encode_history(history, mask, user)["vector"]
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")

@@ -39,7 +39,7 @@ class UNBERTUserEncoder(UserEncoder):
         super().__init__(**kwargs)
         self.config = {"room": room}
 
-    def encode(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
         """Returns what the click predictor puts behind each candidate, zeros behind.
 
         Returns:
@@ -64,7 +64,7 @@ class UNBERTUserEncoder(UserEncoder):
             "ends": ops.where(fits, ends, 0),
         }
 
-    def describe(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
+    def user_vectors(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
         """Raises `NoVectorError`: there is no user without a candidate."""
         raise NoVectorError("UNBERT reads a history together with a candidate: there is no user vector by itself.")
 

@@ -16,7 +16,7 @@ from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.encoders.whole_table import batches_of
 from recommenders_miner.errors import HParamsError, NoVectorError
-from recommenders_miner.evaluation.scoring import Readers
+from recommenders_miner.evaluation.scoring import DistinctUsers
 from recommenders_miner.models.base_model import BaseModel
 from recommenders_miner.models.miner import MINERClickPredictor
 from recommenders_miner.models.network import DotProductPredictor
@@ -112,7 +112,7 @@ class NewsRecall:
             features = NewsFeatures(self.news, model.vocabularies, model.hparams, cache)
         self._encoded = self._scorer.encode_news(model.network.prepare(features))
         part_of = None
-        if strategy == "category" and self._scorer.category_aware:
+        if strategy == "category" and self._scorer.candidate_aware:
             self._categories, part_of = np.unique(self._encoded["category"][1:], return_inverse=True)
         seen = None if self._max_age is None else first_seen[1:]
         vectors = self._encoded["vector"][1:]
@@ -163,7 +163,7 @@ class NewsRecall:
             Rows (I, k) int32 of the news table, the best first, and scores (I, k) float32; 0 and -inf where there are
             too few.
         """
-        readers = self._scorer.readers(log, users)
+        readers = self._scorer.distinct_users(log, users)
         num_readers = len(readers.lengths)
         times = np.zeros(len(log), np.int64) if self._max_age is None else log.time
         queries, query_of = np.unique(times * num_readers + readers.reader_of, return_inverse=True)
@@ -177,7 +177,7 @@ class NewsRecall:
         return rows[query_of], scores[query_of]
 
     def _search(
-        self, log: ImpressionLog, readers: Readers, members: np.ndarray, times: np.ndarray, k: int
+        self, log: ImpressionLog, readers: DistinctUsers, members: np.ndarray, times: np.ndarray, k: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Searches for some readers (B,), each at a time of its own; rows of the table (B, k) and scores (B, k)."""
         interests = self._interests(log, readers, members)
@@ -189,17 +189,17 @@ class NewsRecall:
         if self.rerank:
             found = rows > 0
             reader_of = np.broadcast_to(members[:, None], rows.shape)[found]
-            scores[found] = self._scorer.score_readers(self._encoded, log, readers, reader_of, rows[found])
+            scores[found] = self._scorer.score_pairs(self._encoded, log, readers, reader_of, rows[found])
             scores, rows = best_of(scores, rows, k)
         return rows, scores
 
-    def _interests(self, log: ImpressionLog, readers: Readers, members: np.ndarray) -> np.ndarray:
+    def _interests(self, log: ImpressionLog, readers: DistinctUsers, members: np.ndarray) -> np.ndarray:
         """Returns what the parts of the pool are searched with for some readers, (B, P, K, d) float32."""
         if self._categories is None:
-            users = self._scorer.describe_readers(self._encoded, log, readers, members)
+            users = self._scorer.user_vectors(self._encoded, log, readers, members)
             interests = users.reshape(len(users), 1, -1, users.shape[-1])
         else:
-            interests = self._scorer.fit_readers(self._encoded, log, readers, self._categories, members)
+            interests = self._scorer.for_categories(self._encoded, log, readers, self._categories, members)
         interests = interests.astype("float32", copy=False)
         return interests.mean(axis=2, keepdims=True) if self._by_mean else interests
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.test_storage import posix_only
 
 from recommenders_miner.data.folders import SPLIT_NAMES
 from recommenders_miner.datasets.mind_places import TABLES, Place, choose_place, find_places
 from tests.datasets.mind_like import read, split_files, within, write, zipped
+from tests.test_storage import posix_only
 
 
 @pytest.mark.parametrize(

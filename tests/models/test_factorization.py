@@ -91,8 +91,8 @@ def test_masked_positions_have_exactly_no_effect(name):
     real, garbage = history(4), history(3)
     mixed = {n: np.concatenate([a, garbage[n]], axis=1) for n, a in real.items()}
     user = np.array([2, 1], "int32")
-    alone = encoder.encode(real, np.ones((2, 4), bool), user)
-    masked = encoder.encode(mixed, np.arange(7)[None] < np.array([[4], [4]]), user)
+    alone = encoder.encode_history(real, np.ones((2, 4), bool), user)
+    masked = encoder.encode_history(mixed, np.arange(7)[None] < np.array([[4], [4]]), user)
     for n, array in alone.items():
         assert np.array(masked[n]) == pytest.approx(np.array(array), abs=1e-6)
 
@@ -103,7 +103,7 @@ def test_the_padding_news_and_an_empty_history_add_nothing(name):
     news = model._scorer.encode_news(model.network_features(dataset(model, toy_news(), toy_log(toy_news()))))
     assert all(not array[0].any() for array in news.values())
     assert all(array[1].any() for array in news.values() if array.ndim > 1)
-    nobody = model.network.user_encoder.encode(
+    nobody = model.network.user_encoder.encode_history(
         {n: a[np.zeros((1, 3), int)] for n, a in news.items()}, np.zeros((1, 3), bool), np.array([1], "int32")
     )
     assert all(not np.array(array).any() for array in nobody.values())
@@ -145,7 +145,7 @@ def test_news_and_user_vectors_are_the_factors_that_meet():
     data = dataset(model, toy_news(), toy_log(toy_news()))
     features = model.network_features(data)
     news = model._scorer.encode_news(features)
-    users, reader_of = model._scorer.describe_users(news, data.log, data.users)
+    users, reader_of = model._scorer.impression_user_vectors(news, data.log, data.users)
     assert users.shape[1:] == (4,)
     scores = model.score_log(data)
     own = news["linear"] + 0.5 * ((news["vector"] ** 2).sum(axis=1) - news["squares"])

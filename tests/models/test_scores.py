@@ -338,7 +338,7 @@ def test_recommend_leaves_out_what_was_clicked_and_sorts():
 def test_encode_news_gives_what_the_rest_of_the_network_reads():
     model = toy_model("nrms")
     history, candidates = model.encode_news(IDS[:3])["vector"], model.encode_news(["N9", "N4"])["vector"]
-    user = model.userencoder.encode({"vector": history[None]}, np.ones((1, 3), bool), None)
+    user = model.userencoder.encode_history({"vector": history[None]}, np.ones((1, 3), bool), None)
     expected = candidates @ keras.ops.convert_to_numpy(user)[0]
     assert model.score(IDS[:3], ["N9", "N4"]) == pytest.approx(expected, abs=1e-5)
     assert set(toy_model("hierec").encode_news(IDS[:1])) == {"vector", "category", "subcategory"}

@@ -149,7 +149,7 @@ def packed(titles, room):
     for place, title in enumerate(titles):
         pieces[0, place, : len(title)] = title
     mask = np.arange(len(titles) + 2)[None] < len(titles)
-    found = UNBERTUserEncoder(room).encode({"pieces": pieces}, mask, np.zeros(1, "int32"))
+    found = UNBERTUserEncoder(room).encode_history({"pieces": pieces}, mask, np.zeros(1, "int32"))
     return {name: to_numpy(array)[0].astype(int).tolist() for name, array in found.items()}
 
 

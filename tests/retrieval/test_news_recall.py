@@ -58,7 +58,9 @@ def test_multi_is_miner_max_and_average_is_miner_mean(strategy, mode):
 
 def test_average_leaves_category_weights_out():
     model = toy_model("miner", aggregation="mean")
-    users = model.userencoder.describe({"vector": model.encode_news(IDS[:4])["vector"][None]}, np.ones((1, 4), bool), 0)
+    users = model.userencoder.user_vectors(
+        {"vector": model.encode_news(IDS[:4])["vector"][None]}, np.ones((1, 4), bool), 0
+    )
     mean = np.array(users)[0].mean(axis=0)
     found = NewsRecall(model, toy_news(), "average").recommend(IDS[:4], 3)
     best = np.sort(model.encode_news(IDS[4:])["vector"] @ mean)[::-1][:3]
