@@ -87,9 +87,9 @@ def new_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 def cache_home() -> Path:
-    """Return the folder where fetched files are kept: $RECOMMENDERS_MINER_HOME, or ~/.cache/recommenders_miner."""
-    home = os.environ.get("RECOMMENDERS_MINER_HOME")
-    return Path(home) if home else Path.home() / ".cache" / "recommenders_miner"
+    """Return where fetched files are kept: RECOMMENDERS_MINER_HOME, by default `recommenders_miner` in the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("RECOMMENDERS_MINER_HOME") or cache / "recommenders_miner")
 
 
 def require_replaceable(folder: str | Path, sign: str, what: str) -> None:
