@@ -1,269 +1,225 @@
-"""Hyperparameters: one YAML file and the overrides of a call, checked against the list of all that exist.
+"""Hyperparameters: one YAML file and the overrides of a call, checked against what the model and its encoder declare.
 
-The names are those of Microsoft Recommenders' `newsrec` wherever it has one.
+The names are those of Microsoft Recommenders' `newsrec` wherever it has one. What all models share stands here; what a
+model or a news encoder has of its own stands beside it, in a subclass of `HParams` that it registers.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
+import functools
+import importlib
 import logging
-import re
 import reprlib
-import types
-import typing
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple, Self
 
+import pydantic
+
+from recommenders_miner.compat.settings import WITHOUT_USE
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.plain_yaml import parse_yaml
 
 LOGGER = logging.getLogger("recommenders_miner")
 
+SECTIONS = ("data", "info", "model", "train")
 _LONGEST_NAME = 255  # of a file
 _LARGEST = 2**31 - 1
 
-SECTIONS = ("data", "info", "model", "train")
 
-# The keys of recommenders_miner.models.MODELS, which takes long to import.
-SYSTEMS = (
-    "miner",
-    "nrms",
-    "nrms-plm",
-    "lstur",
-    "lstur-plm",
-    "naml",
-    "npa",
-    "dkn",
-    "hierec",
-    "libfm",
-    "deepfm",
-    "unbert",
-)
+def hparam(section: str, default: Any, help: str, **bounds: Any) -> Any:
+    """Declare a hyperparameter.
 
-# The systems of Microsoft Recommenders' newsrec with the news encoder that each has there, which its files do not name.
-RECOMMENDERS_ENCODERS = {"nrms": "self_attention", "lstur": "cnn", "naml": "multi_view", "npa": "cnn"}
-
-# The hyperparameters that name files in Recommenders' form, read when a model is made and not needed once it is saved.
-RECOMMENDERS_FILES = ("wordEmb_file", "wordDict_file", "userDict_file", "vertDict_file", "subvertDict_file")
-
-# Keys of Recommenders' files that decide nothing here, and why.
-_WITHOUT_USE = {
-    "data_format": "a system reads the features that it needs",
-    "iterator_type": "a system reads the features that it needs",
-    "support_quick_scoring": "evaluation always encodes each news once",
-    "word_size": "the dictionary says it",
-    "user_num": "the dictionary says it",
-    "vert_num": "the dictionary says it",
-    "subvert_num": "the dictionary says it",
-    "gru_unit": "the GRU is as wide as a news vector",
-    "optimizer": "there is only Adam",
-    "show_step": "the progress bar shows every step",
-    "save_epoch": "fit with run_dir keeps every epoch",
-    "method": "scores are raw",
-}
+    Args:
+        section: where it stands in a YAML file: data, info, model or train.
+        default: its default; a list is copied for each object.
+        help: what it means.
+        **bounds: what pydantic's `Field` takes, as `ge=1`.
+    """
+    kind = "default_factory" if isinstance(default, list) else "default"
+    value = default.copy if isinstance(default, list) else default
+    if isinstance(default, int) and "ge" in bounds:
+        bounds.setdefault("le", _LARGEST)
+    return pydantic.Field(**{kind: value}, description=help, json_schema_extra={"section": section}, **bounds)
 
 
-def _key(section: str, default: Any, help: str, **bounds: Any) -> Any:
-    """Declares a hyperparameter: its section in the YAML file, default, meaning, and bounds on its value."""
-    metadata = {"section": section, "help": help, **bounds}
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
+class HParams(pydantic.BaseModel):
+    """The hyperparameters that all models share, with their types, defaults and bounds.
 
-
-def _trainable(value: Any) -> Any:
-    """Brings plm_trainable into its one form: `last_n: 2` is a mapping in YAML, and a string elsewhere."""
-    if isinstance(value, dict) and len(value) == 1:
-        [(key, count)] = value.items()
-        value = f"{key}: {count}"
-    if value not in ("all", "none") and not re.fullmatch(r"last_n: [0-9]{1,4}", str(value)):
-        raise HParamsError(f"plm_trainable: expected all, none, or 'last_n: k', got {reprlib.repr(value)}.")
-    return value
-
-
-def _lower(value: Any) -> Any:
-    """Brings Recommenders' NRMS into the form nrms."""
-    return value.lower() if isinstance(value, str) else value
-
-
-@dataclass(frozen=True, kw_only=True)
-class HParams:
-    """Every hyperparameter of every model, with its type, default and bounds.
-
-    Read them as attributes (`hparams.batch_size`); `replace` gives a changed copy. `prepare_hparams` makes one from
-    a YAML file. Bad values raise `HParamsError`.
+    Read them as attributes (`hparams.batch_size`); `replace` gives a changed copy. `prepare_hparams` makes those of a
+    model from a YAML file. Bad values raise `HParamsError`.
     """
 
-    # === Data: what is read of a log ===
-    title_size: int = _key("data", 20, "words of a title that are read", minimum=1)
-    his_size: int = _key("data", 50, "clicks of a history that are read, the newest", minimum=1)
-    npratio: int = _key("data", 4, "non-clicked news drawn for each click", minimum=1)
-    body_size: int = _key("data", 50, "words of an abstract that are read", minimum=1)
-    entity_size: int = _key("data", 5, "entities of a title that are read", minimum=1)
-    min_word_count: int = _key("data", 1, "occurrences in the training texts below which a word is unknown", minimum=1)
-    max_terms: int = _key("data", 50_000, "terms of the TF-IDF features, the most frequent", minimum=1)
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
 
-    # === Info: other files, and what is reported ===
-    word_embedding: str | None = _key(
+    # What is read of a log
+    title_size: int = hparam("data", 20, "words of a title that are read", ge=1)
+    his_size: int = hparam("data", 50, "clicks of a history that are read, the newest", ge=1)
+    npratio: int = hparam("data", 4, "non-clicked articles drawn for each click", ge=1)
+    negatives: str = hparam("data", "impression", "how they are drawn: the name of a strategy of data/sampling.py")
+    min_word_count: int = hparam("data", 1, "occurrences in the training texts below which a word is unknown", ge=1)
+
+    # Other files, and what is reported
+    word_embedding: str | None = hparam(
         "info", None, "file of word vectors in GloVe's text format, .gz too; also looked for beside the training news"
     )
-    entity_embedding: str | None = _key(
-        "info", None, "file of entity vectors in MIND's format; also looked for beside the training news"
-    )
-    entity_graph: str | None = _key(
-        "info", None, "file of triples, a line `head relation tail`, whose neighbours are an entity's context"
-    )
-    wordEmb_file: str | None = _key(
+    wordEmb_file: str | None = hparam(
         "info", None, "word vectors in Recommenders' form: a .npy matrix whose rows wordDict_file numbers"
     )
-    wordDict_file: str | None = _key("info", None, "Recommenders' dictionary of words, JSON {name: id}")
-    userDict_file: str | None = _key("info", None, "Recommenders' dictionary of users")
-    vertDict_file: str | None = _key("info", None, "Recommenders' dictionary of categories")
-    subvertDict_file: str | None = _key("info", None, "Recommenders' dictionary of subcategories")
-    metrics: list[str] = _key("info", ["group_auc", "mean_mrr", "ndcg@5;10"], "metrics that run_eval reports")
-    cache: bool = _key("info", True, "keep what is costly to compute of the news in a folder beside them")
+    wordDict_file: str | None = hparam("info", None, "Recommenders' dictionary of words, JSON {name: id}")
+    userDict_file: str | None = hparam("info", None, "Recommenders' dictionary of users")
+    vertDict_file: str | None = hparam("info", None, "Recommenders' dictionary of categories")
+    subvertDict_file: str | None = hparam("info", None, "Recommenders' dictionary of subcategories")
+    metrics: list[str] = hparam("info", ["group_auc", "mean_mrr", "ndcg@5;10"], "metrics that run_eval reports")
+    cache: bool = hparam("info", True, "keep what is costly to compute of the news in a folder beside them")
 
-    # === Model: shared parts ===
-    model_type: str = _key("model", "miner", "the system to build", choices=SYSTEMS, parse=_lower)
-    news_encoder: str = _key(
-        "model",
-        "self_attention",
-        "what turns a news into a vector",
-        choices=("self_attention", "cnn", "multi_view", "knowledge", "kcnn", "plm", "tfidf"),
-    )
-    news_dim: int | None = _key(
-        "model", None, "dimension of a projection behind the knowledge or plm encoder", minimum=1
-    )
-    word_emb_dim: int = _key(
-        "model", 100, "dimension of word vectors (a word_embedding file brings its own)", minimum=1
-    )
-    head_num: int = _key("model", 20, "heads of self-attention", minimum=1)
-    head_dim: int = _key("model", 20, "dimension of a head", minimum=1)
-    attention_hidden_dim: int = _key("model", 200, "hidden dimension of additive attention", minimum=1)
-    dropout: float = _key("model", 0.2, "share of activations dropped in training", minimum=0.0, below=1.0)
+    # The model
+    model_type: str = hparam("model", "miner", "the model to build")
+    news_encoder: str = hparam("model", "self_attention", "what turns an article into a vector")
+    word_emb_dim: int = hparam("model", 100, "dimension of word vectors (a word_embedding file brings its own)", ge=1)
+    attention_hidden_dim: int = hparam("model", 200, "hidden dimension of additive attention", ge=1)
+    dropout: float = hparam("model", 0.2, "share of activations dropped in training", ge=0.0, lt=1.0)
 
-    # === Model: pretrained language models ===
-    plm: str | None = _key("model", None, "KerasHub preset, hf://…, kaggle://…, a local folder, or minilm")
-    plm_trainable: str = _key(
-        "model", "all", "how much of it is trained: all, none, or 'last_n: k', the upper k layers", parse=_trainable
-    )
-    plm_pooling: str = _key("model", "cls", "which of its outputs is the news", choices=("cls", "mean"))
-    plm_dropout: float = _key("model", 0.1, "dropout within it", minimum=0.0, below=1.0)
-    plm_depth: int | None = _key("model", None, "use its lowest layers only, this many", minimum=1)
-
-    # === Model: CNN news encoders ===
-    filter_num: int = _key("model", 400, "filters of the title CNN", minimum=1)
-    window_size: int = _key("model", 3, "words under one filter", minimum=1)
-    cnn_activation: str = _key("model", "relu", "activation of the title CNN")
-    vert_emb_dim: int = _key("model", 100, "dimension of category embeddings", minimum=1)
-    subvert_emb_dim: int = _key("model", 100, "dimension of subcategory embeddings", minimum=1)
-
-    # === Model: NAML and NPA ===
-    dense_activation: str = _key("model", "relu", "activation behind NAML's category embeddings and NPA's queries")
-    user_emb_dim: int = _key("model", 50, "dimension of NPA's user embeddings", minimum=1)
-
-    # === Model: DKN ===
-    window_sizes: list[int] = _key("model", [1, 2, 3], "words under the filters of the knowledge-aware CNN")
-    layer_sizes: list[int] = _key("model", [300], "hidden layers of DKN's click predictor and of DeepFM's deep part")
-
-    # === Model: LSTUR ===
-    type: str = _key("model", "ini", "how LSTUR joins its two user vectors", choices=("ini", "con"))
-    user_dropout: float = _key(
-        "model", 0.5, "probability of hiding a user's long-term vector in training", minimum=0.0, maximum=1.0
-    )
-
-    # === Model: HieRec ===
-    count_emb_dim: int = _key("model", 128, "dimension of the embeddings of click counts", minimum=1)
-    topic_weight: float = _key("model", 0.15, "λ_t, weight of the topic level", minimum=0.0, maximum=1.0)
-    subtopic_weight: float = _key("model", 0.7, "λ_s, weight of the subtopic level", minimum=0.0, maximum=1.0)
-
-    # === Model: UNBERT ===
-    input_size: int = _key("model", 512, "word pieces of candidate and history together", minimum=8)
-    news_level_layers: int = _key("model", 2, "transformer layers of the news level", minimum=1)
-    news_level_pooling: str = _key(
-        "model", "attention", "how the pieces of a news become one vector", choices=("attention", "mean", "nsep")
-    )
-
-    # === Model: LibFM and DeepFM ===
-    factor_dim: int = _key("model", 16, "dimension of a feature's factor", minimum=1)
-
-    # === Model: MINER ===
-    num_interests: int = _key("model", 32, "interest vectors of a user, K", minimum=1)
-    code_dim: int = _key("model", 200, "dimension of a context code", minimum=1)
-    aggregation: str = _key(
-        "model", "weighted", "how the interests' scores become one", choices=("max", "mean", "weighted")
-    )
-    category_weighting: bool = _key("model", True, "weight the history by its categories' likeness to the candidate's")
-    category_embedding: str = _key(
-        "model", "learned", "where category embeddings come from", choices=("learned", "glove", "plm")
-    )
-    disagreement_weight: float = _key("model", 0.8, "β of the disagreement regulariser; 0 leaves it out", minimum=0.0)
-
-    # === Train ===
-    loss: str = _key(
+    # Training
+    loss: Literal["cross_entropy_loss", "log_loss"] = hparam(
         "train",
         "cross_entropy_loss",
         "of a click against the non-clicks beside it, or of every candidate by itself",
-        choices=("cross_entropy_loss", "log_loss"),
     )
-    batch_size: int = _key("train", 128, "clicks (positive samples) in a step", minimum=1)
-    epochs: int = _key("train", 5, "passes over the training clicks", minimum=1)
-    learning_rate: float = _key("train", 1e-3, "Adam's step size", above=0.0)
-    head_learning_rate: float | None = _key(
-        "train", None, "Adam's step size for what is not the pretrained language model, if another", above=0.0
+    batch_size: int = hparam("train", 128, "clicks (positive samples) in a step", ge=1)
+    epochs: int = hparam("train", 5, "passes over the training clicks", ge=1)
+    learning_rate: float = hparam("train", 1e-3, "Adam's step size", gt=0.0)
+    head_learning_rate: float | None = hparam(
+        "train", None, "Adam's step size for what is not the pretrained language model, if another", gt=0.0
     )
-    warmup: float = _key("train", 0.0, "share of the steps over which step sizes rise", minimum=0.0, below=1.0)
-    decay: str = _key("train", "constant", "how step sizes go on after that", choices=("constant", "linear"))
-    clip_norm: float | None = _key("train", None, "longest gradient of all weights together", above=0.0)
-    accumulate_steps: int = _key("train", 1, "steps whose gradients are averaged into one update", minimum=1)
-    precision: str = _key("train", "float32", "numbers that are computed with", choices=("float32", "bfloat16"))
-    clicks_per_user: int = _key(
-        "train", 4, "clicks of a user that stand together in a step, at most, to encode the user once", minimum=1
+    warmup: float = hparam("train", 0.0, "share of the steps over which step sizes rise", ge=0.0, lt=1.0)
+    decay: Literal["constant", "linear"] = hparam("train", "constant", "how step sizes go on after that")
+    clip_norm: float | None = hparam("train", None, "longest gradient of all weights together", gt=0.0)
+    accumulate_steps: int = hparam("train", 1, "steps whose gradients are averaged into one update", ge=1)
+    precision: Literal["float32", "bfloat16"] = hparam("train", "float32", "numbers that are computed with")
+    clicks_per_user: int = hparam(
+        "train", 4, "clicks of a user that stand together in a step, at most, to encode the user once", ge=1
     )
-    length_groups: int = _key(
-        "train", 3, "lengths that a step's titles, and its histories, are padded to; more waste less", minimum=1
+    length_groups: int = hparam(
+        "train", 3, "lengths that a step's titles, and its histories, are padded to; more waste less", ge=1
     )
 
-    def __post_init__(self) -> None:
-        for spec in dataclasses.fields(self):
-            object.__setattr__(self, spec.name, _checked(spec, getattr(self, spec.name)))
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except pydantic.ValidationError as error:
+            raise HParamsError(_message(error.errors()[0])) from None
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _as_yaml_writes(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Take what YAML and callers write for another type: "1e-4" for a number, a tuple for a list."""
+        return {name: _converted(cls.model_fields.get(name), value) for name, value in values.items()}
+
+    @pydantic.model_validator(mode="after")
+    def _one_source_of_words(self) -> Self:
         if self.wordEmb_file and not self.wordDict_file:
             raise HParamsError("wordEmb_file: needs wordDict_file, which says whose vector each of its rows is.")
         if self.wordEmb_file and self.word_embedding:
             raise HParamsError("wordEmb_file and word_embedding both give word vectors: set one of them to null.")
+        return self
 
     def replace(self, **overrides: Any) -> HParams:
-        """Returns a copy with `overrides` changed; raises `HParamsError` as the constructor does."""
-        return dataclasses.replace(self, **_known(overrides, "an override"))
+        """Return a copy with `overrides` changed; raise `HParamsError` as `prepare_hparams` does."""
+        return _of_model({**dict(self), **_known(overrides, "an override")})
 
     @property
-    def plm_layers(self) -> int | str:
-        """How many upper layers of the language model are trained: a number, or "all", the embeddings too."""
-        if self.plm_trainable == "all":
-            return "all"
-        return 0 if self.plm_trainable == "none" else int(self.plm_trainable.removeprefix("last_n: "))
+    def features(self) -> tuple[str, ...]:
+        """The features of articles that the model and its news encoder read, each once."""
+        reads = ENCODERS[self.news_encoder].reads, MODELS[self.model_type].reads
+        return tuple(dict.fromkeys(name for of_one in reads for name in of_one(self)))
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Returns the hyperparameters by section, in the shape of a YAML file."""
+        """Return the hyperparameters by section, in the shape of a YAML file."""
+        fields = type(self).model_fields
         return {
-            section: {
-                spec.name: getattr(self, spec.name)
-                for spec in dataclasses.fields(self)
-                if spec.metadata["section"] == section
-            }
+            section: {name: value for name, value in self if fields[name].json_schema_extra["section"] == section}
             for section in SECTIONS
         }
 
 
+# === What models and encoders have of their own ===
+
+Reads = Callable[[HParams], Iterable[str]]
+
+
+class Declared(NamedTuple):
+    """What a model or a news encoder says of itself.
+
+    Attributes:
+        own: its hyperparameters, a subclass of `HParams`, or `HParams` itself.
+        reads: returns the features of articles that it reads, given its hyperparameters.
+        encoder: of a model, the news encoder that it has where a file names none.
+    """
+
+    own: type[HParams]
+    reads: Reads
+    encoder: str = ""
+
+
+MODELS: dict[str, Declared] = {}
+ENCODERS: dict[str, Declared] = {}
+"""By `model_type` and `news_encoder`: filled when the modules of `models/` and `encoders/` are imported."""
+
+
+def _import_models() -> None:
+    importlib.import_module("recommenders_miner.models")
+
+
+@functools.cache
+def hparams_class(model_type: str, news_encoder: str) -> type[HParams]:
+    """Return the class that joins a model's hyperparameters and its news encoder's.
+
+    Raises:
+        HParamsError: there is no such model or encoder; the message lists those there are.
+    """
+    _import_models()
+    for name, value, known in (("model_type", model_type, MODELS), ("news_encoder", news_encoder, ENCODERS)):
+        if value not in known:
+            raise HParamsError(f"{name}: expected one of {', '.join(known)}, got {reprlib.repr(value)}.")
+    own, of_encoder = MODELS[model_type].own, ENCODERS[news_encoder].own
+    if issubclass(own, of_encoder):
+        return own
+    return of_encoder if issubclass(of_encoder, own) else type("HParams", (own, of_encoder), {"__module__": __name__})
+
+
+@functools.cache
+def hparams_keys() -> frozenset[str]:
+    """Return every hyperparameter that some model or encoder has."""
+    _import_models()
+    declared = (*MODELS.values(), *ENCODERS.values())
+    return frozenset(name for of_one in declared for name in of_one.own.model_fields)
+
+
+def _of_model(values: dict[str, Any]) -> HParams:
+    """Make the hyperparameters of the model that `values` name; what only other models have is passed over."""
+    _import_models()
+    names = {"model_type": values.get("model_type", "miner")}
+    if isinstance(names["model_type"], str):
+        names["model_type"] = names["model_type"].lower()
+    default = MODELS.get(names["model_type"]) if isinstance(names["model_type"], str) else None
+    names["news_encoder"] = values.get("news_encoder", default.encoder if default else "self_attention")
+    if not all(isinstance(name, str) for name in names.values()):
+        return HParams(**names)  # says what is wrong
+    of_class = hparams_class(**names)
+    return of_class(**{name: value for name, value in {**values, **names}.items() if name in of_class.model_fields})
+
+
+# === Files ===
+
+
 def prepare_hparams(yaml_file: str | Path | None = None, *, scale: str = "paper", **overrides: Any) -> HParams:
-    """Reads hyperparameters from a YAML file and overrides.
+    """Read hyperparameters from a YAML file and overrides.
 
     Microsoft Recommenders' files and overrides are read too. What they say that decides nothing here is passed over,
-    and the log says so at level INFO. They do not name a news encoder; a system of Recommenders' then has the one that
-    it has there.
+    and the log says so at level INFO. They do not name a news encoder; a model of Recommenders' then has the one that
+    it has there. Keys that only other models have are passed over as well.
 
     Args:
         yaml_file: a path, or the name of a file that the package installs (`"miner.yaml"`, or just `"miner"`). A file
@@ -281,14 +237,11 @@ def prepare_hparams(yaml_file: str | Path | None = None, *, scale: str = "paper"
     """
     config = {} if yaml_file is None else _read_yaml(find_hparams_file(yaml_file))
     values = {**config, **scale_overrides(scale, yaml_file or ""), **_known(overrides, "an override")}
-    encoder = RECOMMENDERS_ENCODERS.get(str(values.get("model_type")).lower())
-    if encoder and "news_encoder" not in values:
-        values["news_encoder"] = encoder
-    return HParams(**values)
+    return _of_model(values)
 
 
 def scale_overrides(scale: str, name: str | Path) -> dict[str, Any]:
-    """Returns what a scale changes in a hyperparameter file.
+    """Return what a scale changes in a hyperparameter file.
 
     Args:
         scale: `paper` changes nothing; any other names a file of `scales/`, which holds a section `all` and one for
@@ -310,13 +263,18 @@ def scale_overrides(scale: str, name: str | Path) -> dict[str, Any]:
 
 
 def hparams_folders() -> list[Path]:
-    """Returns the folders that may hold the package's YAML files: as installed, and in a checkout."""
+    """Return the folders that may hold the package's YAML files: as installed, and in a checkout."""
     package = Path(__file__).resolve().parent
     return [package / "hparams_files", package.parent / "hparams"]
 
 
+def hparams_files() -> list[str]:
+    """Return the names of the package's YAML files, without their ending."""
+    return sorted({path.stem for folder in hparams_folders() for path in folder.glob("*.yaml")})
+
+
 def find_hparams_file(name: str | Path) -> Path:
-    """Finds a YAML file by path, or by the name of one that the package installs.
+    """Find a YAML file by path, or by the name of one that the package installs.
 
     Raises:
         HParamsError: there is no such file; the message lists those that the package has.
@@ -329,8 +287,8 @@ def find_hparams_file(name: str | Path) -> Path:
         for folder in hparams_folders():
             if (folder / candidate).is_file():
                 return folder / candidate
-    known = sorted({path.name for folder in hparams_folders() for path in folder.glob("*.yaml")})
-    raise HParamsError(f"There is no hyperparameter file {name}. The package has {', '.join(known)}.")
+    known = ", ".join(f"{file}.yaml" for file in hparams_files())
+    raise HParamsError(f"There is no hyperparameter file {name}. The package has {known}.")
 
 
 def _find_beside(path: Path, base: Any) -> Path:
@@ -341,7 +299,7 @@ def _find_beside(path: Path, base: Any) -> Path:
 
 
 def _read_yaml(path: Path, derived: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Reads a YAML file of sections into one flat dict of known keys; `derived` are the files that build on it."""
+    """Read a YAML file of sections into one flat dict of known keys; `derived` are the files that build on it."""
     if path.resolve() in derived:
         raise HParamsError(f"{path}: names itself as its base, by itself or through others.")
     try:
@@ -351,9 +309,7 @@ def _read_yaml(path: Path, derived: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise HParamsError(f"{path}: expected the sections {', '.join(SECTIONS)}, found {type(config).__name__}.")
     base = config.pop("base", None)
-    flat: dict[str, Any] = {}
-    if base is not None:
-        flat = _read_yaml(_find_beside(path, base), (*derived, path.resolve()))
+    flat = {} if base is None else _read_yaml(_find_beside(path, base), (*derived, path.resolve()))
     for section, values in config.items():
         if section not in SECTIONS:
             raise HParamsError(f"{path}: unknown section {section!r}; the sections are {', '.join(SECTIONS)}.")
@@ -363,61 +319,59 @@ def _read_yaml(path: Path, derived: tuple[Path, ...] = ()) -> dict[str, Any]:
     return _known(flat, str(path))
 
 
+# === Keys and values ===
+
+
 def _known(values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Returns `values` without Recommenders' keys that decide nothing here; refuses keys that neither has."""
-    known = [spec.name for spec in dataclasses.fields(HParams)]
+    """Return `values` without Recommenders' keys that decide nothing here; refuse keys that no model has."""
+    known = hparams_keys()
     for key in values:
-        if key not in known and key not in _WITHOUT_USE:
-            nearest = difflib.get_close_matches(str(key)[:_LONGEST_NAME], known, n=1, cutoff=0.0)[0]
+        if key not in known and key not in WITHOUT_USE:
+            nearest = difflib.get_close_matches(str(key)[:_LONGEST_NAME], sorted(known), n=1, cutoff=0.0)[0]
             raise HParamsError(f"{where}: unknown hyperparameter {reprlib.repr(key)}. Did you mean {nearest!r}?")
     if str(values.get("optimizer", "adam")).lower() != "adam":
         raise HParamsError(f"{where}: optimizer: expected adam, the only one there is, got {values['optimizer']!r}.")
-    without_use = [f"{key} ({_WITHOUT_USE[key]})" for key in values if key in _WITHOUT_USE]
+    without_use = [f"{key} ({WITHOUT_USE[key]})" for key in values if key in WITHOUT_USE]
     if without_use:
         LOGGER.info("%s: without use here: %s.", where, ", ".join(without_use))
     return {key: value for key, value in values.items() if key in known}
 
 
-def _checked(spec: dataclasses.Field, value: Any) -> Any:
-    """Returns `value` as the field's type, or raises HParamsError saying what was expected."""
-    expected = typing.get_type_hints(HParams)[spec.name]
-    if "parse" in spec.metadata:
-        value = spec.metadata["parse"](value)
-    converted = _converted(value, expected)
-    if converted is None and value is not None:
-        name = expected.__name__ if isinstance(expected, type) else str(expected)
-        raise HParamsError(f"{spec.name}: expected {name}, got {reprlib.repr(value)} ({type(value).__name__}).")
-    if isinstance(converted, int | float) and abs(converted) > _LARGEST:
-        raise HParamsError(f"{spec.name}: expected at most {_LARGEST:,}, got {reprlib.repr(value)}.")
-    bounds = spec.metadata
-    checks = {
-        "choices": ("one of {}", lambda bound: converted in bound),
-        "minimum": ("at least {}", lambda bound: converted >= bound),
-        "maximum": ("at most {}", lambda bound: converted <= bound),
-        "above": ("above {}", lambda bound: converted > bound),
-        "below": ("below {}", lambda bound: converted < bound),
-    }
-    for bound_name, (wording, holds) in checks.items():
-        if bound_name in bounds and converted is not None and not holds(bounds[bound_name]):
-            raise HParamsError(
-                f"{spec.name}: expected {wording.format(bounds[bound_name])}, got {reprlib.repr(value)}."
-            )
-    return converted
-
-
-def _converted(value: Any, expected: Any) -> Any:
-    """Converts where nothing is lost (1 to 1.0, YAML's "1e-4" to a float); None where `value` is of another type."""
-    if typing.get_origin(expected) in (types.UnionType, typing.Union):
-        options = [option for option in typing.get_args(expected) if option is not type(None)]
-        return None if value is None else _converted(value, options[0])
-    if typing.get_origin(expected) is list:
-        [member] = typing.get_args(expected)
-        return list(value) if isinstance(value, list | tuple) and all(isinstance(v, member) for v in value) else None
-    if expected is float and isinstance(value, int | str) and not isinstance(value, bool):
+def _converted(field: pydantic.fields.FieldInfo | None, value: Any) -> Any:
+    """Convert where nothing is lost: YAML's "1e-4" to a number, a tuple to a list."""
+    if field is not None and isinstance(value, str) and field.annotation in (float, float | None):
         try:
             return float(value)
-        except (ValueError, OverflowError):
-            return None
-    if expected is int and isinstance(value, bool):
-        return None
-    return value if isinstance(value, expected) else None
+        except ValueError:
+            return value
+    return list(value) if isinstance(value, tuple) else value
+
+
+_WORDING = {
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "above {gt}",
+    "less_than_equal": "at most {le:,}",
+    "less_than": "below {lt}",
+    "finite_number": "a finite number",
+    "literal_error": "one of {expected}",
+    "int_type": "int",
+    "int_from_float": "int",
+    "float_type": "float",
+    "string_type": "str",
+    "bool_type": "bool",
+    "list_type": "list",
+    "extra_forbidden": "no such key",
+}
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    """Word pydantic's error as: key, what was expected, what was found."""
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    value = error["input"]
+    key = ".".join(str(part) for part in error["loc"] if not isinstance(part, int))
+    if error["type"] not in _WORDING:
+        return f"{key}: {error['msg']}, got {reprlib.repr(value)} ({type(value).__name__})."
+    expected = _WORDING[error["type"]].format(**error.get("ctx", {}))
+    kind = f" ({type(value).__name__})" if error["type"].endswith("_type") or error["type"] == "int_from_float" else ""
+    return f"{key}: expected {expected}, got {reprlib.repr(value)}{kind}."

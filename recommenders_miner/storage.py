@@ -87,7 +87,7 @@ def new_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 def cache_home() -> Path:
-    """Return where fetched files are kept: RECOMMENDERS_MINER_HOME, by default `recommenders_miner` in the user's cache."""
+    """Return RECOMMENDERS_MINER_HOME, by default `recommenders_miner` in the user's cache: where fetched files are kept."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(os.environ.get("RECOMMENDERS_MINER_HOME") or cache / "recommenders_miner")
 

@@ -34,15 +34,16 @@ def test_a_base_gives_what_a_file_does_not_say(tmp_path):
         prepare_hparams(tmp_path / "loop.yaml")
 
 
-def test_without_a_file_there_are_defaults():
-    assert prepare_hparams() == HParams()
+def test_without_a_file_there_are_the_defaults_of_miner():
+    assert prepare_hparams() == prepare_hparams(model_type="miner")
+    assert prepare_hparams().batch_size == HParams().batch_size == 128
 
 
 def test_to_dict_has_the_shape_of_a_file():
     hparams = prepare_hparams("lstur", epochs=2)
     sections = hparams.to_dict()
     assert list(sections) == ["data", "info", "model", "train"]
-    assert HParams(**{key: value for section in sections.values() for key, value in section.items()}) == hparams
+    assert type(hparams)(**{key: value for section in sections.values() for key, value in section.items()}) == hparams
     assert hparams.replace(epochs=3).epochs == 3
 
 
@@ -56,7 +57,7 @@ def test_to_dict_has_the_shape_of_a_file():
         ({"batch_size": 0}, "batch_size: expected at least 1, got 0"),
         ({"dropout": 1.0}, "dropout: expected below 1.0"),
         ({"learning_rate": 0}, "learning_rate: expected above 0"),
-        ({"learning_rate": float("nan")}, "learning_rate: expected above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate: expected a finite number, got nan"),
         ({"aggregation": "median"}, "aggregation: expected one of"),
         ({"metrics": "group_auc"}, "metrics: expected"),
         ({"category_weighting": "yes"}, "category_weighting: expected bool"),
@@ -117,15 +118,15 @@ def test_files_that_are_each_others_base_are_refused(tmp_path):
     ("overrides", "message"),
     [
         ({"learning_rate": 10**400}, "learning_rate: expected float"),
-        ({"learning_rate": float("inf")}, "learning_rate: expected at most 2,147,483,647, got inf"),
-        ({"disagreement_weight": float("nan")}, "disagreement_weight: expected at least 0"),
+        ({"learning_rate": float("inf")}, "learning_rate: expected a finite number, got inf"),
+        ({"disagreement_weight": -1.0}, "disagreement_weight: expected at least 0"),
         ({"batch_size": 2**31}, "batch_size: expected at most 2,147,483,647, got 2147483648"),
         ({"plm_trainable": "last_n: 99999"}, "plm_trainable: expected all, none"),
     ],
 )
 def test_numbers_that_nothing_can_be_made_of_are_refused(overrides, message):
     with pytest.raises(HParamsError, match=message):
-        prepare_hparams("nrms", **overrides)
+        prepare_hparams("miner", **overrides)
 
 
 def test_a_missing_file_lists_those_there_are():
@@ -151,7 +152,7 @@ def test_recommenders_files_are_read_without_what_decides_nothing_here(tmp_path,
     assert "gru_unit" not in hparams.to_dict()["model"]
     assert hparams.replace(show_step=3) == hparams
     assert "wordEmb_file='vectors.npy'" in str(hparams)
-    assert f"{tmp_path / 'theirs.yaml'}: without use here: data_format (a system reads" in caplog.text
+    assert f"{tmp_path / 'theirs.yaml'}: without use here: data_format (a model reads" in caplog.text
     assert "gru_unit (the GRU is as wide as a news vector)" in caplog.text
     assert "an override: without use here: vert_num (the dictionary says it)." in caplog.text
 
@@ -225,11 +226,16 @@ def test_an_unknown_scale_is_an_error():
         prepare_hparams("nrms", scale="huge")
 
 
-def test_every_system_can_be_named_and_no_other():
-    from recommenders_miner.hparams import SYSTEMS
-    from recommenders_miner.models import MODELS
-
-    assert tuple(MODELS) == SYSTEMS
+def test_every_model_can_be_named_and_no_other():
     assert prepare_hparams("nrms", model_type="NRMS").model_type == "nrms"
     with pytest.raises(HParamsError, match=r"model_type: expected one of .*, got 'foo'"):
         prepare_hparams("nrms", model_type="foo")
+
+
+def test_a_model_has_its_own_hyperparameters_and_those_of_its_encoder():
+    nrms = prepare_hparams("nrms", num_interests=4)
+    assert not hasattr(nrms, "num_interests"), "what only other models have is passed over"
+    assert not hasattr(nrms, "plm")
+    assert nrms.replace(news_encoder="plm").plm is None
+    assert nrms.replace(model_type="miner", num_interests=4).num_interests == 4
+    assert prepare_hparams("nrms", news_encoder="multi_view").body_size == 50

@@ -34,7 +34,7 @@ def convert_dict(
     files: Annotated[list[Path], typer.Argument(help="Dictionaries of Microsoft Recommenders, such as word_dict.pkl.")],
 ) -> None:
     """Turn pickled dictionaries into JSON beside them, without running what a pickle may hold."""
-    from recommenders_miner.compat.files import convert_pickle
+    from recommenders_miner.compat.dictionaries import convert_pickle
 
     for file in files:
         console.print(f"{file} is now also in {convert_pickle(file)}.")

@@ -1,8 +1,8 @@
-"""Training steps as arrays in few shapes, with each distinct news and each distinct reader once.
+"""Training steps as arrays in few shapes, with each distinct article and each distinct user once.
 
-The news that a batch needs stand in `news`, sorted by length into a few groups, each padded to its own length only; the
-samples refer to them by position. Samples are sorted into groups by history length likewise, and refer to the distinct
-readers of their group.
+The articles that a batch needs stand in `news`, sorted by length into a few groups, each padded to its own length only;
+the samples refer to them by position. Samples are sorted into groups by history length likewise, and refer to the
+distinct users of their group: a user is a history and, where it matters, a user id.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from recommenders_miner.data.features import LengthGroups, length_edges
-from recommenders_miner.data.gathering import distinct_rows, history_matrix
+from recommenders_miner.data.lengths import LengthGroups, length_edges, rounded
 from recommenders_miner.data.sampling import TrainingSamples
 
 Batch = tuple[dict[str, Any], np.ndarray, np.ndarray]
@@ -29,23 +28,24 @@ class TrainingBatches(keras.utils.PyDataset):
 
     A batch is `(inputs, labels, weights)`:
 
-    - `inputs["news"]`: a tuple of one dict of features per length group; together U news, the padding news first, then
-      each distinct news of the batch once. `title` (U_g, L_g) int32, `category` (U_g,) int32, …
-    - `inputs["samples"]`: a tuple of one dict per history length. Of its R_g distinct readers: `history` (R_g, M_g),
-      newest last and zeros behind, and `user` (R_g,). Of its B_g samples: `reader` (B_g,), the row of the sample's
-      reader, and `candidates` (B_g, 1 + npratio), the click first. History and candidates are positions in the batch's
-      U news, 0 for padding; all are int32. Rows of padding behind the news and readers make U_g and R_g few sizes.
+    - `inputs["news"]`: a tuple of one dict of features per length group; together U articles, the padding article
+      first, then each distinct one of the batch once. `title` (U_g, L_g) int32, `category` (U_g,) int32, …
+    - `inputs["samples"]`: a tuple of one dict per history length. Of its R_g distinct users: `history` (R_g, M_g),
+      newest last and zeros behind, and `user` (R_g,), their ids. Of its B_g samples: `row` (B_g,), the row of the
+      sample's user, `candidates` (B_g, 1 + npratio), the click first, and, where articles have a time of publication,
+      `time` (B_g,), Unix seconds of the impression. History and candidates are positions in the batch's U articles, 0
+      for padding; all are int32. Rows of padding behind the articles and users make U_g and R_g few sizes.
     - `labels` (B, 1 + npratio) float32: one at the click. `weights` (B,) float32: zero for samples that only fill a
       shape.
 
     Args:
         features: arrays of N+1 rows.
-        samples: the clicks and non-clicks of each step, news being rows of the same table.
+        samples: the clicks and negatives of each step, articles being rows of the same table.
         users: (log users,) int32, the model's id of each user of the log.
         his_size: newest clicks of a history that are used.
         first_step: the step that the stream begins with.
         static_shapes: give every batch the same shapes, padded, for backends that compile each shape anew.
-        length_groups: groups of news and of histories, at most.
+        length_groups: groups of articles and of histories, at most.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class TrainingBatches(keras.utils.PyDataset):
     # === Shapes ===
 
     def _plan_lengths(self, groups: int) -> None:
-        """Chooses the lengths of the groups by quantile, and with static shapes how many rows each group has."""
+        """Choose the lengths of the groups by quantile, and with static shapes how many rows each group has."""
         self._news_lengths = LengthGroups.plan(self.features, groups)
         probed = self.samples.clicks[:: -(-self.num_samples // _PROBED_CLICKS)]
         history_lengths = self.log.histories.lengths
@@ -94,12 +94,12 @@ class TrainingBatches(keras.utils.PyDataset):
             probes = [self.samples.of_step(s) for s in range(0, self.steps_per_epoch, -(-self.steps_per_epoch // 16))]
             counts = np.array([np.diff(self._distinct_news(*probe)[1]) for probe in probes])
             self._capacities = -(-(counts.max(axis=0) * 1.1).astype(int) // 64) * 64
-            readers = max(len(self._distinct_readers(impressions)[0]) for impressions, _ in probes)
-            self._reader_capacity = -(-int(readers * 1.1) // 8) * 8
+            users = max(len(self._distinct_users(impressions)[0]) for impressions, _ in probes)
+            self._user_capacity = -(-int(users * 1.1) // 8) * 8
 
     def _distinct_news(self, impressions: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the rows of the news that a step needs, by group, padding first, and the groups' boundaries."""
-        history = history_matrix(self.log, self.log.history_of[impressions], self.his_size)
+        """Return the rows of the articles that a step needs, by group, padding first, and the groups' boundaries."""
+        history = self.log.histories.last(self.log.history_of[impressions], self.his_size)
         rows = distinct_rows(len(self._news_lengths.lengths), candidates, history)
         group = self._news_lengths.group_of(rows)
         order = np.argsort(group, kind="stable")
@@ -109,14 +109,14 @@ class TrainingBatches(keras.utils.PyDataset):
     # === Batches ===
 
     def __getitem__(self, index: int) -> Batch:
-        """Returns the batch of step `first_step + index`."""
+        """Return the batch of step `first_step + index`."""
         impressions, candidates = self.samples.of_step(self.first_step + index)
         rows, boundaries = self._distinct_news(impressions, candidates)
         news, position_of = self._news_groups(rows, boundaries)
         return self._sample_groups(impressions, candidates, news, position_of)
 
     def _news_groups(self, rows: np.ndarray, boundaries: np.ndarray) -> tuple[list[dict[str, np.ndarray]], np.ndarray]:
-        """Gathers the features of the distinct news, and says where in the batch each row of the table stands."""
+        """Gather the features of the distinct articles, and say where in the batch each row of the table stands."""
         capacities = rounded(np.diff(boundaries))
         if self._capacities is not None:
             boundaries = self._spill(boundaries)
@@ -132,7 +132,7 @@ class TrainingBatches(keras.utils.PyDataset):
         return groups, position_of
 
     def _spill(self, boundaries: np.ndarray) -> np.ndarray:
-        """Moves what a group of fixed size cannot hold to the next longer one; the last group grows to fit."""
+        """Move what a group of fixed size cannot hold to the next longer one; the last group grows to fit."""
         spilled = boundaries.copy()
         for group, capacity in enumerate(self._capacities[:-1]):
             spilled[group + 1] = min(spilled[group + 1], spilled[group] + capacity)
@@ -141,11 +141,11 @@ class TrainingBatches(keras.utils.PyDataset):
             self._capacities[-1] += -(-overflow // 256) * 256
         return spilled
 
-    def _distinct_readers(self, impressions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns an impression of each distinct reader, a history and a user, and the reader of each impression."""
+    def _distinct_users(self, impressions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return an impression of each distinct user, a history and a user id, and the user of each impression."""
         key = self.log.history_of[impressions].astype("int64") * len(self.users) + self.log.user_of[impressions]
-        _, first, reader_of = np.unique(key, return_index=True, return_inverse=True)
-        return impressions[first], reader_of.astype("int32")
+        _, first, row_of = np.unique(key, return_index=True, return_inverse=True)
+        return impressions[first], row_of.astype("int32")
 
     def _sample_groups(
         self,
@@ -154,53 +154,50 @@ class TrainingBatches(keras.utils.PyDataset):
         news: list[dict[str, np.ndarray]],
         position_of: np.ndarray,
     ) -> Batch:
-        """Sorts the samples by history length and refers them to the batch's news."""
-        histories = self.log.history_of[impressions]
-        lengths = np.minimum(
-            self.log.histories.offsets[histories + 1] - self.log.histories.offsets[histories], self.his_size
-        )
+        """Sort the samples by history length and refer them to the batch's articles."""
+        lengths = np.minimum(self.log.histories.lengths[self.log.history_of[impressions]], self.his_size)
         group = np.searchsorted(self._history_edges, lengths)
         samples = []
         for index, length in enumerate(self._history_edges):
             members = np.flatnonzero(group == index)
-            readers, reader_of = self._distinct_readers(impressions[members])
-            rows = int(rounded(np.array(len(readers))))
-            history = history_matrix(self.log, self.log.history_of[readers], length)
-            samples.append(
-                {
-                    "history": _extended(position_of[history], rows),
-                    "user": _extended(self.users[self.log.user_of[readers]], rows),
-                    "reader": reader_of,
-                    "candidates": position_of[candidates[members]],
-                }
-            )
+            users, row_of = self._distinct_users(impressions[members])
+            rows = int(rounded(np.array(len(users))))
+            history = self.log.histories.last(self.log.history_of[users], length)
+            sample = {
+                "history": _extended(position_of[history], rows),
+                "user": _extended(self.users[self.log.user_of[users]], rows),
+                "row": row_of,
+                "candidates": position_of[candidates[members]],
+            }
+            if "published" in self.features:
+                sample["time"] = self.log.time[impressions[members]].astype("int32")
+            samples.append(sample)
         labels = np.zeros((len(impressions), candidates.shape[1]), "float32")
         labels[:, 0] = 1.0
         weights = np.ones(len(impressions), "float32")
         if self.static_shapes:
-            self._reader_capacity = max(self._reader_capacity, len(samples[0]["user"]))
+            self._user_capacity = max(self._user_capacity, len(samples[0]["user"]))
             size = self.samples.samples_at_once
-            sizes = {
-                "history": self._reader_capacity,
-                "user": self._reader_capacity,
-                "reader": size,
-                "candidates": size,
-            }
-            samples = [{name: _extended(array, sizes[name]) for name, array in samples[0].items()}]
+            sizes = {"history": self._user_capacity, "user": self._user_capacity}
+            samples = [{name: _extended(array, sizes.get(name, size)) for name, array in samples[0].items()}]
             labels, weights = _extended(labels, size), _extended(weights, size)
         return {"news": tuple(news), "samples": tuple(samples)}, labels, weights
 
 
-def rounded(sizes: np.ndarray) -> np.ndarray:
-    """Rounds sizes up, by an eighth at most, so that few shapes come up: kernels are prepared for every shape anew.
+def distinct_rows(num_rows: int, *rows: np.ndarray) -> np.ndarray:
+    """Return the distinct ones among some rows of a news table, ascending, the padding article always among them.
 
-    None is 0, since oneDNN's convolution of no rows has a wrong shape.
+    Args:
+        num_rows: N+1, the table's rows.
+        *rows: arrays of rows, of any shape.
     """
-    sizes = np.maximum(sizes, 1)
-    quantum = 1 << np.maximum(np.ceil(np.log2(sizes)).astype(int) - 4, 0)
-    return -(-sizes // quantum) * quantum
+    needed = np.zeros(num_rows, bool)
+    needed[0] = True
+    for array in rows:
+        needed[array] = True
+    return np.flatnonzero(needed)
 
 
 def _extended(array: np.ndarray, size: int) -> np.ndarray:
-    """Appends rows of zeros until there are `size`."""
+    """Append rows of zeros until there are `size`."""
     return np.concatenate([array, np.zeros((size - len(array), *array.shape[1:]), array.dtype)])

@@ -21,16 +21,16 @@ _TRIPLE = ("head", "relation", "tail")
 
 
 def title_entities(news: NewsTable) -> list[list[str]]:
-    """Returns the Wikidata ids of each title, each once, in the order of the file; N lists, without the padding news.
+    """Return the Wikidata ids of each title, each once, in the order of the file; N lists, without the padding article.
 
     Raises:
-        DataFormatError: a news' entities are no JSON list of objects with a `WikidataId`.
+        DataFormatError: an article's entities are no JSON list of objects with a `WikidataId`.
     """
     return [_names(entities) for entities in _read(news, "title_entities")]
 
 
 def word_entities(news: NewsTable, size: int) -> list[list[str]]:
-    """Returns for each of the first `size` words of a title the Wikidata id that it belongs to; "" for none.
+    """Return for each of the first `size` words of a title the Wikidata id that it belongs to; "" for none.
 
     A word belongs to an entity if it overlaps one of its occurrences: `OccurrenceOffsets`, counted in characters, with
     the lengths of `SurfaceForms`. Of several entities the first in the file counts.
@@ -46,7 +46,7 @@ def word_entities(news: NewsTable, size: int) -> list[list[str]]:
 
 
 def news_neighbours(news: NewsTable, entities: Vocabulary) -> np.ndarray:
-    """Returns the pairs of entities that share a news, in its title or abstract.
+    """Return the pairs of entities that share an article, in its title or abstract.
 
     Args:
         news: the news.
@@ -64,7 +64,7 @@ def news_neighbours(news: NewsTable, entities: Vocabulary) -> np.ndarray:
 
 
 def graph_neighbours(path: str | Path, entities: Vocabulary) -> np.ndarray:
-    """Returns the pairs of entities that a triple joins.
+    """Return the pairs of entities that a triple joins.
 
     Args:
         path: a file of triples, a line `head relation tail`, separated by tabs.
@@ -106,7 +106,7 @@ def _names(entities: list[dict[str, Any]]) -> list[str]:
 
 
 def _read(news: NewsTable, column: str) -> Iterable[list[dict[str, Any]]]:
-    """Yields the entities of each news in a column of the table, the padding news left out."""
+    """Yield the entities of each article in a column of the table, the padding article left out."""
     texts = getattr(news, column).to_pylist()[1:]
     for text, news_id in zip(texts, news.ids.to_pylist()[1:], strict=True):
         yield [] if text in ("", "[]") else _parsed(text, f"the {column.replace('_', ' ')} of news {news_id}")

@@ -246,6 +246,12 @@ class ImpressionLog:
         return self.histories[row]
 
     @property
+    def digest(self) -> str:
+        """Interim."""
+        arrays = (self.candidates.values, self.candidates.offsets, self.labels, self.histories.values, self.history_of)
+        return hashlib.blake2b(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
+
+    @property
     def labelled(self) -> bool:
         """Whether the log says which candidates were clicked."""
         return bool(self.labels[0] != UNLABELLED)

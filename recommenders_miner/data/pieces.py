@@ -9,9 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from recommenders_miner.datasets.minilm import local_preset
+from recommenders_miner.data.presets import fetched_preset
 from recommenders_miner.errors import PresetError
-from recommenders_miner.keras_config import known_classes_only
 
 _TOKENIZER, _CONFIG = "tokenizer.json", "config.json"
 # What KerasHub's tokenizers depend on beside their vocabulary: BERT's, then RoBERTa's, then XLM-R's.
@@ -39,11 +38,11 @@ class Pieces:
         Raises:
             PresetError: there is no such preset, or KerasHub cannot read it.
         """
-        return self._named(_load_preset, local_preset(self.preset))
+        return self._named(_load_preset, fetched_preset(self.preset))
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Reads what `save` wrote, all of it at once, and nothing else that the folder may hold.
+        """Read what `save` wrote, all of it at once, and nothing else that the folder may hold.
 
         Raises:
             PresetError: it is missing or damaged, or asks for more than a tokenizer.
@@ -53,7 +52,7 @@ class Pieces:
         return pieces
 
     def _named(self, load: Callable[[str | Path], Any], place: str | Path) -> Any:
-        """Returns what `load` makes of a place; what it raises names the preset."""
+        """Return what `load` makes of a place; what it raises names the preset."""
         try:
             return load(place)
         except Exception as error:  # KerasHub lets through whatever its many readers and downloaders raise
@@ -61,14 +60,14 @@ class Pieces:
 
     @cached_property
     def digest(self) -> str:
-        """Names what the tokenizer does, in cache keys: its kind, its settings and its vocabulary."""
+        """Name what the tokenizer does, in cache keys: its kind, its settings and its vocabulary."""
         settings = [type(self.tokenizer).__name__]
         settings += [f"{name}={getattr(self.tokenizer, name, None)}" for name in _SETTINGS]
         content = "\n".join([*settings, *self.tokenizer.get_vocabulary()])
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
     def encode(self, texts: Sequence[str], size: int) -> list[list[int]]:
-        """Returns the pieces of some texts, each cut to `size`, the start and the end piece included."""
+        """Return the pieces of some texts, each cut to `size`, the start and the end piece included."""
         tokenizer = self.tokenizer
         start, end = tokenizer.start_token_id + 1, tokenizer.end_token_id + 1
         tokens = tokenizer(list(texts)) if texts else []
@@ -76,40 +75,33 @@ class Pieces:
         return [[*row[: size - 1], end] for row in opened]
 
     def save(self, folder: str | Path) -> None:
-        """Writes the tokenizer as `tokenizer.json` and `assets/`, as in a Keras preset."""
+        """Write the tokenizer as `tokenizer.json` and `assets/`, as in a Keras preset."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.tokenizer.save_to_preset(str(folder))
 
 
 def _load_saved(folder: str | Path) -> Any:
-    """Loads what `Pieces.save` wrote; KerasHub's own reader wants the language model's config beside it."""
+    """Load what `Pieces.save` wrote; KerasHub's own reader wants the language model's config beside it."""
     import keras
+    import keras_hub  # noqa: F401  # registers its classes
 
     path = Path(folder) / _TOKENIZER
-    config = _json(path)
-    with known_classes_only({path: config}):
-        tokenizer = keras.saving.deserialize_keras_object(config)
-        tokenizer.load_assets(str(path.parent / "assets" / path.stem))
+    tokenizer = keras.saving.deserialize_keras_object(_json(path), safe_mode=True)
+    tokenizer.load_assets(str(path.parent / "assets" / path.stem))
     return tokenizer
 
 
 def _load_preset(preset: str) -> Any:
-    """Loads the tokenizer of a preset in whatever form."""
+    """Load the tokenizer of a preset in whatever form."""
     import keras_hub
 
-    config, tokenizer = Path(preset) / _CONFIG, Path(preset) / _TOKENIZER
-    if tokenizer.is_file() and not config.is_file():
+    if (Path(preset) / _TOKENIZER).is_file() and not (Path(preset) / _CONFIG).is_file():
         return _load_saved(preset)
-    configs = {}
-    # As KerasHub tells Keras' form, of which it makes objects, from Hugging Face's, whose texts may be any words.
-    if config.is_file() and "registered_name" in _json(config):
-        configs = {path: _json(path) for path in (config, tokenizer) if path.is_file()}
-    with known_classes_only(configs):
-        return keras_hub.models.Tokenizer.from_preset(preset, **_accents(preset))
+    return keras_hub.models.Tokenizer.from_preset(preset, **_accents(preset))
 
 
 def hugging_face_config(preset: str, name: str) -> dict[str, Any]:
-    """Returns one of the JSON files of a preset in Hugging Face's form; an empty dict for another form."""
+    """Return one of the JSON files of a preset in Hugging Face's form; an empty dict for another form."""
     if preset.startswith("hf://"):
         from huggingface_hub import hf_hub_download
 

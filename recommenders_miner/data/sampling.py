@@ -1,38 +1,44 @@
-"""Which clicks a training step is made of, and the non-clicks that are drawn beside them."""
+"""Which clicks a training step is made of, and the articles that are drawn beside them as negatives."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from recommenders_miner.data.gathering import slots_of
 from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.errors import HParamsError
 
 _IMPRESSIONS_AT_ONCE = 2**20  # when the clicks are looked for
 
+Draw = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
+"""Draws negatives for impressions (B,): so many rows of the news table each, (B, count) int32, 0 where they run out."""
+
 
 class TrainingSamples:
-    """The clicks of a log in the order of training, each with non-clicks of its impression.
+    """The clicks of a log in the order of training, each with negatives.
 
     Step i depends on the seed and on i alone. An epoch is a fresh permutation of the clicks with fresh negatives, but
     that up to `clicks_per_user` clicks of a user, drawn afresh in each epoch, stand together. Of the log, which may be
-    larger than the memory, only the places of the clicks are held. Impressions without a non-click teach nothing and
-    are left out.
+    larger than the memory, only the places of the clicks are held.
 
     Args:
         log: labelled impressions.
         batch_size: clicks in a step (over all shards).
-        npratio: non-clicks drawn beside each click, without replacement; where there are fewer, all are taken.
+        npratio: negatives drawn beside each click, each once; where there are fewer, all are taken.
         clicks_per_user: clicks of a user that stand together, at most; 1 shuffles clicks one by one.
         seed: fixes order and negatives.
         shard: (index, count) of the process that the samples are for; a step's clicks are dealt out to `count` equal
             parts.
+        negatives: a name in `NEGATIVES`, or what makes a `Draw` of the log, as those do.
 
     Attributes:
         clicks: (samples,) int64, the places of the clicks among the log's candidates.
 
     Raises:
-        ValueError: the log has no labels, or no impression with both a click and a non-click, or `batch_size` is no
-            multiple of the processes.
+        HParamsError: there is no strategy of that name.
+        ValueError: the log has no labels, or no impression with both a click and a non-click where negatives are drawn
+            from these, or `batch_size` is no multiple of the processes.
     """
 
     def __init__(
@@ -43,25 +49,29 @@ class TrainingSamples:
         clicks_per_user: int = 1,
         seed: int = 0,
         shard: tuple[int, int] = (0, 1),
+        negatives: str | Callable[[ImpressionLog], Draw] = "impression",
     ) -> None:
         if not log.labelled:
             raise ValueError("Training needs a labelled log: this one has no clicks marked (a test split?).")
         if batch_size % shard[1]:
             raise ValueError(f"batch_size {batch_size} is no multiple of the {shard[1]} processes.")
+        if isinstance(negatives, str) and negatives not in NEGATIVES:
+            raise HParamsError(f"negatives: expected one of {', '.join(NEGATIVES)}, got {negatives!r}.")
         self.log, self.batch_size, self.npratio = log, batch_size, npratio
         self.clicks_per_user, self.seed, self.shard = clicks_per_user, seed, shard
-        self.clicks = self._usable_clicks()
+        self.draw = (NEGATIVES[negatives] if isinstance(negatives, str) else negatives)(log)
+        self.clicks = self._usable_clicks(getattr(self.draw, "needs_non_clicks", False))
         self._order: tuple[int, np.ndarray] | None = None
 
-    def _usable_clicks(self) -> np.ndarray:
-        """Returns the places, among the log's candidates, of the clicks that have a non-click beside them."""
+    def _usable_clicks(self, need_non_clicks: bool) -> np.ndarray:
+        """Return the places, among the log's candidates, of the clicks that there are negatives for."""
         found = []
         for first in range(0, len(self.log), _IMPRESSIONS_AT_ONCE):
-            offsets = self.log.candidates.offsets[first : first + _IMPRESSIONS_AT_ONCE + 1]
-            clicks = np.flatnonzero(self.log.labels[offsets[0] : offsets[-1]] == 1) + offsets[0]
-            impression = np.searchsorted(offsets, clicks, side="right") - 1
-            clicked = np.bincount(impression, minlength=len(offsets) - 1)
-            found.append(clicks[(clicked < np.diff(offsets))[impression]])
+            shown = self.log.candidates.offsets[first : first + _IMPRESSIONS_AT_ONCE + 1]
+            clicks = np.flatnonzero(self.log.labels[shown[0] : shown[-1]] == 1) + shown[0]
+            impression = np.searchsorted(shown, clicks, side="right") - 1
+            clicked = np.bincount(impression, minlength=len(shown) - 1)
+            found.append(clicks[(clicked < np.diff(shown))[impression]] if need_non_clicks else clicks)
         clicks = np.concatenate(found)
         if not len(clicks):
             raise ValueError("No impression of this log has both a click and a non-click: there is nothing to learn.")
@@ -82,30 +92,22 @@ class TrainingSamples:
         return self.batch_size // self.shard[1]
 
     def of_step(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the impressions (B,) and candidate rows (B, 1 + npratio) of a step, zeros where negatives run out."""
+        """Return the impressions (B,) and candidate rows (B, 1 + npratio) of a step, zeros where negatives run out."""
         epoch, position = divmod(step, self.steps_per_epoch)
         samples = self._order_of_epoch(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
         clicks = self.clicks[samples]
         impressions = self.impression_of(clicks)
-        candidates = np.zeros((len(samples), 1 + self.npratio), "int32")
-        candidates[:, 0] = self.log.candidates.values[clicks]
-        slots, starts = slots_of(self.log, impressions)
-        is_negative = self.log.labels[slots] == 0
-        negatives = slots[is_negative]
-        ends = np.cumsum(np.add.reduceat(is_negative, starts, dtype="int64"))
-        firsts = np.concatenate([[0], ends[:-1]])
-        rng = np.random.default_rng([self.seed, epoch, position])
-        picks, real = sample_without_replacement(ends - firsts, self.npratio, rng)
-        candidates[:, 1:][real] = self.log.candidates.values[negatives[(firsts[:, None] + picks)[real]]]
+        negatives = self.draw(impressions, self.npratio, np.random.default_rng([self.seed, epoch, position]))
+        candidates = np.concatenate([self.log.candidates.values[clicks, None], negatives], axis=1)
         index, count = self.shard
         return np.array_split(impressions, count)[index], np.array_split(candidates, count)[index]
 
     def impression_of(self, clicks: np.ndarray) -> np.ndarray:
-        """Returns the impressions that clicks stand in."""
+        """Return the impressions that clicks stand in."""
         return self.log.candidates.row_of(clicks)
 
     def _order_of_epoch(self, epoch: int) -> np.ndarray:
-        """Returns the order of the epoch's clicks; the last is kept, since all of its epoch needs it."""
+        """Return the order of the epoch's clicks; the last is kept, since all of its epoch needs it."""
         kept = self._order
         if kept is None or kept[0] != epoch:
             order = np.random.default_rng([self.seed, epoch]).permutation(len(self))
@@ -116,8 +118,67 @@ class TrainingSamples:
         return kept[1]
 
 
+# === Negatives ===
+
+
+class ImpressionNegatives:
+    """Non-clicks of the click's own impression, without replacement (NRMS, MINER and most papers)."""
+
+    needs_non_clicks = True
+
+    def __init__(self, log: ImpressionLog) -> None:
+        self.log = log
+
+    def __call__(self, impressions: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        """See `Draw`."""
+        slots = self.log.candidates.places(impressions)
+        non_clicks = slots.keep(self.log.labels[slots.values] == 0)
+        picks, real = sample_without_replacement(non_clicks.lengths, count, rng)
+        negatives = np.zeros(picks.shape, "int32")
+        chosen = (non_clicks.offsets[:-1, None] + picks)[real]
+        negatives[real] = self.log.candidates.values[non_clicks.values[chosen]]
+        return negatives
+
+
+class PopularityNegatives:
+    """Articles of the whole log, the more often shown the likelier, but none clicked in the impression.
+
+    The probability is proportional to the number of showings to the power of .75, as word2vec draws words.
+    """
+
+    needs_non_clicks = False
+    _DRAWN = 4  # times as many as are wanted, of which the first that fit are kept
+
+    def __init__(self, log: ImpressionLog) -> None:
+        self.log = log
+        self.cumulative = np.cumsum(np.bincount(log.candidates.values) ** 0.75)
+
+    def __call__(self, impressions: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        """See `Draw`."""
+        draws = rng.random((len(impressions), self._DRAWN * count)) * self.cumulative[-1]
+        drawn = np.searchsorted(self.cumulative, draws, side="right")
+        slots = self.log.candidates.places(impressions)
+        clicks = slots.keep(self.log.labels[slots.values] == 1)
+        size = len(self.cumulative)
+        clicked = clicks.rows() * size + self.log.candidates.values[clicks.values]
+        unfit = np.isin(np.arange(len(impressions))[:, None] * size + drawn, clicked)
+        by_row = np.argsort(drawn, axis=1, kind="stable")
+        repeated = np.diff(np.take_along_axis(drawn, by_row, axis=1), axis=1, prepend=-1) == 0
+        np.put_along_axis(unfit, by_row, repeated | np.take_along_axis(unfit, by_row, axis=1), axis=1)
+        fitting_first = np.argsort(unfit, axis=1, kind="stable")[:, :count]
+        negatives = np.where(unfit, 0, drawn)
+        return np.take_along_axis(negatives, fitting_first, axis=1).astype("int32")
+
+
+NEGATIVES: dict[str, Callable[[ImpressionLog], Draw]] = {
+    "impression": ImpressionNegatives,
+    "popularity": PopularityNegatives,
+}
+"""Strategies by the names that the hyperparameter `negatives` takes."""
+
+
 def bundled(owners: np.ndarray, size: int) -> np.ndarray:
-    """Returns an order of items in which those of one owner stand together, as far as bundles of `size` go.
+    """Return an order of items in which those of one owner stand together, as far as bundles of `size` go.
 
     A bundle stands where the first of its items stood; which items share one is up to the given order, so that if that
     is random, so are the bundles and their order.
@@ -140,7 +201,7 @@ def bundled(owners: np.ndarray, size: int) -> np.ndarray:
 def sample_without_replacement(
     sizes: np.ndarray, count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws up to `count` distinct numbers below each of `sizes`, every subset equally likely, all rows at once.
+    """Draw up to `count` distinct numbers below each of `sizes`, every subset equally likely, all rows at once.
 
     The k-th draw is a rank among the size-k numbers that are left; stepping over those already taken, in ascending
     order, turns it into the number itself.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,8 @@ from typing import Self
 import numpy as np
 
 from recommenders_miner.data.text import tokenize
-from recommenders_miner.data.tsv import require_file
 from recommenders_miner.data.vocabulary import UNKNOWN_ID, Vocabulary
 from recommenders_miner.errors import DataFormatError
-from recommenders_miner.storage import whole_file
 
 TERMS_FILE, IDF_FILE = "terms.txt", "term_idf.txt"
 _EXPECTED = f"inverse document frequencies: one positive number a line for each term of {TERMS_FILE}"
@@ -38,14 +35,14 @@ class TermWeights:
 
     @classmethod
     def fit(cls, titles: Sequence[str], title_size: int, max_terms: int) -> Self:
-        """Learns terms and idf from some titles.
+        """Learn terms and idf from some titles.
 
         Args:
             titles: the training titles.
             title_size: words of a title that are read, the first.
             max_terms: the most frequent words are terms, at most this many.
         """
-        from sklearn.feature_extraction.text import TfidfVectorizer  # takes half a second, and only two systems need it
+        from sklearn.feature_extraction.text import TfidfVectorizer  # takes half a second, and only two models need it
 
         words = [tokenize(title)[:title_size] for title in titles]
         if not any(words):
@@ -55,7 +52,7 @@ class TermWeights:
         return cls(Vocabulary(vectorizer.get_feature_names_out().tolist()), np.concatenate([[0, 0], vectorizer.idf_]))
 
     def weigh(self, titles: Iterable[str], title_size: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Returns the sparse TF-IDF vector of each title.
+        """Return the sparse TF-IDF vector of each title.
 
         Args:
             titles: any titles.
@@ -77,37 +74,23 @@ class TermWeights:
         return [ids[start:end] for start, end in bounds], [weights[start:end] for start, end in bounds]
 
     def save(self, folder: str | Path) -> None:
-        """Writes terms.txt, a term a line, and term_idf.txt, their idf in the same order, exactly."""
+        """Write terms.txt, a term a line, and term_idf.txt, their idf in the same order, exactly."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
         self.terms.save(Path(folder) / TERMS_FILE)
-        with whole_file(Path(folder) / IDF_FILE) as partial:
-            partial.write_text("".join(f"{value!r}\n" for value in self.idf[2:].tolist()), encoding="utf-8")
+        np.savetxt(Path(folder) / IDF_FILE, self.idf[2:], fmt="%.17g")
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Reads what `save` wrote.
+        """Read what `save` wrote.
 
         Raises:
-            DataFormatError: a file is missing or damaged, or the two do not belong together.
+            DataFormatError: a file is damaged, or the two do not belong together.
         """
-        terms = Vocabulary.load(Path(folder) / TERMS_FILE)
-        path, count = Path(folder) / IDF_FILE, len(terms) - 2
-        if not count:
-            return cls(terms, np.zeros(2))
-        require_file(path, _EXPECTED)
-        lines = path.read_bytes().splitlines()
-        idf = [_idf(path, line, text) for line, text in enumerate(lines, start=1)]
-        if len(idf) != count:
-            problem = f"the file should have {count:,} lines, one for each term of {TERMS_FILE}, and has {len(idf):,}."
-            raise DataFormatError(path, problem, line=min(len(idf), count) + 1)
-        return cls(terms, np.array([0, 0, *idf]))
-
-
-def _idf(path: Path, line: int, text: bytes) -> float:
-    """Parses a line of the idf file; raises DataFormatError where it is no positive number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise DataFormatError(path, f"expected a positive number, got {text[:40]!r}.", line=line)
-    return value
+        terms, path = Vocabulary.load(Path(folder) / TERMS_FILE), Path(folder) / IDF_FILE
+        try:
+            idf = np.array([float(line) for line in path.read_text(encoding="utf-8").split()])
+        except (OSError, ValueError) as error:
+            raise DataFormatError(path, f"expected {_EXPECTED} ({error}).") from None
+        if len(idf) != len(terms) - 2 or not (np.isfinite(idf) & (idf > 0)).all():
+            raise DataFormatError(path, f"expected {_EXPECTED}.")
+        return cls(terms, np.concatenate([[0, 0], idf]))

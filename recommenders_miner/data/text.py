@@ -8,7 +8,7 @@ _TOKEN = re.compile(r"[\w]+|[.,!?;|]")
 
 
 def tokenize(text: str) -> list[str]:
-    """Splits text into lower-case words and the punctuation marks `. , ! ? ; |`.
+    """Split text into lower-case words and the punctuation marks `. , ! ? ; |`.
 
     This is the rule of `word_tokenize` in Microsoft Recommenders' newsrec, so that vocabularies agree with
     it.
@@ -27,7 +27,7 @@ def tokenize(text: str) -> list[str]:
 
 
 def token_places(text: str) -> list[tuple[int, int]]:
-    """Returns where each token of `tokenize(text)` begins and ends in the text, in characters.
+    """Return where each token of `tokenize(text)` begins and ends in the text, in characters.
 
     Example:
         >>> token_places("It's over!")

@@ -1,11 +1,12 @@
-"""Reads pre-trained vectors of words or entities in GloVe's text format."""
+"""Read pre-trained vectors of words or entities in GloVe's text format."""
 
 from __future__ import annotations
 
 import codecs
 import gzip
+import itertools
 import zlib
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,13 +21,7 @@ from recommenders_miner.errors import DataFormatError
 _EXPECTED = "vectors in GloVe's text format, a line each: a word, then its numbers, separated by spaces or tabs"
 _GZIP_MAGIC = b"\x1f\x8b"
 _BATCH_LINES = 4096
-_BATCH_BYTES = 16 * 2**20
-_DRAWN_AT_ONCE = 2**17
-_DIMENSIONS_AT_ONCE = 16
-_MAX_LINE_BYTES = 2**20
-_MAX_DIM, _MAX_DIM_DIGITS = 10_000, 9
 _SHOWN_BYTES = 80
-_MAX_EXPANSION, _SMALL_FILE_BYTES = 100, 2**10
 _LARGEST = 1e18
 """Beyond it, the squares of which a standard deviation is made leave float32."""
 _Line = tuple[int, bytes, bytes]
@@ -36,7 +31,7 @@ _Line = tuple[int, bytes, bytes]
 def read_word_vectors(
     path: str | Path, vocabulary: Vocabulary, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Reads the vectors of a vocabulary's tokens.
+    """Read the vectors of a vocabulary's tokens.
 
     Reads GloVe's files, plain or gzipped, word2vec's text format (whose first line is `count dim`), and
     MIND's `entity_embedding.vec` and `relation_embedding.vec`. A word may contain spaces, as some of
@@ -54,9 +49,8 @@ def read_word_vectors(
         rows come from the file, (len(vocabulary),) bool.
 
     Raises:
-        DataFormatError: the file is missing or damaged, a line has another number of numbers than the first
-            or is longer than 1 MiB, vectors have more than 10,000 numbers, a wanted line holds something that is
-            no number from -1e18 to 1e18, or no token of the vocabulary is in the file.
+        DataFormatError: the file is missing or damaged, a line has another number of numbers than the first, a wanted
+            line holds something that is no number from -1e18 to 1e18, or no token of the vocabulary is in the file.
     """
     path = Path(path)
     require_file(path, _EXPECTED)
@@ -82,27 +76,14 @@ def read_word_vectors(
         )
     missing = np.flatnonzero(~found)
     missing = missing[missing != PADDING_ID]
-    mean, deviation = _spread(matrix, found)
-    at_once = max(1, _DRAWN_AT_ONCE // matrix.shape[1])  # in float64; the numbers are those of one drawing
-    for start in range(0, len(missing), at_once):
-        rows = missing[start : start + at_once]
-        matrix[rows] = rng.normal(mean, deviation, size=(len(rows), matrix.shape[1]))
+    known = matrix[found]
+    mean, deviation = known.mean(axis=0, dtype="float64"), known.std(axis=0, dtype="float64")
+    matrix[missing] = rng.normal(mean, deviation, size=(len(missing), matrix.shape[1]))
     return matrix, found
 
 
-def _spread(matrix: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean and the standard deviation of some rows, per dimension, (dim,) float64 each."""
-    means, deviations = [], []
-    # What is taken at once is copied, and brought to float64, which would be three times the matrix.
-    for part in np.array_split(matrix, -(-matrix.shape[1] // _DIMENSIONS_AT_ONCE), axis=1):
-        vectors = part[rows]
-        means.append(vectors.mean(axis=0, dtype="float64"))
-        deviations.append(vectors.std(axis=0, dtype="float64"))
-    return np.concatenate(means), np.concatenate(deviations)
-
-
 def read_vector_names(path: str | Path) -> list[str]:
-    """Returns the words or entities that a file of vectors has, in its order.
+    """Return the words or entities that a file of vectors has, in its order.
 
     Raises:
         DataFormatError: the file is missing or damaged.
@@ -119,20 +100,19 @@ class _Everything(Container[bytes]):
 
 
 def _wanted_lines(path: Path, wanted: Container[bytes]) -> Iterator[_Line]:
-    """Yields the 1-based line number, the word and the numbers of each line whose word is wanted."""
+    """Yield the 1-based line number, the word and the numbers of each line whose word is wanted."""
     dim = None
     with _open(path) as file:
         try:
-            for number, line in enumerate(_lines(path, file), start=1):
+            for number, line in enumerate(file, start=1):
                 line = line.rstrip().replace(b"\t", b" ")
+                line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
                 is_header = number == 1 and _is_header(line)
                 if not line:
                     continue
                 spaces = line.count(b" ")
                 if dim is None:
-                    dim = int(line.split()[1][:_MAX_DIM_DIGITS]) if is_header else spaces
-                    if dim > _MAX_DIM:
-                        raise DataFormatError(path, f"vectors of more than {_MAX_DIM:,} numbers.", line=number)
+                    dim = int(line.split()[1]) if is_header else spaces
                 if is_header:
                     continue
                 if spaces < dim or dim == 0:
@@ -148,34 +128,10 @@ def _wanted_lines(path: Path, wanted: Container[bytes]) -> Iterator[_Line]:
             raise DataFormatError(path, f"the gzip file is damaged ({error}).", remedy="Fetch it again.") from error
 
 
-def _batches(lines: Iterable[_Line]) -> Iterator[list[_Line]]:
-    """Yields lines by the batch, none of which is empty."""
-    batch, size = [], 0
-    for line in lines:
-        batch.append(line)
-        size += len(line[-1])
-        if len(batch) == _BATCH_LINES or size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
+def _batches(lines: Iterator[_Line]) -> Iterator[list[_Line]]:
+    """Yield lines by the batch, none of which is empty."""
+    while batch := list(itertools.islice(lines, _BATCH_LINES)):
         yield batch
-
-
-def _lines(path: Path, file: BinaryIO) -> Iterator[bytes]:
-    """Yields the lines of a file, without a byte order mark at its start.
-
-    A gzip file that holds more than one of vectors can was made to harm, and is refused.
-    """
-    most = _MAX_EXPANSION * max(path.stat().st_size, _SMALL_FILE_BYTES)
-    number = size = 0
-    while line := file.readline(_MAX_LINE_BYTES + 1):
-        number, size = number + 1, size + len(line)
-        if len(line) > _MAX_LINE_BYTES:
-            problem = f"the line is longer than {_MAX_LINE_BYTES:,} bytes; the file should hold {_EXPECTED}."
-            raise DataFormatError(path, problem, line=number)
-        if size > most:
-            raise DataFormatError(path, f"the gzip file grows to more than {_MAX_EXPANSION} times its size.")
-        yield line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
 
 
 def _open(path: Path) -> BinaryIO:

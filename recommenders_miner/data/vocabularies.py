@@ -1,132 +1,189 @@
-"""The vocabularies of a model: what turns words, categories, users and entities into ids."""
+"""The vocabularies of a model: what turns words, categories, users and entities into ids.
+
+A vocabulary is one declaration: its name, and the function that builds it of the training tables. A feature names those
+that it needs, and a model has the vocabularies of its features, and no others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
-from recommenders_miner.data.entities import title_entities
+from recommenders_miner.data.entities import graph_neighbours, news_neighbours, title_entities
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.pieces import Pieces
-from recommenders_miner.data.terms import IDF_FILE, TERMS_FILE, TermWeights
+from recommenders_miner.data.terms import TermWeights
 from recommenders_miner.data.text import tokenize
+from recommenders_miner.data.vectors import read_vector_names
 from recommenders_miner.data.vocabulary import Vocabulary
-
-_FILES = ("words", "categories", "subcategories", "users", "entities")
-_NEWS_FILE = "news.txt"
-_PIECES_FOLDER = "pieces"
-SAVED_NAMES = frozenset({*(f"{name}.txt" for name in _FILES), _NEWS_FILE, _PIECES_FOLDER, TERMS_FILE, IDF_FILE})
-"""What `Vocabularies.load` looks for in a folder."""
+from recommenders_miner.errors import HParamsError
+from recommenders_miner.hparams import HParams
 
 
 @dataclass(frozen=True)
-class Vocabularies:
-    """What a model knows by name. Anything else it meets later is id 1, unknown; id 0 is padding.
+class TrainingTables:
+    """What vocabularies are built of.
 
     Attributes:
-        words: the words of the training titles, and of the abstracts where a model reads them.
-        categories: the categories of the training news.
-        subcategories: the subcategories of the training news.
-        users: the users of the training log.
-        entities: Wikidata ids; empty for models that do not read them.
-        pieces: the word pieces of the pretrained language model, where there is one.
-        neighbours: (P, 2) int32, pairs of entity ids that are each other's context, where a model wants them. They only
-            say where training starts from, so `save` leaves them out.
-        news: the ids of the candidates of the training log, where a model knows news by their ids.
-        terms: the TF-IDF terms of the training titles and their weights, where a model reads them.
+        news: the training news.
+        log: the training impressions.
+        hparams: the model's hyperparameters.
+        features: the features of articles that the model reads.
+        find: says where a file is that a hyperparameter names.
     """
 
-    words: Vocabulary
-    categories: Vocabulary
-    subcategories: Vocabulary
-    users: Vocabulary
-    entities: Vocabulary
-    pieces: Pieces | None = None
-    neighbours: np.ndarray | None = None
-    news: Vocabulary | None = None
-    terms: TermWeights | None = None
+    news: NewsTable
+    log: ImpressionLog
+    hparams: HParams
+    features: frozenset[str]
+    find: Callable[[str], str] = str
+
+    def texts(self, column: str) -> list[str]:
+        """Return a column of the news, without the padding article."""
+        return getattr(self.news, column).to_pylist()[1:]
+
+
+class Vocabularies:
+    """What a model knows by name. Anything else it comes across later is id 1, unknown; id 0 is padding.
+
+    Each is an attribute: `words`, `categories`, `subcategories`, `users`, `entities`, `news` (the candidates of the
+    training log) are `Vocabulary`; `pieces` a `Pieces`; `terms` a `TermWeights`; `neighbours` (P, 2) int32, pairs of
+    entity ids that are each other's context, which only say where training starts from.
+
+    Args:
+        parts: the vocabularies by name.
+    """
+
+    def __init__(self, parts: Mapping[str, Any]) -> None:
+        self.parts = dict(parts)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "parts":
+            raise AttributeError(name)
+        if name not in self.parts:
+            raise HParamsError(
+                f"The model has no vocabulary of {name}: it has {', '.join(self.parts) or 'none'}. Was it built for "
+                "other features than it is asked for?"
+            )
+        return self.parts[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.parts
 
     @classmethod
-    def build(
-        cls,
-        news: NewsTable,
-        log: ImpressionLog,
-        *,
-        min_word_count: int = 1,
-        abstracts: bool = False,
-        entities: Iterable[str] | None = None,
-        pieces: Pieces | None = None,
-        news_ids: bool = False,
-        terms: TermWeights | None = None,
-    ) -> Self:
-        """Builds the vocabularies of a training set.
+    def build(cls, names: Iterable[str], tables: TrainingTables, given: Mapping[str, Vocabulary] | None = None) -> Self:
+        """Build the vocabularies of a training set.
 
         Args:
-            news: the training news; its padding row adds nothing.
-            log: the training impressions.
-            min_word_count: words that the texts hold less often stay unknown.
-            abstracts: whether the words of the abstracts are wanted too.
-            entities: entities to know beside those of the training titles, for instance all that have vectors; None
-                leaves entities alone.
-            pieces: the word pieces of a pretrained language model.
-            news_ids: whether the ids of the news are wanted.
-            terms: TF-IDF terms.
+            names: which.
+            tables: what they are built of.
+            given: some that are there already, by name.
 
         Raises:
-            DataFormatError: the entities of a title are asked for and are no JSON of MIND's form.
+            DataFormatError: entities in the table, or a file that the hyperparameters name, are damaged.
         """
-        texts = news.title.to_pylist()[1:] + (news.abstract.to_pylist()[1:] if abstracts else [])
-        known = [] if entities is None else [*entities, *(name for names in title_entities(news) for name in names)]
-        return cls(
-            words=Vocabulary.build(map(tokenize, texts), min_count=min_word_count),
-            categories=Vocabulary.build([name] for name in news.category.to_pylist()[1:] if name),
-            subcategories=Vocabulary.build([name] for name in news.subcategory.to_pylist()[1:] if name),
-            users=Vocabulary.of_names(log.users.to_pylist()),
-            entities=Vocabulary.of_names(known),
-            pieces=pieces,
-            news=Vocabulary.of_names(news.ids.take(np.unique(log.candidates.values)).to_pylist()) if news_ids else None,
-            terms=terms,
-        )
-
-    def sizes(self) -> dict[str, int]:
-        """Returns the number of ids of each vocabulary that there is, by name."""
-        sizes = {name: len(getattr(self, name)) for name in _FILES}
-        if self.pieces is not None:
-            sizes["pieces"] = self.pieces.tokenizer.vocabulary_size()
-        if self.news is not None:
-            sizes["news"] = len(self.news)
-        if self.terms is not None:
-            sizes["terms"] = len(self.terms.terms)
-        return sizes
+        parts = cls(given or {})
+        for name in dict.fromkeys(names):
+            if name not in parts:
+                parts.parts[name] = _BUILDERS[name](tables, parts)
+        return parts
 
     def save(self, folder: str | Path) -> None:
-        """Writes words.txt, categories.txt, …, one name a line, and what else there is, into `folder`."""
-        for name in _FILES:
-            getattr(self, name).save(Path(folder) / f"{name}.txt")
-        if self.pieces is not None:
-            self.pieces.save(Path(folder) / _PIECES_FOLDER)
-        if self.news is not None:
-            self.news.save(Path(folder) / _NEWS_FILE)
-        if self.terms is not None:
-            self.terms.save(folder)
+        """Write words.txt, categories.txt, …, one name a line, and what else there is, into a folder."""
+        for name, part in self.parts.items():
+            if isinstance(part, Vocabulary):
+                part.save(Path(folder) / f"{name}.txt")
+            elif not isinstance(part, np.ndarray):
+                part.save(Path(folder) / name)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Reads what `save` wrote.
+        """Read what `save` wrote.
 
         Raises:
-            DataFormatError: a file is missing or damaged.
+            DataFormatError: a file is damaged.
             PresetError: the word pieces are.
         """
-        pieces, news = Path(folder) / _PIECES_FOLDER, Path(folder) / _NEWS_FILE
-        return cls(
-            **{name: Vocabulary.load(Path(folder) / f"{name}.txt") for name in _FILES},
-            pieces=Pieces.load(pieces) if pieces.is_dir() else None,
-            news=Vocabulary.load(news) if news.exists() else None,
-            terms=TermWeights.load(folder) if (Path(folder) / TERMS_FILE).exists() else None,
-        )
+        folder = Path(folder)
+        parts: dict[str, Any] = {path.stem: Vocabulary.load(path) for path in sorted(folder.glob("*.txt"))}
+        for name, kind in {"pieces": Pieces, "terms": TermWeights}.items():
+            if (folder / name).is_dir():
+                parts[name] = kind.load(folder / name)
+        return cls(parts)
+
+
+Builder = Callable[[TrainingTables, Vocabularies], Any]
+_BUILDERS: dict[str, Builder] = {}
+
+COMMON = ("words", "categories", "subcategories", "users")
+"""What every model knows; the others are built for the features that need them."""
+
+
+def vocabulary(name: str) -> Callable[[Builder], Builder]:
+    """Declare the vocabulary that the decorated function builds, of the tables and what is built already."""
+
+    def decorate(build: Builder) -> Builder:
+        _BUILDERS[name] = build
+        return build
+
+    return decorate
+
+
+@vocabulary("words")
+def _words(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
+    """The words of the training titles, and of the abstracts where a model reads them."""
+    texts = tables.texts("title") + (tables.texts("abstract") if "abstract" in tables.features else [])
+    return Vocabulary.build(map(tokenize, texts), min_count=tables.hparams.min_word_count)
+
+
+@vocabulary("categories")
+def _categories(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
+    return Vocabulary.build([name] for name in tables.texts("category") if name)
+
+
+@vocabulary("subcategories")
+def _subcategories(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
+    return Vocabulary.build([name] for name in tables.texts("subcategory") if name)
+
+
+@vocabulary("users")
+def _users(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
+    return Vocabulary.of_names(tables.log.users.to_pylist())
+
+
+@vocabulary("entities")
+def _entities(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
+    """The entities that have vectors, and those of the training titles."""
+    file = tables.hparams.entity_embedding
+    named = (name for names in title_entities(tables.news) for name in names)
+    return Vocabulary.of_names([*(read_vector_names(tables.find(file)) if file else []), *named])
+
+
+@vocabulary("neighbours")
+def _neighbours(tables: TrainingTables, built: Vocabularies) -> np.ndarray:
+    graph = getattr(tables.hparams, "entity_graph", None)
+    return (
+        graph_neighbours(tables.find(graph), built.entities) if graph else news_neighbours(tables.news, built.entities)
+    )
+
+
+@vocabulary("pieces")
+def _pieces(tables: TrainingTables, built: Vocabularies) -> Pieces:
+    if not tables.hparams.plm:
+        raise HParamsError("Word pieces need plm, the name or folder of a pretrained language model.")
+    return Pieces(tables.hparams.plm)
+
+
+@vocabulary("terms")
+def _terms(tables: TrainingTables, built: Vocabularies) -> TermWeights:
+    return TermWeights.fit(tables.texts("title"), tables.hparams.title_size, tables.hparams.max_terms)
+
+
+@vocabulary("news")
+def _news(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
+    return Vocabulary.of_names(tables.news.ids.take(np.unique(tables.log.candidates.values)).to_pylist())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recommenders_miner.data.tsv import require_file
 from recommenders_miner.errors import DataFormatError
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 PADDING, UNKNOWN = "<padding>", "<unknown>"
 PADDING_ID, UNKNOWN_ID = 0, 1
@@ -43,7 +43,7 @@ class Vocabulary:
 
     @classmethod
     def build(cls, documents: Iterable[Sequence[str]], min_count: int = 1, max_size: int | None = None) -> Vocabulary:
-        """Collects the tokens of some documents, most frequent first, ties in alphabetical order.
+        """Collect the tokens of some documents, most frequent first, ties in alphabetical order.
 
         Tokens that no vocabulary can hold, as those with a line break, stay unknown.
 
@@ -58,7 +58,7 @@ class Vocabulary:
 
     @classmethod
     def of_names(cls, names: Iterable[str]) -> Vocabulary:
-        """Takes names as they come, each once; those that no vocabulary can hold stay unknown."""
+        """Take names as they come, each once; those that no vocabulary can hold stay unknown."""
         return cls([name for name in dict.fromkeys(names) if not token_problem(name, ())])
 
     def __len__(self) -> int:
@@ -75,17 +75,17 @@ class Vocabulary:
         return f"Vocabulary({len(self)} ids)"
 
     def encode(self, tokens: Iterable[str]) -> list[int]:
-        """The ids of some tokens, 1 for those that are not in the vocabulary."""
+        """Return the ids of some tokens, 1 for those that are not in the vocabulary."""
         return [self[token] for token in tokens]
 
     def save(self, path: str | Path) -> None:
-        """Writes the tokens as UTF-8 text: line k holds the token with id k - 1."""
-        with whole_file(path) as partial:
+        """Write the tokens as UTF-8 text: line k holds the token with id k - 1."""
+        with atomic_write(path) as partial:
             partial.write_bytes("".join(f"{token}\n" for token in self.tokens).encode())
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
-        """Reads what `save` wrote.
+        """Read what `save` wrote.
 
         Raises:
             DataFormatError: the file is missing, not UTF-8, lacks the two special tokens at its head, or

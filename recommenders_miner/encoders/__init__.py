@@ -1,31 +1,38 @@
-"""News encoders: from the features of a news to its vector."""
+"""News encoders that two papers share: from the features of an article to its vector."""
 
-from recommenders_miner.encoders.category_encoder import CategoryEncoder
-from recommenders_miner.encoders.cnn_encoder import CNNEncoder
-from recommenders_miner.encoders.concatenated_encoder import ConcatenatedEncoder
-from recommenders_miner.encoders.knowledge_cnn_encoder import KnowledgeCNNEncoder
-from recommenders_miner.encoders.knowledge_encoder import KnowledgeEncoder
-from recommenders_miner.encoders.multi_view_encoder import MultiViewEncoder
-from recommenders_miner.encoders.news_encoder import NewsEncoder
-from recommenders_miner.encoders.personalized_encoder import PersonalizedEncoder
-from recommenders_miner.encoders.pieces_encoder import PiecesEncoder
+from recommenders_miner.encoders.base import NewsEncoder, build_encoder, encoder_class, news_encoder, random_vectors
+from recommenders_miner.encoders.category_encoders import CategoryEncoder, CategoryHParams, ConcatenatedEncoder
+from recommenders_miner.encoders.initial_vectors import InitialVectors
+from recommenders_miner.encoders.knowledge_encoder import EntityHParams, KnowledgeEncoder
 from recommenders_miner.encoders.plm_encoder import PLMEncoder
-from recommenders_miner.encoders.self_attention_encoder import SelfAttentionEncoder
-from recommenders_miner.encoders.tfidf_encoder import TfidfEncoder
-from recommenders_miner.encoders.token_vectors import TokenVectors
+from recommenders_miner.encoders.title_encoders import (
+    CNNEncoder,
+    ConvolutionHParams,
+    SelfAttentionEncoder,
+    SelfAttentionHParams,
+    TokenVectors,
+    word_convolution,
+    word_vectors,
+)
 
 __all__ = [
     "CNNEncoder",
     "CategoryEncoder",
+    "CategoryHParams",
     "ConcatenatedEncoder",
-    "KnowledgeCNNEncoder",
+    "ConvolutionHParams",
+    "EntityHParams",
+    "InitialVectors",
     "KnowledgeEncoder",
-    "MultiViewEncoder",
     "NewsEncoder",
     "PLMEncoder",
-    "PersonalizedEncoder",
-    "PiecesEncoder",
     "SelfAttentionEncoder",
-    "TfidfEncoder",
+    "SelfAttentionHParams",
     "TokenVectors",
+    "build_encoder",
+    "encoder_class",
+    "news_encoder",
+    "random_vectors",
+    "word_convolution",
+    "word_vectors",
 ]

@@ -3,26 +3,67 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import reprlib
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import keras
 import numpy as np
+import pydantic
 from keras import ops
 
-from recommenders_miner.data.features import NewsFeatures
+from recommenders_miner.data.features import Feature, NewsFeatures, declare
 from recommenders_miner.data.pieces import hugging_face_config
-from recommenders_miner.datasets.minilm import local_preset
-from recommenders_miner.encoders.news_encoder import NewsEncoder
+from recommenders_miner.data.presets import fetched_preset
+from recommenders_miner.data.vocabularies import Vocabularies
+from recommenders_miner.encoders.base import NewsEncoder, news_encoder
+from recommenders_miner.encoders.initial_vectors import InitialVectors
 from recommenders_miner.encoders.whole_table import NetworkPart, encode_table, encoded_batches
-from recommenders_miner.errors import PresetError
+from recommenders_miner.errors import HParamsError, PresetError
+from recommenders_miner.hparams import HParams, hparam
+
+# What frozen layers give, made by `PLMEncoder.prepare`.
+declare(Feature("plm_vector", "vector", needs=("pieces",)))
+declare(Feature("plm_states", "tokens", needs=("pieces",), told_by="pieces"))
 
 BACKBONES = ("BertBackbone", "DistilBertBackbone", "RobertaBackbone", "XLMRobertaBackbone")
 
 
+def _trainable(value: Any) -> Any:
+    """Bring plm_trainable into its one form: `last_n: 2` is a mapping in YAML, and a string elsewhere."""
+    if isinstance(value, dict) and len(value) == 1:
+        [(key, count)] = value.items()
+        value = f"{key}: {count}"
+    if value not in ("all", "none") and not re.fullmatch(r"last_n: [0-9]{1,4}", str(value)):
+        raise HParamsError(f"plm_trainable: expected all, none, or 'last_n: k', got {reprlib.repr(value)}.")
+    return value
+
+
+class PLMHParams(HParams):
+    """Hyperparameters of a pretrained language model as news encoder."""
+
+    plm: str | None = hparam("model", None, "KerasHub preset, hf://…, kaggle://…, a local folder, or minilm")
+    plm_trainable: Annotated[str, pydantic.BeforeValidator(_trainable)] = hparam(
+        "model", "all", "how much of it is trained: all, none, or 'last_n: k', the upper k layers"
+    )
+    plm_pooling: Literal["cls", "mean"] = hparam("model", "cls", "which of its outputs is the article's vector")
+    plm_dropout: float = hparam("model", 0.1, "dropout within it", ge=0.0, lt=1.0)
+    plm_depth: int | None = hparam("model", None, "use its lowest layers only, this many", ge=1)
+    news_dim: int | None = hparam("model", None, "dimension of a projection behind it", ge=1)
+
+    @property
+    def plm_layers(self) -> int | str:
+        """How many upper layers of the language model are trained: a number, or "all", the embeddings too."""
+        if self.plm_trainable == "all":
+            return "all"
+        return 0 if self.plm_trainable == "none" else int(self.plm_trainable.removeprefix("last_n: "))
+
+
+@news_encoder("plm", PLMHParams)
 @keras.saving.register_keras_serializable(package="recommenders_miner")
 class PLMEncoder(NewsEncoder):
-    """A title through a pretrained language model: `h = PLM(T)[CLS]` (MINER, Section 3.1).
+    """A title through a pretrained language model: `h = PLM(T)[CLS]` (MINER, Section 3.2).
 
     The lower part of the model may be frozen. Its outputs are then computed once for a whole table, by `prepare`, and
     training and evaluation go on from them: from the states below the first trained layer, or from the finished vectors
@@ -87,7 +128,7 @@ class PLMEncoder(NewsEncoder):
     def from_preset(
         cls, preset: str, plm_dropout: float = 0.1, depth: int | None = None, **arguments: Any
     ) -> PLMEncoder:
-        """Makes an encoder with the weights of a preset.
+        """Make an encoder with the weights of a preset.
 
         Args:
             preset: what KerasHub's `Backbone.from_preset` accepts, or `minilm`.
@@ -100,7 +141,7 @@ class PLMEncoder(NewsEncoder):
         """
         import keras_hub
 
-        folder = local_preset(preset)
+        folder = fetched_preset(preset)
         try:
             exact = hugging_face_config(folder, "config.json").get("hidden_act") == "gelu"
             backbone = keras_hub.models.Backbone.from_preset(folder, dropout=plm_dropout)
@@ -109,6 +150,33 @@ class PLMEncoder(NewsEncoder):
         if depth is not None:
             backbone = lowest_layers(backbone, depth)
         return cls(backbone, activation="gelu" if exact else None, **arguments)
+
+    @classmethod
+    def reads(cls, hparams: HParams) -> tuple[str, ...]:
+        """Return the features that such an encoder is made of."""
+        return ("pieces",)
+
+    @classmethod
+    def pretrained(cls, hparams: HParams) -> PLMEncoder | None:
+        """Load the language model that the hyperparameters name."""
+        if not hparams.plm:
+            return None
+        return cls.from_preset(
+            hparams.plm,
+            plm_dropout=hparams.plm_dropout,
+            depth=hparams.plm_depth,
+            trainable_layers=hparams.plm_layers,
+            pooling=hparams.plm_pooling,
+            news_dim=hparams.news_dim,
+            dropout=hparams.dropout,
+        )
+
+    @classmethod
+    def from_hparams(cls, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsEncoder:
+        """See `NewsEncoder.from_hparams`."""
+        if vectors.plm is None:
+            raise HParamsError("news_encoder: 'plm' needs plm, the name or folder of a pretrained language model.")
+        return vectors.plm
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -146,7 +214,7 @@ class PLMEncoder(NewsEncoder):
         segments: Any = None,
         added: Any = None,
     ) -> Any:
-        """Returns the states below the first layer, (U, L, hidden): the sum of embeddings, normalised.
+        """Return the states below the first layer, (U, L, hidden): the sum of embeddings, normalised.
 
         Args:
             pieces: (U, L) int32.
@@ -168,7 +236,7 @@ class PLMEncoder(NewsEncoder):
         return backbone.embeddings_dropout(backbone.embeddings_layer_norm(vectors), training=training)
 
     def read(self, states: Any, mask: Any, training: bool | None = None, places: Any = None) -> Any:
-        """Returns the states above the last layer, of those below the first one.
+        """Return the states above the last layer, of those below the first one.
 
         Args:
             states: (U, L, hidden), from `embed`.
@@ -193,7 +261,7 @@ class PLMEncoder(NewsEncoder):
         return states
 
     def new_layer(self, name: str) -> keras.layers.Layer:
-        """Returns an untrained layer of the kind and the sizes of the language model's own."""
+        """Return an untrained layer of the kind and the sizes of the language model's own."""
         own = self.backbone.transformer_layers[-1]
         return type(own)(
             own.intermediate_dim,
@@ -215,7 +283,7 @@ class PLMEncoder(NewsEncoder):
     # === What is computed once ===
 
     def prepare(self, features: NewsFeatures) -> dict[str, np.ndarray]:
-        """Returns what `call` reads, for a whole table; the frozen layers' outputs from the cache or computed here."""
+        """Return what `call` reads, for a whole table; the frozen layers' outputs from the cache or computed here."""
         pieces = features["pieces"]
         if not self.is_cached:
             return {"pieces": pieces}
@@ -224,7 +292,7 @@ class PLMEncoder(NewsEncoder):
         return {name: outputs} if self.is_frozen else {"pieces": pieces, name: outputs}
 
     def frozen_outputs(self, pieces: np.ndarray) -> np.ndarray:
-        """Runs the frozen layers over a table's pieces (N+1, L).
+        """Run the frozen layers over a table's pieces (N+1, L).
 
         Returns:
             float32 vectors (N+1, hidden) where all layers are frozen, else states (N+1, L, hidden), zero at padding.
@@ -242,7 +310,7 @@ class PLMEncoder(NewsEncoder):
         return table
 
     def title_vectors(self, pieces: np.ndarray) -> np.ndarray:
-        """Returns the language model's own vectors, (N+1, hidden) float32, of a table's pieces (N+1, L)."""
+        """Return the language model's own vectors, (N+1, hidden) float32, of a table's pieces (N+1, L)."""
 
         def vectors(features: dict[str, Any]) -> dict[str, Any]:
             states = self._through_layers(features["pieces"], len(self.backbone.transformer_layers))
@@ -255,7 +323,7 @@ class PLMEncoder(NewsEncoder):
         return self._run(slice(count), self.embed(pieces), pieces > 0)
 
     def _digest(self, pieces: np.ndarray) -> str:
-        """Names the frozen outputs: by the weights that make them, the pieces, and how the vectors are pooled."""
+        """Name the frozen outputs: by the weights that make them, the pieces, and how the vectors are pooled."""
         digest = hashlib.blake2b(digest_size=16)
         settings = (self.num_frozen, self.is_frozen and self.pooling, self.config["activation"], self.dtype_policy.name)
         digest.update(repr((settings, pieces.shape)).encode())
@@ -266,7 +334,7 @@ class PLMEncoder(NewsEncoder):
         return digest.hexdigest()
 
     def example(self) -> dict[str, Any]:
-        """Returns what `call` reads, of one news of two pieces."""
+        """Return what `call` reads, of one article of two pieces."""
         hidden = self.backbone.hidden_dim
         every = {
             "pieces": ops.ones((1, 2), "int32"),
@@ -278,7 +346,7 @@ class PLMEncoder(NewsEncoder):
     # === The backbone ===
 
     def _freeze(self) -> None:
-        """Leaves trainable what `call` reads the output of, and the upper layers alone where some are frozen."""
+        """Leave trainable what `call` reads the output of, and the upper layers alone where some are frozen."""
         if hasattr(self.backbone, "pooled_dense"):
             self.backbone.pooled_dense.trainable = False
         if self.is_cached:
@@ -305,7 +373,7 @@ def _layer_at(layer: keras.layers.Layer, states: Any, mask: Any, places: Any, tr
 
 
 def lowest_layers(backbone: keras.Model, depth: int) -> keras.Model:
-    """Returns a smaller language model: the embeddings and the lowest `depth` layers, with copies of their weights.
+    """Return a smaller language model: the embeddings and the lowest `depth` layers, with copies of their weights.
 
     Raises:
         PresetError: there are fewer layers.

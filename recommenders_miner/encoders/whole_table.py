@@ -1,4 +1,4 @@
-"""Encoding all the news of a table, each once, in batches of equal length."""
+"""Encoding all the articles of a table, each once, in batches of equal length."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from recommenders_miner.data.features import LengthGroups
+from recommenders_miner.data.lengths import LengthGroups
 from recommenders_miner.progress import progress_bar
 
 
@@ -28,7 +28,7 @@ class NetworkPart(keras.Model):
         self.built = True
 
     def predict_on_batch(self, x: dict[str, Any]) -> Any:
-        """Calls the step with a batch as keywords, all batches of one structure; returns numpy arrays.
+        """Call the step with a batch as keywords, all batches of one structure; returns numpy arrays.
 
         Keras gets the batch as a list of arrays: in TensorFlow's table of the shapes that were met, all dicts of the
         same keys have the same hash, so that a call would be compared with every shape before it.
@@ -47,13 +47,13 @@ class NetworkPart(keras.Model):
 def encode_table(
     part: NetworkPart, features: Mapping[str, np.ndarray], batch_size: int = 1024, groups: int = 4
 ) -> dict[str, np.ndarray]:
-    """Calls a part with `features`, a dict of arrays of U rows, until every row of the table has been in one.
+    """Call a part with `features`, a dict of arrays of U rows, until every row of the table has been in one.
 
     Args:
         part: what to call; returns a dict of arrays of U rows.
-        features: arrays of N+1 rows, row 0 the padding news.
+        features: arrays of N+1 rows, row 0 the padding article.
         batch_size: rows at once.
-        groups: lengths that the news are padded to.
+        groups: lengths that the articles are padded to.
 
     Returns:
         What the part returned, by name, N+1 rows each; where axis 1 is as long as a text, zeros behind.
@@ -71,7 +71,7 @@ def encode_table(
 def encoded_batches(
     part: NetworkPart, features: Mapping[str, np.ndarray], batch_size: int, groups: int = 4
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """Yields rows (U,) of a table and what the part returned for them; see `encode_table`."""
+    """Yield rows (U,) of a table and what the part returned for them; see `encode_table`."""
     lengths = LengthGroups.plan(features, groups)
     group_of = lengths.group_of(np.arange(len(lengths.lengths)))
     done = 0
@@ -86,12 +86,12 @@ def encoded_batches(
 
 
 def batches_of(members: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Cuts an array into pieces of at most `batch_size`."""
+    """Cut an array into pieces of at most `batch_size`."""
     return [members[start : start + batch_size] for start in range(0, len(members), batch_size)]
 
 
 def remainders_first(by_group: Sequence[list[np.ndarray]]) -> list[tuple[int, np.ndarray]]:
-    """Lists the batches of some groups, with their groups: the last of each group first, the longest group leading.
+    """List the batches of some groups, with their groups: the last of each group first, the longest group leading.
 
     So the second batch differs from the first in every size, and TensorFlow, which builds a graph anew for any size
     that it did not expect to vary, has seen all vary after two.
@@ -102,10 +102,10 @@ def remainders_first(by_group: Sequence[list[np.ndarray]]) -> list[tuple[int, np
 
 
 def padded_size(size: int) -> int:
-    """Returns the rows to pad a batch to: a power of two, where the backend compiles every shape anew."""
+    """Return the rows to pad a batch to: a power of two, where the backend compiles every shape anew."""
     return size if keras.backend.backend() == "tensorflow" else 1 << max(size - 1, 0).bit_length()
 
 
 def filled(rows: np.ndarray, size: int) -> np.ndarray:
-    """Repeats the last of `rows` until there are `size`."""
+    """Repeat the last of `rows` until there are `size`."""
     return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows))])

@@ -1,4 +1,4 @@
-"""Scores of a whole log: each news encoded once, each distinct history once, the candidates scored in bulk."""
+"""Scores of a whole log: each article encoded once, each distinct history once, the candidates scored in bulk."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from recommenders_miner.data.features import growing_edges, length_edges
-from recommenders_miner.data.gathering import distinct_rows, history_matrix, slots_of
+from recommenders_miner.data.batching import distinct_rows
+from recommenders_miner.data.lengths import growing_edges, length_edges
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.encoders.whole_table import (
     NetworkPart,
@@ -22,19 +22,36 @@ from recommenders_miner.encoders.whole_table import (
 )
 
 
+@dataclass(frozen=True)
+class DistinctUsers:
+    """The distinct users of a log, histories and, where they matter, user ids, sorted by history length.
+
+    Attributes:
+        histories: (R,) rows of the log's histories.
+        users: (R,) int32 user ids of the model, 0 where they do not matter.
+        lengths: (R,) clicks that are used.
+        of_impression: (I,) the distinct user of each impression.
+    """
+
+    histories: np.ndarray
+    users: np.ndarray
+    lengths: np.ndarray
+    of_impression: np.ndarray
+
+
 class LogScorer:
     """Scores logs with a `NewsRecommender`, without a Python loop over impressions or candidates.
 
-    1. Every news of the table is encoded once, in batches of equal title length.
-    2. Every reader, a distinct history (and user, where the user's id matters), is encoded once.
-    3. A reader's candidates, from all the impressions that share the history, are scored together, each once. Where a
-       user's interests depend on the candidate's category, they need not be made for it: see `UserEncoder.bind_candidates`.
+    1. Every article of the table is encoded once, in batches of equal title length.
+    2. Every distinct user, a history (and user id, where it matters), is encoded once.
+    3. A user's candidates, from all the impressions that share the history, are scored together, each once, or once a
+       time where scores depend on it. How users are fitted to candidates is up to `UserEncoder.bind_candidates`.
 
     Args:
         network: the network, built.
         his_size: newest clicks of a history that are used.
         user_aware: whether two users with the same history differ.
-        news_batch: news encoded at once.
+        news_batch: articles encoded at once.
     """
 
     def __init__(
@@ -54,26 +71,26 @@ class LogScorer:
         self.news_part = NetworkPart(network, network.encode_table)
         self.user_part = NetworkPart(network, network.encode_users)
         self.vectors_part = NetworkPart(network, network.user_vectors)
-        self.attend_part = NetworkPart(network, network.user_encoder.for_categories)
+        self.categories_part = NetworkPart(network, network.user_encoder.for_categories)
         self.score_part = NetworkPart(network, network.score_encoded)
 
     # === News ===
 
     def encode_news(self, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Encodes a news table.
+        """Encode a news table.
 
         Args:
-            features: arrays of N+1 rows, row 0 the padding news.
+            features: arrays of N+1 rows, row 0 the padding article.
 
         Returns:
             The network's news, by name, N+1 rows each: `vector` (N+1, d) and whatever else the other parts read.
         """
         return encode_table(self.news_part, features, self.news_batch)
 
-    # === DistinctUsers ===
+    # === Users ===
 
     def distinct_users(self, log: ImpressionLog, users: np.ndarray) -> DistinctUsers:
-        """Finds the distinct readers of a log, shortest history first.
+        """Find the distinct users of a log, shortest history first.
 
         Args:
             log: the log.
@@ -81,57 +98,50 @@ class LogScorer:
         """
         user = users[log.user_of] if self.user_aware else np.zeros(len(log), "int32")
         key = log.history_of.astype("int64") * (int(user.max(initial=0)) + 1) + user
-        _, first, reader_of = np.unique(key, return_index=True, return_inverse=True)
+        _, first, of_impression = np.unique(key, return_index=True, return_inverse=True)
         histories = log.history_of[first]
         lengths = np.minimum(log.histories.lengths[histories], self.his_size)
         order = np.argsort(lengths, kind="stable")
         rank = np.empty(len(order), "int64")
         rank[order] = np.arange(len(order))
-        return DistinctUsers(histories[order], user[first][order], lengths[order], rank[reader_of])
-
-    def impression_user_vectors(
-        self, news: dict[str, np.ndarray], log: ImpressionLog, users: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the users of a log without a candidate, one a reader, (R, …), and each impression's reader (I,)."""
-        readers = self.distinct_users(log, users)
-        return self.user_vectors(news, log, readers), readers.reader_of
+        return DistinctUsers(histories[order], user[first][order], lengths[order], rank[of_impression])
 
     def user_vectors(
-        self, news: dict[str, np.ndarray], log: ImpressionLog, readers: DistinctUsers, members: np.ndarray | None = None
+        self, news: dict[str, np.ndarray], log: ImpressionLog, users: DistinctUsers, members: np.ndarray | None = None
     ) -> np.ndarray:
-        """Returns readers without a candidate, (members, …): see `UserEncoder.user_vectors`.
+        """Return users without a candidate, (members, …): see `UserEncoder.user_vectors`.
 
         Args:
             news: what `encode_news` gave.
             log: impressions over those news.
-            readers: the log's readers.
-            members: (members,) which readers, in any order; all where left out.
+            users: the log's distinct users.
+            members: (members,) which users, in any order; all where left out.
         """
-        return _in_order(self._encode_users(self.vectors_part, news, log, readers, members))
+        return _in_order(self._encode_users(self.vectors_part, news, log, users, members))
 
     def for_categories(
         self,
         news: dict[str, np.ndarray],
         log: ImpressionLog,
-        readers: DistinctUsers,
+        users: DistinctUsers,
         categories: np.ndarray,
         members: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Returns readers as candidates of each category meet them, (members, P, …): see `UserEncoder.for_categories`.
+        """Return users as fitted to candidates of each category, (members, P, …): see `UserEncoder.for_categories`.
 
         Args:
             news: what `encode_news` gave.
             log: impressions over those news.
-            readers: the log's readers.
+            users: the log's distinct users.
             categories: (P,) int32.
-            members: (members,) which readers, in any order; all where left out.
+            members: (members,) which users, in any order; all where left out.
         """
 
         def fitted(states: Any) -> np.ndarray:
             rows = len(keras.tree.flatten(states)[0])
-            return self.attend_part.predict_on_batch({"state": states, "category": np.tile(categories, (rows, 1))})
+            return self.categories_part.predict_on_batch({"state": states, "category": np.tile(categories, (rows, 1))})
 
-        batches = self._encode_users(self.user_part, news, log, readers, members)
+        batches = self._encode_users(self.user_part, news, log, users, members)
         return _in_order((batch, fitted(states)) for batch, states in batches)
 
     def _encode_users(
@@ -139,23 +149,23 @@ class LogScorer:
         part: NetworkPart,
         news: dict[str, np.ndarray],
         log: ImpressionLog,
-        readers: DistinctUsers,
+        users: DistinctUsers,
         members: np.ndarray | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> Iterator[tuple[np.ndarray, Any]]:
-        """Yields (batch, states): ascending places (R,) among the members, and a part's encoding of these readers.
+        """Yield (batch, states): ascending places (R,) among the members, and a part's encoding of these users.
 
-        Lengths are those of all the readers, so that few shapes come up, whatever the members. `progress` is told what
+        Lengths are those of all the users, so that few shapes come up, whatever the members. `progress` is told what
         share of the members the caller has done with.
         """
-        members = np.arange(len(readers.lengths)) if members is None else members
-        edges, done = length_edges(readers.lengths, 5), 0
-        for batch, length in _by_length(readers.lengths[members], edges, [self.users_at_once] * len(edges)):
+        members = np.arange(len(users.lengths)) if members is None else members
+        edges, done = length_edges(users.lengths, 5), 0
+        for batch, length in _by_length(users.lengths[members], edges, [self.users_at_once] * len(edges)):
             rows = members[filled(batch, padded_size(len(batch)))]
-            history = history_matrix(log, readers.histories[rows], length)
+            history = log.histories.last(users.histories[rows], length)
             distinct, position_of = _distinct(news, history)
             states = part.predict_on_batch(
-                {"news": distinct, "history": position_of[history], "user": readers.users[rows]}
+                {"news": distinct, "history": position_of[history], "user": users.users[rows]}
             )
             yield batch, states
             done += len(batch)
@@ -171,7 +181,7 @@ class LogScorer:
         users: np.ndarray,
         progress: Callable[[float], None] | None = None,
     ) -> np.ndarray:
-        """Scores every candidate of a log.
+        """Score every candidate of a log.
 
         Args:
             news: what `encode_news` gave.
@@ -182,61 +192,75 @@ class LogScorer:
         Returns:
             (candidates,) float32, in the order of `log.candidates.values`.
         """
-        readers = self.distinct_users(log, users)
-        by_reader, bounds = _grouped(readers.reader_of, len(readers.lengths))
+        distinct = self.distinct_users(log, users)
+        by_user, bounds = _grouped(distinct.of_impression, len(distinct.lengths))
         num_news = len(next(iter(news.values())))
-        scores = np.empty(len(log.candidates.values), "float32")
-        for batch, states in self._encode_users(self.user_part, news, log, readers, progress=progress):
-            impressions = by_reader[bounds[batch[0]] : bounds[batch[-1] + 1]]
-            slots, starts = slots_of(log, impressions)
-            reader = np.repeat(readers.reader_of[impressions] - batch[0], np.diff(starts, append=len(slots)))
-            # A reader may be shown a news in several impressions; it is scored once.
-            shown, place = np.unique(reader * num_news + log.candidates.values[slots], return_inverse=True)
-            reader, candidates = np.divmod(shown, num_news)
-            scores[slots] = self.score_states(news, states, np.bincount(reader), candidates)[place]
+        scores = np.empty(len(log.labels), "float32")
+        for batch, states in self._encode_users(self.user_part, news, log, distinct, progress=progress):
+            impressions = by_user[bounds[batch[0]] : bounds[batch[-1] + 1]]
+            places = log.candidates.places(impressions)
+            user = places.repeat(distinct.of_impression[impressions] - batch[0])
+            candidates, slots = log.candidates.values[places.values], places.values
+            if self.network.reads_times:
+                times = places.repeat(log.time[impressions]).astype("int32")
+                scores[slots] = self.score_states(news, states, np.bincount(user), candidates, times)
+                continue
+            # A user may be shown an article in several impressions; it is scored once.
+            shown, place = np.unique(user * num_news + candidates, return_inverse=True)
+            user, candidates = np.divmod(shown, num_news)
+            scores[slots] = self.score_states(news, states, np.bincount(user), candidates)[place]
         return scores
 
     def score_pairs(
         self,
         news: dict[str, np.ndarray],
         log: ImpressionLog,
-        readers: DistinctUsers,
-        reader_of: np.ndarray,
+        users: DistinctUsers,
+        user_of: np.ndarray,
         candidates: np.ndarray,
         progress: Callable[[float], None] | None = None,
+        times: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Scores any news for the readers of a log.
+        """Score any articles for the users of a log.
 
         Args:
             news: what `encode_news` gave.
             log: impressions over those news.
-            readers: the log's readers.
-            reader_of: (candidates,) the reader whom each candidate is scored for.
+            users: the log's distinct users.
+            user_of: (candidates,) the user for whom each candidate is scored.
             candidates: (candidates,) int32 rows of the news.
             progress: told the share that is done, now and then.
+            times: (candidates,) int32 Unix seconds, where the network reads times of publication.
 
         Returns:
             (candidates,) float32.
         """
-        members, reader_of = np.unique(reader_of, return_inverse=True)
-        by_reader, bounds = _grouped(reader_of, len(members))
+        members, user_of = np.unique(user_of, return_inverse=True)
+        by_user, bounds = _grouped(user_of, len(members))
         scores = np.empty(len(candidates), "float32")
-        for batch, states in self._encode_users(self.user_part, news, log, readers, members, progress):
-            slots = by_reader[bounds[batch[0]] : bounds[batch[-1] + 1]]
-            counts = np.bincount(reader_of[slots] - batch[0])
-            scores[slots] = self.score_states(news, states, counts, candidates[slots])
+        for batch, states in self._encode_users(self.user_part, news, log, users, members, progress):
+            slots = by_user[bounds[batch[0]] : bounds[batch[-1] + 1]]
+            counts = np.bincount(user_of[slots] - batch[0])
+            of_slots = None if times is None else times[slots]
+            scores[slots] = self.score_states(news, states, counts, candidates[slots], of_slots)
         return scores
 
     def score_states(
-        self, news: dict[str, np.ndarray], users: Any, counts: np.ndarray, candidates: np.ndarray
+        self,
+        news: dict[str, np.ndarray],
+        users: Any,
+        counts: np.ndarray,
+        candidates: np.ndarray,
+        times: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Scores candidates for users that are encoded already.
+        """Score candidates for users that are encoded already.
 
         Args:
             news: what `encode_news` gave.
             users: an array, or a structure of arrays, of R users, as `UserEncoder.encode_history` gives them.
             counts: at most (R,), how many candidates each user has, at least one; users behind have none.
             candidates: (Σ counts,) int32 rows of the news, user after user.
+            times: (Σ counts,) int32 Unix seconds, where the network reads times of publication.
 
         Returns:
             (Σ counts,) float32.
@@ -249,22 +273,29 @@ class LogScorer:
         for members, size in _by_length(counts, edges, self.candidates_at_once // edges):
             slots = starts[members, None] + np.arange(size)
             real = np.arange(size) < counts[members, None]
-            rows = np.where(real, position_of[candidates[np.where(real, slots, 0)]], 0)
+            slots = np.where(real, slots, 0)
             fill = filled(np.arange(len(members)), padded_size(len(members)))
-            block = self.score_part.predict_on_batch(
-                {
-                    "news": distinct,
-                    "users": users,
-                    "user": user_of[members[fill]],
-                    "candidates": np.pad(rows[fill], [(0, 0), (0, padded_size(size) - size)]),
-                }
-            )
-            scores[slots[real]] = block[: len(members), :size][real]
+
+            def block(
+                values: np.ndarray, real: np.ndarray = real, fill: np.ndarray = fill, size: int = size
+            ) -> np.ndarray:
+                """Put what each slot has into a block of padded shape, zeros behind."""
+                return np.pad(np.where(real, values, 0)[fill], [(0, 0), (0, padded_size(size) - size)])
+
+            batch = {
+                "news": distinct,
+                "users": users,
+                "user": user_of[members[fill]],
+                "candidates": block(position_of[candidates[slots]]),
+                **({} if times is None else {"time": block(times[slots])}),
+            }
+            scored = self.score_part.predict_on_batch(batch)
+            scores[slots[real]] = scored[: len(members), :size][real]
         return scores
 
 
 def _by_length(lengths: np.ndarray, edges: np.ndarray, batch_sizes: Sequence[int]) -> Iterator[tuple[np.ndarray, int]]:
-    """Yields (members, length): indices that fit the length, a batch of them at a time."""
+    """Yield (members, length): indices that fit the length, a batch of them at a time."""
     group_of = np.searchsorted(edges, lengths)
     by_group = [batches_of(np.flatnonzero(group_of == group), size) for group, size in enumerate(batch_sizes)]
     for group, batch in remainders_first(by_group):
@@ -272,13 +303,13 @@ def _by_length(lengths: np.ndarray, edges: np.ndarray, batch_sizes: Sequence[int
 
 
 def _grouped(owners: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sorts items by their owner, one of `count`: (items,) indices, and where each owner's begin, (count + 1,)."""
+    """Sort items by their owner, one of `count`: (items,) indices, and where each owner's begin, (count + 1,)."""
     order = np.argsort(owners, kind="stable")
     return order, np.searchsorted(owners[order], np.arange(count + 1))
 
 
 def _distinct(news: dict[str, np.ndarray], rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
-    """Returns the distinct ones among some rows of the news, padding first, and where each row of the table stands."""
+    """Return the distinct ones among some rows of the news, padding first, and where each row of the table stands."""
     num_news = len(next(iter(news.values())))
     distinct = distinct_rows(num_news, rows)
     position_of = np.zeros(num_news, "int32")
@@ -288,7 +319,7 @@ def _distinct(news: dict[str, np.ndarray], rows: np.ndarray) -> tuple[dict[str, 
 
 
 def _in_order(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Puts batches (places, values) together, the values at their places; what stands behind a batch only fills it."""
+    """Put batches (places, values) together, the values at their places; what stands behind a batch only fills it."""
     batches = [(places, values[: len(places)]) for places, values in batches]
     whole = np.empty((sum(len(places) for places, _ in batches), *batches[0][1].shape[1:]), batches[0][1].dtype)
     for places, values in batches:
@@ -297,40 +328,23 @@ def _in_order(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
 
 
 def _cut(counts: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cuts each user's run of candidates into pieces of at most `size`: (user, start, count) of each piece."""
+    """Cut each user's run of candidates into pieces of at most `size`: (user, start, count) of each piece."""
     pieces = -(-counts // size)
     user_of = np.repeat(np.arange(len(counts)), pieces)
     skipped = size * (np.arange(len(user_of)) - np.repeat(np.cumsum(pieces) - pieces, pieces))
     return user_of, (np.cumsum(counts) - counts)[user_of] + skipped, np.minimum(counts[user_of] - skipped, size)
 
 
-@dataclass(frozen=True)
-class DistinctUsers:
-    """The distinct readers of a log, sorted by history length.
-
-    Attributes:
-        histories: (R,) rows of the log's histories.
-        users: (R,) int32 user ids of the model, 0 where they do not matter.
-        lengths: (R,) clicks that are used.
-        reader_of: (I,) the reader of each impression.
-    """
-
-    histories: np.ndarray
-    users: np.ndarray
-    lengths: np.ndarray
-    reader_of: np.ndarray
-
-
 def score_directly(
     network: Any, features: Mapping[str, np.ndarray], log: ImpressionLog, users: np.ndarray, his_size: int
 ) -> np.ndarray:
-    """Scores a log as training would, impression by impression in batches, each candidate's user computed for it alone.
+    """Score a log as training would, impression by impression in batches, each candidate's user computed for it alone.
 
-    The plain form that `LogScorer` must agree with, and the way for networks that cannot be taken apart.
+    The plain form that `LogScorer` must agree with.
 
     Args:
         network: the network, built.
-        features: arrays of N+1 rows, row 0 the padding news.
+        features: arrays of N+1 rows, row 0 the padding article.
         log: impressions over those news.
         users: (log users,) int32 ids that the model gives to the log's users.
         his_size: newest clicks of a history that are used.
@@ -338,26 +352,24 @@ def score_directly(
     Returns:
         (candidates,) float32, in the order of `log.candidates.values`.
     """
-    scores = np.empty(len(log.candidates.values), "float32")
+    scores = np.empty(len(log.labels), "float32")
     sizes = log.candidates.lengths
     together = int(np.clip(network.click_predictor.candidates_at_once // sizes.max(), 1, 32))
     for impressions in batches_of(np.arange(len(log)), together):
         width = int(sizes[impressions].max())
         real = np.arange(width) < sizes[impressions, None]
         slots = np.where(real, log.candidates.offsets[impressions, None] + np.arange(width), 0)
-        history = history_matrix(log, log.history_of[impressions], his_size)
+        history = log.histories.last(log.history_of[impressions], his_size)
         candidates = np.where(real, log.candidates.values[slots], 0)
         rows = np.unique(np.concatenate([[0], history.ravel(), candidates.ravel()]))
-        batch = {
-            "news": ({name: array[rows] for name, array in features.items()},),
-            "samples": (
-                {
-                    "history": np.searchsorted(rows, history).astype("int32"),
-                    "user": users[log.user_of[impressions]],
-                    "reader": np.arange(len(impressions), dtype="int32"),
-                    "candidates": np.searchsorted(rows, candidates).astype("int32"),
-                },
-            ),
+        sample = {
+            "history": np.searchsorted(rows, history).astype("int32"),
+            "user": users[log.user_of[impressions]],
+            "row": np.arange(len(impressions), dtype="int32"),
+            "candidates": np.searchsorted(rows, candidates).astype("int32"),
         }
+        if network.reads_times:
+            sample["time"] = log.time[impressions].astype("int32")
+        batch = {"news": ({name: array[rows] for name, array in features.items()},), "samples": (sample,)}
         scores[slots[real]] = network.predict_on_batch(batch)[real]
     return scores

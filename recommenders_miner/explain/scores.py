@@ -12,7 +12,7 @@ from keras import ops
 from recommenders_miner.explain.explanation import Explanation
 
 if TYPE_CHECKING:
-    from recommenders_miner.models.base_model import BaseModel
+    from recommenders_miner.models.base import BaseModel
     from recommenders_miner.models.network import Interests
 
 

@@ -8,9 +8,16 @@ from typing import Any
 import keras
 from keras import ops
 
-from recommenders_miner.hparams import HParams
-from recommenders_miner.models.libfm import FactorizationMachinePredictor, LibFMModel
+from recommenders_miner.hparams import HParams, hparam
+from recommenders_miner.models.libfm import FactorHParams, FactorizationMachinePredictor, LibFMModel
 from recommenders_miner.models.network import ClickPredictor
+from recommenders_miner.models.registry import register
+
+
+class DeepFMHParams(FactorHParams):
+    """Hyperparameters of DeepFM."""
+
+    layer_sizes: list[int] = hparam("model", [300], "hidden layers of the deep component")
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
@@ -38,7 +45,7 @@ class DeepFMPredictor(FactorizationMachinePredictor):
     def call(
         self, users: dict[str, Any], candidates: dict[str, Any], mask: Any = None, training: bool | None = None
     ) -> Any:
-        """Returns scores (B, C) of users, (B, …), and candidates, (B, C, …)."""
+        """Return scores (B, C) of users, (B, …), and candidates, (B, C, …)."""
         of_user = ops.concatenate([users["id_vector"], users["history_vector"]], axis=-1)
         of_candidate = ops.concatenate([candidates["id_vector"], candidates["title_vector"]], axis=-1)
         of_user = ops.broadcast_to(of_user[:, None], ops.shape(of_candidate))
@@ -49,13 +56,20 @@ class DeepFMPredictor(FactorizationMachinePredictor):
         return super().call(users, candidates) + deep
 
 
+@register(
+    "deepfm",
+    paper="Guo et al., DeepFM: A Factorization-Machine based Neural Network for CTR Prediction, IJCAI",
+    year=2017,
+)
 class DeepFMModel(LibFMModel):
     """DeepFM: LibFM's factorisation machine and, on the same factors, a deep network over its four fields.
 
     The paper's settings: factors of 10, three hidden layers of 400, ReLU, dropout 50 %, Adam, log loss on all samples.
-    Samples, features and what is done about unseen users and news are as in `LibFMModel`.
+    Samples, features and what is done about unseen users and articles are as in `LibFMModel`.
     """
 
+    hparams_class = DeepFMHParams
+
     def click_predictor(self, hparams: HParams) -> ClickPredictor:
-        """Returns the FM and the deep component."""
+        """Return the FM and the deep component."""
         return DeepFMPredictor(hparams.layer_sizes, hparams.dropout)

@@ -9,25 +9,133 @@ import keras
 from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
+from recommenders_miner.encoders import (
+    EntityHParams,
+    InitialVectors,
+    NewsEncoder,
+    TokenVectors,
+    build_encoder,
+    news_encoder,
+    word_vectors,
+)
 from recommenders_miner.errors import NoVectorError
-from recommenders_miner.hparams import HParams
+from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import CandidateAttention
-from recommenders_miner.models.base_model import BaseModel
-from recommenders_miner.models.initial_vectors import InitialVectors
+from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder
-from recommenders_miner.models.news_encoders import title_encoder
+from recommenders_miner.models.registry import register
+
+
+class KnowledgeCNNHParams(EntityHParams):
+    """Hyperparameters of DKN's news encoder."""
+
+    entity_graph: str | None = hparam(
+        "info", None, "file of triples, a line `head relation tail`, whose neighbours are an entity's context"
+    )
+    filter_num: int = hparam("model", 400, "filters of each width", ge=1)
+    window_sizes: list[int] = hparam("model", [1, 2, 3], "words under the filters")
+    cnn_activation: str = hparam("model", "relu", "activation of the CNN")
+
+
+class DKNHParams(HParams):
+    """Hyperparameters of DKN's click predictor."""
+
+    layer_sizes: list[int] = hparam("model", [300], "its hidden layers")
+
+
+@news_encoder("kcnn", KnowledgeCNNHParams)
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class KnowledgeCNNEncoder(NewsEncoder):
+    """A title as three aligned channels, words, entities and the entities' contexts, under filters of several widths.
+
+        W   = [w_i; g(e_i); g(ē_i)]_i,   g(e) = tanh(M e + b)
+        c_i = f(h * W_{i:i+l-1} + b),    one number per filter h of width l and word i
+        e(t) = max_i c_i of every filter
+
+    Entities and contexts are fixed vectors, which g brings into the space of the words. A word that belongs to no
+    entity has zeros in both channels. A filter starts at every word of the title, and sees zeros behind the last one.
+
+    Wang et al., "DKN: Deep Knowledge-Aware Network for News Recommendation", WWW 2018, Section 4.3.
+
+    Args:
+        words: the vectors of a title's words.
+        entities: the vectors of the entities, not trained.
+        contexts: of each entity, the mean of its neighbours' vectors, not trained.
+        filters: filters of each width.
+        windows: the widths l.
+        activation: f.
+
+    Call arguments:
+        features: dict with `title` and `word_entities`, both (U, L) int32, zeros behind the words.
+
+    Returns:
+        (U, d) news vectors, d = filters · number of widths; zero for a title without words.
+    """
+
+    PARTS = ("words", "entities", "contexts")
+    features = ("title", "word_entities")
+
+    def __init__(
+        self,
+        words: TokenVectors,
+        entities: TokenVectors,
+        contexts: TokenVectors,
+        filters: int = 100,
+        windows: Sequence[int] = (1, 2, 3, 4),
+        activation: str = "relu",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.config = {"filters": filters, "windows": list(windows), "activation": activation}
+        self.words, self.entities, self.contexts = words, entities, contexts
+        self.dim = filters * len(windows)
+        self.transformation = keras.layers.Dense(words.config["dim"], activation="tanh", dtype=self.dtype_policy)
+        self.convolutions = [
+            keras.layers.Conv1D(filters, window, activation=activation, dtype=self.dtype_policy) for window in windows
+        ]
+
+    @classmethod
+    def from_hparams(cls, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsEncoder:
+        """See `NewsEncoder.from_hparams`."""
+        entities, contexts = (
+            TokenVectors(len(vocabularies.entities), dim, 0.0, initializer, trained=False)
+            for initializer, dim in (vectors.entities(), vectors.contexts())
+        )
+        words = word_vectors(hparams, vocabularies, vectors)
+        return cls(words, entities, contexts, hparams.filter_num, hparams.window_sizes, hparams.cnn_activation)
+
+    def call(self, features: dict[str, Any], training: bool | None = None) -> Any:
+        """See the class for the shapes."""
+        title, word_entities = features["title"], features["word_entities"]
+        words = self.words(title, training=training)
+        has_entity = ops.cast(ops.not_equal(word_entities, 0), words.dtype)[..., None]
+        knowledge = [
+            self.transformation(vectors(word_entities, training=training)) * has_entity
+            for vectors in (self.entities, self.contexts)
+        ]
+        channels = ops.concatenate([words, *knowledge], axis=-1)
+        mask = ops.not_equal(title, 0)
+        return ops.concatenate([self._max_over_time(channels, mask, filters) for filters in self.convolutions], axis=-1)
+
+    def _max_over_time(self, channels: Any, mask: Any, convolution: keras.layers.Layer) -> Any:
+        """Max-over-time pooling of one width, (U, filters)."""
+        behind = convolution.kernel_size[0] - 1
+        values = convolution(ops.pad(channels, [(0, 0), (0, behind), (0, 0)]))
+        lowest = ops.cast(-1e4, values.dtype)
+        pooled = ops.max(ops.where(mask[..., None], values, lowest), axis=1)
+        return ops.where(ops.any(mask, axis=-1)[:, None], pooled, ops.zeros_like(pooled))
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
 class DKNUserEncoder(UserEncoder):
-    """The clicked news as they are: only a candidate makes a user of them (Section 4.4)."""
+    """The clicked articles as they are: only a candidate makes a user of them (Section 4.4)."""
 
     def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
-        """Returns `clicked` (B, M, d) and `mask` (B, M) bool."""
+        """Return `clicked` (B, M, d) and `mask` (B, M) bool."""
         return {"clicked": history["vector"], "mask": mask}
 
     def user_vectors(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
-        """Raises `NoVectorError`: there is no user without a candidate."""
+        """Raise `NoVectorError`: there is no user without a candidate."""
         raise NoVectorError("DKN's user depends on the candidate: there is no user vector by itself.")
 
 
@@ -43,7 +151,7 @@ class DKNClickPredictor(ClickPredictor):
         layer_sizes: hidden layers of the network G.
     """
 
-    candidates_at_once = 4096  # every candidate meets every click in the attention network
+    candidates_at_once = 4096  # every candidate is set against every click in the attention network
     not_searchable = "its user depends on the candidate"
 
     def __init__(self, attention_dim: int = 100, layer_sizes: Sequence[int] = (100,), **kwargs: Any) -> None:
@@ -56,7 +164,7 @@ class DKNClickPredictor(ClickPredictor):
         self.score = keras.layers.Dense(1, dtype="float32")
 
     def call(self, users: Any, candidates: dict[str, Any], mask: Any = None, training: bool | None = None) -> Any:
-        """Returns scores (B, C)."""
+        """Return scores (B, C)."""
         clicked, candidate = self.news_norm(users["clicked"]), self.news_norm(candidates["vector"])
         user = self.attention(clicked, candidate, mask=users["mask"])
         both = ops.concatenate([self.user_norm(user), candidate], axis=-1)
@@ -65,25 +173,29 @@ class DKNClickPredictor(ClickPredictor):
         return ops.squeeze(self.score(both), axis=-1)
 
     def attention_weights(self, users: Any, candidates: dict[str, Any]) -> Any:
-        """Returns the weights w_cj that a candidate gives the clicked news, (B, C, 1, M)."""
+        """Return the weights w_cj that a candidate gives the clicked articles, (B, C, 1, M)."""
         clicked, candidate = self.news_norm(users["clicked"]), self.news_norm(candidates["vector"])
         _, weights = self.attention(clicked, candidate, mask=users["mask"], return_weights=True)
         return weights[:, :, None, :]
 
 
+@register("dkn", paper="Wang et al., DKN: Deep Knowledge-Aware Network for News Recommendation, WWW", year=2018)
 class DKNModel(BaseModel):
     """DKN: titles as words, entities and their contexts (`KnowledgeCNNEncoder`); users as each candidate sees them.
 
     The paper's settings: 100-d words and entities (TransD), 100 filters of each width 1 to 4, Adam on the log loss of
-    clicks and as many non-clicks. Here the loss is that of all the systems, one click against 4 non-clicks, and
+    clicks and as many non-clicks. Here the loss is that of all the models, one click against 4 non-clicks, and
     entities have the vectors of MIND (TransE). MIND names no triples, so an entity's context is the mean of the
-    entities that share a training news with it, in title or abstract, unless `entity_graph` names a file of triples.
+    entities that share a training article with it, in title or abstract, unless `entity_graph` names a file of triples.
     """
 
+    hparams_class = DKNHParams
+    news_encoder = "kcnn"
+
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
-        """Returns the untrained network."""
+        """Return the untrained network."""
         return NewsRecommender(
-            news_encoder=title_encoder(hparams, vocabularies, vectors),
+            news_encoder=build_encoder(hparams, vocabularies, vectors),
             user_encoder=DKNUserEncoder(),
             click_predictor=DKNClickPredictor(hparams.attention_hidden_dim, hparams.layer_sizes),
         )

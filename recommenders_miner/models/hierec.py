@@ -8,17 +8,25 @@ import keras
 from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
-from recommenders_miner.hparams import HParams
+from recommenders_miner.encoders import InitialVectors, build_encoder
+from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import masked_softmax
-from recommenders_miner.models.base_model import BaseModel
-from recommenders_miner.models.initial_vectors import InitialVectors
+from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.network import ClickPredictor, Interests, NewsRecommender, UserEncoder
-from recommenders_miner.models.news_encoders import title_encoder
+from recommenders_miner.models.registry import register
+
+
+class HieRecHParams(HParams):
+    """Hyperparameters of HieRec."""
+
+    count_emb_dim: int = hparam("model", 128, "dimension of the embeddings of click counts", ge=1)
+    topic_weight: float = hparam("model", 0.15, "λ_t, weight of the topic level", ge=0.0, le=1.0)
+    subtopic_weight: float = hparam("model", 0.7, "λ_s, weight of the subtopic level", ge=0.0, le=1.0)
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
 class HieRecUserEncoder(UserEncoder):
-    """A tree of interests over the clicked news: subtopics, topics of subtopics, the user (Section 3.1).
+    """A tree of interests over the clicked articles: subtopics, topics of subtopics, the user (Section 3.1).
 
         u_s = Σ_{j in s} softmax(a^T h_j) h_j + e_s                  subtopic s, its clicks j
         z_t = Σ_{s in t} softmax(b^T u_s + φ(n_s)) u_s + e_t         topic t, its subtopics s
@@ -68,7 +76,7 @@ class HieRecUserEncoder(UserEncoder):
         )
 
     def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
-        """Returns the interests and what a candidate finds its own by.
+        """Return the interests and what a candidate finds its own by.
 
         Returns:
             `subtopic` and `topic` (B, M, d), the interest at each position; their shares of all clicks
@@ -78,7 +86,7 @@ class HieRecUserEncoder(UserEncoder):
         return self._tree(history, mask)[0]
 
     def attention_weights(self, history: dict[str, Any], mask: Any, user: Any, candidates: dict[str, Any]) -> Any:
-        """Returns the shares of the clicks in the candidate's subtopic, its topic and the user, (B, C, 3, M).
+        """Return the shares of the clicks in the candidate's subtopic, its topic and the user, (B, C, 3, M).
 
         They are the products of the levels' attention weights down to the clicks. Where the user clicked none of the
         candidate's subtopic or topic, there is no such interest, and all its shares are zero.
@@ -90,7 +98,7 @@ class HieRecUserEncoder(UserEncoder):
         return ops.stack([ops.matmul(own_subtopic, clicks), ops.matmul(own_topic, in_topics), in_user], axis=2)
 
     def _tree(self, history: dict[str, Any], mask: Any) -> tuple[dict[str, Any], tuple[Any, Any, Any]]:
-        """What `encode_history` returns, and the attention of subtopics to clicks, topics to subtopics and user to topics.
+        """What `encode_history` returns, and the attention of subtopics to clicks, topics to subtopics, user to topics.
 
         The first two are (B, M, M), a row for the interest at each position; the last is (B, 1, M).
         """
@@ -122,7 +130,7 @@ class HieRecUserEncoder(UserEncoder):
         return users, (to_clicks, to_subtopics, to_topics)
 
     def user_vectors(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
-        """Returns the user-level interests (B, d)."""
+        """Return the user-level interests (B, d)."""
         return self.encode_history(history, mask, user)["user"]
 
     def _pool(self, values: Any, logits: Any, members: Any) -> tuple[Any, Any]:
@@ -188,11 +196,11 @@ class HieRecClickPredictor(ClickPredictor):
         self.config = {"topic_weight": topic_weight, "subtopic_weight": subtopic_weight}
 
     def call(self, users: Any, candidates: dict[str, Any], mask: Any = None, training: bool | None = None) -> Any:
-        """Returns scores (B, C)."""
+        """Return scores (B, C)."""
         return sum(weight * ops.sum(share * match, axis=-1) for weight, share, match in self._levels(users, candidates))
 
     def interests(self, users: Any, candidates: dict[str, Any]) -> Interests:
-        """Returns the products with u_s, z_t and g, weighted by λ times the share of the clicks."""
+        """Return the products with u_s, z_t and g, weighted by λ times the share of the clicks."""
         levels = self._levels(users, candidates)
         scores = [ops.sum(ops.where(share > 0, match, 0.0), axis=-1) for _, share, match in levels]
         weights = [weight * ops.sum(share, axis=-1) for weight, share, _ in levels]
@@ -217,6 +225,11 @@ class HieRecClickPredictor(ClickPredictor):
         ]
 
 
+@register(
+    "hierec",
+    paper="Qi et al., HieRec: Hierarchical User Interest Modeling for Personalized News Recommendation, ACL",
+    year=2021,
+)
 class HieRecModel(BaseModel):
     """HieRec: news from words and entities (`KnowledgeEncoder`), interests in a tree, matched level by level.
 
@@ -225,9 +238,13 @@ class HieRecModel(BaseModel):
     the same over words and entities here.
     """
 
+    hparams_class = HieRecHParams
+    news_encoder = "knowledge"
+    columns = ("category", "subcategory")
+
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
-        """Returns the untrained network."""
-        news_encoder = title_encoder(hparams, vocabularies, vectors)
+        """Return the untrained network."""
+        news_encoder = build_encoder(hparams, vocabularies, vectors)
         return NewsRecommender(
             news_encoder=news_encoder,
             user_encoder=HieRecUserEncoder(

@@ -8,13 +8,93 @@ import keras
 from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
-from recommenders_miner.encoders.tfidf_encoder import TfidfEncoder, one_hot_sums
+from recommenders_miner.data.vocabulary import UNKNOWN_ID
+from recommenders_miner.encoders import InitialVectors, NewsEncoder, news_encoder
 from recommenders_miner.errors import HParamsError
-from recommenders_miner.hparams import HParams
+from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import FactorizationMachine, FactorTable, merged_squares
-from recommenders_miner.models.base_model import BaseModel
-from recommenders_miner.models.initial_vectors import InitialVectors
+from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder
+from recommenders_miner.models.registry import register
+
+
+class TfidfHParams(HParams):
+    """Hyperparameters of the sparse features."""
+
+    max_terms: int = hparam("data", 50_000, "terms of the TF-IDF features, the most frequent", ge=1)
+
+
+class FactorHParams(HParams):
+    """Hyperparameters of factorisation machines."""
+
+    factor_dim: int = hparam("model", 16, "dimension of a feature's factor", ge=1)
+
+
+@news_encoder("tfidf", TfidfHParams)
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class TfidfEncoder(NewsEncoder):
+    """What a factorisation machine needs of an article, as a candidate and as a part of a history.
+
+    A title has weights and factors of its own in each of the two roles, since they are different fields. Titles come as
+    the ids and weights of their terms, so that nothing is as wide as the vocabulary of terms.
+
+    Args:
+        num_news: ids of news, padding and unknown included.
+        num_terms: ids of terms, padding and unknown included.
+        dim: length k of a factor.
+
+    Call arguments:
+        features: dict with `news_id` (U,) int32, `term` (U, L) int32, each term of a title once, and `term_weight`
+            (U, L) float32, zeros behind the last.
+
+    Returns:
+        A dict. As a candidate, `vector` (U, k), `linear` (U,) and `squares` (U,) of all its features (the three sums of
+        `FactorTable`), and `vector`'s two parts, `id_vector` and `title_vector` (U, k). As a clicked article,
+        `clicked_vector` (U, k) and `clicked_linear` (U,). And, for the squares of a history, whose articles may share
+        terms, `term` and `term_weight` again and `term_norm` (U, L), the squared length of each term's clicked factor.
+        All float32 but `term`, and all zeros for the padding article.
+    """
+
+    features = ("news_id", "term", "term_weight")
+
+    def __init__(self, num_news: int, num_terms: int, dim: int, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.config = {"num_news": num_news, "num_terms": num_terms, "dim": dim}
+        self.dim = dim
+        self.news = FactorTable(num_news, dim, dtype=self.dtype_policy)
+        self.title_terms = FactorTable(num_terms, dim, dtype=self.dtype_policy)
+        self.clicked_terms = FactorTable(num_terms, dim, dtype=self.dtype_policy)
+
+    def call(self, features: dict[str, Any], training: bool | None = None) -> dict[str, Any]:
+        """See the class for the shapes."""
+        term, weight = features["term"], ops.cast(features["term_weight"], "float32")
+        identity = one_hot_sums(self.news, features["news_id"])
+        title = self.title_terms(term, weight)
+        clicked = self.clicked_terms(term, weight)
+        return {
+            "vector": identity["sums"] + title["sums"],
+            "linear": identity["linear"] + title["linear"],
+            "squares": identity["squares"] + title["squares"],
+            "id_vector": identity["sums"],
+            "title_vector": title["sums"],
+            "clicked_vector": clicked["sums"],
+            "clicked_linear": clicked["linear"],
+            "term": term,
+            "term_weight": weight,
+            "term_norm": self.clicked_terms.norms(term) * ops.cast(weight > 0, "float32"),
+        }
+
+
+def one_hot_sums(table: FactorTable, ids: Any) -> dict[str, Any]:
+    """Return a table's three sums over one feature a row, the id; none where it is padding (0) or unknown (1).
+
+    So what training has not seen has no weight and no factor.
+
+    Args:
+        table: weights and factors of the ids.
+        ids: (B,) int32.
+    """
+    return table(ids[:, None], ops.cast(ids > UNKNOWN_ID, "float32")[:, None])
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
@@ -34,7 +114,7 @@ class FactorUserEncoder(UserEncoder):
     def encode_history(
         self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None
     ) -> dict[str, Any]:
-        """Sums up the user's side of the sample.
+        """Sum up the user's side of the sample.
 
         Returns:
             `vector` (B, k), `linear` (B,) and `squares` (B,) of all its features (the three sums of `FactorTable`), and
@@ -59,7 +139,7 @@ class FactorUserEncoder(UserEncoder):
         }
 
     def user_vectors(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
-        """Returns `vector` (B, k), whose product with a candidate's is all that the two have to do with each other."""
+        """Return `vector` (B, k), whose product with a candidate's is all that the two have to do with each other."""
         return self.encode_history(history, mask, user)["vector"]
 
 
@@ -76,7 +156,7 @@ class FactorizationMachinePredictor(ClickPredictor):
     def call(
         self, users: dict[str, Any], candidates: dict[str, Any], mask: Any = None, training: bool | None = None
     ) -> Any:
-        """Returns scores (B, C) of the sums of users, (B, …), and of candidates, (B, C, …)."""
+        """Return scores (B, C) of the sums of users, (B, …), and of candidates, (B, C, …)."""
         return self.machine(
             linear=users["linear"][:, None] + candidates["linear"],
             sums=users["vector"][:, None] + candidates["vector"],
@@ -84,6 +164,7 @@ class FactorizationMachinePredictor(ClickPredictor):
         )
 
 
+@register("libfm", paper="Rendle, Factorization Machines with libFM, ACM TIST", year=2012)
 class LibFMModel(BaseModel):
     """LibFM: a factorisation machine of degree 2 over four fields of sparse features.
 
@@ -97,23 +178,23 @@ class LibFMModel(BaseModel):
     normal distribution and weights from zero; libFM's own defaults are k = 8 and a standard deviation of 0.1.
 
     Where this differs: libFM learns by SGD, ALS or MCMC with an L2 penalty, here it is Adam without one. It takes every
-    sample of the log; here, as for the other systems, `npratio` non-clicks are drawn beside each click, so w_0 is
-    fitted to that share of clicks and not to the log's, which leaves the ranking alone. Users and news that training
-    did not see have no weight and no factor.
+    sample of the log; here, as for the other models, `npratio` non-clicks are drawn beside each click, so w_0 is
+    fitted to that share of clicks and not to the log's, which leaves the ranking alone. Users and articles that
+    training did not see have no weight and no factor.
     """
 
+    hparams_class = FactorHParams
+    news_encoder = "tfidf"
     user_aware = True
 
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
-        """Returns the untrained network.
+        """Return the untrained network.
 
         Raises:
             HParamsError: `news_encoder` is another than tfidf, or the vocabularies were not built for it.
         """
         if hparams.news_encoder != "tfidf":
             raise HParamsError(f"news_encoder: {type(self).__name__} reads tfidf, not {hparams.news_encoder}.")
-        if vocabularies.news is None or vocabularies.terms is None:
-            raise HParamsError("news_encoder: tfidf needs vocabularies with terms and ids of news.")
         return NewsRecommender(
             news_encoder=TfidfEncoder(len(vocabularies.news), len(vocabularies.terms.terms), hparams.factor_dim),
             user_encoder=FactorUserEncoder(len(vocabularies.users), hparams.factor_dim),
@@ -121,5 +202,5 @@ class LibFMModel(BaseModel):
         )
 
     def click_predictor(self, hparams: HParams) -> ClickPredictor:
-        """Returns what scores the sums of user and candidate."""
+        """Return what scores the sums of user and candidate."""
         return FactorizationMachinePredictor()

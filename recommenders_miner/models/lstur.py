@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
-from recommenders_miner.encoders import CategoryEncoder, ConcatenatedEncoder
-from recommenders_miner.hparams import HParams
-from recommenders_miner.models.base_model import BaseModel
-from recommenders_miner.models.initial_vectors import InitialVectors
+from recommenders_miner.encoders import (
+    CategoryEncoder,
+    CategoryHParams,
+    ConcatenatedEncoder,
+    InitialVectors,
+    build_encoder,
+)
+from recommenders_miner.hparams import HParams, hparam
+from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
-from recommenders_miner.models.news_encoders import title_encoder
+from recommenders_miner.models.registry import register
+
+
+class LSTURHParams(CategoryHParams):
+    """Hyperparameters of LSTUR."""
+
+    type: Literal["ini", "con"] = hparam("model", "ini", "how the two user vectors are joined")
+    user_dropout: float = hparam(
+        "model", 0.5, "probability of hiding a user's long-term vector in training", ge=0.0, le=1.0
+    )
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
@@ -45,7 +59,7 @@ class LSTURUserEncoder(UserEncoder):
         self.seed_generator = keras.random.SeedGenerator()
 
     def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
-        """Returns user vectors (B, dim); an empty history leaves the long-term vector alone."""
+        """Return user vectors (B, dim); an empty history leaves the long-term vector alone."""
         long_term = self._long_term(user, training)
         initial = long_term if self.mode == "ini" else None
         # The last state, not the last output: where all is masked, Keras' output is zero, the state still the initial
@@ -62,6 +76,11 @@ class LSTURUserEncoder(UserEncoder):
         return vector * ops.cast(shown, vector.dtype)[:, None]
 
 
+@register(
+    "lstur",
+    paper="An et al., Neural News Recommendation with Long- and Short-term User Representations, ACL",
+    year=2019,
+)
 class LSTURModel(BaseModel):
     """LSTUR: news from title, category and subcategory; users long-term and short-term; the score is a dot product.
 
@@ -69,11 +88,14 @@ class LSTURModel(BaseModel):
     negatives, Adam. It gives `ini` and `con` about the same accuracy.
     """
 
+    hparams_class = LSTURHParams
+    news_encoder = "cnn"
+    columns = ("category", "subcategory")
     user_aware = True
 
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
-        """Returns the untrained network."""
-        title = title_encoder(hparams, vocabularies, vectors)
+        """Return the untrained network."""
+        title = build_encoder(hparams, vocabularies, vectors)
         category = CategoryEncoder("category", len(vocabularies.categories), hparams.vert_emb_dim)
         subcategory = CategoryEncoder("subcategory", len(vocabularies.subcategories), hparams.subvert_emb_dim)
         news_encoder = ConcatenatedEncoder([title, category, subcategory])
@@ -86,3 +108,16 @@ class LSTURModel(BaseModel):
                 dropout=hparams.user_dropout,
             ),
         )
+
+
+@register(
+    "lstur-plm", paper="Wu et al., Empowering News Recommendation with Pre-trained Language Models, SIGIR", year=2021
+)
+class LSTURPLMModel(LSTURModel):
+    """LSTUR whose title encoder is a pretrained language model; category and subcategory embeddings stand beside it.
+
+    Wu et al., "Empowering News Recommendation with Pre-trained Language Models", SIGIR 2021. The GRU and the user
+    embedding have the dimension of the whole news vector: `news_dim` keeps it small.
+    """
+
+    news_encoder = "plm"

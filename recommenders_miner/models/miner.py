@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
-from recommenders_miner.hparams import HParams
+from recommenders_miner.encoders import CategoryHParams, InitialVectors, build_encoder
+from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import (
     CategoryBias,
     DisagreementRegularizer,
@@ -17,18 +18,35 @@ from recommenders_miner.layers import (
     PolyAttention,
     match_interests,
 )
-from recommenders_miner.models.base_model import BaseModel
-from recommenders_miner.models.initial_vectors import InitialVectors
+from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.network import ClickPredictor, Interests, NewsRecommender, UserEncoder
-from recommenders_miner.models.news_encoders import title_encoder
+from recommenders_miner.models.registry import register
+
+
+class MINERHParams(CategoryHParams):
+    """Hyperparameters of MINER."""
+
+    num_interests: int = hparam("model", 32, "interest vectors of a user, K", ge=1)
+    code_dim: int = hparam("model", 200, "dimension of a context code", ge=1)
+    aggregation: Literal["max", "mean", "weighted"] = hparam(
+        "model", "weighted", "how the interests' scores become one"
+    )
+    category_weighting: bool = hparam(
+        "model", True, "weight the history by its categories' likeness to the candidate's"
+    )
+    category_embedding: Literal["learned", "glove", "plm"] = hparam(
+        "model", "learned", "where category embeddings come from"
+    )
+    disagreement_weight: float = hparam("model", 0.8, "β of the disagreement regulariser; 0 leaves it out", ge=0.0)
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
 class MINERUserEncoder(UserEncoder):
-    """K interest vectors of a history by poly attention (Eqs. 1 and 2), fitted to the candidate's category (Eq. 5).
+    """K interests of a history by poly attention (Section 3.3, Eqs. 1 and 2), fitted to the candidate's category (3.4).
 
-    `call` is Eq. 5 as it stands, one interest set per candidate. In evaluation, where many candidates meet one history,
-    `encode_history`, `bind_candidates` and `for_categories` give the same cheaper. exp(logit + bias) = exp(logit) · exp(bias), so an interest is
+    `call` is Eq. 5 as it stands, one interest set per candidate. In evaluation, where many candidates share a history,
+    `encode_history`, `bind_candidates` and `for_categories` give the same at less cost. exp(logit + bias) = exp(logit)
+    · exp(bias), so an interest is
 
         e^c_i = Σ_j x_ij g_jc h_j / Σ_j x_ij g_jc,   x_ij = exp(logit_ij),   g_jc = exp(λ cos(b_j, b_c))
 
@@ -74,11 +92,11 @@ class MINERUserEncoder(UserEncoder):
         candidates: dict[str, Any],
         training: bool | None = None,
     ) -> Any:
-        """Returns interests (B, K, d), or (B, C, K, d) with category weighting; zero for an empty history."""
+        """Return interests (B, K, d), or (B, C, K, d) with category weighting; zero for an empty history."""
         return self.poly_attention(history["vector"], mask=mask, bias=self._bias(history, candidates))
 
     def attention_weights(self, history: dict[str, Any], mask: Any, user: Any, candidates: dict[str, Any]) -> Any:
-        """Returns the weights w_ij of Eq. 5, (B, C, K, M), or of Eq. 1, (B, 1, K, M), without category weighting."""
+        """Return the weights w_ij of Eq. 5, (B, C, K, M), or of Eq. 1, (B, 1, K, M), without category weighting."""
         bias = self._bias(history, candidates)
         _, weights = self.poly_attention(history["vector"], mask=mask, bias=bias, return_weights=True)
         return weights if self.candidate_aware else weights[:, None]
@@ -92,7 +110,7 @@ class MINERUserEncoder(UserEncoder):
         )
 
     def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
-        """Returns interests (B, K, d); with category weighting what they are made of, for `bind_candidates` and `for_categories`.
+        """Return interests (B, K, d), or with category weighting what they are made of.
 
         That is `weights` x (B, M, K), and `vector` (B, M, d) and `category` (B, M) of the clicks. A row's exponentials
         are scaled by its largest, which the quotient cancels; 0 for padding.
@@ -106,14 +124,14 @@ class MINERUserEncoder(UserEncoder):
         return {"weights": weights, "vector": history["vector"], "category": history["category"]}
 
     def bind_candidates(self, state: Any, candidates: dict[str, Any]) -> Any:
-        """Returns the interests of B states as their candidates, (B, C, …), meet them."""
+        """Return the interests of B states for their candidates, (B, C, …)."""
         if not self.candidate_aware:
             return state
         gains = self._gains(state["category"], candidates["category"])
         return InterestsOverClicks(ops.swapaxes(state["weights"], -1, -2), gains, state["vector"])
 
     def for_categories(self, state: dict[str, Any], category: Any) -> Any:
-        """Returns the interests (B, P, K, d) of B states for P candidate categories each, (B, P) int32."""
+        """Return the interests (B, P, K, d) of B states for P candidate categories each, (B, P) int32."""
         gains = ops.swapaxes(self._gains(state["category"], category), -1, -2)
         weights = ops.swapaxes(state["weights"], -1, -2)[:, None] * gains[:, :, None, :]
         totals = ops.sum(weights, axis=-1, keepdims=True)
@@ -123,7 +141,7 @@ class MINERUserEncoder(UserEncoder):
         return ops.reshape(interests, (shape[0], shape[1], shape[2], interests.shape[-1]))
 
     def _gains(self, clicked: Any, candidate: Any) -> Any:
-        """Returns exp(λ cos(b_j, b_c)) (B, M, C) of categories (B, M) and (B, C), a column's largest scaled to 1.
+        """Return exp(λ cos(b_j, b_c)) (B, M, C) of categories (B, M) and (B, C), a column's largest scaled to 1.
 
         They are computed once for each category, (B, M, G), of which a product with ones and zeros takes C columns.
         """
@@ -136,13 +154,13 @@ class MINERUserEncoder(UserEncoder):
         return ops.matmul(gains, ops.one_hot(candidate, number, axis=1, dtype="float32"))
 
     def user_vectors(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
-        """Returns the interests of Eq. 1, (B, K, d), without category weights."""
+        """Return the interests of Eq. 1, (B, K, d), without category weights."""
         return self.poly_attention(history["vector"], mask=mask)
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
 class MINERClickPredictor(ClickPredictor):
-    """Scores every interest against the candidate and joins the scores (Eq. 4); keeps the interests apart (Eq. 3).
+    """Score every interest against the candidate and joins the scores (Eq. 4); keeps the interests apart (Eq. 3).
 
     Args:
         aggregation: `max`, `mean` or `weighted`.
@@ -158,24 +176,27 @@ class MINERClickPredictor(ClickPredictor):
         self.aggregation = InterestAggregation(aggregation, dtype=self.dtype_policy)
 
     def call(self, users: Any, candidates: Any, mask: Any = None, training: bool | None = None) -> Any:
-        """Returns scores (B, C) of users (B, K, d), (B, C, K, d) or `InterestsOverClicks` for `vector` (B, C, d)."""
+        """Return scores (B, C) of users (B, K, d), (B, C, K, d) or `InterestsOverClicks` for `vector` (B, C, d)."""
         if not isinstance(users, InterestsOverClicks):
             of_users = mask if mask is None or len(users.shape) == 4 else ops.any(mask, axis=-1)
             users = self.disagreement(users, mask=of_users, training=training)
         return self.aggregation(users, candidates["vector"], candidates.get("target"))
 
     def prepare(self, news: dict[str, Any]) -> dict[str, Any]:
-        """Returns gelu(W^e h) as `target`, (U, d), where interests are weighted by it."""
+        """Return gelu(W^e h) as `target`, (U, d), where interests are weighted by it."""
         weighted = self.config["aggregation"] == "weighted"
         return {"target": self.aggregation.target(news["vector"])} if weighted else {}
 
     def interests(self, users: Any, candidates: Any) -> Interests:
-        """Returns the s_i of Eq. 4, with the weights of the aggregation."""
+        """Return the s_i of Eq. 4, with the weights of the aggregation."""
         scores = match_interests(users, candidates["vector"])
         _, weights = self.aggregation(users, candidates["vector"], return_weights=True)
         return Interests([f"interest {i + 1}" for i in range(scores.shape[-1])], scores, weights)
 
 
+@register(
+    "miner", paper="Li et al., MINER: Multi-Interest Matching Network for News Recommendation, ACL Findings", year=2022
+)
 class MINERModel(BaseModel):
     """MINER: several interest vectors a user, kept apart by a regulariser, weighted by category, matched one by one.
 
@@ -183,10 +204,17 @@ class MINERModel(BaseModel):
     β = 0.8, the newest 50 clicks, 4 negatives. Its ablation "without BERT" is miner-knowledge.yaml.
     """
 
+    hparams_class = MINERHParams
+
+    @classmethod
+    def reads(cls, hparams: HParams) -> tuple[str, ...]:
+        """Return the category, where interests depend on it."""
+        return ("category",) if hparams.category_weighting else ()
+
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
-        """Returns the untrained network."""
+        """Return the untrained network."""
         return NewsRecommender(
-            news_encoder=title_encoder(hparams, vocabularies, vectors),
+            news_encoder=build_encoder(hparams, vocabularies, vectors),
             user_encoder=MINERUserEncoder(
                 hparams.num_interests,
                 hparams.code_dim,
@@ -199,11 +227,12 @@ class MINERModel(BaseModel):
     def category_embedding(
         hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors
     ) -> keras.layers.Embedding:
-        """Returns the layer that gives b_j and b_c: learned, or fixed vectors of the category's words."""
+        """Return the layer that gives b_j and b_c: learned, or fixed vectors of the category's words."""
+        initializer, dim = vectors.categories()
         return keras.layers.Embedding(
             len(vocabularies.categories),
-            vectors.category_dim,
-            embeddings_initializer=vectors.categories,
+            dim,
+            embeddings_initializer=initializer,
             trainable=hparams.category_embedding == "learned",
             name="category_embedding",
         )

@@ -2,22 +2,122 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
-from recommenders_miner.hparams import HParams
-from recommenders_miner.layers import AdditiveAttention
-from recommenders_miner.models.base_model import BaseModel
-from recommenders_miner.models.initial_vectors import InitialVectors
+from recommenders_miner.encoders import (
+    CategoryEncoder,
+    CategoryHParams,
+    ConvolutionHParams,
+    InitialVectors,
+    NewsEncoder,
+    TokenVectors,
+    build_encoder,
+    news_encoder,
+    word_convolution,
+    word_vectors,
+)
+from recommenders_miner.hparams import HParams, hparam
+from recommenders_miner.layers import AdditiveAttention, WordConvolution
+from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
-from recommenders_miner.models.news_encoders import title_encoder
+from recommenders_miner.models.registry import register
+
+
+class MultiViewHParams(ConvolutionHParams, CategoryHParams):
+    """Hyperparameters of NAML's news encoder."""
+
+    body_size: int = hparam("data", 50, "words of an abstract that are read", ge=1)
+    dense_activation: str = hparam("model", "relu", "activation behind category embeddings")
+
+
+@news_encoder("multi_view", MultiViewHParams)
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class MultiViewEncoder(NewsEncoder):
+    """Texts and labels of an article, a vector each, pooled by attention over these views.
+
+        r^t, r^b = texts through a CNN and additive attention      r^c, r^sc = f(V e + v) of the labels
+        r        = Σ_i α_i r^i,   α = softmax_i(q^T tanh(U r^i + u))
+
+    A text without words has no view: it is left out of the attention.
+
+    Wu et al., "Neural News Recommendation with Attentive Multi-View Learning" (NAML), IJCAI 2019, Section 3.1.
+
+    Args:
+        words: the vectors of the words of all the texts.
+        convolutions: what sets the words into context, one for each of `texts`, each of d filters.
+        labels: encoders of labels, each of dimension d.
+        texts: the features that are read as words.
+        attention_dim: hidden dimension of the additive attentions.
+
+    Call arguments:
+        features: dict with every feature of `texts`, (U, L) int32, zeros behind the words, and of `labels`, (U,) int32.
+
+    Returns:
+        (U, d) news vectors.
+    """
+
+    PARTS = ("words", "convolutions", "labels")
+    features = ("title", "abstract", "category", "subcategory")
+
+    def __init__(
+        self,
+        words: TokenVectors,
+        convolutions: Sequence[WordConvolution],
+        labels: Sequence[CategoryEncoder],
+        texts: Sequence[str] = ("title", "abstract"),
+        attention_dim: int = 200,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.config = {"texts": list(texts), "attention_dim": attention_dim}
+        self.words, self.convolutions, self.labels = words, list(convolutions), list(labels)
+        self.features = (*texts, *(label.features[0] for label in labels))
+        self.dim = self.convolutions[0].config["filters"]
+        self.word_poolings = [AdditiveAttention(attention_dim, dtype=self.dtype_policy) for _ in texts]
+        self.view_pooling = AdditiveAttention(attention_dim, dtype=self.dtype_policy)
+
+    @classmethod
+    def from_hparams(cls, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsEncoder:
+        """See `NewsEncoder.from_hparams`."""
+        labels = [
+            CategoryEncoder(feature, len(names), dim, hparams.filter_num, hparams.dense_activation)
+            for feature, names, dim in (
+                ("category", vocabularies.categories, hparams.vert_emb_dim),
+                ("subcategory", vocabularies.subcategories, hparams.subvert_emb_dim),
+            )
+        ]
+        texts = ("title", "abstract")
+        words = word_vectors(hparams, vocabularies, vectors)
+        convolutions = [word_convolution(hparams) for _ in texts]
+        return cls(words, convolutions, labels, texts, hparams.attention_hidden_dim)
+
+    def call(self, features: dict[str, Any], training: bool | None = None) -> Any:
+        """See the class for the shapes."""
+        views, seen = self.views(features, training=training)
+        return self.view_pooling(views, mask=seen)
+
+    def views(self, features: dict[str, Any], training: bool | None = None) -> tuple[Any, Any]:
+        """Return the views (U, V, d), in the order of `features`, and which of them an article has, (U, V) bool."""
+        views, seen = [], []
+        for text, convolution, pooling in zip(self.config["texts"], self.convolutions, self.word_poolings, strict=True):
+            mask = ops.not_equal(features[text], 0)
+            words = self.words(features[text], training=training)
+            views.append(pooling(convolution(words, training=training), mask=mask))
+            seen.append(ops.any(mask, axis=-1))
+        for label in self.labels:
+            views.append(label(features, training=training))
+            seen.append(ops.ones_like(seen[0]))
+        return ops.stack(views, axis=1), ops.stack(seen, axis=1)
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
 class NAMLUserEncoder(UserEncoder):
-    """The clicked news, pooled by additive attention (Section 3.2).
+    """The clicked articles, pooled by additive attention (Section 3.2).
 
     Args:
         attention_dim: hidden dimension of the additive attention.
@@ -29,25 +129,28 @@ class NAMLUserEncoder(UserEncoder):
         self.pooling = AdditiveAttention(attention_dim, dtype=self.dtype_policy)
 
     def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
-        """Returns user vectors (B, d); zero for an empty history."""
+        """Return user vectors (B, d); zero for an empty history."""
         return self.pooling(history["vector"], mask=mask)
 
     def attention_weights(self, history: dict[str, Any], mask: Any, user: Any, candidates: dict[str, Any]) -> Any:
-        """Returns the attention weights of the clicked news, (B, 1, 1, M)."""
+        """Return the attention weights of the clicked articles, (B, 1, 1, M)."""
         _, weights = self.pooling(history["vector"], mask=mask, return_weights=True)
         return weights[:, None, None, :]
 
 
+@register("naml", paper="Wu et al., Neural News Recommendation with Attentive Multi-View Learning, IJCAI", year=2019)
 class NAMLModel(BaseModel):
     """NAML: news from title, abstract, category and subcategory (`MultiViewEncoder`); the score is a dot product.
 
     The paper's settings: 300-d GloVe words, 400 filters of window 3, category embeddings of 100, attention 200, dropout
-    20 %, 4 negatives, Adam. Where a news has no abstract, its view is left out here; the paper does not say.
+    20 %, 4 negatives, Adam. Where an article has no abstract, its view is left out here; the paper does not say.
     """
 
+    news_encoder = "multi_view"
+
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
-        """Returns the untrained network."""
+        """Return the untrained network."""
         return NewsRecommender(
-            news_encoder=title_encoder(hparams, vocabularies, vectors),
+            news_encoder=build_encoder(hparams, vocabularies, vectors),
             user_encoder=NAMLUserEncoder(hparams.attention_hidden_dim),
         )

@@ -8,18 +8,18 @@ import keras
 from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
+from recommenders_miner.encoders import InitialVectors, SelfAttentionHParams, build_encoder
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams
 from recommenders_miner.layers import AdditiveAttention, SelfAttention
-from recommenders_miner.models.base_model import BaseModel
-from recommenders_miner.models.initial_vectors import InitialVectors
+from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
-from recommenders_miner.models.news_encoders import title_encoder
+from recommenders_miner.models.registry import register
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
 class NRMSUserEncoder(UserEncoder):
-    """The clicked news attend to each other, then are pooled by additive attention (Section 2.2).
+    """The clicked articles attend to each other, then are pooled by additive attention (Section 2.2).
 
     Args:
         num_heads: attention heads.
@@ -34,11 +34,11 @@ class NRMSUserEncoder(UserEncoder):
         self.pooling = AdditiveAttention(attention_dim, dtype=self.dtype_policy)
 
     def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
-        """Returns user vectors (B, num_heads · head_dim); zero for an empty history."""
+        """Return user vectors (B, num_heads · head_dim); zero for an empty history."""
         return self.pooling(self.self_attention(history["vector"], mask=mask), mask=mask)
 
     def attention_weights(self, history: dict[str, Any], mask: Any, user: Any, candidates: dict[str, Any]) -> Any:
-        """Returns (B, 1, 1, M): of click j `Σ_i w_i mean_h S_hij`, for pooling weights w and the heads' attention S.
+        """Return (B, 1, 1, M): of click j `Σ_i w_i mean_h S_hij`, for pooling weights w and the heads' attention S.
 
         It is the attention rollout of Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020,
         without its half of the identity, which stands for residual connections; NRMS has none.
@@ -48,15 +48,18 @@ class NRMSUserEncoder(UserEncoder):
         return ops.matmul(weights[:, None, None, :], ops.mean(heads, axis=1, keepdims=True))
 
 
+@register("nrms", paper="Wu et al., Neural News Recommendation with Multi-Head Self-Attention, EMNLP", year=2019)
 class NRMSModel(BaseModel):
-    """NRMS: self-attention over a title's words and over the clicked news; the score is a dot product (Section 2.3).
+    """NRMS: self-attention over a title's words and over the clicked articles; scored by dot product (Section 2.3).
 
     The paper's settings: 300-d GloVe words, 16 heads of 16, additive attention of 200, dropout 20 %, 4 negatives, Adam.
     """
 
+    hparams_class = SelfAttentionHParams
+
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
-        """Returns the untrained network."""
-        news_encoder = title_encoder(hparams, vocabularies, vectors)
+        """Return the untrained network."""
+        news_encoder = build_encoder(hparams, vocabularies, vectors)
         user_dim = hparams.head_num * hparams.head_dim
         if news_encoder.dim != user_dim:
             raise HParamsError(
@@ -67,3 +70,17 @@ class NRMSModel(BaseModel):
             news_encoder=news_encoder,
             user_encoder=NRMSUserEncoder(hparams.head_num, hparams.head_dim, hparams.attention_hidden_dim),
         )
+
+
+@register(
+    "nrms-plm", paper="Wu et al., Empowering News Recommendation with Pre-trained Language Models, SIGIR", year=2021
+)
+class NRMSPLMModel(NRMSModel):
+    """NRMS whose news encoder is a pretrained language model.
+
+    Wu et al., "Empowering News Recommendation with Pre-trained Language Models", SIGIR 2021. That paper pools the
+    model's outputs by attention; MINER's comparison, and `plm_pooling: cls` here, takes `[CLS]`. `news_dim` brings the
+    vector to the dimension of the user encoder, `head_num` · `head_dim`.
+    """
+
+    news_encoder = "plm"

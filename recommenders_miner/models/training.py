@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
-import os
 import random
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,20 +14,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.errors import RecommendersMinerError
-from recommenders_miner.models.network_file import compressed_member
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 LOGGER = logging.getLogger("recommenders_miner")
-
-_DIGESTED_BYTES = 2**25
-_BLOCK_BYTES = 2**16
 
 
 @contextlib.contextmanager
 def seeded(seed: int | None) -> Iterator[None]:
-    """Fixes the initial weights and dropout masks of the layers that are made and built within.
+    """Fix the initial weights and dropout masks of the layers that are made and built within.
 
     Keras gives each initialiser and each `SeedGenerator` that is not told a seed one of its own, drawn from Python's
     `random`; so no two are the same, and seeding that generator fixes all of them. Its state is put back afterwards.
@@ -49,49 +41,13 @@ def seeded(seed: int | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def precision(name: str) -> Iterator[None]:
-    """Makes the layers that are made within compute in `float32`, or in `bfloat16` with weights in float32."""
+    """Make the layers that are made within compute in `float32`, or in `bfloat16` with weights in float32."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32" if name == "float32" else f"mixed_{name}")
     try:
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def log_digest(log: ImpressionLog) -> str:
-    """Returns a hex digest of what training reads of a log, by which another log is told from it.
-
-    Arrays of more than 32 MiB, as logs of millions of impressions have, take part with their lengths and with 512
-    blocks of 64 KiB spread over them; a few changed impressions of such a log may go unnoticed.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    arrays = {
-        "candidates": log.candidates.values,
-        "labels": log.labels,
-        "offsets": log.candidates.offsets,
-        "histories": log.histories.values,
-        "history_offsets": log.histories.offsets,
-        "history_of": log.history_of,
-        "user_of": log.user_of,
-    }
-    for name, array in arrays.items():
-        content = np.ascontiguousarray(array).view("uint8")
-        digest.update(f"{name} {len(content)} ".encode())
-        if len(content) <= _DIGESTED_BYTES:
-            digest.update(content)
-        else:
-            for start in np.linspace(0, len(content) - _BLOCK_BYTES, _DIGESTED_BYTES // _BLOCK_BYTES).astype("int64"):
-                digest.update(content[start : start + _BLOCK_BYTES])
-    return digest.hexdigest()
-
-
-def require_epoch_logs(value: Any) -> list[dict[str, float]]:
-    """Returns the logs of epochs that JSON held; raises ValueError where they are no such logs."""
-    if not isinstance(value, list) or not all(isinstance(logs, dict) for logs in value):
-        raise ValueError("it has no list of logs of epochs")
-    if not all(isinstance(number, float) for logs in value for number in logs.values()):
-        raise ValueError("the logs of its epochs hold more than numbers")
-    return value
 
 
 class TrainingCheckpoint(keras.callbacks.Callback):
@@ -116,7 +72,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         self.epoch_logs: list[dict[str, float]] = []
 
     def restore(self, network: keras.Model) -> int:
-        """Puts a compiled network where the last checkpoint left it.
+        """Put a compiled network where the last checkpoint left it.
 
         Returns:
             The epoch to go on with; 0 where there is no checkpoint.
@@ -152,10 +108,8 @@ class TrainingCheckpoint(keras.callbacks.Callback):
             return
         record = {"identity": self.identity, "epochs_done": epoch + 1, "epoch_logs": self.epoch_logs}
         arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables(self.model))}
-        with whole_file(self.path) as partial, open(partial, "wb") as file:
+        with atomic_write(self.path) as partial, open(partial, "wb") as file:
             np.savez(file, record=np.frombuffer(json.dumps(record).encode(), "uint8"), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
 
     def _unreadable(self, why: object) -> RecommendersMinerError:
         return RecommendersMinerError(f"{self.path}: not a readable checkpoint ({why}). Delete it to start over.")
@@ -170,17 +124,10 @@ class TrainingCheckpoint(keras.callbacks.Callback):
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
     """The record and the arrays of a checkpoint; raises all kinds of errors where it is damaged."""
-    with zipfile.ZipFile(path) as archive:
-        compressed = compressed_member(archive)
-    if compressed is not None:
-        raise ValueError(f"{compressed} is compressed, and may take any room")
     with np.load(path, allow_pickle=False) as stored:
         record = json.loads(bytes(stored["record"]).decode())
         values = [stored[f"v{index}"] for index in range(len(stored.files) - 1)]
-    if not isinstance(record["identity"], dict) or type(record["epochs_done"]) is not int:
-        raise ValueError("its record is none of a checkpoint")
-    require_epoch_logs(record["epoch_logs"])
-    if len(record["epoch_logs"]) != record["epochs_done"] or any(value.dtype.kind not in "biuf" for value in values):
+    if len(record["epoch_logs"]) != record["epochs_done"]:
         raise ValueError("its record does not go with its arrays")
     return record, values
 

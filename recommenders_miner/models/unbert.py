@@ -2,30 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
-from recommenders_miner.encoders import PiecesEncoder, PLMEncoder
+from recommenders_miner.encoders import InitialVectors, NewsEncoder, PLMEncoder, build_encoder
 from recommenders_miner.errors import HParamsError, NoVectorError
-from recommenders_miner.hparams import HParams
+from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import SegmentPooling
-from recommenders_miner.models.base_model import BaseModel
-from recommenders_miner.models.initial_vectors import InitialVectors
+from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder
-from recommenders_miner.models.news_encoders import title_encoder
+from recommenders_miner.models.registry import register
 
-# Which news a piece belongs to: 0 none, as [CLS] and padding, 1 the candidate, 2 the newest click, 3 the one before.
+# Which article a piece belongs to: 0 none, as [CLS] and padding, 1 the candidate, 2 the newest click, 3 the one before.
 CANDIDATE, NEWEST = 1, 2
 STEP_FLOATS = 2**25
 """Floats of the largest activations of one evaluation step, 128 MB; beside them stand a few smaller ones."""
 
 
+class UNBERTHParams(HParams):
+    """Hyperparameters of UNBERT."""
+
+    input_size: int = hparam("model", 512, "word pieces of candidate and history together", ge=8)
+    news_level_layers: int = hparam("model", 2, "transformer layers of the news level", ge=1)
+    news_level_pooling: Literal["attention", "mean", "nsep"] = hparam(
+        "model", "attention", "how the pieces of an article become one vector"
+    )
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class PiecesEncoder(NewsEncoder):
+    """Hands the word pieces of a title on as they are.
+
+    Call arguments:
+        features: dict with `pieces` (U, L) int32, zeros behind.
+
+    Returns:
+        Dict with the same `pieces`.
+    """
+
+    features = ("pieces",)
+
+    def call(self, features: dict[str, Any], training: bool | None = None) -> dict[str, Any]:
+        """See the class for the shapes."""
+        return {"pieces": features["pieces"]}
+
+
 @keras.saving.register_keras_serializable(package="recommenders_miner")
 class UNBERTUserEncoder(UserEncoder):
-    """Writes a history as one text, `news_1 [NSEP] news_2 [NSEP] …` (Section 3.2).
+    """Write a history as one text, `news_1 [NSEP] news_2 [NSEP] …` (Section 3.2).
 
     The paper is silent on the order. Here the newest click comes first, right behind the candidate, and the history is
     cut to the newest clicks that fit as a whole. A title's own `[SEP]` stands for `[NSEP]`, since the language model
@@ -40,10 +67,10 @@ class UNBERTUserEncoder(UserEncoder):
         self.config = {"room": room}
 
     def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
-        """Returns what the click predictor puts behind each candidate, zeros behind.
+        """Return what the click predictor puts behind each candidate, zeros behind.
 
         Returns:
-            `pieces` (B, T) int32; `news` (B, T) int32, which news each belongs to, the newest being 2; `ends` (B, M)
+            `pieces` (B, T) int32; `news` (B, T) int32, which article each belongs to, the newest being 2; `ends` (B, M)
             int32, how many pieces there are up to the end of each news, 0 where it does not fit.
         """
         count = ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True)
@@ -65,7 +92,7 @@ class UNBERTUserEncoder(UserEncoder):
         }
 
     def user_vectors(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
-        """Raises `NoVectorError`: there is no user without a candidate."""
+        """Raise `NoVectorError`: there is no user without a candidate."""
         raise NoVectorError("UNBERT reads a history together with a candidate: there is no user vector by itself.")
 
 
@@ -82,7 +109,7 @@ class UNBERTClickPredictor(ClickPredictor):
         [CLS] candidate [SEP] news_1 [NSEP] news_2 [NSEP] …
         E   = E_token + E_position + E_segment + E_news
         H   = PLM(E),  e_w = H[CLS]                         word level
-        n_j = pool of H over the pieces of news j            j = 0, the candidate, to M
+        n_j = pool of H over the pieces of article j            j = 0, the candidate, to M
         N   = Transformer([H[CLS], n_0, n_1, …, n_M]),  e_n = N[CLS]    news level
         s   = w^T [e_w; e_n] + b
 
@@ -151,7 +178,7 @@ class UNBERTClickPredictor(ClickPredictor):
         return max(1, STEP_FLOATS // (size * max(backbone.intermediate_dim, backbone.num_heads * size)))
 
     def call(self, users: Any, candidates: dict[str, Any], mask: Any = None, training: bool | None = None) -> Any:
-        """Returns scores (B, C) of what `UNBERTUserEncoder` returned, for candidates with `pieces` (B, C, L)."""
+        """Return scores (B, C) of what `UNBERTUserEncoder` returned, for candidates with `pieces` (B, C, L)."""
         pieces, news, ends = self._join(users, candidates["pieces"])
         real = pieces > 0
         states = self.plm.embed(
@@ -178,10 +205,10 @@ class UNBERTClickPredictor(ClickPredictor):
         return ops.reshape(self.score(matching), ops.shape(candidates["pieces"])[:2])
 
     def _join(self, users: Any, titles: Any) -> tuple[Any, Any, Any]:
-        """Joins each candidate and its user.
+        """Join each candidate and its user.
 
         Returns:
-            The text (B · C, L + T); which news each piece belongs to; and where `[SEP]` and each `[NSEP]` stand,
+            The text (B · C, L + T); which article each piece belongs to; and where `[SEP]` and each `[NSEP]` stand,
             (B · C, 1 + M), 0 where there is none.
         """
         batch, count, length = ops.shape(titles)
@@ -196,19 +223,23 @@ class UNBERTClickPredictor(ClickPredictor):
         )
 
 
+@register("unbert", paper="Zhang et al., UNBERT: User-News Matching BERT for News Recommendation, IJCAI", year=2021)
 class UNBERTModel(BaseModel):
     """UNBERT: one language model reads candidate and history together; their match, not two vectors, is scored.
 
     The paper's settings, those of unbert.yaml as far as they are known: BERT-base, fine-tuned, batch 128, Adam with
     2e-5, 2 epochs. The code that is public trains each candidate by itself, as `loss: log_loss` does; unbert.yaml
-    trains as the other systems here.
+    trains as the other models here.
     """
 
+    hparams_class = UNBERTHParams
+    news_encoder = "plm"
+
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
-        """Returns the untrained network."""
+        """Return the untrained network."""
         if hparams.news_encoder != "plm":
             raise HParamsError(f"news_encoder: {hparams.news_encoder!r} reads no word pieces; UNBERT needs 'plm'.")
-        plm = title_encoder(hparams, vocabularies, vectors)
+        plm = build_encoder(hparams, vocabularies, vectors)
         input_size = min(hparams.input_size, plm.backbone.max_sequence_length)
         room = input_size - hparams.title_size
         if room < hparams.title_size:

@@ -17,7 +17,7 @@ from recommenders_miner.data.news import NewsTable
 from recommenders_miner.encoders.whole_table import batches_of
 from recommenders_miner.errors import HParamsError, NoVectorError
 from recommenders_miner.evaluation.scoring import DistinctUsers
-from recommenders_miner.models.base_model import BaseModel
+from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.miner import MINERClickPredictor
 from recommenders_miner.models.network import DotProductPredictor
 from recommenders_miner.retrieval.news_index import INDEXES

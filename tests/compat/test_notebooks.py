@@ -20,7 +20,7 @@ from recommenders_miner import (
     NRMSModel,
     prepare_hparams,
 )
-from recommenders_miner.compat.files import convert_pickle
+from recommenders_miner.compat.dictionaries import convert_pickle
 from recommenders_miner.errors import DataFormatError, NotBuiltError
 from recommenders_miner.models import load_model
 from tests.models.test_scores import write_files

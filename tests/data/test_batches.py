@@ -59,8 +59,8 @@ def test_an_epoch_holds_every_click_once_with_its_history_and_other_candidates(s
             name: np.concatenate(
                 [
                     {
-                        "history": np.pad(g["history"], [(0, 0), (0, 6 - g["history"].shape[1])])[g["reader"]],
-                        "user": g["user"][g["reader"]],
+                        "history": np.pad(g["history"], [(0, 0), (0, 6 - g["history"].shape[1])])[g["row"]],
+                        "user": g["user"][g["row"]],
                         "candidates": g["candidates"],
                     }[name]
                     for g in inputs["samples"]
@@ -159,8 +159,8 @@ def test_clicks_of_a_user_stand_together_and_share_their_reader():
     batches = TrainingBatches(make_features(rng), samples, np.arange(2, 6, dtype="int32"))
     for step in range(batches.steps_per_epoch):
         [inputs, _, _] = batches[step]
-        assert sum(len(sample["reader"]) for sample in inputs["samples"]) == 8
-        assert sum(len(np.unique(sample["reader"])) for sample in inputs["samples"]) <= 4
+        assert sum(len(sample["row"]) for sample in inputs["samples"]) == 8
+        assert sum(len(np.unique(sample["row"])) for sample in inputs["samples"]) <= 4
 
 
 @given(st.lists(st.integers(0, 5000), min_size=1))
@@ -178,4 +178,4 @@ def test_static_shapes_grow_where_the_readers_outgrow_them():
     inputs, _, _ = batches[0]
     roomy, _, _ = make_batches(static_shapes=True)[0]
     for tight, wide in zip(inputs["samples"], roomy["samples"], strict=True):
-        assert np.array_equal(tight["history"][tight["reader"]], wide["history"][wide["reader"]])
+        assert np.array_equal(tight["history"][tight["row"]], wide["history"][wide["row"]])

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from recommenders_miner.data.iterator import MINDAllIterator, MINDIterator
+from recommenders_miner.compat.iterator import MINDAllIterator, MINDIterator
 from recommenders_miner.errors import NotBuiltError
 from recommenders_miner.hparams import prepare_hparams
 

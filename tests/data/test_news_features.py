@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommenders_miner.data import features as news_features
-from recommenders_miner.data.features import LengthGroups, NewsFeatures, growing_edges, length_edges
+from recommenders_miner.data.features import NewsFeatures
+from recommenders_miner.data.lengths import LengthGroups, growing_edges, length_edges
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.vocabularies import Vocabularies

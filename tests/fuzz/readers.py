@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recommenders_miner.compat.files import convert_pickle, read_matrix, read_vocabulary
+from recommenders_miner.compat.dictionaries import convert_pickle, read_matrix, read_vocabulary
 from recommenders_miner.data.entities import graph_neighbours, news_neighbours, title_entities, word_entities
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable

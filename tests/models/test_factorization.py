@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from recommenders_miner.data.iterator import MINDIterator
+from recommenders_miner.compat.iterator import MINDIterator
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.terms import TermWeights
 from recommenders_miner.data.vocabulary import Vocabulary

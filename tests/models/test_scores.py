@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from recommenders_miner.data.features import LENGTH_FEATURE, NewsFeatures
-from recommenders_miner.data.iterator import MINDIterator
+from recommenders_miner.data.features import NewsFeatures, length_feature
+from recommenders_miner.compat.iterator import MINDIterator
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.encoders import whole_table
 from recommenders_miner.encoders.whole_table import NetworkPart
@@ -92,7 +92,7 @@ def test_padding_behind_a_title_never_changes_a_score(name, overrides):
     model = toy_model(name, **overrides)
     data = dataset(model)
     features = model.network_features(data)
-    wide = {n: np.pad(f, [(0, 0), (0, 3)]) if n in LENGTH_FEATURE else f for n, f in features.items()}
+    wide = {n: np.pad(f, [(0, 0), (0, 3)]) if length_feature(n) else f for n, f in features.items()}
     narrow, padded = (score_directly(model.network, f, data.log, data.users, 5) for f in (features, wide))
     assert narrow == pytest.approx(padded, rel=1e-5, abs=1e-6)
 
@@ -153,7 +153,7 @@ def test_unknown_words_are_no_padding():
     model = fresh_toy_model("nrms")
     table = NewsTable.from_columns(ids=["A", "B"], titles=["zyzzyva", "zyzzyva zyzzyva zyzzyva"])
     model.set_news(table)
-    assert np.abs(model._encode_news(table)["vector"][1]).max() > 0
+    assert np.abs(model.encode_table(table)["vector"][1]).max() > 0
 
 
 def test_unknown_users_have_no_long_term_vector():
@@ -258,9 +258,9 @@ def test_scores_do_not_depend_on_how_many_are_computed_at_once(name, at_once, of
     assert max(largest) <= (at_once if keras.backend.backend() == "tensorflow" else 4 * at_once)
 
 
-def test_systems_without_vectors_of_news_or_users_say_so(tmp_path):
+def test_models_without_vectors_of_articles_or_users_say_so(tmp_path):
     files = write_files(tmp_path)
-    with pytest.raises(NoVectorError, match="NPAModel has no vector of a news"):
+    with pytest.raises(NoVectorError, match="NPAModel has no vector of an article"):
         toy_model("npa").run_news(files[0])
     with pytest.raises(NoVectorError, match="depends on the candidate"):
         toy_model("dkn").run_user(*files)

@@ -11,11 +11,11 @@ import keras
 import numpy as np
 import pytest
 
-from recommenders_miner.data.iterator import MINDIterator
+from recommenders_miner.compat.iterator import MINDIterator
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.errors import NotBuiltError, RecommendersMinerError
 from recommenders_miner.models import MODELS, training
-from recommenders_miner.models.training import log_digest, seeded
+from recommenders_miner.models.training import seeded
 from tests.models.test_scores import write_files
 from tests.models.toy import IDS, MODEL_NAMES, SIZES, fresh_toy_model, toy_hparams, toy_log, toy_news
 from tests.thoroughness import mostly_thorough
@@ -134,37 +134,6 @@ def test_resume_refuses_a_log_that_differs_in_what_was_clicked_alone(tmp_path):
         trained("nrms", (news, behaviors), run_dir=tmp_path / "run", resume=True)
 
 
-def test_a_digest_of_a_log_changes_with_each_array_and_where_a_number_stands():
-    log = toy_log(toy_news())
-    plain = log_digest(log)
-    assert log_digest(toy_log(toy_news())) == plain
-    names = ("candidates", "labels", "offsets", "histories", "history_offsets", "history_of", "user_of")
-    for name in names:
-        for change in (lambda values: np.where(np.arange(len(values)) == 3, 1 - values, values), lambda v: v[::-1]):
-            changed = dataclasses.replace(log, **{name: change(getattr(log, name))})
-            assert log_digest(changed) != plain, name
-
-
-def test_a_long_log_takes_part_with_blocks_of_it(monkeypatch):
-    monkeypatch.setattr(training, "_DIGESTED_BYTES", 64)
-    monkeypatch.setattr(training, "_BLOCK_BYTES", 8)
-    log = toy_log(toy_news(), impressions=200)
-    labels = np.zeros(len(log.candidates.values), "int8")
-    digests = set()
-    for place in (0, 1, len(labels) // 2, len(labels) - 1):  # 1 is in the first block, the middle in none
-        changed = labels.copy()
-        changed[place] = 1
-        digests.add(log_digest(dataclasses.replace(log, labels=changed)))
-    longer = dataclasses.replace(log, labels=np.append(labels, np.int8(0)))
-    same = log_digest(dataclasses.replace(log, labels=labels))
-    assert len(digests | {log_digest(longer)}) == 5
-    assert same in digests
-
-
-def as_bytes(record):
-    return np.frombuffer(json.dumps(record).encode(), "uint8")
-
-
 @pytest.mark.slow
 def test_saved_models_score_the_same_in_a_new_process(tmp_path):
     files = write_files(tmp_path)
@@ -251,16 +220,16 @@ def test_a_reader_shared_by_samples_serves_them_as_one_of_their_own(name, tmp_pa
     for step in range(batches.steps_per_epoch):
         inputs, _, _ = batches[step]
         apart = {**inputs, "samples": tuple(one_reader_a_sample(sample) for sample in inputs["samples"])}
-        shared += sum(len(s["reader"]) - len(np.unique(s["reader"])) for s in inputs["samples"])
+        shared += sum(len(s["row"]) - len(np.unique(s["row"])) for s in inputs["samples"])
         scores = np.array(model.network(inputs, training=False))
         assert scores == pytest.approx(np.array(model.network(apart, training=False)), abs=1e-5)
     assert shared > 0
 
 
 def one_reader_a_sample(sample):
-    own = np.arange(len(sample["reader"]), dtype="int32")
-    reader = np.append(sample["reader"], 0)  # one more than needed, since no group has zero rows
-    return {**sample, "history": sample["history"][reader], "user": sample["user"][reader], "reader": own}
+    own = np.arange(len(sample["row"]), dtype="int32")
+    reader = np.append(sample["row"], 0)  # one more than needed, since no group has zero rows
+    return {**sample, "history": sample["history"][reader], "user": sample["user"][reader], "row": own}
 
 
 def test_the_loss_is_nce_plus_weighted_disagreement(tmp_path):
@@ -276,14 +245,14 @@ def test_the_loss_is_nce_plus_weighted_disagreement(tmp_path):
     scores = np.array(network(inputs, training=False), "float64")
     news = network.encode_news(inputs["news"][0])
     sample = inputs["samples"][0]
-    history = sample["history"][sample["reader"]]
+    history = sample["history"][sample["row"]]
 
     def look_up(positions):
         return {key: np.array(value)[positions] for key, value in news.items()}
 
     interests = np.array(
         network.user_encoder(
-            look_up(history), history > 0, sample["user"][sample["reader"]], look_up(sample["candidates"])
+            look_up(history), history > 0, sample["user"][sample["row"]], look_up(sample["candidates"])
         )
     )
     nce, disagreement = [], []

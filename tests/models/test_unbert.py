@@ -7,7 +7,7 @@ import functools
 import numpy as np
 import pytest
 
-from recommenders_miner.data.iterator import MINDIterator
+from recommenders_miner.compat.iterator import MINDIterator
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.encoders import PLMEncoder
 from recommenders_miner.errors import HParamsError, NoVectorError

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommenders_miner.compat.files import (
+from recommenders_miner.compat.dictionaries import (
     convert_pickle,
     read_dictionary,
     read_matrix,

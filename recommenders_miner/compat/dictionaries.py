@@ -6,53 +6,41 @@ as JSON, into which `convert_pickle` turns them without running anything.
 
 from __future__ import annotations
 
-import functools
+import io
 import json
 import logging
 import os
 import pickle
-import pickletools
 import reprlib
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from recommenders_miner.data.mapped_arrays import map_array
 from recommenders_miner.data.tsv import require_file
+from recommenders_miner.data.vocabularies import COMMON, Vocabularies
 from recommenders_miner.data.vocabulary import PADDING_ID, UNKNOWN_ID, Vocabulary, token_problem
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError
 from recommenders_miner.hparams import HParams
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 LOGGER = logging.getLogger("recommenders_miner")
 
+_OWN_MODELS = {"nrms", "lstur", "naml", "npa"}
+_OWN_ENCODERS = {"self_attention", "cnn", "multi_view"}
 _DICTIONARY = "a dictionary of Recommenders: names with ids, which are the whole numbers 1, 2, …, each once"
 _MATRIX = "an embedding matrix in NumPy's .npy format: floating-point numbers, a row for each id of the dictionary"
 _PICKLE_NAMES = (".pkl", ".pickle")
 # A pickle of protocol 2 or later, of protocol 0 and of protocol 1; no JSON starts so.
 _PICKLE_STARTS = (b"\x80", b"(", b"}")
-# One is meant, and a few are read to say what is wrong; each takes a byte of the file, and 64 of memory.
-_MOST_DICTS = 16
-# All that a pickled dictionary of text and whole numbers is made of.
-_OPCODES = {
-    *("PROTO", "FRAME", "STOP", "MARK"),
-    *("EMPTY_DICT", "DICT", "SETITEM", "SETITEMS"),
-    *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
-    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"),
-    *("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET"),
-}
-_MARK = object()
-"""What the operation MARK leaves on the stack."""
 
 
 # === Dictionaries ===
 
 
 def read_dictionary(path: str | Path) -> dict[str, int]:
-    """Reads a dictionary `{name: id}` in JSON.
+    """Read a dictionary `{name: id}` in JSON.
 
     Args:
         path: the file; the name of a pickle stands for the JSON file that `convert_pickle` wrote beside it.
@@ -66,7 +54,7 @@ def read_dictionary(path: str | Path) -> dict[str, int]:
     path = _readable(Path(path))
     require_file(path, f"JSON of {_DICTIONARY}")
     try:
-        content = json.loads(path.read_bytes(), object_pairs_hook=functools.partial(_distinct, path))
+        content = json.loads(path.read_bytes(), object_pairs_hook=lambda pairs: _distinct(path, pairs))
     except DataFormatError:
         raise
     except (ValueError, RecursionError) as error:
@@ -75,7 +63,7 @@ def read_dictionary(path: str | Path) -> dict[str, int]:
 
 
 def read_vocabulary(path: str | Path) -> Vocabulary:
-    """Reads a dictionary as a vocabulary: padding, unknown, then the names in the order of their ids.
+    """Read a dictionary as a vocabulary: padding, unknown, then the names in the order of their ids.
 
     Names that nothing in MIND's files can be called (the empty one, with line breaks, not in UTF-8) are left out.
 
@@ -91,7 +79,7 @@ def read_vocabulary(path: str | Path) -> Vocabulary:
 
 
 def read_vocabularies(hparams: HParams) -> dict[str, Vocabulary]:
-    """Reads the dictionaries that the hyperparameters name, by field of `Vocabularies`.
+    """Read the dictionaries that the hyperparameters name, by field of `Vocabularies`.
 
     Raises:
         DataFormatError: as `read_dictionary` does.
@@ -105,8 +93,16 @@ def read_vocabularies(hparams: HParams) -> dict[str, Vocabulary]:
     return {name: read_vocabulary(path) for name, path in files.items() if path is not None}
 
 
+def known_at_once(hparams: HParams, given: dict[str, Vocabulary]) -> Vocabularies | None:
+    """Return the vocabularies of Recommenders' own models where it gives those of words and users, else None."""
+    own = hparams.model_type in _OWN_MODELS and hparams.news_encoder in _OWN_ENCODERS
+    if not own or not {"words", "users"} <= given.keys():
+        return None
+    return Vocabularies({**{name: Vocabulary([]) for name in COMMON}, **given})
+
+
 def _readable(path: Path) -> Path:
-    """Returns the file to read in the place of `path`: itself, or a pickle's converted form."""
+    """Return the file to read in the place of `path`: itself, or a pickle's converted form."""
     if not _is_pickle(path):
         return path
     converted = path.with_suffix(".json")
@@ -135,45 +131,58 @@ def _is_pickle(path: Path) -> bool:
 
 
 def _distinct(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Makes a dict of a JSON object, in which a name might stand twice."""
-    content: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in content:
-            raise DataFormatError(path, f"the name {reprlib.repr(name)} stands there twice; expected {_DICTIONARY}.")
-        content[name] = value
+    """Make a dict of a JSON object, in which a name might stand twice."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise DataFormatError(path, f"the name {reprlib.repr(twice)} stands there twice; expected {_DICTIONARY}.")
     return content
 
 
 def _checked(path: Path, content: Any) -> dict[str, int]:
-    """Returns `content` if it is a dictionary of Recommenders'."""
+    """Return `content` if it is a dictionary of Recommenders'."""
     if type(content) is not dict:
         raise DataFormatError(path, f"holds a {type(content).__name__}; expected {_DICTIONARY}.")
-    name_of: list[str | None] = [None] * (len(content) + 1)  # no dict, as numbers can be chosen so that it is slow
+    name_of: dict[int, str] = {}
     for name, number in content.items():
         shown = reprlib.repr(name)
-        if type(number) is not int:
+        if type(name) is not str:
+            problem = f"a name is of type {type(name).__name__} and no text"
+        elif type(number) is not int:
             problem = f"the id of {shown} is a {type(number).__name__} and no whole number"
         elif not 1 <= number <= len(content):
             value = number if number.bit_length() < 64 else "too large"
             problem = f"the id of {shown} is {value}, which is not one of 1 to {len(content):,}, the number of names"
-        elif name_of[number] is not None:
+        elif number in name_of:
             problem = f"{reprlib.repr(name_of[number])} and {shown} have the same id, {number}"
         else:
             name_of[number] = name
             continue
-        raise _not_numbered(path, problem)
+        raise DataFormatError(path, f"{problem}.", remedy="Number the names 1, 2, …; 0 stands for what is unknown.")
     return content
-
-
-def _not_numbered(path: Path, problem: str) -> DataFormatError:
-    return DataFormatError(path, f"{problem}.", remedy="Number the names 1, 2, …; 0 stands for what is unknown.")
 
 
 # === Word vectors ===
 
 
+def read_word_matrix(hparams: HParams, words: Vocabulary) -> np.ndarray | None:
+    """Return the vectors of the words in the file that `wordEmb_file` names, None where it names none."""
+    if not hparams.wordEmb_file:
+        return None
+    matrix = read_matrix(hparams.wordEmb_file, hparams.wordDict_file, words)
+    if matrix.shape[1] != hparams.word_emb_dim:
+        LOGGER.info(
+            "%s: its vectors have %d dimensions, and so has the word embedding; word_emb_dim says %d.",
+            hparams.wordEmb_file,
+            matrix.shape[1],
+            hparams.word_emb_dim,
+        )
+    return matrix
+
+
 def read_matrix(path: str | Path, dictionary_file: str | Path, words: Vocabulary) -> np.ndarray:
-    """Reads the vectors of a vocabulary's words from a matrix whose rows a dictionary numbers.
+    """Read the vectors of a vocabulary's words from a matrix whose rows a dictionary numbers.
 
     Args:
         path: the .npy file, (n+1, dim) floating-point numbers; row 0 is what unknown words have.
@@ -190,7 +199,7 @@ def read_matrix(path: str | Path, dictionary_file: str | Path, words: Vocabulary
     dictionary = read_dictionary(dictionary_file)
     require_file(path, _MATRIX)
     try:
-        matrix = map_array(path)
+        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # numpy lets through whatever parsing a damaged header leads it into
         raise DataFormatError(path, f"is not readable as a matrix ({error}); expected {_MATRIX}.") from None
     if not isinstance(matrix, np.ndarray) or matrix.dtype.kind != "f" or matrix.ndim != 2 or not matrix.shape[1]:
@@ -217,10 +226,9 @@ def read_matrix(path: str | Path, dictionary_file: str | Path, words: Vocabulary
 
 
 def convert_pickle(path: str | Path) -> Path:
-    """Writes a pickled dictionary as JSON beside it, the name's ending changed to .json, whole or not at all.
+    """Write a pickled dictionary as JSON beside it, the name's ending changed to .json.
 
-    Nothing in the pickle is run: it may hold a dict, text and whole numbers, and is refused before it is read if it
-    asks for more.
+    Nothing in the pickle is run: whatever asks for more than dicts, text and numbers is refused.
 
     Args:
         path: the pickle, of any protocol.
@@ -238,112 +246,36 @@ def convert_pickle(path: str | Path) -> Path:
     if converted == path:
         name = path.with_suffix(".pkl").name
         raise RecommendersMinerError(f"{path}: converting would overwrite it. Rename it to {name} first.")
-    dictionary = _checked(path, _unpickled(path))
+    try:
+        content = _PlainUnpickler(path).load()
+    except DataFormatError:
+        raise
+    except Exception as error:  # whatever a damaged pickle leads to
+        raise DataFormatError(path, f"is no pickle, or a damaged one ({error}); expected {_DICTIONARY}.") from None
+    dictionary = _checked(path, content)
     if converted.exists():
         try:
             read_dictionary(converted)
         except DataFormatError as error:
             raise RecommendersMinerError(f"Not overwritten, since it is no dictionary: {error}") from None
-    with whole_file(converted) as partial:
+    with atomic_write(converted) as partial:
         partial.write_text(json.dumps(dictionary, indent=0) + "\n", encoding="utf-8")
     return converted
 
 
-def _unpickled(path: Path) -> Any:
-    """Reads a pickle of dicts, text and whole numbers."""
-    try:
-        return _built(path, path.read_bytes())
-    except DataFormatError:
-        raise
-    except Exception as error:  # whatever a damaged pickle leads to
-        raise DataFormatError(path, f"is no pickle, or a damaged one ({error}); expected {_DICTIONARY}.") from None
+class _PlainUnpickler(pickle.Unpickler):
+    """An unpickler that makes nothing but plain values, as the standard library's documentation shows it."""
 
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.BytesIO(path.read_bytes()))
+        self.path = path
 
-def _built(path: Path, data: bytes) -> Any:
-    """Builds what a pickle describes.
-
-    Python's own reader is not used, since it takes numbers for names, too: those that hash alike, as multiples of
-    2**61 - 1 do, it compares each with all before it. Text hashes differently in every process.
-    """
-    stack: list[Any] = []
-    memo: list[Any] = []
-    for name, argument in _operations(path, data):
-        match name:
-            case "PROTO":
-                if argument > pickle.HIGHEST_PROTOCOL:
-                    raise ValueError(f"protocol {argument}")
-            case "FRAME":
-                if argument > len(data):
-                    raise ValueError("a frame is longer than the file")
-            case "MARK":
-                stack.append(_MARK)
-            case "EMPTY_DICT":
-                stack.append({})
-            case "DICT":
-                items = _popped_to_mark(stack)
-                stack.append({})
-                _set_items(path, stack[-1], items)
-            case "SETITEM":
-                value, key = stack.pop(), stack.pop()
-                _set_items(path, stack[-1], [key, value])
-            case "SETITEMS":
-                items = _popped_to_mark(stack)
-                _set_items(path, stack[-1], items)
-            case "PUT" | "BINPUT" | "LONG_BINPUT":
-                memo.extend([None] * (argument + 1 - len(memo)))
-                memo[argument] = stack[-1]
-            case "MEMOIZE":
-                memo.append(stack[-1])
-            case "GET" | "BINGET" | "LONG_BINGET":
-                stack.append(memo[argument])
-            case "STOP":
-                break
-            case _:  # a text or a number
-                stack.append(argument)
-    return stack.pop()
-
-
-def _popped_to_mark(stack: list[Any]) -> list[Any]:
-    """Takes what lies above the last mark, and the mark, from the stack; returns it from the bottom up."""
-    items = []
-    while (item := stack.pop()) is not _MARK:
-        items.append(item)
-    items.reverse()
-    return items
-
-
-def _set_items(path: Path, target: dict[str, Any], items: list[Any]) -> None:
-    """Sets names, each followed by its value."""
-    for name, value in zip(items[::2], items[1::2], strict=True):
-        if type(name) is not str:
-            raise _not_numbered(path, f"a name is of type {type(name).__name__} and no text")
-        target[name] = value
-
-
-def _operations(path: Path, data: bytes) -> Iterator[tuple[str, Any]]:
-    """Yields a pickle's operations and their arguments; raises `DataFormatError` at one that no dictionary needs."""
-    dicts = 0
-    text: list[str] = ["", ""]  # the last two, which STACK_GLOBAL takes for a module and a name in it
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-        if opcode.name == "STACK_GLOBAL":
-            argument = " ".join(text)
-        if opcode.name not in _OPCODES:
-            asked = (
-                argument.replace(" ", ".") if opcode.name.endswith("GLOBAL") else f"pickle's operation {opcode.name}"
-            )
-            raise DataFormatError(
-                path,
-                f"asks for {repr(asked[:80])[1:-1]}, and was not read; expected {_DICTIONARY}, in Python's own "
-                "dict, str and int" + (", not NumPy's numbers." if asked.startswith("numpy.") else "."),
-                remedy="If you trust who made it, load it in Python yourself and write json.dump({name: int(id) for "
-                f"name, id in names.items()}}, open({str(path.with_suffix('.json'))!r}, 'w')).",
-            )
-        # Room is made for as many entries as the largest place asked for.
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
-            raise DataFormatError(path, f"asks for place {argument:,} of a memo of {count:,}: damaged or malicious.")
-        dicts += opcode.name in ("EMPTY_DICT", "DICT")
-        if dicts > _MOST_DICTS:
-            raise DataFormatError(path, f"holds more than {_MOST_DICTS} dicts; expected {_DICTIONARY}.")
-        if isinstance(argument, str):
-            text = [text[1], argument]
-        yield opcode.name, argument
+    def find_class(self, module: str, name: str) -> Any:
+        """Refuse every class and function."""
+        raise DataFormatError(
+            self.path,
+            f"asks for {f'{module}.{name}'[:80]}, and was not read; expected {_DICTIONARY}, in Python's own dict, "
+            "str and int" + (", not NumPy's numbers." if module.startswith("numpy") else "."),
+            remedy="If you trust who made it, load it in Python yourself and write json.dump({name: int(id) for "
+            f"name, id in names.items()}}, open({str(self.path.with_suffix('.json'))!r}, 'w')).",
+        )

@@ -1,0 +1,122 @@
+"""What all news encoders have in common, and how one is made of hyperparameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import keras
+import numpy as np
+from keras import ops
+
+from recommenders_miner.data.features import FEATURES, NewsFeatures
+from recommenders_miner.data.vocabularies import Vocabularies
+from recommenders_miner.errors import HParamsError
+from recommenders_miner.hparams import ENCODERS, Declared, HParams
+from recommenders_miner.layers import CompositeLayer
+
+if TYPE_CHECKING:
+    from recommenders_miner.encoders.initial_vectors import InitialVectors
+
+Tensor = Any
+
+
+class NewsEncoder(CompositeLayer):
+    """What turns the features of an article into its vector; the encoders are its subclasses.
+
+    Attributes:
+        features: names of the features that `call` reads.
+        dim: dimension d of a news vector.
+        pretrained_weights: weights that come from a pretrained language model.
+    """
+
+    features: tuple[str, ...] = ()
+    dim: int
+    pretrained_weights: Sequence[Any] = ()
+
+    @classmethod
+    def from_hparams(cls, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsEncoder:
+        """Make an untrained encoder.
+
+        Args:
+            hparams: its sizes.
+            vocabularies: rows of its embeddings.
+            vectors: what embeddings start from.
+
+        Raises:
+            HParamsError: it needs a hyperparameter that is not given.
+        """
+        raise HParamsError(f"news_encoder: {hparams.news_encoder!r} gives no news vectors, which this model needs.")
+
+    @classmethod
+    def pretrained(cls, hparams: HParams) -> NewsEncoder | None:
+        """Return what is loaded before anything is drawn at random; None where nothing is."""
+        return None
+
+    @classmethod
+    def reads(cls, hparams: HParams) -> tuple[str, ...]:
+        """Return the features that such an encoder is made of."""
+        return cls.features
+
+    def prepare(self, features: NewsFeatures) -> dict[str, np.ndarray]:
+        """Return what `call` reads, for a whole table; what training never changes is computed here, once.
+
+        Args:
+            features: the table's features, which may keep what is costly on disk.
+
+        Returns:
+            Arrays of N+1 rows by name, `features` of them.
+        """
+        return {name: features[name] for name in self.features}
+
+    def example(self) -> dict[str, Tensor]:
+        """Return what `call` reads, of one article of two words; to create the weights with."""
+        is_sequence = {name: FEATURES[name].kind == "tokens" for name in self.features}
+        return {name: ops.ones((1, 2) if is_sequence[name] else (1,), "int32") for name in self.features}
+
+    def call(self, features: dict[str, Tensor], training: bool | None = None) -> Tensor:
+        """Return what user encoder and click predictor see of U articles, whose features come as arrays of U rows.
+
+        Returns:
+            (U, d) vectors; or a dict of arrays of U rows, where more or something else than a vector is needed.
+        """
+        raise NotImplementedError
+
+
+Encoder = TypeVar("Encoder", bound=type[NewsEncoder])
+_CLASSES: dict[str, type[NewsEncoder]] = {}
+
+
+def news_encoder(name: str, hparams: type[HParams] = HParams) -> Callable[[Encoder], Encoder]:
+    """Register the decorated class under the name that the hyperparameter `news_encoder` takes.
+
+    Args:
+        name: the name.
+        hparams: the class that declares the encoder's own hyperparameters.
+    """
+
+    def decorate(cls: Encoder) -> Encoder:
+        _CLASSES[name] = cls
+        ENCODERS[name] = Declared(hparams, cls.reads)
+        return cls
+
+    return decorate
+
+
+def encoder_class(hparams: HParams) -> type[NewsEncoder]:
+    """Return the class that `hparams.news_encoder` names."""
+    return _CLASSES[hparams.news_encoder]
+
+
+def build_encoder(hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsEncoder:
+    """Return the encoder that `hparams.news_encoder` names; see `NewsEncoder.from_hparams`."""
+    return encoder_class(hparams).from_hparams(hparams, vocabularies, vectors)
+
+
+def random_vectors() -> keras.initializers.Initializer:
+    """Return an initialiser of embeddings: normal with a standard deviation of 0.3, about that of GloVe's vectors.
+
+    Keras' own, uniform within 0.05, makes the dot products of news vectors so small that training takes an epoch to
+    start.
+    """
+    return keras.initializers.RandomNormal(stddev=0.3)
