@@ -51,7 +51,9 @@ class HParams(pydantic.BaseModel):
     model from a YAML file. Bad values raise `HParamsError`.
     """
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
 
     # What is read of a log
     title_size: int = hparam("data", 20, "words of a title that are read", ge=1)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-import keras
 import numpy as np
 from keras import ops
 
 from recommenders_miner.data.features import FEATURES, NewsFeatures
 from recommenders_miner.data.vocabularies import Vocabularies
+from recommenders_miner.encoders.initial_vectors import InitialVectors
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import ENCODERS, Declared, HParams
 from recommenders_miner.layers import CompositeLayer
-
-if TYPE_CHECKING:
-    from recommenders_miner.encoders.initial_vectors import InitialVectors
 
 Tensor = Any
 
@@ -111,12 +108,3 @@ def encoder_class(hparams: HParams) -> type[NewsEncoder]:
 def build_encoder(hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsEncoder:
     """Return the encoder that `hparams.news_encoder` names; see `NewsEncoder.from_hparams`."""
     return encoder_class(hparams).from_hparams(hparams, vocabularies, vectors)
-
-
-def random_vectors() -> keras.initializers.Initializer:
-    """Return an initialiser of embeddings: normal with a standard deviation of 0.3, about that of GloVe's vectors.
-
-    Keras' own, uniform within 0.05, makes the dot products of news vectors so small that training takes an epoch to
-    start.
-    """
-    return keras.initializers.RandomNormal(stddev=0.3)

@@ -10,7 +10,8 @@ import numpy as np
 from keras import ops
 
 from recommenders_miner.data.features import NewsFeatures
-from recommenders_miner.encoders.base import NewsEncoder, random_vectors
+from recommenders_miner.encoders.base import NewsEncoder
+from recommenders_miner.encoders.initial_vectors import random_vectors
 from recommenders_miner.hparams import HParams, hparam
 
 

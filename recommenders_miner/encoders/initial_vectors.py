@@ -15,7 +15,6 @@ from recommenders_miner.data.features import padded
 from recommenders_miner.data.vectors import read_word_vectors
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.data.vocabulary import Vocabulary
-from recommenders_miner.encoders.base import NewsEncoder, encoder_class, random_vectors
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams
 
@@ -42,6 +41,15 @@ class PretrainedVectors(keras.initializers.Initializer):
         return {}
 
 
+def random_vectors() -> keras.initializers.Initializer:
+    """Return an initialiser of embeddings: normal with a standard deviation of 0.3, about that of GloVe's vectors.
+
+    Keras' own, uniform within 0.05, makes the dot products of news vectors so small that training takes an epoch to
+    start.
+    """
+    return keras.initializers.RandomNormal(stddev=0.3)
+
+
 Start = tuple[keras.initializers.Initializer, int]
 """The initialiser of an embedding, and its dimension."""
 
@@ -59,12 +67,7 @@ class InitialVectors:
         seed: draws the vectors of words and entities that the files lack.
         find: says where a file is that a hyperparameter names.
         word_matrix: vectors of the words, (len(words), dim), that take the place of a file's.
-
-    Attributes:
-        plm: the pretrained news encoder; None where the hyperparameters ask for none.
-
-    Raises:
-        PresetError: the language model cannot be had.
+        plm: the pretrained news encoder, loaded before this is made; None where the hyperparameters ask for none.
     """
 
     def __init__(
@@ -74,10 +77,10 @@ class InitialVectors:
         seed: int,
         find: Callable[[str], str] = str,
         word_matrix: np.ndarray | None = None,
+        plm: Any = None,
     ) -> None:
         self.hparams, self.vocabularies, self.seed, self.find = hparams, vocabularies, seed, find
-        self.word_matrix = word_matrix
-        self.plm: NewsEncoder | None = encoder_class(hparams).pretrained(hparams)
+        self.word_matrix, self.plm = word_matrix, plm
         self._entity_file = getattr(hparams, "entity_embedding", None) if "entities" in vocabularies else None
         self._category_source = getattr(hparams, "category_embedding", "learned")
         from_files = {

@@ -20,7 +20,7 @@ from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.sampling import Draw
 from recommenders_miner.data.vocabularies import Vocabularies
-from recommenders_miner.encoders import InitialVectors
+from recommenders_miner.encoders import InitialVectors, encoder_class
 from recommenders_miner.errors import NotBuiltError, RecommendersMinerError
 from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
 from recommenders_miner.evaluation.scoring import LogScorer
@@ -43,8 +43,8 @@ _LOSSES = {
 class BaseModel(RecommendersNames):
     """A news recommender: trained and evaluated on MIND-format files, asked about news ids, saved and loaded.
 
-    A model is a subclass with one method, `build_network`, that registers itself (`models/registry.py`). The
-    constructor, `fit`, `run_eval` and the names in `compat/names.py` are those of Microsoft Recommenders' `newsrec`.
+    A model is a subclass with one method, `build_network`, that registers itself (`models/registry.py`). The names are
+    those of Microsoft Recommenders' `newsrec`, more of them in `compat/names.py`.
 
     The network is made when the vocabularies are known: by the constructor, from dictionaries in Recommenders' form; at
     the first `fit`, from its training files; or by `build`.
@@ -118,8 +118,9 @@ class BaseModel(RecommendersNames):
         """
         find = self.train_iterator.find
         with seeded(self.seed), precision(self.hparams.precision):
+            plm = encoder_class(self.hparams).pretrained(self.hparams)
             words = read_word_matrix(self.hparams, vocabularies.words)
-            vectors = InitialVectors(self.hparams, vocabularies, self.seed, find, words)
+            vectors = InitialVectors(self.hparams, vocabularies, self.seed, find, words, plm)
             network = self.build_network(self.hparams, vocabularies, vectors)
             network.build()
         self.adopt(network, vocabularies)
@@ -163,12 +164,9 @@ class BaseModel(RecommendersNames):
         weights. On Linux, freed memory stays with the process: see `backend.keep_freed_memory`.
 
         Args:
-            train_news_file: news.tsv of the training split.
-            train_behaviors_file: its behaviors.tsv, labelled.
-            valid_news_file: news.tsv to evaluate on after each epoch.
-            valid_behaviors_file: its behaviors.tsv.
-            test_news_file: a second pair to evaluate on.
-            test_behaviors_file: its behaviors.tsv.
+            train_news_file, train_behaviors_file: of the training split, labelled.
+            valid_news_file, valid_behaviors_file: to evaluate on after each epoch.
+            test_news_file, test_behaviors_file: a second pair to evaluate on.
             run_dir: folder for a checkpoint after each epoch.
             resume: go on from the checkpoint in `run_dir`, if there is one; the result is that of an unbroken run.
             negatives: how negatives are drawn, a name or a strategy of one's own as those of `data/sampling.py`; what
@@ -329,14 +327,7 @@ class BaseModel(RecommendersNames):
     def explain(self, history: Sequence[str], candidates: Sequence[str], user: str | None = None) -> Explanation:
         """Say why candidates score as they do: the user's interests, their attention, and what each click adds.
 
-        Args:
-            history: as in `score`; the newest `his_size` clicks are explained.
-            candidates: ids of the articles whose scores are explained.
-            user: the user's id, for the models that know users.
-
-        Raises:
-            NotBuiltError: the model is not trained or loaded, or has no news table.
-            UnknownNewsError: a news id is not in the table.
+        Arguments and errors are those of `score`; the newest `his_size` clicks are explained.
         """
         from recommenders_miner.explain import explain_scores
 
@@ -348,10 +339,9 @@ class BaseModel(RecommendersNames):
         """Return the k best articles of a pool for a history, best first, those already clicked left out.
 
         Args:
-            history: ids of the clicked articles, newest last; may be empty.
+            history, user: as in `score`.
             pool: ids to choose from; None means all of the news table.
             k: how many.
-            user: the user's id, for the models that know users.
 
         Returns:
             At most k pairs of news id and score.
