@@ -1,6 +1,6 @@
 """Headlines, abstracts and named entities of the planted benchmark.
 
-The words come from ``planted_topics.yaml``. A headline is a template whose slots are filled with phrases of
+The words come from ``topics.yaml``. A headline is a template whose slots are filled with phrases of
 one subcategory and, now and then, with phrases that all subcategories of its category share. So titles read
 as English, their words tell the subcategory, and some tell it less clearly than others.
 """
@@ -73,12 +73,12 @@ class Story:
 
 
 def load_topics() -> tuple[list[Topic], Language]:
-    """Reads ``planted_topics.yaml``.
+    """Reads ``topics.yaml``.
 
     Returns:
         the topics, category by category, with shares that sum to 1; and what they have in common.
     """
-    text = resources.files(__package__).joinpath("planted_topics.yaml").read_text(encoding="utf-8")
+    text = resources.files(__package__).joinpath("topics.yaml").read_text(encoding="utf-8")
     words = yaml.safe_load(text)
     topics = []
     for category, entry in words["categories"].items():
