@@ -18,12 +18,12 @@ from recommenders_miner.data.gathering import history_matrix
 from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.pieces import Pieces
+from recommenders_miner.data.presets import glove_folder
 from recommenders_miner.data.sampling import TrainingSamples
 from recommenders_miner.data.terms import TermWeights
 from recommenders_miner.data.vectors import read_vector_names
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.data.vocabulary import Vocabulary
-from recommenders_miner.datasets.home import glove_folder
 from recommenders_miner.errors import NotBuiltError
 from recommenders_miner.hparams import RECOMMENDERS_ENCODERS, HParams
 

@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 from recommenders_miner.datasets.synthetic import benchmark as planted
 from recommenders_miner.datasets.synthetic import text as planted_text
 from recommenders_miner.datasets.synthetic import world as planted_world
-from recommenders_miner.datasets.synthetic.benchmark import PRESETS, PlantedConfig, write_planted_benchmark
+from recommenders_miner.datasets.synthetic.benchmark import PRESETS, PlantedConfig, write_synthetic_benchmark
 
 FILES = {"news.tsv", "behaviors.tsv", "entity_embedding.vec", "relation_embedding.vec", "click_logits.txt"}
 
@@ -67,14 +67,14 @@ def digests(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     out = tmp_path_factory.mktemp("planted") / "tiny"
-    write_planted_benchmark(out, "tiny", seed=7)
+    write_synthetic_benchmark(out, "tiny", seed=7)
     return out
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     out = tmp_path_factory.mktemp("planted") / "demo"
-    write_planted_benchmark(out, "demo")
+    write_synthetic_benchmark(out, "demo")
     return {split: read_split(out / split) for split in ("train", "dev")}
 
 
@@ -181,7 +181,7 @@ def test_description_counts_what_was_written(tiny):
 
 def test_same_seed_same_bytes_whatever_the_hash_seed(tiny, tmp_path):
     script = (
-        "import sys; from recommenders_miner.datasets.synthetic.benchmark import write_planted_benchmark as write;"
+        "import sys; from recommenders_miner.datasets.synthetic.benchmark import write_synthetic_benchmark as write;"
         "write(sys.argv[1], 'tiny', seed=7)"
     )
     environment = os.environ | {"PYTHONHASHSEED": "12345"}
@@ -191,7 +191,7 @@ def test_same_seed_same_bytes_whatever_the_hash_seed(tiny, tmp_path):
 
 
 def test_another_seed_gives_other_data(tiny, tmp_path):
-    write_planted_benchmark(tmp_path / "other", "tiny", seed=8)
+    write_synthetic_benchmark(tmp_path / "other", "tiny", seed=8)
     first, second = digests(tiny), digests(tmp_path / "other")
     assert first.keys() == second.keys()
     assert all(first[name] != second[name] for name in first)
@@ -200,30 +200,30 @@ def test_another_seed_gives_other_data(tiny, tmp_path):
 def test_the_same_benchmark_is_not_written_twice(tiny):
     before = {path: path.stat().st_mtime_ns for path in tiny.rglob("*")}
     messages = []
-    write_planted_benchmark(tiny, "tiny", seed=7, progress=messages.append)
+    write_synthetic_benchmark(tiny, "tiny", seed=7, progress=messages.append)
     assert {path: path.stat().st_mtime_ns for path in tiny.rglob("*")} == before
     assert messages == []
 
 
 def test_refuses_to_overwrite(tiny, tmp_path):
     with pytest.raises(FileExistsError, match=re.escape(str(tiny))):
-        write_planted_benchmark(tiny, "tiny", seed=8)
+        write_synthetic_benchmark(tiny, "tiny", seed=8)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match=re.escape(str(tmp_path))):
-        write_planted_benchmark(tmp_path, "tiny")
+        write_synthetic_benchmark(tmp_path, "tiny")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     with pytest.raises(FileExistsError):
-        write_planted_benchmark(tmp_path / "notes.txt", "tiny")
+        write_synthetic_benchmark(tmp_path / "notes.txt", "tiny")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "dataset.json").write_text("{")
     with pytest.raises(FileExistsError):
-        write_planted_benchmark(tmp_path / "broken", "tiny")
+        write_synthetic_benchmark(tmp_path / "broken", "tiny")
 
 
 def test_an_empty_folder_is_taken_and_progress_is_told(tmp_path):
     (tmp_path / "empty").mkdir()
     messages = []
-    write_planted_benchmark(tmp_path / "empty", "tiny", progress=messages.append)
+    write_synthetic_benchmark(tmp_path / "empty", "tiny", progress=messages.append)
     assert (tmp_path / "empty" / "dataset.json").is_file()
     assert any("300" in message for message in messages)
     assert len(messages) == planted.NUM_STEPS
@@ -235,26 +235,26 @@ def test_a_crash_leaves_nothing(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_planted_benchmark(tmp_path / "out", "tiny", progress=crash)
+        write_synthetic_benchmark(tmp_path / "out", "tiny", progress=crash)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_bad_arguments_are_named(tmp_path):
     with pytest.raises(ValueError, match="mind-small"):
-        write_planted_benchmark(tmp_path / "out", "mind-large")
+        write_synthetic_benchmark(tmp_path / "out", "mind-large")
     with pytest.raises(ValueError, match="negative"):
-        write_planted_benchmark(tmp_path / "out", "tiny", seed=-1)
+        write_synthetic_benchmark(tmp_path / "out", "tiny", seed=-1)
     with pytest.raises(ValueError, match="one impression"):
         PlantedConfig(num_news=300, num_users=100, num_train_impressions=50, num_dev_impressions=50)
     starved = dataclasses.replace(PRESETS["tiny"], num_news=5)
     with pytest.raises(ValueError, match="alive"):
-        write_planted_benchmark(tmp_path / "out", starved)
+        write_synthetic_benchmark(tmp_path / "out", starved)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_configuration_of_ones_own(tmp_path):
     config = dataclasses.replace(PRESETS["tiny"], num_users=40, interest_weight=20.0, noise_scale=0.5)
-    write_planted_benchmark(tmp_path / "out", config)
+    write_synthetic_benchmark(tmp_path / "out", config)
     description = json.loads((tmp_path / "out" / "dataset.json").read_text())
     assert (description["preset"], description["config"]["num_users"]) == ("custom", 40)
 

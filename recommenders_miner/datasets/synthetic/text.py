@@ -1,6 +1,6 @@
-"""Headlines, abstracts and named entities of the planted benchmark.
+"""Headlines, abstracts and named entities of the synthetic benchmark.
 
-The words come from ``topics.yaml``. A headline is a template whose slots are filled with phrases of
+The words come from `topics.yaml`. A headline is a template whose slots are filled with phrases of
 one subcategory and, now and then, with phrases that all subcategories of its category share. So titles read
 as English, their words tell the subcategory, and some tell it less clearly than others.
 """
@@ -65,15 +65,16 @@ class Entity:
 
 @dataclass(frozen=True)
 class Story:
-    """The text of one news article and the entities named in it."""
+    """The text of one article and the entities named in it."""
 
+    topic: Topic
     title: str
     abstract: str
     entities: list[Entity]
 
 
 def load_topics() -> tuple[list[Topic], Language]:
-    """Reads ``topics.yaml``.
+    """Read `topics.yaml`.
 
     Returns:
         the topics, category by category, with shares that sum to 1; and what they have in common.
@@ -106,7 +107,7 @@ def load_topics() -> tuple[list[Topic], Language]:
 
 
 def invent_entities(topics: Sequence[Topic], language: Language, rng: np.random.Generator) -> list[list[Entity]]:
-    """Gives every topic ``ENTITIES_PER_TOPIC`` people, organisations or places, no two of one name."""
+    """Give every topic `ENTITIES_PER_TOPIC` people, organisations or places, no two of one name."""
     taken: set[str] = set()
     entities = []
     for index, topic in enumerate(topics):
@@ -132,7 +133,7 @@ def _invent_name(kind: str, topic: Topic, language: Language, rng: np.random.Gen
 
 
 def write_story(topic: Topic, entities: list[Entity], language: Language, rng: np.random.Generator) -> Story:
-    """Composes the title and the abstract of one article.
+    """Compose the title and the abstract of one article.
 
     Args:
         topic: the article's subcategory.
@@ -148,11 +149,11 @@ def write_story(topic: Topic, entities: list[Entity], language: Language, rng: n
     if rng.random() < SECOND_SENTENCE_RATE:
         sentences.append(_pick(rng, [other for other in topic.sentences if other != sentences[0]]))
     abstract = " ".join(_capitalise(sentence.format_map(slots)) for sentence in sentences)
-    return Story(title, abstract, slots.entities)
+    return Story(topic, title, abstract, slots.entities)
 
 
 def entities_json(text: str, entities: Sequence[Entity]) -> str:
-    """The entities named in ``text`` as a JSON list in MIND's form, ``[]`` if there are none."""
+    """Return the entities named in `text` as a JSON list in MIND's form, `[]` if there are none."""
     return json.dumps(
         [
             {
@@ -172,7 +173,7 @@ def entities_json(text: str, entities: Sequence[Entity]) -> str:
 class _Slots(dict):
     """The slots of one story, each filled when a template first asks for it and then kept.
 
-    A trailing digit asks for another phrase of the same kind: ``{items2}`` differs from ``{items}``. Title
+    A trailing digit asks for another phrase of the same kind: `{items2}` differs from `{items}`. Title
     and abstract share one object, so that they speak of the same things.
     """
 
@@ -207,7 +208,7 @@ class _Slots(dict):
                 return self._phrase(kind)
 
     def _phrase(self, slot: str) -> str:
-        """A phrase that this story has not used yet."""
+        """Return a phrase that this story has not used yet."""
         while True:
             words = self.topic.shared if self.rng.random() < SHARED_PHRASE_RATE else self.topic.own
             phrase = _pick(self.rng, words[slot])
@@ -235,7 +236,7 @@ class _Slots(dict):
 
 
 def third_person(phrase: str) -> str:
-    """The third person singular of a verb phrase: "miss the cut" becomes "misses the cut"."""
+    """Return the third person singular of a verb phrase: "miss the cut" becomes "misses the cut"."""
     verb, _, rest = phrase.partition(" ")
     if verb.endswith("y") and verb[-2] not in "aeiou":
         verb = verb[:-1] + "ies"
@@ -252,7 +253,7 @@ def _title_case(text: str) -> str:
 
 
 def _capitalise(text: str) -> str:
-    """Puts a capital at the beginning and after a question mark."""
+    """Put a capital at the beginning and after a question mark."""
     return "? ".join(part[:1].upper() + part[1:] for part in text.split("? "))
 
 
