@@ -140,7 +140,7 @@ def test_ctrl_c_in_a_transfer_leaves_what_the_same_command_goes_on_with(tmp_path
     archive = zipped({"glove.6B.100d.txt": b"quoll 1 2 3\n", "ballast": random.Random(1).randbytes(300_000)})
     monkeypatch.setattr(glove, "ARCHIVE_SHA256", hashlib.sha256(archive).hexdigest())
     path = "/stanfordnlp/glove/resolve/main/glove.6B.zip"
-    hub = tmp_path / "out" / ".glove.6B.100d.txt.downloads" / "hub"
+    hub = tmp_path / "out" / ".glove.6B.100d.txt.downloads" / "0"
     # Where the tests run in a shell's background, processes inherit that Ctrl-C is ignored.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     command = [sys.executable, "-c", code + "from recommenders_miner.cli import main; main()"]

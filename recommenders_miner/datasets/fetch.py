@@ -6,17 +6,15 @@ Files of the Hugging Face hub come the same way, from the address and with the t
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import TypeVar
 
 import requests
 from urllib3.exceptions import HTTPError, MaxRetryError
@@ -35,8 +33,6 @@ PAUSE_SECONDS = 1.0
 _CHUNK_BYTES = 2**16
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _SIZE = r"\d{1,18}"
-
-T = TypeVar("T")
 
 
 class _BrokenOffError(Exception):
@@ -159,49 +155,27 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextlib.contextmanager
-def download_folder(folder: str | Path) -> Iterator[Path]:
-    """Lend a folder for downloads that something else is then made of.
-
-    It goes when the block ends, unless there is something to go on from: the block was interrupted by Ctrl-C, found the
-    disk full, or ended with another error and left a part of a file.
-
-    Raises:
-        NotWrittenError: it cannot be made.
-    """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise NotWrittenError(folder, error) from error
-    try:
-        yield folder
-    except NotWrittenError:
-        raise
-    except Exception:
-        if not any(folder.rglob(".*.part-*")):
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def from_first_source(what: str, sources: Mapping[str, Callable[[], T]], remedy: str = "") -> T:
-    """Return what the first source gives that gives anything.
+def fetch_from_first(
+    what: str, sources: Mapping[str, Callable[[Path], object]], downloads: Path, remedy: str = ""
+) -> None:
+    """Let one source after another fetch something until one succeeds.
 
     Args:
-        what: what is looked for, for messages.
-        sources: what gets it, by the source's name, in the order to try them. Whatever one of them raises, the next is
-            tried, except where the disk is full.
+        what: what is fetched, for messages.
+        sources: what fetches it, by the source's name, in the order to try them. Each gets a folder for its downloads,
+            the same in every call. Whatever one of them raises, the next is tried, except where the disk is full.
+        downloads: the folder of these folders. It goes at the end, unless there is something to go on from: after
+            Ctrl-C, on a full disk, or where all sources failed and one left a part of a file.
         remedy: what else the user can do, a sentence.
 
     Raises:
-        DownloadError: none gave it; the message has a line for each source and why.
+        DownloadError: all failed; the message has a line for each source and why.
         NotWrittenError: the disk is full or cannot be written.
     """
     failures = []
-    for name, get in sources.items():
+    for number, (name, fetch) in enumerate(sources.items()):
         try:
-            found = get()
+            fetch(downloads / str(number))
         except NotWrittenError:
             raise
         except Exception as error:
@@ -210,7 +184,10 @@ def from_first_source(what: str, sources: Mapping[str, Callable[[], T]], remedy:
             failures.append(f"\n  {name}: {reason}")
         else:
             LOGGER.info("%s: from %s", what, name)
-            return found
+            shutil.rmtree(downloads, ignore_errors=True)
+            return
+    if not any(downloads.rglob(".*.part-*")):
+        shutil.rmtree(downloads, ignore_errors=True)
     raise DownloadError(what, "could not be fetched." + "".join(failures) + (f"\n{remedy}" if remedy else ""))
 
 

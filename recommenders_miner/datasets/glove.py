@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from recommenders_miner.data.presets import glove_folder
 from recommenders_miner.datasets.archives import extract_zip, zip_entries
-from recommenders_miner.datasets.fetch import download, download_folder, download_from_hub, from_first_source
+from recommenders_miner.datasets.fetch import download, download_from_hub, fetch_from_first
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError
 from recommenders_miner.storage import atomic_write
 
@@ -45,29 +45,27 @@ def fetch_glove(dim: int, folder: str | Path | None = None, source: str | Path |
         raise ValueError(f"dim must be one of {', '.join(map(str, FILE_BYTES))}, got {dim!r}.")
     name = f"glove.6B.{dim}d.txt"
     target = (glove_folder() if folder is None else Path(folder)) / name
-    parts = target.with_name(f".{name}.downloads")
+    downloads = target.with_name(f".{name}.downloads")
     if target.exists():
         if problem := _problem(target, dim):
             raise RecommendersMinerError(
                 f"{target}: not overwritten, but {problem} Remove it to have it fetched again."
             )
-        shutil.rmtree(parts, ignore_errors=True)  # where a call was killed
+        shutil.rmtree(downloads, ignore_errors=True)  # where a call was killed
     elif source is None:
-        with download_folder(parts) as downloads:
-            _take(_download(name, downloads), target, dim)
+        hub = functools.partial(download_from_hub, HUB_REPOSITORY, ARCHIVE, kind="model", sha256=ARCHIVE_SHA256)
+        stanford = functools.partial(download, STANFORD, sha256=ARCHIVE_SHA256)
+        sources = {
+            f"the Hugging Face hub ({HUB_REPOSITORY})": lambda folder: _take(hub(path=folder / ARCHIVE), target, dim),
+            STANFORD: lambda folder: _take(stanford(path=folder / ARCHIVE), target, dim),
+        }
+        fetch_from_first(name, sources, downloads)
     else:
         candidates = [path for path in (Path(source), Path(source, name), Path(source, ARCHIVE)) if path.is_file()]
         if not candidates:
             raise DataFormatError(source, f"is neither {name} nor {ARCHIVE}, nor a folder that has one of them.")
         _take(candidates[0], target, dim)
     return target
-
-
-def _download(name: str, downloads: Path) -> Path:
-    hub, stanford = downloads / "hub" / ARCHIVE, downloads / "stanford" / ARCHIVE
-    from_hub = functools.partial(download_from_hub, HUB_REPOSITORY, ARCHIVE, hub, "model", ARCHIVE_SHA256)
-    from_stanford = functools.partial(download, STANFORD, stanford, ARCHIVE_SHA256)
-    return from_first_source(name, {f"the Hugging Face hub ({HUB_REPOSITORY})": from_hub, STANFORD: from_stanford})
 
 
 def _take(found: Path, target: Path, dim: int) -> None:

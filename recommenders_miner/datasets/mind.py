@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from recommenders_miner.datasets.fetch import download, download_folder, download_from_hub, from_first_source
+from recommenders_miner.datasets.fetch import download, download_from_hub, fetch_from_first
 from recommenders_miner.datasets.mind_places import TABLES, Place, choose_place, find_places
 from recommenders_miner.errors import DataFormatError, LicenceError, RecommendersMinerError
 from recommenders_miner.storage import atomic_write, cache_home, new_folder
@@ -87,16 +87,16 @@ def fetch_mind(
         raise ValueError(f"MIND-{size} has the splits {', '.join(known)}, not {', '.join(unknown)}.")
     _require_licence(accept_licence)
     out = Path(out)
-    downloads = out / ".downloads"
     missing = [split for split in dict.fromkeys(splits or known) if not _is_there(out / split, size)]
     if source is not None:
         _take(Path(source), out, size, missing, demanded=splits is not None)
-    elif missing:
-        with download_folder(downloads):
-            for split in missing:
-                from_first_source(f"MIND-{size}, {split}", _sources(size, split, downloads, out / split), _REMEDY)
-    if all((out / split).exists() for split in known):
-        shutil.rmtree(downloads, ignore_errors=True)  # where a call was killed
+    else:
+        for split in missing:
+            what, sources = f"MIND-{size}, {split}", _sources(size, split, out / split)
+            fetch_from_first(what, sources, _downloads(out / split), _REMEDY)
+    for split in known:
+        if (out / split).exists():
+            shutil.rmtree(_downloads(out / split), ignore_errors=True)  # where a call was killed
     return out
 
 
@@ -147,22 +147,22 @@ def _copy(place: Place, folder: Path, size: str, trusted: bool) -> None:
 # === Mirrors ===
 
 
-def _sources(size: str, split: str, downloads: Path, folder: Path) -> dict[str, Callable[[], None]]:
+def _sources(size: str, split: str, folder: Path) -> dict[str, Callable[[Path], None]]:
     """Return what makes a split's folder, in the order to try it."""
     name = f"MIND{size}_{split}.zip"
-    get: dict[str, Callable[[Path], Path]] = {}
+    downloads: dict[str, Callable[[Path], Path]] = {}
     for repository in HUB_REPOSITORIES:
         sha256 = known_files()["zips"].get(repository, {}).get(name)
         from_hub = functools.partial(download_from_hub, repository, name, kind="dataset", sha256=sha256)
-        get[f"the Hugging Face hub ({repository})"] = from_hub
-    get[f"Kaggle ({KAGGLE_DATASET})"] = _from_kaggle
+        downloads[f"the Hugging Face hub ({repository})"] = from_hub
+    downloads[f"Kaggle ({KAGGLE_DATASET})"] = _from_kaggle
     for host in OLD_HOSTS:
-        get[f"the old host {urlsplit(host).hostname}"] = functools.partial(download, f"{host}/{name}")
-    archives = [downloads / str(number) / name for number in range(len(get))]
-    return {
-        source: functools.partial(_unpack, get[source], archive, folder, size)
-        for source, archive in zip(get, archives, strict=True)
-    }
+        downloads[f"the old host {urlsplit(host).hostname}"] = functools.partial(download, f"{host}/{name}")
+    return {source: functools.partial(_unpack, get, name, folder, size) for source, get in downloads.items()}
+
+
+def _downloads(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.downloads")
 
 
 def _from_kaggle(_: Path) -> Path:
@@ -172,9 +172,9 @@ def _from_kaggle(_: Path) -> Path:
     return Path(kagglehub.dataset_download(KAGGLE_DATASET))
 
 
-def _unpack(get: Callable[[Path], Path], archive: Path, folder: Path, size: str) -> None:
+def _unpack(get: Callable[[Path], Path], name: str, folder: Path, size: str, downloads: Path) -> None:
     """Make a split's folder of what a source gives, a zip file of it or a folder of several."""
-    downloaded = get(archive)
+    downloaded = get(downloads / name)
     try:
         places, _ = find_places(downloaded)
         place = choose_place(places, size, folder.name, alone=downloaded.is_file())
@@ -182,7 +182,7 @@ def _unpack(get: Callable[[Path], Path], archive: Path, folder: Path, size: str)
             raise _nothing_found(downloaded, places, size, [folder.name])
         _copy(place, folder, size, trusted=False)
     except DataFormatError:
-        archive.unlink(missing_ok=True)  # or the next call would take it for whole
+        (downloads / name).unlink(missing_ok=True)  # or the next call would take it for whole
         raise
 
 

