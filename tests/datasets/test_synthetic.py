@@ -9,12 +9,15 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.pipeline import make_pipeline
 from typer.testing import CliRunner
 
 from recommenders_miner.cli import app
@@ -29,30 +32,22 @@ from tests.datasets.mind_like import read, write
 FILES = {"news.tsv", "behaviors.tsv", "entity_embedding.vec", "relation_embedding.vec", "click_logits.txt"}
 
 
-def read_tsv(path):
-    return [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 def read_split(folder):
-    """Read a split again with nothing but plain Python."""
-    impressions = []
-    logits = (folder / "click_logits.txt").read_text().splitlines()
-    for (number, user, time, history, shown), row in zip(read_tsv(folder / "behaviors.tsv"), logits, strict=True):
-        candidates, labels = zip(*(item.rsplit("-", 1) for item in shown.split(" ")), strict=True)
-        impressions.append(
-            SimpleNamespace(
-                id=int(number),
-                user=user,
-                raw_time=time,
-                time=datetime.strptime(time, "%m/%d/%Y %I:%M:%S %p"),
-                history=history.split(),
-                candidates=candidates,
-                labels=[int(label) for label in labels],
-                logits=[float(logit) for logit in row.split(" ")],
-            )
-        )
-    rows = read_tsv(folder / "news.tsv")
-    return SimpleNamespace(news={row[0]: row for row in rows}, rows=rows, impressions=impressions)
+    """Read a split again with nothing but pandas."""
+
+    def table(name, columns):
+        lines = (folder / name).read_text(encoding="utf-8").splitlines()
+        return pd.DataFrame([line.split("\t") for line in lines], columns=columns.split())
+
+    news = table("news.tsv", "id category subcategory title abstract url title_entities abstract_entities")
+    log = table("behaviors.tsv", "id user time history shown")
+    log["history"] = log.history.str.split()
+    log["candidates"] = log.shown.str.findall(r"(\S+)-[01]\b")
+    log["labels"] = [np.array(labels, int) for labels in log.shown.str.findall(r"-([01])\b")]
+    lines = (folder / "click_logits.txt").read_text().splitlines()
+    log["logits"] = [np.array(line.split(" "), float) for line in lines]
+    log["at"] = pd.to_datetime(log.time, format="%m/%d/%Y %I:%M:%S %p")
+    return SimpleNamespace(news=news.set_index("id"), log=log)
 
 
 @pytest.fixture(scope="module")
@@ -88,37 +83,31 @@ def world():
 @pytest.mark.parametrize("split", ["train", "dev"])
 def test_files_have_minds_format(tiny, split):
     assert {path.name for path in (tiny / split).iterdir()} == FILES
-    assert {len(row) for row in read_tsv(tiny / split / "news.tsv")} == {8}
-    assert {len(row) for row in read_tsv(tiny / split / "behaviors.tsv")} == {5}
-    for name in ("entity_embedding.vec", "relation_embedding.vec"):
-        vectors = np.array([row[1:] for row in read_tsv(tiny / split / name)], float)
-        assert vectors.shape[1] == 100
-        assert np.isfinite(vectors).all()
+    entities, relations = (np.loadtxt(tiny / split / f"{name}_embedding.vec", str) for name in ("entity", "relation"))
+    for vectors in (entities, relations):
+        assert vectors.shape[1] == 101
+        assert np.isfinite(vectors[:, 1:].astype(float)).all()
 
     found = read_split(tiny / split)
-    assert len(found.news) == len(found.rows)
-    for news_id, row in found.news.items():
-        assert re.fullmatch(r"N[1-9]\d*", news_id)
-        assert row[5] == f"https://example.org/news/{news_id}"
-        assert row[3]
-        assert row[4]
-    assert [impression.id for impression in found.impressions] == list(range(1, len(found.impressions) + 1))
-    for impression in found.impressions:
-        assert re.fullmatch(r"U[1-9]\d*", impression.user)
-        assert re.fullmatch(r"11/\d{1,2}/2019 ([1-9]|1[0-2]):\d\d:\d\d [AP]M", impression.raw_time)
-        for ids in (impression.history, impression.candidates):
-            assert set(ids) <= found.news.keys()
-            assert len(set(ids)) == len(ids)
-        assert set(impression.labels) == {0, 1}
-        assert len(impression.logits) == len(impression.candidates)
+    news, log = found.news, found.log
+    assert news.index.is_unique
+    assert news.index.str.fullmatch(r"N[1-9]\d*").all()
+    assert (news.url == "https://example.org/news/" + news.index).all()
+    assert (news[["title", "abstract"]] != "").all(axis=None)
+    assert log.id.tolist() == [str(number) for number in range(1, len(log) + 1)]
+    assert log.user.str.fullmatch(r"U[1-9]\d*").all()
+    assert log.time.str.fullmatch(r"11/\d{1,2}/2019 ([1-9]|1[0-2]):\d\d:\d\d [AP]M").all()
+    for ids in [*log.history, *log.candidates]:
+        assert set(ids) <= set(news.index)
+        assert len(set(ids)) == len(ids)
+    assert all(set(labels) == {0, 1} for labels in log.labels)
+    sizes = (log.candidates.map(len), log.labels.map(len), log.logits.map(len), log.shown.str.split().map(len))
+    assert all((size == sizes[0]).all() for size in sizes)
 
-
-def test_entities_stand_where_they_say(tiny):
-    vectors = {row[0] for row in read_tsv(tiny / "train" / "entity_embedding.vec")}
     named = [
         (text, entity)
-        for row in read_tsv(tiny / "train" / "news.tsv")
-        for text, column in ((row[3], row[6]), (row[4], row[7]))
+        for texts, columns in ((news.title, news.title_entities), (news.abstract, news.abstract_entities))
+        for text, column in zip(texts, columns, strict=True)
         for entity in json.loads(column)
     ]
     assert len(named) > 50
@@ -128,7 +117,7 @@ def test_entities_stand_where_they_say(tiny):
         assert entity["Type"] in {"P", "O", "G"}
         assert entity["Confidence"] == 1.0
         assert int(entity["WikidataId"].removeprefix("Q")) > 900_000_000
-        assert entity["WikidataId"] in vectors
+        assert entity["WikidataId"] in entities[:, 0]
 
 
 def test_an_entitys_vector_tells_its_subcategory():
@@ -149,17 +138,17 @@ def test_description_counts_what_was_written(tiny):
     assert (description["preset"], description["seed"]) == ("tiny", 7)
     assert description["config"] == dataclasses.asdict(config)
     splits = {split: read_split(tiny / split) for split in ("train", "dev")}
-    users = {split: {impression.user for impression in found.impressions} for split, found in splits.items()}
     for split, found in splits.items():
         assert counts[split] == {
             "news": len(found.news),
-            "users": len(users[split]),
-            "impressions": len(found.impressions),
-            "candidates": sum(len(impression.candidates) for impression in found.impressions),
-            "clicks": sum(sum(impression.labels) for impression in found.impressions),
+            "users": found.log.user.nunique(),
+            "impressions": len(found.log),
+            "candidates": found.log.candidates.map(len).sum(),
+            "clicks": found.log.labels.map(sum).sum(),
         }
-    assert len(users["train"] | users["dev"]) == counts["users"] == config.num_users
-    assert len(splits["train"].news | splits["dev"].news) == counts["news"] == config.num_news
+    everything = pd.concat([found.log for found in splits.values()])
+    assert everything.user.nunique() == counts["users"] == config.num_users
+    assert len(splits["train"].news.index.union(splits["dev"].news.index)) == counts["news"] == config.num_news
 
 
 # === Reproducibility and safety ===
@@ -186,16 +175,11 @@ def test_a_folder_that_exists_is_refused_unless_it_is_to_be_overwritten(tiny, tm
     refused = CliRunner().invoke(app, ["demo-data", str(out), "--preset", "tiny"])
     assert isinstance(refused.exception, FolderExistsError)
     assert read(tmp_path) == {f"out/{name}": content for name, content in files.items()}
+    for overwrite in (False, True):
+        with pytest.raises(OSError, match=r"(exists already|not written)"):
+            write_synthetic_benchmark(next(out.iterdir()), "tiny", overwrite=overwrite)
     run("demo-data", out, "--preset", "tiny", "--seed", 7, "--overwrite")
     assert read(out) == read(tiny)
-
-
-def test_a_file_is_never_overwritten(tmp_path):
-    write(tmp_path, {"notes.txt": b"mine"})
-    for overwrite in (False, True):
-        with pytest.raises(OSError, match=r"notes\.txt: (exists already|not written)"):
-            write_synthetic_benchmark(tmp_path / "notes.txt", "tiny", overwrite=overwrite)
-    assert read(tmp_path) == {"notes.txt": b"mine"}
 
 
 def test_an_empty_folder_is_taken_and_progress_is_told(tmp_path):
@@ -230,16 +214,16 @@ def test_bad_arguments_are_named(tmp_path, preset, seed, message):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_user_without_an_impression_is_an_error():
-    with pytest.raises(ValueError, match="one impression"):
-        SyntheticConfig(num_news=300, num_users=100, num_train_impressions=50, num_dev_impressions=50)
-
-
 def test_a_configuration_of_ones_own(tmp_path):
     config = dataclasses.replace(PRESETS["tiny"], num_users=40, interest_weight=20.0, noise_scale=0.5)
     write_synthetic_benchmark(tmp_path / "out", config)
     description = json.loads((tmp_path / "out" / "dataset.json").read_text())
     assert (description["preset"], description["config"]["num_users"]) == ("custom", 40)
+    with pytest.raises(ValueError, match="one impression"):
+        SyntheticConfig(num_news=300, num_users=100, num_train_impressions=50, num_dev_impressions=50)
+
+
+# === Likeness to MIND (SPEC.md, section 5) ===
 
 
 def test_mind_small_has_its_published_size():
@@ -248,23 +232,19 @@ def test_mind_small_has_its_published_size():
     assert config.num_train_impressions + config.num_dev_impressions == 230_117
 
 
-# === Likeness to MIND (SPEC.md, section 5) ===
-
-
 def test_lengths_follow_the_quantiles(demo):
     quantiles = (5, 25, 50, 75, 90, 95)
-    history = [len(impression.history) for impression in demo.train.impressions]
+    history, shown = demo.train.log.history.map(len), demo.train.log.candidates.map(len)
     np.testing.assert_allclose(np.percentile(history, quantiles), (2, 7, 18, 40, 76, 111), rtol=0.12, atol=1)
-    shown = [len(impression.candidates) for impression in demo.train.impressions]
     np.testing.assert_allclose(np.percentile(shown, quantiles), (2, 10, 24, 52, 93, 120), rtol=0.08, atol=1)
-    assert history.count(0) / len(history) == pytest.approx(0.02, abs=0.008)
+    assert (history == 0).mean() == pytest.approx(0.02, abs=0.008)
 
 
 @pytest.mark.parametrize("split", ["train", "dev"])
 def test_clicks_are_as_rare_as_in_mind(demo, split):
-    labels = [impression.labels for impression in getattr(demo, split).impressions]
-    assert np.mean([sum(row) for row in labels]) == pytest.approx(1.51, abs=0.06)
-    assert sum(map(sum, labels)) / sum(map(len, labels)) == pytest.approx(0.04, abs=0.003)
+    labels = getattr(demo, split).log.labels
+    assert labels.map(sum).mean() == pytest.approx(1.51, abs=0.06)
+    assert np.concatenate([*labels]).mean() == pytest.approx(0.04, abs=0.003)
 
 
 def test_a_few_articles_are_shown_most():
@@ -277,61 +257,41 @@ def test_a_few_articles_are_shown_most():
 
 
 def test_categories_are_many_and_uneven(demo):
-    rows = demo.train.rows
-    categories, subcategories = Counter(row[1] for row in rows), Counter(row[2] for row in rows)
+    news = demo.train.news
+    categories, subcategories = news.category.value_counts(normalize=True), news.subcategory.value_counts()
     assert len(categories) == 18
     assert len(subcategories) > 100
-    assert (categories["news"] + categories["sports"]) / len(rows) == pytest.approx(0.6, abs=0.05)
-    assert max(subcategories.values()) > 50 * min(subcategories.values())
-    assert len({(row[1], row[2]) for row in rows}) == len(subcategories)
+    assert categories["news"] + categories["sports"] == pytest.approx(0.6, abs=0.05)
+    assert subcategories.max() > 50 * subcategories.min()
+    assert len(news.groupby(["category", "subcategory"])) == len(subcategories)
 
 
 def test_titles_are_headlines(demo):
-    titles = [row[3] for row in demo.train.rows]
-    lengths = np.array([len(title.split()) for title in titles])
+    news = demo.train.news
+    lengths = news.title.str.split().map(len)
     assert lengths.mean() == pytest.approx(10.7, abs=0.4)
     assert lengths.min() >= 3
     assert np.percentile(lengths, 1) >= 4
     assert np.percentile(lengths, 97) <= 21
     assert lengths.max() > 20
-    assert len(set(titles)) > 0.9 * len(titles)
-    for text in [*titles, *(row[4] for row in demo.train.rows)]:
+    assert news.title.nunique() > 0.9 * len(news)
+    for text in [*news.title, *news.abstract]:
         assert not re.search(r"[{}\t]|  | $|^ ", text)
         assert text[0].isupper() or not text[0].isalpha()
 
 
 def test_titles_tell_their_subcategory_but_not_always(demo):
     """A bag of words, fitted on half of the titles, names most subcategories of the other half, not all."""
-    counts = {}
-    for row in demo.train.rows[::2]:
-        counts.setdefault(row[2], Counter()).update(row[3].lower().split())
-    words = {word: column for column, word in enumerate(sorted(set().union(*counts.values())))}
-    logs = np.full((len(counts), len(words) + 1), 0.1)  # the last column: words that are not known
-    for row, count in zip(logs, counts.values(), strict=True):
-        row[[words[word] for word in count]] += list(count.values())
-    logs = np.log(logs / logs[:, :-1].sum(1, keepdims=True))
-    hits = []
-    for row in demo.train.rows[1:1000:2]:
-        score = logs[:, [words.get(word, -1) for word in row[3].lower().split()]].sum(1)
-        hits.append(list(counts)[score.argmax()] == row[2])
-    assert 0.7 < np.mean(hits) < 0.97
+    words, names = demo.train.news.title, demo.train.news.subcategory
+    model = make_pipeline(CountVectorizer(token_pattern=r"\S+"), MultinomialNB(alpha=0.1, fit_prior=False))
+    assert 0.7 < model.fit(words[::2], names[::2]).score(words[1:1000:2], names[1:1000:2]) < 0.97
 
 
-@pytest.mark.parametrize(
-    ("phrase", "expected"),
-    [
-        ("miss the cut", "misses the cut"),
-        ("carry the torch", "carries the torch"),
-        ("buy a yacht", "buys a yacht"),
-        ("go blonde", "goes blonde"),
-        ("catch", "catches"),
-        ("unify the belts", "unifies the belts"),
-        ("fix it", "fixes it"),
-        ("win", "wins"),
-    ],
-)
-def test_third_person(phrase, expected):
-    assert third_person(phrase) == expected
+def test_third_person():
+    verbs = "miss misses, carry carries, buy buys, go goes, catch catches, unify unifies, fix fixes, win wins"
+    for verb, expected in map(str.split, verbs.split(", ")):
+        assert third_person(verb) == expected
+        assert third_person(f"{verb} the cut") == f"{expected} the cut"
 
 
 def test_word_lists_are_complete():
@@ -350,22 +310,13 @@ def test_word_lists_are_complete():
 
 
 def test_dev_comes_after_train_and_brings_new_articles_and_users(demo):
-    train, dev = demo.train, demo.dev
-    last = max(impression.time for impression in train.impressions)
-    assert last < min(impression.time for impression in dev.impressions)
-    assert {impression.time.date().isoformat() for impression in dev.impressions} == {"2019-11-15"}
-    shown = Counter(news for impression in dev.impressions for news in impression.candidates)
-    new = sum(count for news, count in shown.items() if news not in train.news)
-    assert 0.05 < new / shown.total() < 0.5
-    known, users = ({impression.user for impression in split.impressions} for split in (train, dev))
-    assert users - known
-    assert users & known
-
-
-def test_a_users_history_is_constant(demo):
-    histories = {}
-    for impression in demo.train.impressions + demo.dev.impressions:
-        assert histories.setdefault(impression.user, impression.history) == impression.history
+    train, dev = demo.train.log, demo.dev.log
+    assert train["at"].max() < dev["at"].min()
+    assert {time.date().isoformat() for time in dev["at"]} == {"2019-11-15"}
+    assert 0.05 < (~dev.candidates.explode().isin(demo.train.news.index)).mean() < 0.5
+    assert 0 < dev.user.isin(train.user).mean() < 1
+    log = pd.concat([train, dev])
+    assert log.history.map(tuple).groupby(log.user).nunique().max() == 1  # as in MIND
 
 
 def test_candidates_are_alive_and_histories_past_and_in_the_order_of_time(world):
@@ -413,37 +364,34 @@ def test_logits_are_the_utility(world):
 
 
 def auc_of(labels, scores):
-    clicked, other = (np.asarray(scores)[np.asarray(labels) == label] for label in (1, 0))
+    clicked, other = (np.asarray(scores)[labels == label] for label in (1, 0))
     return np.mean((clicked[:, None] > other) + 0.5 * (clicked[:, None] == other))
 
 
 def test_random_popularity_history_oracle_and_oracle_come_in_this_order(demo):
     """The bounds of a benchmark that leaves models something to learn."""
-    train, dev = demo.train.impressions, demo.dev.impressions
-    subcategory = {news: row[2] for news, row in (demo.train.news | demo.dev.news).items()}
-    showings = Counter(news for impression in train for news in impression.candidates)
-    clicks = Counter()
-    for impression in train:
-        clicks.update(news for news, label in zip(impression.candidates, impression.labels, strict=True) if label)
-    histories = {impression.user: impression.history for impression in train + dev}
-    overall = Counter(subcategory[news] for history in histories.values() for news in history)
+    train, dev = demo.train.log, demo.dev.log[:300]
+    subcategory = (demo.train.news.subcategory.to_dict()) | demo.dev.news.subcategory.to_dict()
+    showings = Counter(train.candidates.explode())
+    clicks = Counter(train.candidates.explode()[np.concatenate([*train.labels]) == 1])
+    histories = pd.concat([train, demo.dev.log]).drop_duplicates("user").history.explode().dropna()
+    overall = Counter(histories.map(subcategory))
     base = {name: (overall[name] + 1) / (overall.total() + 130) for name in set(subcategory.values())}
 
-    def history_oracle(impression):
-        counts, size = Counter(subcategory[news] for news in impression.history), len(impression.history)
-        names = [subcategory[news] for news in impression.candidates]
-        return [np.log((counts[name] + 5 * base[name]) / ((size + 5) * base[name])) for name in names]
+    def history_oracle(row):
+        counts, size = Counter(subcategory[news] for news in row.history), len(row.history)
+        names = [subcategory[news] for news in row.candidates]
+        return [(counts[name] + 5 * base[name]) / ((size + 5) * base[name]) for name in names]
 
     rng = np.random.default_rng(0)
     scorers = {
-        "random": lambda impression: rng.random(len(impression.candidates)),
-        "popularity": lambda impression: [(clicks[news] + 1) / (showings[news] + 25) for news in impression.candidates],
+        "random": lambda row: rng.random(len(row.candidates)),
+        "popularity": lambda row: [(clicks[news] + 1) / (showings[news] + 25) for news in row.candidates],
         "history-oracle": history_oracle,
-        "oracle": lambda impression: impression.logits,
+        "oracle": lambda row: row.logits,
     }
     auc = {
-        name: np.mean([auc_of(impression.labels, score(impression)) for impression in dev[:300]])
-        for name, score in scorers.items()
+        name: np.mean([auc_of(row.labels, score(row)) for row in dev.itertuples()]) for name, score in scorers.items()
     }
     assert list(auc) == sorted(auc, key=auc.get)
     assert auc["random"] == pytest.approx(0.5, abs=0.035)

@@ -110,7 +110,7 @@ write_planted_benchmark = write_synthetic_benchmark
 def _write_splits(out: Path, config: SyntheticConfig, seed: int, progress: Callable[[str], None]) -> dict:
     """Simulate the world, write both splits' folders and return the counts of what was written."""
     world_seed, text_seed, id_seed, vector_seed = np.random.SeedSequence(seed).spawn(4)
-    topics, language = load_topics()
+    topics, words = load_topics()
     categories = list(dict.fromkeys(topic.category for topic in topics))
     world = simulate(
         config,
@@ -122,8 +122,8 @@ def _write_splits(out: Path, config: SyntheticConfig, seed: int, progress: Calla
 
     progress(f"writing {config.num_news:,} headlines")
     text_rng, id_rng = np.random.default_rng(text_seed), np.random.default_rng(id_seed)
-    entities = invent_entities(topics, language, text_rng)
-    stories = [write_story(topics[topic], entities[topic], language, text_rng) for topic in world.news.topic]
+    entities = invent_entities(topics, words, text_rng)
+    stories = [write_story(topics[topic], entities[topic], words, text_rng) for topic in world.news.topic]
     vectors = _EntityVectors(entities, np.random.default_rng(vector_seed))
     # Numbers out of order and with gaps, so that an id tells nothing about its article or user.
     news_ids = [f"N{number}" for number in id_rng.permutation(2 * config.num_news)[: config.num_news] + 1]

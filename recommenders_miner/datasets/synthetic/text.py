@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
@@ -44,13 +44,8 @@ class Topic:
     organisations: list[str]
 
 
-@dataclass(frozen=True)
-class Language:
-    """What all topics have in common: qualifiers, numbers and the parts of names."""
-
-    qualifiers: list[str]
-    numbers: list[str]
-    names: dict[str, list[str]]
+Words = dict[str, Any]
+"""What all topics have in common, as `topics.yaml` has it: qualifiers, numbers and the parts of names."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,7 @@ class Story:
     entities: list[Entity]
 
 
-def load_topics() -> tuple[list[Topic], Language]:
+def load_topics() -> tuple[list[Topic], Words]:
     """Read `topics.yaml`.
 
     Returns:
@@ -103,10 +98,10 @@ def load_topics() -> tuple[list[Topic], Language]:
                     organisations=entry["organisations"],
                 )
             )
-    return topics, Language(**{field: words[field] for field in ("qualifiers", "numbers", "names")})
+    return topics, words
 
 
-def invent_entities(topics: Sequence[Topic], language: Language, rng: np.random.Generator) -> list[list[Entity]]:
+def invent_entities(topics: Sequence[Topic], words: Words, rng: np.random.Generator) -> list[list[Entity]]:
     """Give every topic `ENTITIES_PER_TOPIC` people, organisations or places, no two of one name."""
     taken: set[str] = set()
     entities = []
@@ -114,7 +109,7 @@ def invent_entities(topics: Sequence[Topic], language: Language, rng: np.random.
         entities.append([])
         while len(entities[index]) < ENTITIES_PER_TOPIC:
             kind = _pick(rng, topic.entity_kinds)
-            name = _invent_name(kind, topic, language, rng)
+            name = _invent_name(kind, topic, words, rng)
             if name not in taken:
                 wikidata_id = f"Q{FIRST_WIKIDATA_NUMBER + len(taken)}"
                 entities[index].append(Entity(name, kind, wikidata_id, index))
@@ -122,8 +117,8 @@ def invent_entities(topics: Sequence[Topic], language: Language, rng: np.random.
     return entities
 
 
-def _invent_name(kind: str, topic: Topic, language: Language, rng: np.random.Generator) -> str:
-    names = language.names
+def _invent_name(kind: str, topic: Topic, words: Words, rng: np.random.Generator) -> str:
+    names = words["names"]
     if kind == "person":
         return f"{_pick(rng, names['first'])} {_pick(rng, names['last'])}"
     place = f"{_pick(rng, names['place'])} {_pick(rng, names['place_end'])}"
@@ -132,16 +127,16 @@ def _invent_name(kind: str, topic: Topic, language: Language, rng: np.random.Gen
     return _pick(rng, topic.organisations).format(place=place, brand=_pick(rng, names["brand"]))
 
 
-def write_story(topic: Topic, entities: list[Entity], language: Language, rng: np.random.Generator) -> Story:
+def write_story(topic: Topic, entities: list[Entity], words: Words, rng: np.random.Generator) -> Story:
     """Compose the title and the abstract of one article.
 
     Args:
         topic: the article's subcategory.
         entities: the named entities of that topic.
-        language: the templates and words common to all topics.
+        words: what all topics have in common.
         rng: the source of every choice.
     """
-    slots = _Slots(topic, entities, language, rng)
+    slots = _Slots(topic, entities, words, rng)
     title = _capitalise(_pick(rng, topic.headlines).format_map(slots))
     if rng.random() < TITLE_CASE_RATE:
         title = _title_case(title)
@@ -177,9 +172,9 @@ class _Slots(dict):
     and abstract share one object, so that they speak of the same things.
     """
 
-    def __init__(self, topic: Topic, entities: list[Entity], language: Language, rng: np.random.Generator) -> None:
+    def __init__(self, topic: Topic, entities: list[Entity], words: Words, rng: np.random.Generator) -> None:
         super().__init__()
-        self.topic, self.pool, self.language, self.rng = topic, entities, language, rng
+        self.topic, self.pool, self.words, self.rng = topic, entities, words, rng
         self.entities: list[Entity] = []
         self.used: set[str] = set()
 
@@ -194,14 +189,14 @@ class _Slots(dict):
             case "subject":
                 agent = self["agent"]
                 starts_with_name = any(agent.endswith(entity.name) for entity in self.entities)
-                qualified = any(agent.startswith(f"{word} ") for word in self.language.qualifiers)
+                qualified = any(agent.startswith(f"{word} ") for word in self.words["qualifiers"])
                 return agent if starts_with_name or qualified else f"the {agent}"
             case "acts":
                 return third_person(self._phrase("act"))
             case "voice":
                 return _pick(self.rng, self.topic.voices)
             case "number":
-                return _pick(self.rng, self.language.numbers)
+                return _pick(self.rng, self.words["numbers"])
             case "place":
                 return self._entity("place").name
             case _:
@@ -228,7 +223,7 @@ class _Slots(dict):
         if form < 0.3:
             return who
         if form < 0.4:
-            return f"{_pick(self.rng, self.language.qualifiers)} {who}"
+            return f"{_pick(self.rng, self.words['qualifiers'])} {who}"
         entity = self._entity()
         if entity.kind != "person":
             return f"{entity.name} {who}"

@@ -26,15 +26,10 @@ INTEREST_SKEW = 0.75  # below 1, small subcategories have more followers than th
 ROWS_PER_BLOCK = 4096  # users or impressions drawn at a time; bounds the memory
 GENEROSITY = (2, 4, 8, 16)  # draws per article still missing, round by round, as repeats grow more common
 
-# Quantiles measured on MIND-small (SPEC.md, section 5): probabilities, then lengths.
-HISTORY_QUANTILES = (
-    (0.0, 0.05, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 1.0),
-    (0, 2, 7, 18, 40, 76, 111, 201, 425),
-)
-CANDIDATE_QUANTILES = (
-    (0.0, 0.05, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 1.0),
-    (2, 2, 10, 24, 52, 93, 120, 159, 283),
-)
+# Measured on MIND-small (SPEC.md, section 5): the lengths of histories and impressions at these quantiles.
+QUANTILES = (0.0, 0.05, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 1.0)
+HISTORY_LENGTHS = (0, 2, 7, 18, 40, 76, 111, 201, 425)
+CANDIDATE_LENGTHS = (2, 2, 10, 24, 52, 93, 120, 159, 283)
 
 
 @dataclass(frozen=True)
@@ -237,9 +232,8 @@ def _draw_histories(
 ) -> Ragged:
     """Return what each user clicked before the train split, in the order of the clicks."""
     past = np.flatnonzero(news.birth < train_start)
-    quantiles, lengths = HISTORY_QUANTILES
     # Interpolating the logarithm hits the 2 % of empty histories as well as the quantiles.
-    drawn = np.expm1(np.interp(rng.random(config.num_users), quantiles, np.log1p(lengths)))
+    drawn = np.expm1(np.interp(rng.random(config.num_users), QUANTILES, np.log1p(HISTORY_LENGTHS)))
     length = np.minimum(np.rint(drawn).astype(np.int64), len(past) // 2)
 
     # Choosing by utility with Gumbel noise is choosing with weights exp(utility / noise scale).
@@ -277,8 +271,8 @@ def _draw_impressions(
     traffic = 1.0 - 0.8 * np.cos(2 * np.pi * (hours % 24 - 4) / 24)
     hour = rng.choice(hours, size, p=traffic / traffic.sum())
     time = hour * HOUR + rng.integers(0, HOUR, size)
-    quantiles, lengths = CANDIDATE_QUANTILES
-    length = np.rint(np.exp(np.interp(rng.random(size), quantiles, np.log(lengths)))).astype(np.int64)
+    drawn = np.exp(np.interp(rng.random(size), QUANTILES, np.log(CANDIDATE_LENGTHS)))
+    length = np.rint(drawn).astype(np.int64)
 
     relevance = np.exp(config.personalisation * users.affinity)
     by_hour = Ragged.of_lengths(np.argsort(hour, kind="stable"), np.bincount(hour - hours[0], minlength=len(hours)))
@@ -290,11 +284,11 @@ def _draw_impressions(
         sampler = _NewsSampler(alive, news.topic, news.exposure, relevance.shape[1])
         length[members] = np.minimum(length[members], len(alive) // 2)
         parts.append(sampler.draw_distinct(relevance[user[members]], length[members], rng))
-    drawn = Ragged.concat(parts)
-    row = by_hour.values[drawn.rows()]
+    shown = Ragged.concat(parts)
+    row = by_hour.values[shown.rows()]
     # The recommender draws the most exposed articles first. Shuffled, their position in the impression tells nothing.
     shuffled = np.lexsort((rng.random(len(row)), row))
-    candidates = Ragged.of_lengths(drawn.values[shuffled], length)
+    candidates = Ragged.of_lengths(shown.values[shuffled], length)
 
     logits = (
         users.preference[candidates.repeat(user), news.topic[candidates.values]]
