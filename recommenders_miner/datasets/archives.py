@@ -39,19 +39,19 @@ def zip_entries(path: str | Path) -> list[PurePosixPath]:
         return list(_safe_entries(Path(path), archive))
 
 
-def extract_zip(path: str | Path, targets: Mapping[PurePosixPath, Path], max_bytes: int = MAX_BYTES) -> None:
+def extract_zip(path: str | Path, targets: Mapping[PurePosixPath, Path]) -> None:
     """Unpack files of a zip file to where they are wanted, in folders that exist.
 
     An archive is refused as a whole if any of its entries, wanted or not, is absolute, has a drive letter, a `..`, a
     backslash or another character that not every system can have in a name, is called something longer than 1,024 bytes
     or deeper than 32 names, is a link or a device, is encrypted or compressed otherwise than by Deflate, or stands
     there twice (capitals and the spelling of accents do not count); if it has more than `MAX_ENTRIES` entries; or if
-    what is wanted unpacks, by its own account or in fact, to more than `max_bytes` or than the disk has room for.
+    what is wanted unpacks to more than `MAX_BYTES` or than the disk has room for, by its own account, to which it is
+    held.
 
     Args:
         path: the zip file.
         targets: the file to write for each entry that is wanted, all on the same disk.
-        max_bytes: of all unpacked files together.
 
     Raises:
         DataFormatError: it is no zip file, is damaged, or is refused. What has been written is not to be used.
@@ -61,7 +61,7 @@ def extract_zip(path: str | Path, targets: Mapping[PurePosixPath, Path], max_byt
     with _opened(path) as archive, progress_bar(f"unpacking {path.name}") as report:
         entries = {entry: targets[name] for name, entry in _safe_entries(path, archive).items() if name in targets}
         free = min((shutil.disk_usage(target.parent).free for target in entries.values()), default=0)
-        limit, declared = min(max_bytes, free), sum(entry.file_size for entry in entries)
+        limit, declared = min(MAX_BYTES, free), sum(entry.file_size for entry in entries)
         if declared > limit:
             problem = f"unpacks to {declared:,} bytes, more than the {limit:,} that are allowed or free."
             raise DataFormatError(path, problem)
