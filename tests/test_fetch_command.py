@@ -68,9 +68,17 @@ def test_names_that_look_like_markup_are_shown_as_they_are(downloads, tmp_path, 
         ("minilm",),
     ):
         assert str(out) in run("fetch", *arguments, "--out", out).replace("\n", "")
+    assert (out / "glove.6B.100d.txt").read_bytes() == b"quoll 1 2 3\n"
     refused = invoke("fetch", name)
     assert refused.exit_code == 2
     assert name in refused.output
+
+
+def test_glove_goes_to_the_users_cache_and_says_by_which_option_it_is_used(tmp_path):
+    write(tmp_path / "given", {"glove.6B.100d.txt": b"quoll 1 2 3\n"})
+    file = tmp_path / "home" / "glove" / "glove.6B.100d.txt"
+    assert f"-o word_embedding={file}" in run("fetch", "glove-6b-100d", "--from", tmp_path / "given").replace("\n", "")
+    assert file.is_file()
 
 
 def test_without_a_terminal_the_licence_has_to_be_accepted_by_an_option(downloads, tmp_path):
@@ -93,14 +101,6 @@ def test_on_a_terminal_the_licence_is_asked_for_once(downloads, tmp_path, monkey
     again = invoke(*arguments, tmp_path / "again")
     assert again.exit_code == 0
     assert "Do you accept" not in again.output
-
-
-def test_glove_says_by_which_option_it_is_used(tmp_path):
-    write(tmp_path / "given", {"glove.6B.100d.txt": b"quoll 1 2 3\n"})
-    output = run("fetch", "glove-6b-100d", "--from", tmp_path / "given")
-    file = tmp_path / "home" / "glove" / "glove.6B.100d.txt"
-    assert f"-o word_embedding={file}" in output.replace("\n", "")
-    assert file.read_bytes() == b"quoll 1 2 3\n"
 
 
 @pytest.mark.parametrize(

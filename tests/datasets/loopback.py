@@ -13,18 +13,12 @@ _CHUNK_BYTES = 2**16
 
 
 class Loopback:
-    """A running server.
-
-    Attributes:
-        url: its address, without a slash at the end.
-        answers: what a path answers, one a request; the last one answers all that follow.
-        requests: (path, headers) of each request so far.
-    """
+    """A running server."""
 
     def __init__(self, port):
         self.url = f"http://127.0.0.1:{port}"
-        self.answers = {}
-        self.requests = []
+        self.answers = {}  # of a path, one a request; the last one answers all that follow
+        self.requests = []  # (path, headers) of each so far
         self.stopping = threading.Event()
         self._lock = threading.Lock()
 

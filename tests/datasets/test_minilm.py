@@ -118,35 +118,22 @@ def test_something_else_is_never_replaced(sources, tmp_path):
 # === The two sources ===
 
 
-@pytest.fixture
-def only_the_hub(hub, monkeypatch):
-    """The hub has the model's files and is the only source; gives the server and where it has them."""
-    base = "/sentence-transformers/all-MiniLM-L6-v2/resolve/main"
-    for name, content in MODEL.items():
+def test_the_hub_is_asked_for_the_models_files_and_goes_on_with_weights_that_came_in_part(hub, tmp_path, monkeypatch):
+    base, weights = "/sentence-transformers/all-MiniLM-L6-v2/resolve/main", random.Random(1).randbytes(300_000)
+    files = MODEL | {WEIGHTS: weights}
+    for name, content in files.items():
         hub.serve(f"{base}/{name}", whole(content))
+    hub.serve(f"{base}/{WEIGHTS}", cut(weights, 200_000), whole(weights))
     monkeypatch.setattr(minilm, "_SOURCES", {"hub": minilm._from_hub})
-    return hub, base
-
-
-def test_the_hub_is_asked_for_the_models_files(only_the_hub, tmp_path):
-    server, base = only_the_hub
-    fetch_minilm(tmp_path / "model")
-    assert sorted(path for path, _ in server.requests) == sorted(f"{base}/{name}" for name in FILES)
-    assert read(tmp_path) == within("model", MODEL)
-
-
-def test_weights_that_came_in_part_are_gone_on_with(only_the_hub, tmp_path, monkeypatch):
-    server, base = only_the_hub
-    weights = random.Random(1).randbytes(300_000)
     monkeypatch.setattr(minilm, "WEIGHTS_SHA256", hashlib.sha256(weights).hexdigest())
     monkeypatch.setattr("recommenders_miner.datasets.fetch.ATTEMPTS", 1)
-    server.serve(f"{base}/{WEIGHTS}", cut(weights, 200_000), whole(weights))
     with pytest.raises(PresetError, match="the next call resumes"):
         fetch_minilm(tmp_path / "model")
     assert not (tmp_path / "model").exists()
     fetch_minilm(tmp_path / "model")
-    assert "Range" in server.asked(f"{base}/{WEIGHTS}")[1]
-    assert read(tmp_path) == within("model", {**MODEL, WEIGHTS: weights})
+    assert {path for path, _ in hub.requests} == {f"{base}/{name}" for name in FILES}
+    assert "Range" in hub.asked(f"{base}/{WEIGHTS}")[1]
+    assert read(tmp_path) == within("model", files)
 
 
 @pytest.fixture
