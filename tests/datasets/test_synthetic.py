@@ -44,8 +44,8 @@ def read_split(folder):
     log["history"] = log.history.str.split()
     log["candidates"] = log.shown.str.findall(r"(\S+)-[01]\b")
     log["labels"] = [np.array(labels, int) for labels in log.shown.str.findall(r"-([01])\b")]
-    lines = (folder / "click_logits.txt").read_text().splitlines()
-    log["logits"] = [np.array(line.split(" "), float) for line in lines]
+    logits = (folder / "click_logits.txt").read_text().splitlines()
+    log["logits"] = [np.array(line.split(" "), float) for line in logits]
     log["at"] = pd.to_datetime(log.time, format="%m/%d/%Y %I:%M:%S %p")
     return SimpleNamespace(news=news.set_index("id"), log=log)
 
@@ -134,8 +134,7 @@ def test_an_entitys_vector_tells_its_subcategory():
 def test_description_counts_what_was_written(tiny):
     description = json.loads((tiny / "dataset.json").read_text())
     config, counts = PRESETS["tiny"], description["counts"]
-    assert description["name"] == "planted"
-    assert (description["preset"], description["seed"]) == ("tiny", 7)
+    assert [description[key] for key in ("name", "preset", "seed")] == ["planted", "tiny", 7]
     assert description["config"] == dataclasses.asdict(config)
     splits = {split: read_split(tiny / split) for split in ("train", "dev")}
     for split, found in splits.items():
@@ -234,7 +233,7 @@ def test_mind_small_has_its_published_size():
 
 def test_lengths_follow_the_quantiles(demo):
     quantiles = (5, 25, 50, 75, 90, 95)
-    history, shown = demo.train.log.history.map(len), demo.train.log.candidates.map(len)
+    history, shown = (demo.train.log[column].map(len) for column in ("history", "candidates"))
     np.testing.assert_allclose(np.percentile(history, quantiles), (2, 7, 18, 40, 76, 111), rtol=0.12, atol=1)
     np.testing.assert_allclose(np.percentile(shown, quantiles), (2, 10, 24, 52, 93, 120), rtol=0.08, atol=1)
     assert (history == 0).mean() == pytest.approx(0.02, abs=0.008)
@@ -315,8 +314,8 @@ def test_dev_comes_after_train_and_brings_new_articles_and_users(demo):
     assert {time.date().isoformat() for time in dev["at"]} == {"2019-11-15"}
     assert 0.05 < (~dev.candidates.explode().isin(demo.train.news.index)).mean() < 0.5
     assert 0 < dev.user.isin(train.user).mean() < 1
-    log = pd.concat([train, dev])
-    assert log.history.map(tuple).groupby(log.user).nunique().max() == 1  # as in MIND
+    histories = pd.concat([train, dev]).set_index("user").history.map(tuple)
+    assert histories.groupby("user").nunique().max() == 1  # as in MIND
 
 
 def test_candidates_are_alive_and_histories_past_and_in_the_order_of_time(world):
