@@ -31,7 +31,7 @@ results: demo-data
 	rm -rf docs/results && cp -r demo/reproduction/results docs/results && cp demo/reproduction/results.md docs/results.md
 
 demo-data: $(STAMP)
-	$(BIN)/recommenders-miner demo-data demo/data --preset demo
+	test -d demo/data || $(BIN)/recommenders-miner demo-data demo/data --preset demo
 	$(BIN)/recommenders-miner fetch minilm || echo "Going on without MiniLM: its rows will be missing."
 
 test: $(STAMP)

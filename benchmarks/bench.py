@@ -21,7 +21,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from recommenders_miner.datasets.synthetic.benchmark import PRESETS, PlantedConfig, write_planted_benchmark
+from recommenders_miner.datasets.synthetic.benchmark import PRESETS, SyntheticConfig, write_synthetic_benchmark
 from recommenders_miner.experiments.markdown import markdown_table
 from recommenders_miner.storage import whole_file
 
@@ -34,7 +34,7 @@ PACKAGES = {
 MIND_SMALL = PRESETS["mind-small"]
 
 
-def scaled(log: float, news: float) -> PlantedConfig:
+def scaled(log: float, news: float) -> SyntheticConfig:
     """MIND-small's planted twin with a share of its users and impressions, and of its news."""
     shares = {"num_news": news, "num_users": log, "num_train_impressions": log, "num_dev_impressions": log}
     return dataclasses.replace(MIND_SMALL, **{name: round(getattr(MIND_SMALL, name) * s) for name, s in shares.items()})
@@ -130,7 +130,8 @@ class Bench:
         """Makes what the pairs need: data sets, random scores, environments."""
         tasks = [run for key in keys if key in PAIRS for run in (PAIRS[key].theirs, PAIRS[key].ours)]
         for name in {"mind-small", *(task["data"] for _, task in tasks if "data" in task)}:
-            write_planted_benchmark(self.work / name, DATA[name])
+            if not (self.work / name).exists():
+                write_synthetic_benchmark(self.work / name, DATA[name])
         for side in {side for side, _ in tasks} - {"ours"}:
             self.environments[side] = self._environment(side)
         if "metrics" in keys:

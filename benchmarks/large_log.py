@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench import DATA, SIDES, Bench
 
-from recommenders_miner.datasets.synthetic.benchmark import write_planted_benchmark
+from recommenders_miner.datasets.synthetic.benchmark import write_synthetic_benchmark
 from recommenders_miner.storage import whole_file
 
 
@@ -45,7 +45,8 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=102)
     arguments = parser.parse_args()
     bench = Bench(arguments.work)
-    write_planted_benchmark(arguments.work / "mind-small", DATA["mind-small"])
+    if not (arguments.work / "mind-small").exists():
+        write_synthetic_benchmark(arguments.work / "mind-small", DATA["mind-small"])
     large = arguments.work / "large"
     try:
         impressions = repeat(arguments.work / "mind-small", large, arguments.copies)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench import SIDES, Bench, scaled
 
-from recommenders_miner.datasets.synthetic.benchmark import write_planted_benchmark
+from recommenders_miner.datasets.synthetic.benchmark import write_synthetic_benchmark
 from recommenders_miner.experiments.markdown import markdown_table
 from recommenders_miner.plots.style import SERIES, new_figure
 from recommenders_miner.storage import whole_file
@@ -28,7 +28,8 @@ def measure(bench: Bench, factor: int) -> dict:
     """Returns the figures of a log of `factor` times the impressions."""
     config = scaled(factor / 4, 1 / 4)
     data = f"scale-{factor}"
-    write_planted_benchmark(bench.work / data, config)
+    if not (bench.work / data).exists():
+        write_synthetic_benchmark(bench.work / data, config)
     readings = [bench.run("ours", {"task": "read", "data": data})["rows_per_s"] for _ in range(3)]
     task = {"task": "train", "data": data, "model": "nrms", "batch": 128, "steps": STEPS, "evaluate": True}
     trained = bench.run("ours", task)

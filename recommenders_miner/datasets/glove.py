@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from recommenders_miner.datasets.archives import extract_zip
-from recommenders_miner.datasets.fetch import download, download_folder, forget_downloads
-from recommenders_miner.datasets.home import glove_folder
-from recommenders_miner.datasets.sources import download_from_hub, from_first_source
+from recommenders_miner.data.presets import glove_folder
+from recommenders_miner.datasets.archives import extract_zip, zip_entries
+from recommenders_miner.datasets.fetch import download, download_from_hub, fetch_from_first
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError
-from recommenders_miner.storage import recover, whole_file
+from recommenders_miner.storage import atomic_write
 
 FILE_BYTES = {100: 347_116_733, 300: 1_037_962_819}
 """The dimensions that can be fetched, and the size of their files."""
@@ -24,7 +22,7 @@ STANFORD = f"https://nlp.stanford.edu/data/{ARCHIVE}"
 
 
 def fetch_glove(dim: int, folder: str | Path | None = None, source: str | Path | None = None) -> Path:
-    """Gets the vectors of one dimension, unless they are there.
+    """Fetch the vectors of one dimension, unless they are there.
 
     All of glove.6B.zip (862 MB) is downloaded, and one of its files kept.
 
@@ -47,46 +45,43 @@ def fetch_glove(dim: int, folder: str | Path | None = None, source: str | Path |
         raise ValueError(f"dim must be one of {', '.join(map(str, FILE_BYTES))}, got {dim!r}.")
     name = f"glove.6B.{dim}d.txt"
     target = (glove_folder() if folder is None else Path(folder)) / name
-    parts = target.with_name(f".{name}.downloads")
-    recover(target)
+    downloads = target.with_name(f".{name}.downloads")
     if target.exists():
-        if fault := _fault(target, dim):
-            raise RecommendersMinerError(f"{target}: not overwritten, but {fault} Remove it to have it fetched again.")
-        forget_downloads(parts)
-        return target
-    with download_folder(parts) as downloads:
-        found = _download(name, downloads) if source is None else _find(Path(source), name)
-        with whole_file(target) as temporary:
-            if found.suffix.lower() == ".zip" or zipfile.is_zipfile(found):
-                extract_zip(found, downloads / "unpacked", wanted=lambda entry: entry == PurePosixPath(name))
-                if not (downloads / "unpacked" / name).is_file():
-                    raise DataFormatError(found, f"has no {name}.")
-                os.replace(downloads / "unpacked" / name, temporary)
-            else:
-                shutil.copyfile(found, temporary)
-            if fault := _fault(temporary, dim):
-                raise DataFormatError(found, f"{fault} It may have been cut short; fetch it again.")
+        if problem := _problem(target, dim):
+            raise RecommendersMinerError(
+                f"{target}: not overwritten, but {problem} Remove it to have it fetched again."
+            )
+        shutil.rmtree(downloads, ignore_errors=True)  # where a call was killed
+    elif source is None:
+        hub = functools.partial(download_from_hub, HUB_REPOSITORY, ARCHIVE, kind="model", sha256=ARCHIVE_SHA256)
+        stanford = functools.partial(download, STANFORD, sha256=ARCHIVE_SHA256)
+        sources = {
+            f"the Hugging Face hub ({HUB_REPOSITORY})": lambda folder: _take(hub(path=folder / ARCHIVE), target, dim),
+            STANFORD: lambda folder: _take(stanford(path=folder / ARCHIVE), target, dim),
+        }
+        fetch_from_first(name, sources, downloads)
+    else:
+        candidates = [path for path in (Path(source), Path(source, name), Path(source, ARCHIVE)) if path.is_file()]
+        if not candidates:
+            raise DataFormatError(source, f"is neither {name} nor {ARCHIVE}, nor a folder that has one of them.")
+        _take(candidates[0], target, dim)
     return target
 
 
-def _download(name: str, downloads: Path) -> Path:
-    from_hub = functools.partial(download_from_hub, HUB_REPOSITORY, ARCHIVE, kind="model", sha256=ARCHIVE_SHA256)
-    sources = {
-        f"the Hugging Face hub ({HUB_REPOSITORY})": functools.partial(from_hub, path=downloads / "hub" / ARCHIVE),
-        STANFORD: functools.partial(download, STANFORD, downloads / "stanford" / ARCHIVE, ARCHIVE_SHA256),
-    }
-    return from_first_source(name, sources)
+def _take(found: Path, target: Path, dim: int) -> None:
+    """Make the vectors' file of a copy of it, or of the archive."""
+    with atomic_write(target) as temporary:
+        if found.suffix.lower() != ".zip" and not zipfile.is_zipfile(found):
+            shutil.copyfile(found, temporary)
+        elif (entry := PurePosixPath(target.name)) in zip_entries(found):
+            extract_zip(found, {entry: temporary})
+        else:
+            raise DataFormatError(found, f"has no {target.name}.")
+        if problem := _problem(temporary, dim):
+            raise DataFormatError(found, f"{problem} It may have been cut short; fetch it again.")
 
 
-def _find(source: Path, name: str) -> Path:
-    """Returns the text file, or the archive, in what the user has."""
-    for path in (source, source / name, source / ARCHIVE):
-        if path.is_file():
-            return path
-    raise DataFormatError(source, f"is neither {name} nor {ARCHIVE}, nor a folder that has one of them.")
-
-
-def _fault(path: Path, dim: int) -> str | None:
-    """Says how a file differs from the vectors of that dimension; None where it does not."""
+def _problem(path: Path, dim: int) -> str | None:
+    """Return how a file differs from the vectors of that dimension, None where it does not."""
     found, expected = path.stat().st_size, FILE_BYTES[dim]
-    return None if found == expected else f"{path.name} has {found:,} bytes, expected {expected:,}."
+    return None if found == expected else f"glove.6B.{dim}d.txt has {found:,} bytes, expected {expected:,}."

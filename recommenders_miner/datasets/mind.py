@@ -5,32 +5,32 @@ OUT/train/{news.tsv,behaviors.tsv,entity_embedding.vec,relation_embedding.vec}, 
 
 from __future__ import annotations
 
+import datetime
 import functools
+import json
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
 
-from recommenders_miner.datasets.fetch import download, download_folder, forget_downloads
-from recommenders_miner.datasets.licence import Licence
+from recommenders_miner.datasets.fetch import download, download_from_hub, fetch_from_first
 from recommenders_miner.datasets.mind_places import TABLES, Place, choose_place, find_places
-from recommenders_miner.datasets.sources import download_from_hub, from_first_source
-from recommenders_miner.errors import DataFormatError, RecommendersMinerError
-from recommenders_miner.storage import recover
+from recommenders_miner.errors import DataFormatError, LicenceError, RecommendersMinerError
+from recommenders_miner.storage import atomic_write, cache_home, new_folder
 
 LOGGER = logging.getLogger("recommenders_miner")
 
 SIZES = ("demo", "small", "large")
-LICENCE = Licence(
-    "MIND",
-    "https://github.com/msnews/MIND/blob/master/MSR%20License_Data.pdf",
+LICENCE_URL = "https://github.com/msnews/MIND/blob/master/MSR%20License_Data.pdf"
+LICENCE = (
+    f"MIND has a licence: {LICENCE_URL}\n"
     "It may be used and modified for non-commercial research, analysis and tests, and results may be published that "
-    "include no material portion of it. It must not be distributed, and comes as it is, without warranty.",
+    "include no material portion of it. It must not be distributed, and comes as it is, without warranty."
 )
 
 HUB_REPOSITORIES = ("yjw1029/MIND", "Recommenders/MIND")
@@ -56,7 +56,7 @@ def fetch_mind(
     source: str | Path | None = None,
     accept_licence: bool = False,
 ) -> Path:
-    """Makes a data folder of MIND; splits that are there and whole are left as they are.
+    """Make a data folder of MIND; splits that are there and whole are left as they are.
 
     Rows are counted in every split before it gets its name. Where a download has other counts than MIND is known to
     have, that source has failed; where the user's own files have, a warning is logged. Files with the right rows but of
@@ -85,26 +85,24 @@ def fetch_mind(
     known = known_files()[size]
     if unknown := sorted(set(splits or ()) - set(known)):
         raise ValueError(f"MIND-{size} has the splits {', '.join(known)}, not {', '.join(unknown)}.")
-    LICENCE.require(accept_licence)
+    _require_licence(accept_licence)
     out = Path(out)
-    downloads = out / ".downloads"
-    for split in known:
-        recover(out / split)
-    missing = [split for split in dict.fromkeys(splits or known) if not _is_there(out / split, size, known[split])]
+    missing = [split for split in dict.fromkeys(splits or known) if not _is_there(out / split, size)]
     if source is not None:
         _take(Path(source), out, size, missing, demanded=splits is not None)
-    elif missing:
-        with download_folder(downloads):
-            for split in missing:
-                from_first_source(f"MIND-{size}, {split}", _sources(size, split, downloads, out / split), _REMEDY)
-    if all((out / split).exists() for split in known):
-        forget_downloads(downloads)
+    else:
+        for split in missing:
+            what, sources = f"MIND-{size}, {split}", _sources(size, split, out / split)
+            fetch_from_first(what, sources, _downloads(out / split), _REMEDY)
+    for split in known:
+        if (out / split).exists():
+            shutil.rmtree(_downloads(out / split), ignore_errors=True)  # where a call was killed
     return out
 
 
 @functools.cache
 def known_files() -> dict[str, dict[str, Any]]:
-    """Returns what is known of MIND's files: `mind_files.yaml`."""
+    """Return what is known of MIND's files: `mind_files.yaml`."""
     return yaml.safe_load((Path(__file__).parent / "mind_files.yaml").read_text(encoding="utf-8"))
 
 
@@ -112,18 +110,18 @@ def known_files() -> dict[str, dict[str, Any]]:
 
 
 def _take(source: Path, out: Path, size: str, splits: Collection[str], demanded: bool) -> None:
-    """Copies splits out of what the user has. Not all of them need be there, unless they were demanded by name."""
-    places, faults = find_places(source)
+    """Copy splits out of what the user has. Not all of them need be there, unless they were demanded by name."""
+    places, errors = find_places(source)
     chosen = {split: choose_place(places, size, split, alone=len(splits) == 1 and demanded) for split in splits}
     absent = [split for split, place in chosen.items() if place is None]
     if absent and (demanded or len(absent) == len(splits)):
-        raise faults[0] if faults else _nothing_found(source, places, size, absent)
+        raise errors[0] if errors else _nothing_found(source, places, size, absent)
     for split, place in chosen.items():
         if place is None:
             LOGGER.warning("%s has no %s split of MIND-%s.", source, split, size)
         else:
             LOGGER.info("MIND-%s, %s: from %s", size, split, place)
-            place.copy_to(out / split, functools.partial(_warn_of_deviations, size=size, split=split))
+            _copy(place, out / split, size, trusted=True)
 
 
 def _nothing_found(source: Path, places: Collection[Place], size: str, absent: Collection[str]) -> DataFormatError:
@@ -136,26 +134,35 @@ def _nothing_found(source: Path, places: Collection[Place], size: str, absent: C
     return DataFormatError(source, problem, remedy=remedy)
 
 
-# === Sources ===
+def _copy(place: Place, folder: Path, size: str, trusted: bool) -> None:
+    """Make a split's folder; of a place that is not trusted, an error where the files cannot be MIND's."""
+    with new_folder(folder) as new:
+        place.copy_to(new)
+        for name, problem, serious in _deviations(new, size, folder.name):
+            if serious and not trusted:
+                raise DataFormatError(name, f"{problem} It is not MIND-{size}'s of {folder.name}.")
+            LOGGER.warning("MIND-%s, %s: %s %s", size, folder.name, name, problem)
 
 
-def _sources(size: str, split: str, downloads: Path, folder: Path) -> dict[str, Callable[[], None]]:
-    """What puts a split into a folder, in the order to try it."""
+# === Mirrors ===
+
+
+def _sources(size: str, split: str, folder: Path) -> dict[str, Callable[[Path], None]]:
+    """Return what makes a split's folder, in the order to try it."""
     name = f"MIND{size}_{split}.zip"
-    sources: dict[str, Callable[[], None]] = {}
-
-    def add(source: str, get: Callable[[Path], Path]) -> None:
-        archive = downloads / str(len(sources)) / name
-        sources[source] = lambda: _unpack(get(archive), folder, size, split)
-
+    downloads: dict[str, Callable[[Path], Path]] = {}
     for repository in HUB_REPOSITORIES:
         sha256 = known_files()["zips"].get(repository, {}).get(name)
-        get = functools.partial(download_from_hub, repository, name, kind="dataset", sha256=sha256)
-        add(f"the Hugging Face hub ({repository})", get)
-    add(f"Kaggle ({KAGGLE_DATASET})", _from_kaggle)
+        from_hub = functools.partial(download_from_hub, repository, name, kind="dataset", sha256=sha256)
+        downloads[f"the Hugging Face hub ({repository})"] = from_hub
+    downloads[f"Kaggle ({KAGGLE_DATASET})"] = _from_kaggle
     for host in OLD_HOSTS:
-        add(f"the old host {urlsplit(host).hostname}", functools.partial(download, f"{host}/{name}"))
-    return sources
+        downloads[f"the old host {urlsplit(host).hostname}"] = functools.partial(download, f"{host}/{name}")
+    return {source: functools.partial(_unpack, get, name, folder, size) for source, get in downloads.items()}
+
+
+def _downloads(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.downloads")
 
 
 def _from_kaggle(_: Path) -> Path:
@@ -165,40 +172,25 @@ def _from_kaggle(_: Path) -> Path:
     return Path(kagglehub.dataset_download(KAGGLE_DATASET))
 
 
-def _unpack(downloaded: Path, folder: Path, size: str, split: str) -> None:
-    """Makes a split's folder of what was downloaded, a zip file of it or a folder of several."""
+def _unpack(get: Callable[[Path], Path], name: str, folder: Path, size: str, downloads: Path) -> None:
+    """Make a split's folder of what a source gives, a zip file of it or a folder of several."""
+    downloaded = get(downloads / name)
     try:
         places, _ = find_places(downloaded)
-        place = choose_place(places, size, split, alone=downloaded.is_file())
+        place = choose_place(places, size, folder.name, alone=downloaded.is_file())
         if place is None:
-            raise _nothing_found(downloaded, places, size, [split])
-        place.copy_to(folder, functools.partial(_refuse_deviations, size=size, split=split))
+            raise _nothing_found(downloaded, places, size, [folder.name])
+        _copy(place, folder, size, trusted=False)
     except DataFormatError:
-        if downloaded.is_file():
-            downloaded.unlink()  # or the next call would take it for whole
+        (downloads / name).unlink(missing_ok=True)  # or the next call would take it for whole
         raise
 
 
 # === Checks ===
 
 
-@dataclass(frozen=True)
-class _Deviation:
-    """A file that is not as MIND's is known to be.
-
-    Attributes:
-        path: the file.
-        problem: what is different.
-        serious: whether it cannot be MIND's.
-    """
-
-    path: Path
-    problem: str
-    serious: bool
-
-
 def count_rows(path: str | Path) -> int:
-    """Returns the number of lines of a file; the last one may lack its end, blank ones at the end do not count."""
+    """Return the number of lines of a file; the last one may lack its end, blank ones at the end do not count."""
     with open(path, "rb") as file:
         ends = sum(block.count(b"\n") for block in iter(functools.partial(file.read, _BLOCK_BYTES), b""))
         file.seek(-min(file.tell(), _TAIL_BYTES), os.SEEK_END)
@@ -207,47 +199,68 @@ def count_rows(path: str | Path) -> int:
     return ends - tail[len(content) :].count(b"\n") + bool(content)
 
 
-def _is_there(folder: Path, size: str, facts: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether a folder holds a split of MIND.
+def _is_there(folder: Path, size: str) -> bool:
+    """Return whether a folder holds a split of MIND.
 
     Raises:
         RecommendersMinerError: it holds something else, or is none.
     """
     if not os.path.lexists(folder):
         return False
-    if not os.path.isdir(folder):
+    if not folder.is_dir():
         raise RecommendersMinerError(f"{folder}: not overwritten, since it is no folder. Name another one by --out.")
     if not any(folder.iterdir()):
         return False
-    for deviation in _deviations(folder, facts):
-        if deviation.serious:
+    for name, problem, serious in _deviations(folder, size, folder.name):
+        if serious:
             raise RecommendersMinerError(
                 f"{folder}: not overwritten, since it holds something else than MIND-{size}'s {folder.name} split: "
-                f"{deviation.path.name} {deviation.problem} Name another folder by --out, or remove this one."
+                f"{name} {problem} Name another folder by --out, or remove this one."
             )
     return True
 
 
-def _refuse_deviations(folder: Path, size: str, split: str) -> None:
-    for deviation in _deviations(folder, known_files()[size][split]):
-        if deviation.serious:
-            raise DataFormatError(deviation.path.name, f"{deviation.problem} It is not MIND-{size}'s of {split}.")
-        LOGGER.warning("MIND-%s, %s: %s %s", size, split, deviation.path.name, deviation.problem)
-
-
-def _warn_of_deviations(folder: Path, size: str, split: str) -> None:
-    for deviation in _deviations(folder, known_files()[size][split]):
-        LOGGER.warning("MIND-%s, %s: %s %s", size, split, deviation.path.name, deviation.problem)
-
-
-def _deviations(folder: Path, facts: Mapping[str, Mapping[str, Any]]) -> Iterator[_Deviation]:
-    """Compares the files of a split with what is known of them, first by rows, then by bytes."""
-    for name, fact in facts.items():
+def _deviations(folder: Path, size: str, split: str) -> Iterator[tuple[str, str, bool]]:
+    """Yield the files of a split that are not as MIND's are known to be: name, problem, and whether it is serious."""
+    for name, known in known_files()[size][split].items():
         path = folder / name
         if not path.is_file():
-            yield _Deviation(path, "is missing.", serious=name in TABLES)
-        elif "rows" in fact and (found := count_rows(path)) != fact["rows"]:
-            problem = f"has {found:,} rows, expected {fact['rows']:,}."
-            yield _Deviation(path, problem, serious=fact.get("sure", True))
-        elif "bytes" in fact and (found := path.stat().st_size) != fact["bytes"]:
-            yield _Deviation(path, f"has {found:,} bytes, expected {fact['bytes']:,}.", serious=False)
+            yield name, "is missing.", name in TABLES
+        elif "rows" in known and (found := count_rows(path)) != known["rows"]:
+            yield name, f"has {found:,} rows, expected {known['rows']:,}.", known.get("sure", True)
+        elif "bytes" in known and (found := path.stat().st_size) != known["bytes"]:
+            yield name, f"has {found:,} bytes, expected {known['bytes']:,}.", False
+
+
+# === Licence ===
+
+
+def licence_is_accepted() -> bool:
+    """Return whether this user has accepted MIND's licence before."""
+    return LICENCE_URL in _accepted_licences()
+
+
+def _require_licence(accept: bool) -> None:
+    """Remember that the user accepts the licence now, or check that he has done so before."""
+    if not accept and not licence_is_accepted():
+        raise LicenceError(f"{LICENCE}\nTo accept it: --accept-licence, in Python accept_licence=True.")
+    if accept:
+        accepted = _accepted_licences() | {LICENCE_URL: datetime.date.today().isoformat()}
+        try:
+            with atomic_write(_licence_record()) as temporary:
+                temporary.write_text(json.dumps(accepted, indent=1), encoding="utf-8")
+        except OSError as error:
+            LOGGER.warning("That you accept the licence of MIND cannot be remembered (%s).", error)
+
+
+def _licence_record() -> Path:
+    return cache_home() / "accepted_licences.json"
+
+
+def _accepted_licences() -> dict[str, str]:
+    """Return the day on which each licence was accepted, by its address."""
+    try:
+        accepted = json.loads(_licence_record().read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return accepted if isinstance(accepted, dict) else {}

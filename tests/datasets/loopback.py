@@ -13,28 +13,22 @@ _CHUNK_BYTES = 2**16
 
 
 class Loopback:
-    """A running server.
-
-    Attributes:
-        url: its address, without a slash at the end.
-        answers: what a path answers, one a request; the last one answers all that follow.
-        requests: (path, headers) of each request so far.
-    """
+    """A running server."""
 
     def __init__(self, port):
         self.url = f"http://127.0.0.1:{port}"
-        self.answers = {}
-        self.requests = []
+        self.answers = {}  # of a path, one a request; the last one answers all that follow
+        self.requests = []  # (path, headers) of each so far
         self.stopping = threading.Event()
         self._lock = threading.Lock()
 
     def serve(self, path, *answers):
-        """Says what a path answers; returns its address."""
+        """Say what a path answers; return its address."""
         self.answers[path] = list(answers)
         return self.url + path
 
     def asked(self, path):
-        """The headers of the requests for a path."""
+        """Return the headers of the requests for a path."""
         return [headers for asked, headers in self.requests if asked == path]
 
     def next_answer(self, path, headers):
@@ -46,7 +40,7 @@ class Loopback:
 
 @contextlib.contextmanager
 def running():
-    """A server that runs while the block does."""
+    """Run a server while the block does."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -55,10 +49,6 @@ def running():
             with contextlib.suppress(ConnectionError):  # who asked may be gone
                 loopback.next_answer(self.path, self.headers)(self, loopback)
             self.close_connection = True
-
-        def end_headers(self):
-            self.send_header("Connection", "close")
-            super().end_headers()
 
         def log_message(self, *_):
             pass
@@ -79,78 +69,61 @@ def running():
 
 
 def whole(content, **options):
-    """Sends a file, from where it is asked for; see `_send`."""
+    """Send a file, from where it is asked for; see `_send`."""
     return functools.partial(_send, content=content, **options)
 
 
 def cut(content, sends, **options):
-    """Breaks off after `sends` bytes."""
-    return functools.partial(_send, content=content, sends=sends, **options)
+    """Break off after `sends` bytes."""
+    return whole(content, sends=sends, **options)
 
 
-def stall(content, sends, **options):
-    """Sends `sends` bytes, then nothing more."""
-    return functools.partial(_send, content=content, sends=sends, stalls=True, **options)
+def stall(content, sends):
+    """Send `sends` bytes, then nothing more."""
+    return whole(content, sends=sends, stalls=True)
 
 
 def status(code, reason=None, **headers):
-    """Refuses."""
-
-    def answer(handler, loopback):
-        handler.send_response(code, reason)
-        for name, value in {"Content-Length": "0", **headers}.items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.end_headers()
-
-    return answer
+    """Refuse."""
+    return functools.partial(_say, code=code, reason=reason, headers={"Content-Length": "0", **headers})
 
 
 def redirect(to, code=302):
-    """Sends elsewhere."""
+    """Send elsewhere."""
     return status(code, Location=to)
 
 
 def hang_up(handler, loopback):
-    """Says nothing at all."""
+    """Say nothing at all."""
+
+
+def _say(handler, loopback, code, reason=None, headers=None):
+    handler.send_response(code, reason)
+    for name, value in {"Connection": "close", **(headers or {})}.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.end_headers()
 
 
 def _send(
-    handler,
-    loopback,
-    content,
-    etag='"1"',
-    date=None,
-    ranges=True,
-    if_range=True,
-    sends=None,
-    most=None,
-    stalls=False,
-    length=True,
-    pause=0.0,
-    headers=(),
+    handler, loopback, content, ranges=True, sends=None, most=None, stalls=False, length=True, pause=0.0, headers=None
 ):
-    """Sends a file.
+    """Send a file.
 
-    `ranges`: whether it goes on where it is asked to; `if_range`: whether it looks at If-Range then; `most`: how many
-    bytes it goes on for; `sends`: after how many it breaks off; `length`: whether it says how long the file is;
-    `pause`: seconds between its chunks.
+    `ranges`: whether it goes on where it is asked to; `most`: how many bytes it goes on for; `sends`: after how many it
+    breaks off; `length`: whether it says how long the file is; `pause`: seconds between its chunks.
     """
     asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", "")) if ranges else None
     start = int(asked[1]) if asked else 0
-    if start and if_range and handler.headers.get("If-Range") not in (etag, date):
-        start = 0
     if start and start >= len(content):
-        return status(416, Content_Range=f"bytes */{len(content)}")(handler, loopback)
-    handler.send_response(206 if start else 200)
+        _say(handler, loopback, 416, headers={"Content-Range": f"bytes */{len(content)}", "Content-Length": "0"})
+        return
     end = min(start + most, len(content)) if start and most else len(content)
+    headers = dict(headers or {})
     if start:
-        handler.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(content)}")
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
     if length:
-        handler.send_header("Content-Length", str(end - start))
-    for name, value in {"ETag": etag, "Last-Modified": date, **dict(headers)}.items():
-        if value is not None:
-            handler.send_header(name, value)
-    handler.end_headers()
+        headers["Content-Length"] = str(end - start)
+    _say(handler, loopback, 206 if start else 200, headers=headers)
     sent = content[start:end] if sends is None else content[start : start + sends]
     for chunk in range(0, len(sent), _CHUNK_BYTES):
         handler.wfile.write(sent[chunk : chunk + _CHUNK_BYTES])
@@ -158,4 +131,3 @@ def _send(
         time.sleep(pause)
     if stalls:
         loopback.stopping.wait(5)
-    return None

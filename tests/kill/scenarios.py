@@ -150,7 +150,7 @@ def _require_sound_downloads(out: Path, splits: dict[str, Any], zips: dict[str, 
     for split in there:
         assert mind_like.read(out / split) == splits[split], f"{split} is not whole"
     parts = 0
-    for path in (out / ".downloads").rglob("*.zip*"):
+    for path in out.rglob("*.zip*"):
         name, is_part = path.name.removeprefix(".").partition(".part")[:2]
         if path.suffix == ".json" or path.name.endswith(".tmp"):
             continue

@@ -38,9 +38,9 @@ class Trial:
     @cached_property
     def data(self) -> Path:
         """The planted benchmark."""
-        from recommenders_miner.datasets.synthetic.benchmark import write_planted_benchmark
+        from recommenders_miner.datasets.synthetic.benchmark import write_synthetic_benchmark
 
-        write_planted_benchmark(self.workplace / "data", "tiny", 42)
+        write_synthetic_benchmark(self.workplace / "data", "tiny", 42)
         return self.workplace / "data"
 
     @cached_property

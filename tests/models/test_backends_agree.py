@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from recommenders_miner.datasets.minilm import fetch_minilm
-from recommenders_miner.datasets.synthetic.benchmark import write_planted_benchmark
+from recommenders_miner.datasets.synthetic.benchmark import write_synthetic_benchmark
 
 SCRIPT = Path(__file__).with_name("loss_curve.py")
 
@@ -19,7 +19,7 @@ SCRIPT = Path(__file__).with_name("loss_curve.py")
 @pytest.mark.slow
 def test_fine_tuning_without_tensorflow_follows_its_loss_curve(tmp_path):
     fetch_minilm()
-    write_planted_benchmark(tmp_path / "data", "tiny", 1)
+    write_synthetic_benchmark(tmp_path / "data", "tiny", 1)
     curves = {}
     for backend, options in (("tensorflow", []), ("jax", ["--without-tensorflow"])):
         out = tmp_path / f"{backend}.json"

@@ -1,6 +1,6 @@
-"""Headlines, abstracts and named entities of the planted benchmark.
+"""Headlines, abstracts and named entities of the synthetic benchmark.
 
-The words come from ``planted_topics.yaml``. A headline is a template whose slots are filled with phrases of
+The words come from `topics.yaml`. A headline is a template whose slots are filled with phrases of
 one subcategory and, now and then, with phrases that all subcategories of its category share. So titles read
 as English, their words tell the subcategory, and some tell it less clearly than others.
 """
@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
@@ -44,13 +44,8 @@ class Topic:
     organisations: list[str]
 
 
-@dataclass(frozen=True)
-class Language:
-    """What all topics have in common: qualifiers, numbers and the parts of names."""
-
-    qualifiers: list[str]
-    numbers: list[str]
-    names: dict[str, list[str]]
+Words = dict[str, Any]
+"""What all topics have in common, as `topics.yaml` has it: qualifiers, numbers and the parts of names."""
 
 
 @dataclass(frozen=True)
@@ -65,20 +60,21 @@ class Entity:
 
 @dataclass(frozen=True)
 class Story:
-    """The text of one news article and the entities named in it."""
+    """The text of one article and the entities named in it."""
 
+    topic: Topic
     title: str
     abstract: str
     entities: list[Entity]
 
 
-def load_topics() -> tuple[list[Topic], Language]:
-    """Reads ``planted_topics.yaml``.
+def load_topics() -> tuple[list[Topic], Words]:
+    """Read `topics.yaml`.
 
     Returns:
         the topics, category by category, with shares that sum to 1; and what they have in common.
     """
-    text = resources.files(__package__).joinpath("planted_topics.yaml").read_text(encoding="utf-8")
+    text = resources.files(__package__).joinpath("topics.yaml").read_text(encoding="utf-8")
     words = yaml.safe_load(text)
     topics = []
     for category, entry in words["categories"].items():
@@ -102,18 +98,18 @@ def load_topics() -> tuple[list[Topic], Language]:
                     organisations=entry["organisations"],
                 )
             )
-    return topics, Language(**{field: words[field] for field in ("qualifiers", "numbers", "names")})
+    return topics, words
 
 
-def invent_entities(topics: Sequence[Topic], language: Language, rng: np.random.Generator) -> list[list[Entity]]:
-    """Gives every topic ``ENTITIES_PER_TOPIC`` people, organisations or places, no two of one name."""
+def invent_entities(topics: Sequence[Topic], words: Words, rng: np.random.Generator) -> list[list[Entity]]:
+    """Give every topic `ENTITIES_PER_TOPIC` people, organisations or places, no two of one name."""
     taken: set[str] = set()
     entities = []
     for index, topic in enumerate(topics):
         entities.append([])
         while len(entities[index]) < ENTITIES_PER_TOPIC:
             kind = _pick(rng, topic.entity_kinds)
-            name = _invent_name(kind, topic, language, rng)
+            name = _invent_name(kind, topic, words, rng)
             if name not in taken:
                 wikidata_id = f"Q{FIRST_WIKIDATA_NUMBER + len(taken)}"
                 entities[index].append(Entity(name, kind, wikidata_id, index))
@@ -121,8 +117,8 @@ def invent_entities(topics: Sequence[Topic], language: Language, rng: np.random.
     return entities
 
 
-def _invent_name(kind: str, topic: Topic, language: Language, rng: np.random.Generator) -> str:
-    names = language.names
+def _invent_name(kind: str, topic: Topic, words: Words, rng: np.random.Generator) -> str:
+    names = words["names"]
     if kind == "person":
         return f"{_pick(rng, names['first'])} {_pick(rng, names['last'])}"
     place = f"{_pick(rng, names['place'])} {_pick(rng, names['place_end'])}"
@@ -131,16 +127,16 @@ def _invent_name(kind: str, topic: Topic, language: Language, rng: np.random.Gen
     return _pick(rng, topic.organisations).format(place=place, brand=_pick(rng, names["brand"]))
 
 
-def write_story(topic: Topic, entities: list[Entity], language: Language, rng: np.random.Generator) -> Story:
-    """Composes the title and the abstract of one article.
+def write_story(topic: Topic, entities: list[Entity], words: Words, rng: np.random.Generator) -> Story:
+    """Compose the title and the abstract of one article.
 
     Args:
         topic: the article's subcategory.
         entities: the named entities of that topic.
-        language: the templates and words common to all topics.
+        words: what all topics have in common.
         rng: the source of every choice.
     """
-    slots = _Slots(topic, entities, language, rng)
+    slots = _Slots(topic, entities, words, rng)
     title = _capitalise(_pick(rng, topic.headlines).format_map(slots))
     if rng.random() < TITLE_CASE_RATE:
         title = _title_case(title)
@@ -148,11 +144,11 @@ def write_story(topic: Topic, entities: list[Entity], language: Language, rng: n
     if rng.random() < SECOND_SENTENCE_RATE:
         sentences.append(_pick(rng, [other for other in topic.sentences if other != sentences[0]]))
     abstract = " ".join(_capitalise(sentence.format_map(slots)) for sentence in sentences)
-    return Story(title, abstract, slots.entities)
+    return Story(topic, title, abstract, slots.entities)
 
 
 def entities_json(text: str, entities: Sequence[Entity]) -> str:
-    """The entities named in ``text`` as a JSON list in MIND's form, ``[]`` if there are none."""
+    """Return the entities named in `text` as a JSON list in MIND's form, `[]` if there are none."""
     return json.dumps(
         [
             {
@@ -172,13 +168,13 @@ def entities_json(text: str, entities: Sequence[Entity]) -> str:
 class _Slots(dict):
     """The slots of one story, each filled when a template first asks for it and then kept.
 
-    A trailing digit asks for another phrase of the same kind: ``{items2}`` differs from ``{items}``. Title
+    A trailing digit asks for another phrase of the same kind: `{items2}` differs from `{items}`. Title
     and abstract share one object, so that they speak of the same things.
     """
 
-    def __init__(self, topic: Topic, entities: list[Entity], language: Language, rng: np.random.Generator) -> None:
+    def __init__(self, topic: Topic, entities: list[Entity], words: Words, rng: np.random.Generator) -> None:
         super().__init__()
-        self.topic, self.pool, self.language, self.rng = topic, entities, language, rng
+        self.topic, self.pool, self.words, self.rng = topic, entities, words, rng
         self.entities: list[Entity] = []
         self.used: set[str] = set()
 
@@ -193,21 +189,21 @@ class _Slots(dict):
             case "subject":
                 agent = self["agent"]
                 starts_with_name = any(agent.endswith(entity.name) for entity in self.entities)
-                qualified = any(agent.startswith(f"{word} ") for word in self.language.qualifiers)
+                qualified = any(agent.startswith(f"{word} ") for word in self.words["qualifiers"])
                 return agent if starts_with_name or qualified else f"the {agent}"
             case "acts":
                 return third_person(self._phrase("act"))
             case "voice":
                 return _pick(self.rng, self.topic.voices)
             case "number":
-                return _pick(self.rng, self.language.numbers)
+                return _pick(self.rng, self.words["numbers"])
             case "place":
                 return self._entity("place").name
             case _:
                 return self._phrase(kind)
 
     def _phrase(self, slot: str) -> str:
-        """A phrase that this story has not used yet."""
+        """Return a phrase that this story has not used yet."""
         while True:
             words = self.topic.shared if self.rng.random() < SHARED_PHRASE_RATE else self.topic.own
             phrase = _pick(self.rng, words[slot])
@@ -227,7 +223,7 @@ class _Slots(dict):
         if form < 0.3:
             return who
         if form < 0.4:
-            return f"{_pick(self.rng, self.language.qualifiers)} {who}"
+            return f"{_pick(self.rng, self.words['qualifiers'])} {who}"
         entity = self._entity()
         if entity.kind != "person":
             return f"{entity.name} {who}"
@@ -235,7 +231,7 @@ class _Slots(dict):
 
 
 def third_person(phrase: str) -> str:
-    """The third person singular of a verb phrase: "miss the cut" becomes "misses the cut"."""
+    """Return the third person singular of a verb phrase: "miss the cut" becomes "misses the cut"."""
     verb, _, rest = phrase.partition(" ")
     if verb.endswith("y") and verb[-2] not in "aeiou":
         verb = verb[:-1] + "ies"
@@ -252,7 +248,7 @@ def _title_case(text: str) -> str:
 
 
 def _capitalise(text: str) -> str:
-    """Puts a capital at the beginning and after a question mark."""
+    """Put a capital at the beginning and after a question mark."""
     return "? ".join(part[:1].upper() + part[1:] for part in text.split("? "))
 
 

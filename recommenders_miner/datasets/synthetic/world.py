@@ -1,4 +1,4 @@
-"""The simulator behind the planted benchmark: news, users, and the clicks that follow from both.
+"""The simulator behind the synthetic benchmark: news, users, and the clicks that follow from both.
 
 A user clicks by utility. The utility of news *i* for user *u* is
 
@@ -6,8 +6,8 @@ A user clicks by utility. The utility of news *i* for user *u* is
     +  popularity_weight · log popularity_i
 
 where *k* runs over the user's interests, and match is 1 for the interest's own subcategory,
-``sibling_credit`` for another one of the same category and 0 elsewhere. In every impression Gumbel noise of
-scale ``noise_scale`` is added, and the best few of the slate are clicked: the Plackett-Luce model. Histories
+`sibling_credit` for another one of the same category and 0 elsewhere. In every impression Gumbel noise of
+scale `noise_scale` is added, and the best few of its candidates are clicked: the Plackett-Luce model. Histories
 come from the same utility.
 """
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recommenders_miner.data.ragged import Ragged, offsets_of
+from recommenders_miner.data.ragged import Ragged
 
 HOUR, DAY = 3600, 86_400  # seconds
 MAX_INTERESTS = 5
@@ -26,20 +26,15 @@ INTEREST_SKEW = 0.75  # below 1, small subcategories have more followers than th
 ROWS_PER_BLOCK = 4096  # users or impressions drawn at a time; bounds the memory
 GENEROSITY = (2, 4, 8, 16)  # draws per article still missing, round by round, as repeats grow more common
 
-# Quantiles measured on MIND-small (SPEC.md, section 5): probabilities, then lengths.
-HISTORY_QUANTILES = (
-    (0.0, 0.05, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 1.0),
-    (0, 2, 7, 18, 40, 76, 111, 201, 425),
-)
-CANDIDATE_QUANTILES = (
-    (0.0, 0.05, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 1.0),
-    (2, 2, 10, 24, 52, 93, 120, 159, 283),
-)
+# Measured on MIND-small (SPEC.md, section 5): the lengths of histories and impressions at these quantiles.
+QUANTILES = (0.0, 0.05, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 1.0)
+HISTORY_LENGTHS = (0, 2, 7, 18, 40, 76, 111, 201, 425)
+CANDIDATE_LENGTHS = (2, 2, 10, 24, 52, 93, 120, 159, 283)
 
 
 @dataclass(frozen=True)
-class PlantedConfig:
-    """The numbers of a planted benchmark.
+class SyntheticConfig:
+    """The numbers of a synthetic benchmark.
 
     Attributes:
         num_news: news in both splits together.
@@ -52,13 +47,13 @@ class PlantedConfig:
         life_days: median life of an article in days; the logarithm of a life has a standard deviation of 0.4.
         promoted_share: share of the news that an editor puts forward; the others are rarely shown.
         unpromoted_exposure: how often an article that is not promoted is shown, relative to one that is.
-        personalisation: log of how much more often a slate shows the user's main interest than chance would.
+        personalisation: log of how much more often an impression shows the user's main interest than chance would.
         interest_weight: weight of the best-matching interest in the utility of a click.
         sibling_credit: match of an interest with another subcategory of its category.
         taste_weight: weight of the user's standard normal taste for each category.
         popularity_weight: weight of the standard normal log popularity of the news.
         noise_scale: scale of the Gumbel noise of a click.
-        extra_clicks: mean number of clicks beyond the first (geometric), before small slates cut it.
+        extra_clicks: mean number of clicks beyond the first (geometric), before small impressions cut it.
     """
 
     num_news: int
@@ -82,7 +77,7 @@ class PlantedConfig:
     def __post_init__(self) -> None:
         dev_only = round(self.dev_only_users * self.num_users)
         if self.num_train_impressions < self.num_users - dev_only or self.num_dev_impressions < dev_only:
-            raise ValueError("PlantedConfig needs at least one impression for each user of a split.")
+            raise ValueError("SyntheticConfig needs at least one impression for each user of a split.")
 
 
 @dataclass(frozen=True)
@@ -126,7 +121,7 @@ class Impressions:
     Attributes:
         user: (impressions,) int64.
         time: (impressions,) int64, seconds since the beginning of the simulation.
-        candidates: the news of each slate.
+        candidates: the news shown in each.
         logits: (candidates,) float64, the utility without noise.
         clicked: (candidates,) bool.
     """
@@ -139,7 +134,7 @@ class Impressions:
 
 
 @dataclass(frozen=True)
-class PlantedWorld:
+class SyntheticWorld:
     """All that the simulator knows.
 
     Attributes:
@@ -160,13 +155,13 @@ class PlantedWorld:
 
 
 def simulate(
-    config: PlantedConfig,
+    config: SyntheticConfig,
     topic_shares: np.ndarray,
     topic_category: np.ndarray,
     seed: np.random.SeedSequence,
     progress: Callable[[str], None],
-) -> PlantedWorld:
-    """Simulates a news site.
+) -> SyntheticWorld:
+    """Simulate a news site.
 
     Args:
         config: sizes and weights.
@@ -192,10 +187,10 @@ def simulate(
     everyone, newcomers = np.arange(config.num_users), np.flatnonzero(~users.in_train)
     dev_user = _draw_visitors(everyone, newcomers, config.num_dev_impressions, dev_rng)
     dev = _draw_impressions(config, news, users, dev_user, dev_start, dev_start + DAY, dev_rng)
-    return PlantedWorld(news, users, histories, train, dev, news.birth >= dev_start)
+    return SyntheticWorld(news, users, histories, train, dev, news.birth >= dev_start)
 
 
-def _draw_news(config: PlantedConfig, topic_shares: np.ndarray, end: int, rng: np.random.Generator) -> News:
+def _draw_news(config: SyntheticConfig, topic_shares: np.ndarray, end: int, rng: np.random.Generator) -> News:
     size = config.num_news
     topic = rng.choice(len(topic_shares), size, p=topic_shares)
     log_popularity = rng.standard_normal(size)
@@ -207,7 +202,7 @@ def _draw_news(config: PlantedConfig, topic_shares: np.ndarray, end: int, rng: n
 
 
 def _draw_users(
-    config: PlantedConfig, topic_shares: np.ndarray, topic_category: np.ndarray, rng: np.random.Generator
+    config: SyntheticConfig, topic_shares: np.ndarray, topic_category: np.ndarray, rng: np.random.Generator
 ) -> Users:
     size = config.num_users
     # Distinct interests, drawn one after the other: the order in which exponential clocks ring.
@@ -233,13 +228,12 @@ def _draw_users(
 
 
 def _draw_histories(
-    config: PlantedConfig, news: News, users: Users, train_start: int, rng: np.random.Generator
+    config: SyntheticConfig, news: News, users: Users, train_start: int, rng: np.random.Generator
 ) -> Ragged:
-    """What each user clicked before the train split, in the order of the clicks."""
+    """Return what each user clicked before the train split, in the order of the clicks."""
     past = np.flatnonzero(news.birth < train_start)
-    quantiles, lengths = HISTORY_QUANTILES
     # Interpolating the logarithm hits the 2 % of empty histories as well as the quantiles.
-    drawn = np.expm1(np.interp(rng.random(config.num_users), quantiles, np.log1p(lengths)))
+    drawn = np.expm1(np.interp(rng.random(config.num_users), QUANTILES, np.log1p(HISTORY_LENGTHS)))
     length = np.minimum(np.rint(drawn).astype(np.int64), len(past) // 2)
 
     # Choosing by utility with Gumbel noise is choosing with weights exp(utility / noise scale).
@@ -256,14 +250,14 @@ def _draw_histories(
 def _draw_visitors(
     users: np.ndarray, certain: np.ndarray, num_impressions: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """The user of each impression: the ``certain`` ones at least once, some of ``users`` far more often."""
+    """Return the user of each impression: the `certain` ones at least once, some of `users` far more often."""
     activity = rng.standard_gamma(1.0, len(users))
     more = rng.choice(users, num_impressions - len(certain), p=activity / activity.sum())
     return rng.permutation(np.concatenate([certain, more]))
 
 
 def _draw_impressions(
-    config: PlantedConfig,
+    config: SyntheticConfig,
     news: News,
     users: Users,
     user: np.ndarray,
@@ -277,43 +271,39 @@ def _draw_impressions(
     traffic = 1.0 - 0.8 * np.cos(2 * np.pi * (hours % 24 - 4) / 24)
     hour = rng.choice(hours, size, p=traffic / traffic.sum())
     time = hour * HOUR + rng.integers(0, HOUR, size)
-    quantiles, lengths = CANDIDATE_QUANTILES
-    length = np.rint(np.exp(np.interp(rng.random(size), quantiles, np.log(lengths)))).astype(np.int64)
+    drawn = np.exp(np.interp(rng.random(size), QUANTILES, np.log(CANDIDATE_LENGTHS)))
+    length = np.rint(drawn).astype(np.int64)
 
     relevance = np.exp(config.personalisation * users.affinity)
-    by_hour = np.argsort(hour, kind="stable")
-    bounds = np.searchsorted(hour[by_hour], np.append(hours, hours[-1] + 1))
-    slates, rows = [], []
-    for this_hour, first, last in zip(hours, bounds[:-1], bounds[1:], strict=True):
-        members = by_hour[first:last]
+    by_hour = Ragged.of_lengths(np.argsort(hour, kind="stable"), np.bincount(hour - hours[0], minlength=len(hours)))
+    parts = []
+    for this_hour, members in zip(hours, by_hour, strict=True):
         alive = np.flatnonzero((news.birth <= this_hour * HOUR) & (news.death >= (this_hour + 1) * HOUR))
         if len(alive) < 4:
-            raise ValueError("PlantedConfig leaves fewer than 4 news alive: raise num_news or life_days.")
+            raise ValueError("SyntheticConfig leaves fewer than 4 articles alive: raise num_news or life_days.")
         sampler = _NewsSampler(alive, news.topic, news.exposure, relevance.shape[1])
         length[members] = np.minimum(length[members], len(alive) // 2)
-        slate = sampler.draw_distinct(relevance[user[members]], length[members], rng)
-        slates.append(slate.values)
-        rows.append(members[slate.rows()])
-    row, candidate = np.concatenate(rows), np.concatenate(slates)
-    # The recommender draws the most exposed news first. Shuffling each slate keeps the position from telling.
+        parts.append(sampler.draw_distinct(relevance[user[members]], length[members], rng))
+    shown = Ragged.concat(parts)
+    row = by_hour.values[shown.rows()]
+    # The recommender draws the most exposed articles first. Shuffled, their position in the impression tells nothing.
     shuffled = np.lexsort((rng.random(len(row)), row))
-    candidates = Ragged(candidate[shuffled], offsets_of(length))
+    candidates = Ragged.of_lengths(shown.values[shuffled], length)
 
-    row = row[shuffled]
     logits = (
-        users.preference[user[row], news.topic[candidates.values]]
+        users.preference[candidates.repeat(user), news.topic[candidates.values]]
         + config.popularity_weight * news.log_popularity[candidates.values]
     )
     noisy = logits + config.noise_scale * rng.gumbel(size=len(logits))
     num_clicks = np.minimum(rng.geometric(1 / (1 + config.extra_clicks), size), length - 1)
     clicked = np.empty(len(logits), bool)
-    best_first = np.lexsort((-noisy, row))
-    clicked[best_first] = candidates.ranks() < num_clicks[row]
+    best_first = np.lexsort((-noisy, candidates.rows()))
+    clicked[best_first] = candidates.ranks() < candidates.repeat(num_clicks)
     return Impressions(user, time, candidates, logits, clicked)
 
 
 class _NewsSampler:
-    """Draws news from a pool with a weight per article times a weight per row and topic.
+    """Draw news from a pool with a weight per article times a weight per row and topic.
 
     The topic is drawn first, then the article within it, so that a draw costs two binary searches, and no
     table of rows by news is needed.
@@ -328,7 +318,7 @@ class _NewsSampler:
         self.lower, self.mass = edges[:-1], np.diff(edges)
 
     def draw_distinct(self, topic_weights: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> Ragged:
-        """Draws without replacement, one article after the other.
+        """Draw without replacement, one article after the other.
 
         Args:
             topic_weights: (rows, topics) what each row multiplies the topics' weights with.
@@ -341,7 +331,7 @@ class _NewsSampler:
             )
             for first in range(0, len(lengths), ROWS_PER_BLOCK)
         ]
-        return Ragged(np.concatenate([np.empty(0, np.int64), *blocks]), offsets_of(lengths))
+        return Ragged.of_lengths(np.concatenate([np.empty(0, np.int64), *blocks]), lengths)
 
     def _draw_block(self, topic_weights: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         cumulative = np.cumsum(topic_weights * self.mass, axis=1)
@@ -363,19 +353,19 @@ class _NewsSampler:
             drawn_row, drawn = drawn_row[wanted], drawn[wanted]
             missing = np.maximum(lengths - found, 0)
         # A few rows have used up all likely articles. What is left is raced for.
-        rows = np.split(drawn, offsets_of(lengths - missing)[1:-1])
+        rows = list(Ragged.of_lengths(drawn, lengths - missing))
         for row in np.flatnonzero(missing):
             rows[row] = np.append(rows[row], self._race(topic_weights[row], rows[row], missing[row], rng))
         return np.concatenate(rows)
 
     def _race(self, topic_weights: np.ndarray, drawn: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-        """Draws ``size`` articles beyond ``drawn`` for one row: those whose exponential clocks ring first."""
+        """Draw `size` articles beyond `drawn` for one row: those whose exponential clocks ring first."""
         left = np.flatnonzero(~np.isin(self.pool, drawn))
         clocks = rng.standard_exponential(len(left)) / (topic_weights[self.topic[left]] * self.weight[left])
         return self.pool[left[np.argsort(clocks, kind="stable")[:size]]]
 
     def _draw(self, cumulative: np.ndarray, row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """One article with replacement for each entry of ``row``."""
+        """Return one article with replacement for each entry of `row`."""
         num_rows, num_topics = cumulative.shape
         # All rows' distributions end to end make one increasing sequence: row r covers r … r + 1.
         stacked = (cumulative + np.arange(num_rows)[:, None]).ravel()
