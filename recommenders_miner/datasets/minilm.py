@@ -25,7 +25,6 @@ WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 SENTENCE_ENCODER = "modules.json"  # what a plain BERT's folder does not have
 FILES = ("config.json", "tokenizer_config.json", "vocab.txt", SENTENCE_ENCODER, "1_Pooling/config.json", MINILM_WEIGHTS)
 
-local_preset = fetched_preset
 
 
 def fetch_minilm(folder: str | Path | None = None) -> Path:

@@ -164,9 +164,12 @@ class BaseModel(RecommendersNames):
         weights. On Linux, freed memory stays with the process: see `backend.keep_freed_memory`.
 
         Args:
-            train_news_file, train_behaviors_file: of the training split, labelled.
-            valid_news_file, valid_behaviors_file: to evaluate on after each epoch.
-            test_news_file, test_behaviors_file: a second pair to evaluate on.
+            train_news_file: news.tsv of the training split.
+            train_behaviors_file: its behaviors.tsv, labelled.
+            valid_news_file: news.tsv to evaluate on after each epoch.
+            valid_behaviors_file: its behaviors.tsv.
+            test_news_file: a second pair to evaluate on.
+            test_behaviors_file: its behaviors.tsv.
             run_dir: folder for a checkpoint after each epoch.
             resume: go on from the checkpoint in `run_dir`, if there is one; the result is that of an unbroken run.
             negatives: how negatives are drawn, a name or a strategy of one's own as those of `data/sampling.py`; what
@@ -339,9 +342,10 @@ class BaseModel(RecommendersNames):
         """Return the k best articles of a pool for a history, best first, those already clicked left out.
 
         Args:
-            history, user: as in `score`.
+            history: as in `score`.
             pool: ids to choose from; None means all of the news table.
             k: how many.
+            user: as in `score`.
 
         Returns:
             At most k pairs of news id and score.
