@@ -95,7 +95,7 @@ def test_recommend_shows_titles(data, trained):
     news = data / "dev" / "news.tsv"
     ids = [line.split("\t")[0] for line in news.read_text().splitlines()[:3]]
     output = run("recommend", trained, "--news", news, "--history", ",".join(ids), "-k", 4)
-    assert "For a reader of 3 news" in output
+    assert "For a user who clicked 3 articles" in output
     assert output.count("N") >= 4
 
 

@@ -22,22 +22,24 @@ def evaluate(
 ) -> None:
     """Evaluate a saved model; write its scores, or a submission for an unlabelled test split."""
     from recommenders_miner.data.folders import Split
+    from recommenders_miner.data.ragged import Ragged
     from recommenders_miner.evaluation.metrics import evaluate_scores
     from recommenders_miner.evaluation.submission import write_scores, write_submission
 
     model = open_model(run)
     files = Split.find(data, split)
     dataset = model.read(files.news, files.behaviors)
+    log = dataset.log
     with progress_bar("scoring") as report:
-        values = model.score_log(dataset, progress=report)
+        found = Ragged(model.score_log(dataset, progress=report), log.candidates.offsets)
     if scores:
-        write_scores(scores, values, dataset.log.candidates.offsets)
+        write_scores(scores, found)
         console.print(f"Scores written to {scores}.")
     if submission:
-        write_submission(submission, dataset.log.impression_id, values, dataset.log.candidates.offsets)
+        write_submission(submission, log.impression_id, found)
         console.print(f"Submission written to {submission}.")
-    if dataset.log.labelled:
-        result = evaluate_scores(values, dataset.log.labels, dataset.log.candidates.offsets, model.hparams.metrics)
+    if log.labelled:
+        result = evaluate_scores(found.values, log.labels, found.offsets, model.hparams.metrics)
         console.print_json(json.dumps(result.metrics))
         console.print(
             f"{result.num_impressions:,} impressions; {result.num_left_out:,} more lack a click or a non-click."
@@ -65,7 +67,7 @@ def recommend(
     model = open_model(run)
     model.set_news(table)
     clicked = [news_id for news_id in history.split(",") if news_id]
-    shown = Table("", "score", "news", "category", "title", title=f"For a reader of {len(clicked)} news")
+    shown = Table("", "score", "news", "category", "title", title=f"For a user who clicked {len(clicked)} articles")
     for place, (news_id, score) in enumerate(model.recommend(clicked, k=k, user=user), start=1):
         row = table.row_of[news_id]
         shown.add_row(str(place), f"{score:.3f}", news_id, table.category[row].as_py(), table.title[row].as_py())

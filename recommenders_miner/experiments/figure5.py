@@ -9,7 +9,7 @@ from recommenders_miner.evaluation.metrics import rank_candidates
 from recommenders_miner.experiments.markdown import markdown_table
 from recommenders_miner.experiments.runs import DevLog
 from recommenders_miner.experiments.study import Page, Study, Variant
-from recommenders_miner.plots.case_study import Shown, draw_case_study
+from recommenders_miner.plots.one_user import Shown, draw_case_study
 
 TITLE = "Figure 5: a case study"
 
