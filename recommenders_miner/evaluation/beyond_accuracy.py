@@ -42,8 +42,9 @@ class BeyondAccuracy:
       Systems", RecSys 2011), here (clicks(i) + 1) / (all clicks + number of articles): as if every article of the table
       had been clicked once more than it was in training.
     - `calibration@k`: Σ_c p(c) ln(p(c) / q̃(c)), in nats, with p the shares of the categories in the user's history, q
-      those in R and q̃ = 0.99 q + 0.01 p (Steck, "Calibrated Recommendations", RecSys 2018, all clicks and places weighing
-      the same). 0 where R has the history's shares, at most ln 100 = 4.6. Users without a history are left out.
+      those in R and q̃ = 0.99 q + 0.01 p (Steck, "Calibrated Recommendations", RecSys 2018, all clicks and all places
+      weighing the same). 0 where R has the history's shares, at most ln 100 = 4.6. Users without a history are
+      left out.
     - `coverage@k`: the share of the catalogue that is in at least one list (Ge, Delgado-Battenfeld and Jannach, "Beyond
       Accuracy: Evaluating Recommender Systems by Coverage and Serendipity", RecSys 2010).
 

@@ -71,43 +71,6 @@ def is_repeated(places: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Allowed:
-    """The places that each of B users may be shown.
-
-    Attributes:
-        first: (B,) int64, where the user's window of places begins.
-        last: (B,) int64, where it ends, exclusive.
-        hidden_user: (E,) int64, the user of each place that is left out.
-        hidden_place: (E,) int64, these places, ascending.
-    """
-
-    first: np.ndarray
-    last: np.ndarray
-    hidden_user: np.ndarray
-    hidden_place: np.ndarray
-
-    def mask(self, scores: np.ndarray, start: int) -> None:
-        """Set scores (B, n) of places start … start + n - 1 to -inf where a user may not be shown them."""
-        end = start + scores.shape[1]
-        if self.first.max() > start or self.last.min() < end:
-            places = np.arange(start, end)
-            scores[(places < self.first[:, None]) | (places >= self.last[:, None])] = -np.inf
-        hidden = slice(*np.searchsorted(self.hidden_place, [start, end]))
-        scores[self.hidden_user[hidden], self.hidden_place[hidden] - start] = -np.inf
-
-    def hides(self, users: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """Say which of some users' (R,) places (R, n) are left out though they are in the window, (R, n) bool."""
-        size = int(places.max(initial=0)) + 1
-        hidden = self.hidden_place < size
-        keys = self.hidden_user[hidden] * size + self.hidden_place[hidden]
-        return np.isin(users[:, None] * size + places, keys) & (places >= 0)
-
-    def most_hidden(self) -> int:
-        """Return the largest number of places that is left out of one user's."""
-        return int(np.bincount(self.hidden_user).max(initial=0))
-
-
-@dataclass(frozen=True)
 class WeightedScores:
     """MINER-weighted's scores, from a second vector of each article (MINER, Section 3.4).
 
@@ -188,41 +151,43 @@ class NewsIndex:
         self._faiss.add(vectors)
 
     def search(
-        self, interests: np.ndarray, allowed: Allowed, best: TopK, weighted: WeightedScores | None = None
+        self, interests: np.ndarray, windows: np.ndarray, best: TopK, weighted: WeightedScores | None = None
     ) -> None:
         """Show `best` the articles that the users may be shown, with `max_i e_i^T h` or MINER-weighted's score.
 
         Args:
             interests: (B, K, d) float32.
-            allowed: what each user may be shown.
+            windows: (2, B) int64, where the places that each user may be shown begin, and where they end, exclusive.
             best: what keeps the k best of each user.
             weighted: what makes MINER-weighted's scores; None leaves it at the largest inner product.
         """
-        exactly = self.is_exact or (allowed.last - allowed.first).max() < SMALLEST_APPROXIMATE
-        (self._search_exactly if exactly else self._search_nearest)(interests, allowed, best, weighted)
+        exactly = self.is_exact or np.diff(windows, axis=0).max() < SMALLEST_APPROXIMATE
+        (self._search_exactly if exactly else self._search_nearest)(interests, windows, best, weighted)
 
     def _search_exactly(
-        self, interests: np.ndarray, allowed: Allowed, best: TopK, weighted: WeightedScores | None
+        self, interests: np.ndarray, windows: np.ndarray, best: TopK, weighted: WeightedScores | None
     ) -> None:
+        first, last = windows[..., None]
         queries = interests.reshape(-1, interests.shape[-1])
         step = max(_BLOCK_SCORES // len(queries), 1)
-        end = int(allowed.last.max())
-        for start in range(int(allowed.first.min()), end, step):
+        end = int(last.max())
+        for start in range(int(first.min()), end, step):
             places = np.arange(start, min(start + step, end))
             matches = queries @ self.vectors[places[0] - self.start : places[-1] + 1 - self.start].T
             matches = matches.reshape(*interests.shape[:2], -1)
             scores = matches.max(axis=1)
-            allowed.mask(scores, start)
+            if first.max() > start or last.min() <= places[-1]:
+                scores[(places < first) | (places >= last)] = -np.inf
             if weighted:
                 weighted.replace(scores, interests, places, best.lowest(), matches)
             best.add(scores, places)
 
     def _search_nearest(
-        self, interests: np.ndarray, allowed: Allowed, best: TopK, weighted: WeightedScores | None
+        self, interests: np.ndarray, windows: np.ndarray, best: TopK, weighted: WeightedScores | None
     ) -> None:
-        depth = min(best.k + allowed.most_hidden(), self._faiss.ntotal)
+        depth = min(best.k, self._faiss.ntotal)
         at_once = max(_BLOCK_SCORES // (interests.shape[1] * depth), 1)
-        windows, window_of = np.unique(np.stack([allowed.first, allowed.last]), axis=1, return_inverse=True)
+        windows, window_of = np.unique(windows, axis=1, return_inverse=True)
         for window, (first, last) in enumerate(windows.T - self.start):
             parameters = self._parameters(first, last, depth)
             members = np.flatnonzero(window_of.ravel() == window)
@@ -233,7 +198,7 @@ class NewsIndex:
                 scores, places = (values.reshape(len(users), -1) for values in found)
                 places[places >= 0] += self.start
                 scores, places = best_of(scores, places, scores.shape[1])
-                scores[is_repeated(places) | (places < 0) | allowed.hides(users, places)] = -np.inf
+                scores[is_repeated(places) | (places < 0)] = -np.inf
                 if weighted:
                     weighted.replace(scores, interests[users], places, best.lowest()[users])
                 best.add(scores, places, users)

@@ -11,7 +11,7 @@ from typing import Self
 
 import numpy as np
 
-from recommenders_miner.retrieval.news_index import Allowed, NewsIndex, TopK, WeightedScores, is_repeated
+from recommenders_miner.retrieval.news_index import NewsIndex, TopK, WeightedScores, best_of, is_repeated
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class PoolQuery:
         interests: (B, P, K, d) float32, K interests for each of the pool's P parts.
         hidden_user: (E,) int64, the user of each article that must not be found.
         hidden_row: (E,) int64, these articles.
-        period: (2, B) int64: articles first seen before the one time or after the other must not be found; None: all may.
+        period: (2, B) int64: articles first seen before the one time or after the other must not be found.
     """
 
     interests: np.ndarray
@@ -39,6 +39,12 @@ class PoolQuery:
     def __len__(self) -> int:
         """The number of users."""
         return len(self.interests)
+
+    def hides(self, rows: np.ndarray) -> np.ndarray:
+        """Say which of each user's articles (B, n) must not be found, (B, n) bool."""
+        size = int(self.hidden_row.max(initial=-1)) + 1
+        keys = np.where(rows < size, np.arange(len(self))[:, None] * size + rows, -1)
+        return np.isin(keys, self.hidden_user * size + self.hidden_row)
 
     def by_interest(self) -> PoolQuery:
         """Return a query of B · K users of one interest each."""
@@ -77,8 +83,6 @@ class NewsPool:
         part_of = nothing if part_of is None else part_of
         first_seen = nothing if first_seen is None else first_seen
         self._row_at = np.lexsort((first_seen, part_of))
-        self._place_of = np.empty_like(self._row_at)
-        self._place_of[self._row_at] = np.arange(len(vectors))
         self._first_seen = first_seen[self._row_at]
         ordered = np.ascontiguousarray(vectors[self._row_at], "float32")
         self._weighted = None if targets is None else WeightedScores(ordered, targets[self._row_at])
@@ -99,21 +103,19 @@ class NewsPool:
         Returns:
             Scores (B, k) float32, descending, and rows (B, k) int64 of `vectors`; -inf and -1 where there are too few.
         """
-        best = TopK(len(query), k)
-        hidden_place = self._place_of[query.hidden_row]
-        order = np.argsort(hidden_place)
-        hidden_user, hidden_place = query.hidden_user[order], hidden_place[order]
+        # Deep enough to find k where the hidden articles are the best.
+        best = TopK(len(query), k + int(np.bincount(query.hidden_user).max(initial=0)))
         for part, (index, (start, end)) in enumerate(zip(self._indexes, pairwise(self._bounds), strict=True)):
-            first, last = np.full(len(query), start), np.full(len(query), end)
+            windows = np.tile([[start], [end]], len(query))
             if query.period is not None:
-                seen = self._first_seen[start:end]
-                first = start + np.searchsorted(seen, query.period[0], side="left")
-                last = start + np.searchsorted(seen, query.period[1], side="right")
-            hidden = slice(*np.searchsorted(hidden_place, [start, end]))
-            allowed = Allowed(first, last, hidden_user[hidden], hidden_place[hidden])
-            index.search(query.interests[:, part], allowed, best, self._weighted)
+                seen, (earliest, latest) = self._first_seen[start:end], query.period
+                windows = start + np.stack([np.searchsorted(seen, earliest), np.searchsorted(seen, latest, "right")])
+            index.search(query.interests[:, part], windows, best, self._weighted)
         scores, places = best.best()
-        return scores, np.where(places >= 0, self._row_at[places], -1)
+        rows = np.where(places >= 0, self._row_at[places], -1)
+        scores[query.hides(rows)] = -np.inf
+        scores, rows = best_of(scores, rows, k)
+        return scores, np.where(scores > -np.inf, rows, -1)
 
     def search_in_turns(self, query: PoolQuery, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Find k articles of each user by letting the interests choose in turns, so that each has its share.
