@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recommenders_miner.cli.app import DataDir, app, console, open_model
+from recommenders_miner.cli.serving import Run
 from recommenders_miner.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def recall(
-    run: Annotated[Path, typer.Argument(help="Folder of a run or of a saved model.")],
+    run: Run,
     data: DataDir,
     split: Annotated[str, typer.Option(help="The split whose news are the pool, and whose clicks are looked for.")] = (
         "dev"

@@ -19,12 +19,18 @@ from tests.models.reference import Reference, dense, personal, relu, table, valu
 from tests.models.toy import IDS, MODEL_NAMES, fresh_toy_model, toy_hparams, toy_log, toy_model, toy_news
 from tests.tiny_plm import tiny_preset
 
+MODES = ("max", "mean", "weighted")
 VARIANTS = [
     *((name, {}) for name in MODEL_NAMES if name != "miner"),
-    ("lstur", {"type": "con"}),
-    *(("miner", {"aggregation": mode}) for mode in ("max", "mean", "weighted")),
-    *(("miner", {"aggregation": mode, "category_weighting": False}) for mode in ("max", "mean", "weighted")),
+    *(("miner", {"aggregation": mode}) for mode in MODES),
     ("miner", {"num_interests": 1}),
+    *(
+        pytest.param(name, overrides, marks=pytest.mark.slow)
+        for name, overrides in [
+            ("lstur", {"type": "con"}),
+            *(("miner", {"aggregation": mode, "category_weighting": False}) for mode in MODES),
+        ]
+    ),
 ]
 variants = pytest.mark.parametrize(("name", "overrides"), VARIANTS, ids=lambda v: str(v).replace("'", ""))
 HISTORY, LONG, CANDIDATES = IDS[2:6], IDS[:9], IDS[4:]
@@ -74,6 +80,7 @@ def check(model, name, history, user):
         assert found.influence[:, place] == pytest.approx(expected, abs=2e-5)
 
 
+@pytest.mark.slow
 def test_unbert_is_explained_by_influence(tmp_path):
     plm = {"plm": tiny_preset(tmp_path), "title_size": 7, "input_size": 64, "plm_dropout": 0.0}
     model = UNBERTModel(toy_hparams("unbert", **plm), seed=3)

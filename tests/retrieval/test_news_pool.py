@@ -32,7 +32,7 @@ class World:
             return (rng.integers(-1, 2, shape) if whole_numbers else rng.normal(size=shape)).astype("float32")
 
         self.vectors, self.targets = draw(news, dim), draw(news, dim)
-        # Uneven parts: the last ones often have one news or none; the first interests are of much the largest.
+        # Uneven parts: the last ones often have one article or none; the first interests are of much the largest.
         self.part_of = np.minimum(rng.geometric(0.6, news) - 1, parts - 1)
         self.interests = draw(users, parts, interests, dim)
         count = rng.integers(0, 2 * users)
@@ -49,7 +49,7 @@ class World:
         return NewsPool(self.vectors, self.part_of, self.first_seen, self.targets if weighted else None, index)
 
     def matches(self):
-        """(B, N, K): every interest against every news of its part."""
+        """(B, N, K): every interest against every article of its part."""
         return np.einsum("bnkd,nd->bnk", self.interests[:, self.part_of], self.vectors)
 
     def weighted(self):

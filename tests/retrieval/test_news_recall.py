@@ -70,7 +70,7 @@ def test_reranking_the_whole_pool_is_scoring_it(name, strategy):
     check(toy_model(name), 5, "U2", strategy=strategy, rerank=len(IDS))
 
 
-def test_reranking_sorts_what_was_found_by_the_score():
+def test_reranking_sorts_what_was_found_by_the_score_and_is_hierecs_way():
     model = toy_model("miner")
     found = NewsRecall(model, toy_news(), "average").recommend(IDS[:4], 6)
     scores = dict(zip(*zip(*found, strict=True), strict=True))
@@ -78,9 +78,6 @@ def test_reranking_sorts_what_was_found_by_the_score():
     assert {news for news, _ in reranked} <= set(scores)
     expected = sorted(zip(scores, model.score(IDS[:4], list(scores)), strict=True), key=lambda pair: -pair[1])
     assert_same(reranked, expected[:3])
-
-
-def test_hierec_is_reranked_unless_told_otherwise():
     assert NewsRecall(toy_model("hierec"), toy_news()).rerank == news_recall.RERANKED
     assert NewsRecall(toy_model("hierec"), toy_news(), "average").rerank is None
 
@@ -183,11 +180,8 @@ def test_models_without_vectors_say_why(name, reason):
         ({"max_age_days": 2}, "needs first_seen"),
     ],
 )
-def test_arguments_that_do_not_go_together_are_refused(arguments, message):
+def test_arguments_that_do_not_go_together_and_unknown_news_are_refused(arguments, message):
     with pytest.raises(HParamsError, match=message):
         NewsRecall(toy_model("nrms"), toy_news(), **arguments)
-
-
-def test_unknown_news_are_named():
     with pytest.raises(UnknownNewsError, match="'N99'"):
         NewsRecall(toy_model("nrms"), toy_news()).recommend(["N99"])
