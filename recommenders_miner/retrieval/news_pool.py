@@ -22,7 +22,7 @@ class PoolQuery:
         interests: (B, P, K, d) float32, K interests for each of the pool's P parts.
         hidden_user: (E,) int64, the user of each article that must not be found.
         hidden_row: (E,) int64, these articles.
-        period: (2, B) int64: articles first seen before the one time or after the other must not be found.
+        period: (2, B) int64, the first and the last time at which articles may have been first seen; None: no limits.
     """
 
     interests: np.ndarray

@@ -1,6 +1,7 @@
 import math
 import re
 from collections import Counter
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -38,10 +39,8 @@ def columns(draw, ids=tuple(SUBCATEGORY)):
 
 
 def naive_rates(candidates, labels, prior_showings):
-    shown = Counter(name for row in candidates for name in row)
-    clicked = Counter()
-    for names, row in zip(candidates, labels, strict=True):
-        clicked.update(name for name, label in zip(names, row, strict=True) if label)
+    pairs = zip(chain(*candidates), chain(*labels), strict=True)
+    shown, clicked = Counter(chain(*candidates)), Counter(name for name, label in pairs if label)
     overall = clicked.total() / shown.total()
     return lambda name: (clicked[name] + prior_showings * overall) / (shown[name] + prior_showings)
 

@@ -94,7 +94,7 @@ worlds = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(worlds, st.integers(1, 50))
 def test_a_search_finds_the_best_by_the_best_interest_and_by_bound_those_of_miner_weighted(world, k):
     with small_steps():
@@ -133,7 +133,7 @@ def test_few_are_weighted_where_the_bound_is_close(monkeypatch):
     assert sum(counts) < 0.1 * 5000 * len(world.query)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(worlds, st.integers(1, 50))
 def test_interests_choose_in_turns(world, k):
     world.part_of, world.interests = np.zeros(len(world.vectors), int), world.interests[:, :1]

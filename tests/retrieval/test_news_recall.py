@@ -29,24 +29,25 @@ def assert_same(found, expected):
         assert {news for news, score in found if score > last} == {news for news, score in expected if score > last}
 
 
-def check(model, k, user=None, **options):
+def check(model, *ks, user=None, **options):
     """Checks that the pool's best are found, of every history."""
     recall = NewsRecall(model, toy_news(), **options)
     for history in HISTORIES:
-        assert_same(recall.recommend(history, k, user=user), model.recommend(history, k=k, user=user))
+        expected = model.recommend(history, k=max(ks), user=user)
+        for k in ks:
+            assert_same(recall.recommend(history, k, user=user), expected[:k])
     return recall
 
 
 @pytest.mark.parametrize("overrides", MINERS, **named)
 def test_category_finds_what_scoring_the_whole_pool_finds(overrides):
-    for k in (1, 4, 40):
-        assert check(toy_model("miner", **overrides), k).strategy == "category"
+    assert check(toy_model("miner", **overrides), 1, 4, 40).strategy == "category"
 
 
 @pytest.mark.parametrize("name", ["nrms", "naml", "lstur"])
 def test_every_strategy_finds_the_best_of_a_dot_product(name):
     for strategy in ("auto", "multi", "category"):
-        assert check(toy_model(name), 5, "U1", strategy=strategy).rerank is None
+        assert check(toy_model(name), 5, user="U1", strategy=strategy).rerank is None
 
 
 @pytest.mark.parametrize(("strategy", "mode"), [("multi", "max"), ("average", "mean")])
@@ -67,7 +68,7 @@ def test_average_leaves_category_weights_out():
 
 @pytest.mark.parametrize(("name", "strategy"), [("hierec", "auto"), ("miner", "average"), ("miner", "multi")])
 def test_reranking_the_whole_pool_is_scoring_it(name, strategy):
-    check(toy_model(name), 5, "U2", strategy=strategy, rerank=len(IDS))
+    check(toy_model(name), 5, user="U2", strategy=strategy, rerank=len(IDS))
 
 
 def test_reranking_sorts_what_was_found_by_the_score_and_is_hierecs_way():
