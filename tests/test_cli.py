@@ -63,15 +63,14 @@ def test_evaluate_writes_scores_and_submission(data, trained, tmp_path):
         "evaluate", trained, "--data", data, "--scores", tmp_path / "s.txt", "--submission", tmp_path / "prediction.zip"
     )
     assert "group_auc" in output
-    scores, offsets = read_scores(tmp_path / "s.txt")
+    scores = read_scores(tmp_path / "s.txt")
     lines = (data / "dev" / "behaviors.tsv").read_text().splitlines()
-    assert np.diff(offsets).tolist() == [len(line.split("\t")[4].split()) for line in lines]
+    assert scores.lengths.tolist() == [len(line.split("\t")[4].split()) for line in lines]
     with zipfile.ZipFile(tmp_path / "prediction.zip") as archive:
         first = archive.read("prediction.txt").decode().splitlines()[0]
     impression_id, ranks = first.split(" ")
     assert impression_id == lines[0].split("\t")[0]
-    shown = scores[: offsets[1]]
-    assert json.loads(ranks) == (np.argsort(np.argsort(-shown, kind="stable"), kind="stable") + 1).tolist()
+    assert json.loads(ranks) == (np.argsort(np.argsort(-scores[0], kind="stable"), kind="stable") + 1).tolist()
 
 
 def test_an_unlabelled_test_split_is_scored_but_not_evaluated(data, trained, tmp_path):
@@ -96,7 +95,7 @@ def test_recommend_shows_titles(data, trained):
     news = data / "dev" / "news.tsv"
     ids = [line.split("\t")[0] for line in news.read_text().splitlines()[:3]]
     output = run("recommend", trained, "--news", news, "--history", ",".join(ids), "-k", 4)
-    assert "For a reader of 3 news" in output
+    assert "For a user who clicked 3 articles" in output
     assert output.count("N") >= 4
 
 

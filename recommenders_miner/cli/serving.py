@@ -1,7 +1,8 @@
-"""Commands that use a trained model: evaluate, recommend."""
+"""Commands that use a trained model: evaluate, recommend, explain."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated
@@ -11,10 +12,12 @@ import typer
 from recommenders_miner.cli.app import DataDir, app, console, open_model
 from recommenders_miner.progress import progress_bar
 
+Run = Annotated[Path, typer.Argument(help="Folder of a run or of a saved model.")]
+
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a run or of a saved model.")],
+    run: Run,
     data: DataDir,
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "dev",
     scores: Annotated[Path | None, typer.Option(help="Write the candidates' scores, one line an impression.")] = None,
@@ -22,22 +25,24 @@ def evaluate(
 ) -> None:
     """Evaluate a saved model; write its scores, or a submission for an unlabelled test split."""
     from recommenders_miner.data.folders import Split
+    from recommenders_miner.data.ragged import Ragged
     from recommenders_miner.evaluation.metrics import evaluate_scores
     from recommenders_miner.evaluation.submission import write_scores, write_submission
 
     model = open_model(run)
     files = Split.find(data, split)
     dataset = model.read(files.news, files.behaviors)
+    log = dataset.log
     with progress_bar("scoring") as report:
-        values = model.score_log(dataset, progress=report)
+        found = Ragged(model.score_log(dataset, progress=report), log.candidates.offsets)
     if scores:
-        write_scores(scores, values, dataset.log.candidates.offsets)
+        write_scores(scores, found)
         console.print(f"Scores written to {scores}.")
     if submission:
-        write_submission(submission, dataset.log.impression_id, values, dataset.log.candidates.offsets)
+        write_submission(submission, log.impression_id, found)
         console.print(f"Submission written to {submission}.")
-    if dataset.log.labelled:
-        result = evaluate_scores(values, dataset.log.labels, dataset.log.candidates.offsets, model.hparams.metrics)
+    if log.labelled:
+        result = evaluate_scores(found.values, log.labels, found.offsets, model.hparams.metrics)
         console.print_json(json.dumps(result.metrics))
         console.print(
             f"{result.num_impressions:,} impressions; {result.num_left_out:,} more lack a click or a non-click."
@@ -50,7 +55,7 @@ def evaluate(
 
 @app.command()
 def recommend(
-    run: Annotated[Path, typer.Argument(help="Folder of a run or of a saved model.")],
+    run: Run,
     news: Annotated[Path, typer.Option(help="news.tsv to choose from.")],
     history: Annotated[str, typer.Option(help="Ids of clicked news, newest last, separated by commas.")] = "",
     user: Annotated[str | None, typer.Option(help="The user's id, for models that know users.")] = None,
@@ -65,8 +70,56 @@ def recommend(
     model = open_model(run)
     model.set_news(table)
     clicked = [news_id for news_id in history.split(",") if news_id]
-    shown = Table("", "score", "news", "category", "title", title=f"For a reader of {len(clicked)} news")
+    shown = Table("", "score", "news", "category", "title", title=f"For a user who clicked {len(clicked)} articles")
     for place, (news_id, score) in enumerate(model.recommend(clicked, k=k, user=user), start=1):
         row = table.row_of[news_id]
         shown.add_row(str(place), f"{score:.3f}", news_id, table.category[row].as_py(), table.title[row].as_py())
     console.print(shown)
+
+
+@app.command()
+def explain(
+    run: Run,
+    data: DataDir,
+    impression: Annotated[int, typer.Option(help="Which impression: its id in behaviors.tsv.")],
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "dev",
+    top: Annotated[int, typer.Option(help="How many candidates, the best first.", min=1)] = 5,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write all of it as JSON; - writes it to standard output instead.")
+    ] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw the three best candidates, as PNG and SVG.")] = None,
+) -> None:
+    """Explain the scores of an impression: which interests count, and which clicks they come from."""
+    model = open_model(run)
+    from recommenders_miner.data.folders import Split
+    from recommenders_miner.explain import Impression
+    from recommenders_miner.plots.explanation import draw_explanation
+    from recommenders_miner.plots.style import save_figure
+    from recommenders_miner.storage import atomic_write
+
+    files = Split.find(data, split)
+    dataset = model.read(files.news, files.behaviors)
+    shown = Impression.find(dataset, impression, files.behaviors)
+    model.set_news(dataset.news.select([*shown.history, *shown.candidates]))
+    ranking = (-model.score(shown.history, shown.candidates, shown.user)).argsort(kind="stable")
+    best = ranking[:top]
+    explanation = dataclasses.replace(
+        model.explain(shown.history, [shown.candidates[index] for index in best], shown.user),
+        labels=None if shown.labels is None else shown.labels[best],
+    )
+    document = {"impression": impression, "user": shown.user, **explanation.to_json()}
+    as_json = json.dumps(document, indent=1, ensure_ascii=False)
+    to_stdout = str(json_file) == "-"
+    if to_stdout:
+        typer.echo(as_json)
+    else:
+        title = f"Impression {impression}, user {shown.user}: {len(ranking)} candidates"
+        if shown.labels is not None:
+            title += f"; clicked: rank {', '.join(map(str, 1 + shown.labels[ranking].nonzero()[0])) or '-'}"
+        console.print(title, style="bold", highlight=False)
+        console.print(explanation.render())
+    if json_file and not to_stdout:
+        with atomic_write(json_file) as temporary:
+            temporary.write_text(as_json + "\n", encoding="utf-8")
+    if figure:
+        save_figure(draw_explanation(explanation, dataset.news.category.to_pylist()[1:]), figure)

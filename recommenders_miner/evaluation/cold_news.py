@@ -1,4 +1,4 @@
-"""How well models rank news that training never saw."""
+"""How well models rank articles that training never saw."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.compute as pc
 
-from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
+from recommenders_miner.evaluation.metrics import Evaluation, impression_metrics
 
 if TYPE_CHECKING:
     from recommenders_miner.data.log import ImpressionLog
@@ -19,7 +19,7 @@ COLD_AUC = "cold_auc"
 def cold_candidates(
     log: ImpressionLog, news: NewsTable, training_log: ImpressionLog, training_news: NewsTable
 ) -> np.ndarray:
-    """Finds the candidates that are cold: neither shown in the training log nor clicked in its histories.
+    """Find the candidates that are cold: neither shown in the training log nor clicked in its histories.
 
     Args:
         log: the log to evaluate on.
@@ -38,7 +38,7 @@ def cold_candidates(
 
 
 def evaluate_cold(scores: np.ndarray, log: ImpressionLog, cold: np.ndarray) -> Evaluation | None:
-    """Evaluates the AUC among the cold candidates of each impression, as if nothing else had been shown.
+    """Evaluate the AUC among the cold candidates of each impression, as if nothing else had been shown.
 
     Args:
         scores: (candidates,) of all the log's candidates.
@@ -48,17 +48,7 @@ def evaluate_cold(scores: np.ndarray, log: ImpressionLog, cold: np.ndarray) -> E
     Returns:
         The evaluation, its only metric `cold_auc`; None where no impression has a cold click and a cold non-click.
     """
-    impression_of = log.candidates.rows()[cold]
-    labels = log.labels[cold]
-    sizes = np.bincount(impression_of, minlength=len(log))
-    clicks = np.bincount(impression_of, weights=labels, minlength=len(log))
-    if not ((clicks > 0) & (clicks < sizes)).any():
-        return None
-    offsets = np.concatenate([[0], np.cumsum(sizes[sizes > 0])])
-    found = evaluate_scores(scores[cold], labels, offsets, ["group_auc"])
-    return Evaluation(
-        {COLD_AUC: found.metrics["group_auc"]},
-        {COLD_AUC: found.standard_errors["group_auc"]},
-        found.num_impressions,
-        found.num_left_out,
-    )
+    offsets = log.candidates.keep(cold).offsets
+    [auc] = impression_metrics(scores[cold], log.labels[cold], offsets, ["group_auc"]).values()
+    counted = ~np.isnan(auc)
+    return Evaluation.mean({COLD_AUC: auc}, counted) if counted.any() else None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.evaluation.metrics import rank_candidates
 from recommenders_miner.experiments.markdown import markdown_table
 from recommenders_miner.experiments.runs import DevLog
 from recommenders_miner.experiments.study import Page, Study, Variant
-from recommenders_miner.plots.case_study import Shown, draw_case_study
+from recommenders_miner.plots.one_user import Shown, draw_case_study
 
 TITLE = "Figure 5: a case study"
 
@@ -22,7 +23,7 @@ def figure5(study: Study) -> Page:
     """Shows a reader whose click MINER has among its top 3 and NRMS has not, and counts these and the reverse."""
     made = study.make([Variant(name) for name in SYSTEMS], need_all=True)
     dev = study.runs.dev
-    ranks = {name: rank_candidates(made[name][0].scores, dev.log.candidates.offsets) for name in made}
+    ranks = {name: rank_candidates(Ragged(made[name][0].scores, dev.log.candidates.offsets)) for name in made}
     hits = {name: _has_click_on_top(ranks[name], dev) for name in ranks}
     nrms, miner = (hits[name] for name in SYSTEMS)
     fitting = np.flatnonzero(miner & ~nrms & _fits(dev))

@@ -10,7 +10,7 @@ from recommenders_miner.experiments.markdown import markdown_table
 from recommenders_miner.experiments.runs import Run
 from recommenders_miner.experiments.study import Page, Study, Variant, over_seeds
 from recommenders_miner.models import MINERModel
-from recommenders_miner.plots.attention_maps import draw_attention_maps
+from recommenders_miner.plots.one_user import draw_attention_maps
 
 TITLE = "Figure 6: what the regulariser does to the interests"
 

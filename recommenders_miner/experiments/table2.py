@@ -12,7 +12,7 @@ from recommenders_miner.experiments.comparison import Comparison, ResultRow
 from recommenders_miner.experiments.markdown import markdown_table
 from recommenders_miner.experiments.runs import Run
 from recommenders_miner.experiments.study import METRIC_TITLES, Page, Study, Variant, over_seeds, published
-from recommenders_miner.plots.models import draw_systems
+from recommenders_miner.plots.auc_chart import draw_models
 
 TITLE = "Table 2: all systems"
 
@@ -42,7 +42,7 @@ The same runs with floors, ceilings, and among news that training never saw (Col
 
 {comparison.to_markdown(title=False)}
 """
-    figure = draw_systems(
+    figure = draw_models(
         list(aucs),
         here=[100 * auc for auc in here],
         here_errors=[100 * stdev(values) if len(values) > 1 else 0.0 for values in aucs.values()],

@@ -14,7 +14,7 @@ from recommenders_miner.experiments.study import (
     published,
     published_metrics,
 )
-from recommenders_miner.plots.effects import draw_effects
+from recommenders_miner.plots.curves import draw_effects
 
 TITLE = "Table 3: what the parts of MINER are worth"
 

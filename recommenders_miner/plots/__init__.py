@@ -1,1 +1,1 @@
-"""The figures that the package draws, and the look that they share."""
+"""The plots that the package draws, and the look that they share."""

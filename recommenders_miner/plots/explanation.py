@@ -1,4 +1,4 @@
-"""An explanation as a figure: the interests' attention to the clicks, candidate by candidate."""
+"""An explanation as a plot: the interests' attention to the clicks, candidate by candidate."""
 
 from __future__ import annotations
 
@@ -9,16 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recommenders_miner.errors import RecommendersMinerError
-from recommenders_miner.plots.style import (
-    FAINT,
-    INK,
-    SERIES,
-    category_colors,
-    headline,
-    label_news,
-    new_figure,
-    plain_axes,
-)
+from recommenders_miner.plots.style import FAINT, SERIES, category_colors, in_style, label_news, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,8 +27,9 @@ CANDIDATE_CHARACTERS, TITLE_LINES = 14, 3
 """Characters of a candidate's title in an inch, and its lines."""
 
 
+@in_style
 def draw_explanation(explanation: Explanation, categories: Iterable[str], candidates: int = 3) -> Figure:
-    """Draws a panel for each of the best candidates, the clicks as rows, the newest on top.
+    """Draw a panel for each of the best candidates, the clicks as rows, the newest on top.
 
     The columns of a panel are interests: their weights and scores above, their attention to the clicks below; to the
     right is each click's influence on the score. Of more interests than find room, those that add most are drawn.
@@ -59,9 +51,10 @@ def draw_explanation(explanation: Explanation, categories: Iterable[str], candid
     heights = {"weight": BARS, "score": BARS} if count > 1 else {}
     map_height = max(CLICK * len(explanation.history), LOWEST)
     figure = new_figure(
-        LABELS + (sum(widths.values()) + GAPS) * len(shown) + SCALE, MARGINS + sum(heights.values()) + map_height
+        LABELS + (sum(widths.values()) + GAPS) * len(shown) + SCALE,
+        MARGINS + sum(heights.values()) + map_height,
+        f"The clicks behind the scores of {explanation.model}",
     )
-    headline(figure, f"The clicks behind the scores of {explanation.model}")
     grid = figure.add_gridspec(
         len(heights) + 1,
         len(widths) * len(shown),
@@ -75,7 +68,8 @@ def draw_explanation(explanation: Explanation, categories: Iterable[str], candid
         above = {name: figure.add_subplot(grid[row, first]) for row, name in enumerate(heights)}
         below = {name: figure.add_subplot(grid[-1, first + column]) for column, name in enumerate(widths)}
         lowest_row += below.values()
-        interests = _weightiest(explanation, candidate, count)
+        # The interests that add most, in their own order.
+        interests = np.sort(np.argsort(-np.abs(explanation.contributions[candidate]), kind="stable")[:count])
         if above:
             _draw_bars(above["weight"], weights[candidate, interests], _limits(weights[shown]), WEIGHT)
             _draw_bars(above["score"], scores[candidate, interests], _limits(scores[shown]), SCORE)
@@ -85,10 +79,10 @@ def draw_explanation(explanation: Explanation, categories: Iterable[str], candid
             mesh = _draw_attention(below["attention"], explanation.attention[candidate, interests], names, most)
         _draw_influence(below["influence"], influence[candidate], _limits(influence[shown]))
         title = _title(explanation, candidate, rank, int(CANDIDATE_CHARACTERS * sum(widths.values())))
-        next(iter((above | below).values())).set_title(title, loc="left", fontsize=8.5, color=INK)
+        next(iter((above | below).values())).set_title(title, fontsize=8.5)
         if rank == 1:
             for name, axes in above.items():
-                axes.set_ylabel(name, fontsize=8.5, color=INK)
+                axes.set_ylabel(name, fontsize=8.5)
             figure.align_ylabels([*above.values()])
     history = explanation.history[::-1]
     label_news(
@@ -99,66 +93,69 @@ def draw_explanation(explanation: Explanation, categories: Iterable[str], candid
         category_colors(categories),
     )
     if explanation.attention is not None:
-        _draw_scale(figure, mesh, lowest_row, aspect=map_height / SCALE_BAR)
+        scale = figure.colorbar(
+            mesh,
+            ax=lowest_row,
+            aspect=map_height / SCALE_BAR,
+            pad=0.02,
+            format=lambda share, _: f"{100 * share:.0f} %",
+        )
+        scale.set_label("attention", fontsize=8.5)
+        scale.ax.tick_params(length=0, labelsize=8)
+        scale.outline.set_visible(False)
     return figure
 
 
 def _widths(explanation: Explanation, num_interests: int) -> dict[str, float]:
-    """What a panel has side by side, and how wide it is."""
+    """Return what a panel has side by side, and how wide it is."""
     if explanation.attention is None:
         return {"influence": PANEL}
     map_width = INTEREST * max(num_interests, 2)
     return {"attention": map_width, "influence": max(INFLUENCE, PANEL - map_width)}
 
 
-def _weightiest(explanation: Explanation, candidate: int, count: int) -> np.ndarray:
-    """The interests that add most to a score, (count,), in their own order."""
-    return np.sort(np.argsort(-np.abs(explanation.contributions[candidate]), kind="stable")[:count])
-
-
 def _title(explanation: Explanation, candidate: int, rank: int, width: int) -> str:
-    """Rank, score and title of a candidate, in lines of so many characters."""
+    """Return rank, score and title of a candidate, in lines of so many characters."""
     news_id = explanation.candidates[candidate]
-    clicked = explanation.labels is not None and explanation.labels[candidate]
     title = f"{explanation.categories[news_id]} · {explanation.titles[news_id]}"
     lines = textwrap.wrap(title, width, max_lines=TITLE_LINES, placeholder=" …")
-    head = f"{rank}.  score {explanation.scores[candidate]:.3f}{'  ✓ clicked' if clicked else ''}"
+    mark = "  ✓ clicked" if explanation.clicked(candidate) else ""
+    head = f"{rank}.  score {explanation.scores[candidate]:.3f}{mark}"
     # Blank lines let the titles of all panels begin at one height.
     return "\n".join([head, *lines, *[""] * (TITLE_LINES - len(lines))])
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
-    """The ends of an axis that shows the values of all panels, and zero."""
+    """Return the ends of an axis that shows the values of all panels, and zero."""
     low, high = min(values.min(), 0), max(values.max(), 0)
     margin = 0.05 * (high - low) or 1
     return low - margin, high + margin
 
 
 def _draw_bars(axes: Axes, values: np.ndarray, limits: tuple[float, float], color: str) -> None:
-    """Draws a bar above each interest's column."""
+    """Draw a bar above each interest's column."""
     axes.bar(np.arange(len(values)) + 0.5, values, width=0.7, color=color)
     axes.axhline(0, color=FAINT, linewidth=0.8)
     axes.set_xlim(0, len(values))
     axes.set_ylim(limits)
     axes.set_xticks([])
     axes.locator_params(axis="y", nbins=2)
-    plain_axes(axes)
     axes.tick_params(labelsize=7.5)
 
 
 def _draw_attention(axes: Axes, attention: np.ndarray, names: Sequence[str], most: float) -> QuadMesh:
-    """Draws the shares (K, M) of the clicks in interests, up to the largest of any panel."""
+    """Draw the shares (K, M) of the clicks in interests, up to the largest of any panel."""
     mesh = axes.pcolormesh(attention[:, ::-1].T, cmap="cividis", vmin=0, vmax=most, edgecolors="white", linewidth=0.3)
     axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=90)
     axes.set_yticks([])
     axes.invert_yaxis()
-    axes.tick_params(length=0, labelsize=8, labelcolor=INK)
+    axes.tick_params(length=0, labelsize=8)
     axes.spines[:].set_visible(False)
     return mesh
 
 
 def _draw_influence(axes: Axes, influence: np.ndarray, limits: tuple[float, float]) -> None:
-    """Draws what the score would lose without each click."""
+    """Draw what the score would lose without each click."""
     rows = np.arange(len(influence)) + 0.5
     axes.barh(rows, influence[::-1], height=0.7, color=np.where(influence[::-1] >= 0, FOR, AGAINST))
     axes.axvline(0, color=FAINT, linewidth=0.8)
@@ -166,15 +163,6 @@ def _draw_influence(axes: Axes, influence: np.ndarray, limits: tuple[float, floa
     axes.set_ylim(len(influence), 0)
     axes.set_yticks([])
     axes.locator_params(axis="x", nbins=3)
-    axes.set_xlabel("influence", fontsize=8.5, color=INK)
-    plain_axes(axes)
+    axes.set_xlabel("influence", fontsize=8.5)
     axes.tick_params(labelsize=7.5)
     axes.spines["left"].set_visible(False)
-
-
-def _draw_scale(figure: Figure, mesh: QuadMesh, beside: Sequence[Axes], aspect: float) -> None:
-    """Says what the colours of the attention mean."""
-    scale = figure.colorbar(mesh, ax=beside, aspect=aspect, pad=0.02, format=lambda share, _: f"{100 * share:.0f} %")
-    scale.set_label("attention", fontsize=8.5, color=INK)
-    scale.ax.tick_params(length=0, labelsize=8, labelcolor=INK)
-    scale.outline.set_visible(False)

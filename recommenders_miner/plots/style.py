@@ -1,23 +1,21 @@
-"""What all figures share: size, ink, colours that the colour-blind can tell apart, and how they are written."""
+"""What all plots share: size, ink, colours that the colour-blind can tell apart, and how they are written."""
 
 from __future__ import annotations
 
+import functools
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK, FAINT = "#333333", "#8A8A8A"
-
-LABEL_BOX = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-"""Keeps lines from running through a label."""
 
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours of lines and bars: Okabe and Ito's palette, which stays distinct under colour blindness and in grey."""
@@ -28,85 +26,67 @@ _CATEGORIES = (
 )
 """Paul Tol's schemes `muted` and `light`; see https://sronpersonalpages.nl/~pault/."""
 
+LABEL_BOX = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+"""Keeps lines from running through a label."""
 
-def category_colors(categories: Iterable[str]) -> dict[str, str]:
-    """Gives each category a colour, the most frequent ones those that are easiest told apart.
+_STYLE = {
+    "figure.dpi": 160,
+    "figure.titlesize": 12,
+    "figure.titleweight": "bold",
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.08,
+    "figure.constrained_layout.h_pad": 0.08,
+    "font.size": 9,
+    "text.color": INK,
+    "text.parse_math": False,  # categories and folders are named by users: "$" is a dollar
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+}
+"""matplotlib's settings: of the frame of a plot, what reads its values is left, the left and the lower axis."""
 
-    Args:
-        categories: of all news of a table, so that every figure of its news has the same colours. Beyond 18 categories,
-            colours repeat, so figures name the category too.
-    """
-    counts = Counter(categories)
-    names = sorted(counts, key=lambda name: (-counts[name], name))
-    return {name: _CATEGORIES[place % len(_CATEGORIES)] for place, name in enumerate(names)}
+
+def in_style(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function draw in the look that all plots share."""
+
+    @functools.wraps(function)
+    def styled(*args: Any, **kwargs: Any) -> Any:
+        import matplotlib
+
+        with matplotlib.rc_context(_STYLE):
+            return function(*args, **kwargs)
+
+    return styled
 
 
-def shorten(text: str, width: int) -> str:
-    """Cuts a text to at most `width` characters, between words where it can, an ellipsis behind."""
-    if len(text) <= width:
-        return text
-    return textwrap.shorten(text, width, placeholder="…") if " " in text[:width] else text[: width - 1] + "…"
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """Makes a figure of a size in inches, to be drawn on without pyplot and its global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+@in_style
+def new_figure(width: float, height: float, title: str = "") -> Figure:
+    """Make a figure of a size in inches, to be drawn on without pyplot and its global state, its title at the left."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=160, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    figure = Figure(figsize=(width, height))
+    if title:
+        figure.suptitle(title, x=0.02, ha="left")
     return figure
 
 
-def headline(figure: Figure, title: str) -> None:
-    """Sets the title of a figure, at its left."""
-    figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", color=INK)
-
-
-def label_news(
-    axes: Axes, rows: Sequence[float], titles: Sequence[str], categories: Sequence[str], colors: Mapping[str, str]
-) -> None:
-    """Writes news beside the rows of a plot: a title, shortened, and its category, in the category's colour.
-
-    Args:
-        axes: the plot.
-        rows: where on its vertical axis each news stands.
-        titles: of the news.
-        categories: of the news.
-        colors: from `category_colors`.
-    """
-    labels = [f"{shorten(title, 50)}  ({category})" for title, category in zip(titles, categories, strict=True)]
-    axes.set_yticks(rows, labels, fontsize=8, color=INK)
-    axes.tick_params(axis="y", length=0)
-    for label, category in zip(axes.get_yticklabels(), categories, strict=True):
-        box = {"boxstyle": "round,pad=0.15", "facecolor": colors[category], "edgecolor": "none", "alpha": 0.45}
-        label.set_bbox(box)
-
-
-def label_above(axes: Axes, text: str, x: float, y: float, fontsize: float) -> None:
-    """Writes a text above a point."""
-    axes.annotate(
-        text,
-        (x, y),
-        xytext=(0, 7),
-        textcoords="offset points",
-        ha="center",
-        fontsize=fontsize,
-        color=INK,
-        bbox=LABEL_BOX,
-    )
-
-
-def plain_axes(axes: Axes) -> None:
-    """Leaves of the frame of a plot what reads its values: the left and the lower axis."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.tick_params(labelsize=9, colors=FAINT, labelcolor=INK, length=3)
-
-
+@in_style
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Writes a figure as PNG and as SVG.
+    """Write a plot as PNG and as SVG.
 
     Args:
         figure: what to write.
@@ -115,8 +95,62 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     import matplotlib
 
     path = Path(path)
-    # The same figure gives the same bytes: no date, and ids that do not come from chance.
+    # The same plot gives the same bytes: no date, and ids that do not come from chance.
     with matplotlib.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "path"}):
         for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
-            with whole_file(path.with_suffix(suffix)) as temporary:
+            with atomic_write(path.with_suffix(suffix)) as temporary:
                 figure.savefig(temporary, format=suffix[1:], metadata=metadata)
+
+
+def category_colors(categories: Iterable[str]) -> dict[str, str]:
+    """Give each category a colour, the most frequent ones those that are easiest told apart.
+
+    Args:
+        categories: of all news of a table, so that every plot of its news has the same colours. Beyond 18 categories,
+            colours repeat, so plots name the category too.
+    """
+    counts = Counter(categories)
+    names = sorted(counts, key=lambda name: (-counts[name], name))
+    return {name: _CATEGORIES[place % len(_CATEGORIES)] for place, name in enumerate(names)}
+
+
+def category_box(color: str) -> dict[str, Any]:
+    """Return what a text on its category's colour stands in."""
+    return {"boxstyle": "round,pad=0.2", "facecolor": color, "edgecolor": "none", "alpha": 0.45}
+
+
+def shorten(text: str, width: int) -> str:
+    """Cut a text to at most `width` characters, between words where it can, an ellipsis behind."""
+    if len(text) <= width:
+        return text
+    return textwrap.shorten(text, width, placeholder="…") if " " in text[:width] else text[: width - 1] + "…"
+
+
+def label_point(axes: Axes, text: str, point: tuple[float, float], offset: tuple[float, float], **options: Any) -> None:
+    """Write a text beside a point, so many points of type to the right and above."""
+    axes.annotate(text, point, xytext=offset, textcoords="offset points", bbox=LABEL_BOX, **options)
+
+
+def label_rows(axes: Axes, rows: Sequence[float], names: Sequence[str], **options: Any) -> None:
+    """Name the rows of a plot at its left, without an axis."""
+    axes.set_yticks(rows, names, **options)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def label_news(
+    axes: Axes, rows: Sequence[float], titles: Sequence[str], categories: Sequence[str], colors: Mapping[str, str]
+) -> None:
+    """Write articles beside the rows of a plot: a title, shortened, and its category, in the category's colour.
+
+    Args:
+        axes: the plot.
+        rows: where on its vertical axis each article stands.
+        titles: of the articles.
+        categories: of the articles.
+        colors: from `category_colors`.
+    """
+    labels = [f"{shorten(title, 50)}  ({category})" for title, category in zip(titles, categories, strict=True)]
+    label_rows(axes, rows, labels, fontsize=8)
+    for label, category in zip(axes.get_yticklabels(), categories, strict=True):
+        label.set_bbox(category_box(colors[category]))

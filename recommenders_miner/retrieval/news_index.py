@@ -1,6 +1,6 @@
-"""Indexes of news vectors, searched by several interests of a reader at once: exact, and approximate for large pools.
+"""Indexes of news vectors, searched by several interests of a user at once: exact, and approximate for large pools.
 
-News are named by their places in the pool that an index is a part of.
+Articles are named by their places in the pool that an index is a part of.
 """
 
 from __future__ import annotations
@@ -10,66 +10,79 @@ from typing import Any
 
 import numpy as np
 
-from recommenders_miner.retrieval.top_k import TopK, best_of, is_repeated
-
 INDEXES = ("flat", "ivf", "hnsw")
 SMALLEST_APPROXIMATE = 20_000
-"""Fewer news, as of a rare category or a short period, are searched exactly: an approximate index would save little."""
+"""Fewer articles, as of a rare category or a short period, are searched exactly: an approximate index saves little."""
 _BLOCK_SCORES = 2**22
 """Inner products of one step of a search, 16 MB."""
 _CLUSTERS_VISITED = 32
 
 
-@dataclass(frozen=True)
-class Allowed:
-    """The places that each of B readers may be shown.
+class TopK:
+    """Keeps the k best scores of each of B users among all that it is shown, on faiss' heaps.
 
-    Attributes:
-        first: (B,) int64, where the reader's window of places begins.
-        last: (B,) int64, where it ends, exclusive.
-        hidden_reader: (E,) int64, the reader of each place that is left out.
-        hidden_place: (E,) int64, these places, ascending.
+    Args:
+        users: B.
+        k: how many of each user.
     """
 
-    first: np.ndarray
-    last: np.ndarray
-    hidden_reader: np.ndarray
-    hidden_place: np.ndarray
+    def __init__(self, users: int, k: int) -> None:
+        import faiss
 
-    def mask(self, scores: np.ndarray, start: int) -> None:
-        """Sets scores (B, n) of places start … start + n - 1 to -inf where a reader may not be shown them."""
-        end = start + scores.shape[1]
-        if self.first.max() > start or self.last.min() < end:
-            places = np.arange(start, end)
-            scores[(places < self.first[:, None]) | (places >= self.last[:, None])] = -np.inf
-        hidden = slice(*np.searchsorted(self.hidden_place, [start, end]))
-        scores[self.hidden_reader[hidden], self.hidden_place[hidden] - start] = -np.inf
+        self.k = k
+        self._users = np.arange(users)
+        self._heaps = faiss.ResultHeap(users, k, keep_max=True)
 
-    def hides(self, readers: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """Which of some readers' (R,) places (R, n) are left out though they are in the window, (R, n) bool."""
-        size = int(places.max(initial=0)) + 1
-        hidden = self.hidden_place < size
-        keys = self.hidden_reader[hidden] * size + self.hidden_place[hidden]
-        return np.isin(readers[:, None] * size + places, keys) & (places >= 0)
+    def add(self, scores: np.ndarray, places: np.ndarray, users: np.ndarray | None = None) -> None:
+        """Show some scores; of equal ones, those that are shown first are kept.
 
-    def most_hidden(self) -> int:
-        """The largest number of places that is left out of one reader's."""
-        return int(np.bincount(self.hidden_reader).max(initial=0))
+        Args:
+            scores: (R, n) float32; -inf is never kept.
+            places: (R, n) int64, what each score belongs to; or (n,), the same for all users.
+            users: (R,) the users that are shown them; all B where left out.
+        """
+        self._heaps.add_result_subset(self._users if users is None else users, scores, places)
+
+    def lowest(self) -> np.ndarray:
+        """Return what a score has to exceed to be kept, (B,) float32."""
+        return self._heaps.D[:, 0]
+
+    def best(self) -> tuple[np.ndarray, np.ndarray]:
+        """End the search: scores (B, k) float32, descending, and places (B, k) int64; -inf and -1 where too few."""
+        self._heaps.finalize()
+        scores, places = self._heaps.D, self._heaps.I
+        scores[places < 0] = -np.inf
+        return scores, places
+
+
+def best_of(scores: np.ndarray, places: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sort each row of scores (B, n) and their places, highest first, equal ones as they stood, and cut it after k."""
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(places, order, axis=1)
+
+
+def is_repeated(places: np.ndarray) -> np.ndarray:
+    """Say which entries of places (B, n) have an equal before them in their row, (B, n) bool."""
+    order = np.argsort(places, axis=1, kind="stable")
+    ordered = np.take_along_axis(places, order, axis=1)
+    repeated = np.zeros(places.shape, bool)
+    np.put_along_axis(repeated, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], axis=1)
+    return repeated
 
 
 @dataclass(frozen=True)
 class WeightedScores:
-    """MINER-weighted's scores, from a second vector of each news (MINER, Section 3.4).
+    """MINER-weighted's scores, from a second vector of each article (MINER, Section 3.4).
 
         s = Σ_i w_i s_i,    s_i = e_i^T h,    w = softmax_i(e_i^T t),    t = gelu(W^e h)
 
-    The weights are positive and add up to 1, so that s ≤ max_i s_i. News whose best interest does not reach the k-th
-    score so far need no weights: this is the threshold algorithm of Fagin, Lotem and Naor, "Optimal Aggregation
-    Algorithms for Middleware", JCSS 2003, with a bound for each news.
+    The weights are positive and add up to 1, so that s ≤ max_i s_i. Articles whose best interest does not reach the
+    k-th score so far need no weights: this is the threshold algorithm of Fagin, Lotem and Naor, "Optimal Aggregation
+    Algorithms for Middleware", JCSS 2003, with a bound for each article.
 
     Attributes:
-        vectors: (N, d) float32, h of the news at each place.
-        targets: (N, d) float32, t of the news at each place.
+        vectors: (N, d) float32, h of the article at each place.
+        targets: (N, d) float32, t of the article at each place.
     """
 
     vectors: np.ndarray
@@ -83,7 +96,7 @@ class WeightedScores:
         lowest: np.ndarray,
         matches: np.ndarray | None = None,
     ) -> None:
-        """Puts scores in the place of their bounds, and -inf in that of bounds that are not above the lowest.
+        """Put scores in the place of their bounds, and -inf in that of bounds that are not above the lowest.
 
         Args:
             bounds: (R, n) float32, the largest s_i, or -inf.
@@ -93,63 +106,29 @@ class WeightedScores:
             matches: (R, K, n) float32, all s_i, where they are known.
         """
         wanted = bounds > lowest[:, None]
-        for reader in np.flatnonzero(wanted.any(axis=1)):
-            columns = np.flatnonzero(wanted[reader])
-            news = places[columns] if places.ndim == 1 else places[reader, columns]
-            logits = interests[reader] @ self.targets[news].T
-            scores = interests[reader] @ self.vectors[news].T if matches is None else matches[reader][:, columns]
+        places = np.broadcast_to(places, bounds.shape)
+        for user in np.flatnonzero(wanted.any(axis=1)):
+            columns = np.flatnonzero(wanted[user])
+            news = places[user, columns]
+            logits = interests[user] @ self.targets[news].T
+            scores = interests[user] @ self.vectors[news].T if matches is None else matches[user][:, columns]
             weights = np.exp(logits - logits.max(axis=0))
-            bounds[reader] = -np.inf
-            bounds[reader, columns] = (weights * scores).sum(axis=0) / weights.sum(axis=0)
+            bounds[user] = -np.inf
+            bounds[user, columns] = (weights * scores).sum(axis=0) / weights.sum(axis=0)
 
 
-class FlatIndex:
-    """The exact search: inner products with all news, a block of them at a time.
+class NewsIndex:
+    """Vectors of articles at successive places of a pool, searched exactly or, in a fraction of the time, nearly so.
 
-    Args:
-        vectors: (n, d) float32.
-        start: the place of the first.
-    """
-
-    def __init__(self, vectors: np.ndarray, start: int = 0) -> None:
-        self.vectors, self.start = vectors, start
-
-    def search(
-        self, interests: np.ndarray, allowed: Allowed, best: TopK, weighted: WeightedScores | None = None
-    ) -> None:
-        """Shows `best` the news that the readers may be shown, with `max_i e_i^T h` or MINER-weighted's score.
-
-        Args:
-            interests: (B, K, d) float32.
-            allowed: what each reader may be shown.
-            best: what keeps the k best of each reader.
-            weighted: what makes MINER-weighted's scores; None leaves it at the largest inner product.
-        """
-        queries = interests.reshape(-1, interests.shape[-1])
-        step = max(_BLOCK_SCORES // len(queries), 1)
-        end = int(allowed.last.max())
-        for start in range(int(allowed.first.min()), end, step):
-            places = np.arange(start, min(start + step, end))
-            matches = queries @ self.vectors[places[0] - self.start : places[-1] + 1 - self.start].T
-            matches = matches.reshape(*interests.shape[:2], -1)
-            scores = matches.max(axis=1)
-            allowed.mask(scores, start)
-            if weighted:
-                weighted.replace(scores, interests, places, best.lowest(), matches)
-            best.add(scores, places)
-
-
-class ApproximateIndex:
-    """faiss' inverted lists or navigable graph: most of the best news, in a fraction of the time.
-
-    - `ivf`: 2 √n clusters of news, of which each interest visits the 32 nearest (Sivic and Zisserman, "Video Google",
-      ICCV 2003).
+    - `flat`: inner products with all articles, a block of them at a time.
+    - `ivf`: 2 √n clusters of articles, of which each interest visits the 32 nearest (Sivic and Zisserman, "Video
+      Google", ICCV 2003).
     - `hnsw`: a graph of neighbours in layers (Malkov and Yashunin, "Efficient and Robust Approximate Nearest Neighbor
-      Search Using Hierarchical Navigable Small World Graphs", TPAMI 2020). It is much faster, and takes much longer to
-      build.
+      Search Using Hierarchical Navigable Small World Graphs", TPAMI 2020). It is much faster than `ivf`, and takes much
+      longer to build.
 
     Args:
-        kind: `ivf` or `hnsw`.
+        kind: `flat`, or one of faiss' indexes; these find most of the best articles.
         vectors: (n, d) float32.
         start: the place of the first.
     """
@@ -157,54 +136,78 @@ class ApproximateIndex:
     def __init__(self, kind: str, vectors: np.ndarray, start: int = 0) -> None:
         import faiss
 
-        self.kind, self.start, self.flat = kind, start, FlatIndex(vectors, start)
+        self.kind, self.vectors, self.start = kind, vectors, start
+        self.is_exact = kind == "flat" or len(vectors) < SMALLEST_APPROXIMATE
+        if self.is_exact:
+            return
         count, dim = vectors.shape
         if kind == "hnsw":
-            self.index = faiss.IndexHNSWFlat(dim, 32, faiss.METRIC_INNER_PRODUCT)
-            self.index.hnsw.efConstruction = 80
+            self._faiss = faiss.IndexHNSWFlat(dim, 32, faiss.METRIC_INNER_PRODUCT)
+            self._faiss.hnsw.efConstruction = 80
         else:
-            self.index = faiss.index_factory(dim, f"IVF{2 * int(count**0.5)},Flat", faiss.METRIC_INNER_PRODUCT)
-            self.index.cp.max_points_per_centroid = 64
-            self.index.train(vectors)
-        self.index.add(vectors)
+            self._faiss = faiss.index_factory(dim, f"IVF{2 * int(count**0.5)},Flat", faiss.METRIC_INNER_PRODUCT)
+            self._faiss.cp.max_points_per_centroid = 64
+            self._faiss.train(vectors)
+        self._faiss.add(vectors)
 
     def search(
-        self, interests: np.ndarray, allowed: Allowed, best: TopK, weighted: WeightedScores | None = None
+        self, interests: np.ndarray, windows: np.ndarray, best: TopK, weighted: WeightedScores | None = None
     ) -> None:
-        """Shows `best` the news that each interest finds nearest; the arguments are those of `FlatIndex.search`."""
-        if (allowed.last - allowed.first).max() < SMALLEST_APPROXIMATE:
-            self.flat.search(interests, allowed, best, weighted)
-            return
-        depth = min(best.k + allowed.most_hidden(), self.index.ntotal)
+        """Show `best` the articles that the users may be shown, with `max_i e_i^T h` or MINER-weighted's score.
+
+        Args:
+            interests: (B, K, d) float32.
+            windows: (2, B) int64, where the places that each user may be shown begin, and where they end, exclusive.
+            best: what keeps the k best of each user.
+            weighted: what makes MINER-weighted's scores; None leaves it at the largest inner product.
+        """
+        exactly = self.is_exact or np.diff(windows, axis=0).max() < SMALLEST_APPROXIMATE
+        (self._search_exactly if exactly else self._search_nearest)(interests, windows, best, weighted)
+
+    def _search_exactly(
+        self, interests: np.ndarray, windows: np.ndarray, best: TopK, weighted: WeightedScores | None
+    ) -> None:
+        first, last = windows[..., None]
+        queries = interests.reshape(-1, interests.shape[-1])
+        step = max(_BLOCK_SCORES // len(queries), 1)
+        end = int(last.max())
+        for start in range(int(first.min()), end, step):
+            places = np.arange(start, min(start + step, end))
+            matches = queries @ self.vectors[places[0] - self.start : places[-1] + 1 - self.start].T
+            matches = matches.reshape(*interests.shape[:2], -1)
+            scores = matches.max(axis=1)
+            if first.max() > start or last.min() <= places[-1]:
+                scores[(places < first) | (places >= last)] = -np.inf
+            if weighted:
+                weighted.replace(scores, interests, places, best.lowest(), matches)
+            best.add(scores, places)
+
+    def _search_nearest(
+        self, interests: np.ndarray, windows: np.ndarray, best: TopK, weighted: WeightedScores | None
+    ) -> None:
+        depth = min(best.k, self._faiss.ntotal)
         at_once = max(_BLOCK_SCORES // (interests.shape[1] * depth), 1)
-        windows, window_of = np.unique(np.stack([allowed.first, allowed.last]), axis=1, return_inverse=True)
+        windows, window_of = np.unique(windows, axis=1, return_inverse=True)
         for window, (first, last) in enumerate(windows.T - self.start):
             parameters = self._parameters(first, last, depth)
             members = np.flatnonzero(window_of.ravel() == window)
             for block in range(0, len(members), at_once):
-                readers = members[block : block + at_once]
-                queries = interests[readers].reshape(-1, interests.shape[-1])
-                found = self.index.search(queries, depth, params=parameters)
-                scores, places = (values.reshape(len(readers), -1) for values in found)
+                users = members[block : block + at_once]
+                queries = interests[users].reshape(-1, interests.shape[-1])
+                found = self._faiss.search(queries, depth, params=parameters)
+                scores, places = (values.reshape(len(users), -1) for values in found)
                 places[places >= 0] += self.start
                 scores, places = best_of(scores, places, scores.shape[1])
-                scores[is_repeated(places) | (places < 0) | allowed.hides(readers, places)] = -np.inf
+                scores[is_repeated(places) | (places < 0)] = -np.inf
                 if weighted:
-                    weighted.replace(scores, interests[readers], places, best.lowest()[readers])
-                best.add(scores, places, readers)
+                    weighted.replace(scores, interests[users], places, best.lowest()[users])
+                best.add(scores, places, users)
 
     def _parameters(self, first: int, last: int, depth: int) -> Any:
         import faiss
 
-        whole = first <= 0 and last >= self.index.ntotal
+        whole = first <= 0 and last >= self._faiss.ntotal
         window = {} if whole else {"sel": faiss.IDSelectorRange(int(first), int(last))}
         if self.kind == "hnsw":
             return faiss.SearchParametersHNSW(efSearch=2 * depth, **window)
         return faiss.SearchParametersIVF(nprobe=_CLUSTERS_VISITED, **window)
-
-
-def build_index(kind: str, vectors: np.ndarray, start: int = 0) -> FlatIndex | ApproximateIndex:
-    """Returns an index of vectors (n, d) float32 that stand at the places start … start + n - 1 of a pool."""
-    if kind == "flat" or len(vectors) < SMALLEST_APPROXIMATE:
-        return FlatIndex(vectors, start)
-    return ApproximateIndex(kind, vectors, start)

@@ -1,8 +1,8 @@
-"""NewsRecall: a model's best news of a large pool."""
+"""NewsRecall: a model's best articles of a large pool."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import keras
 import numpy as np
 
 from recommenders_miner.data.features import NewsFeatures
-from recommenders_miner.data.gathering import history_matrix
 from recommenders_miner.data.iterator import Dataset
 from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.data.news import NewsTable
@@ -20,31 +19,52 @@ from recommenders_miner.evaluation.scoring import DistinctUsers
 from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.miner import MINERClickPredictor
 from recommenders_miner.models.network import DotProductPredictor
-from recommenders_miner.retrieval.news_index import INDEXES
+from recommenders_miner.retrieval.news_index import INDEXES, best_of
 from recommenders_miner.retrieval.news_pool import NewsPool, PoolQuery
-from recommenders_miner.retrieval.top_k import best_of
 
-STRATEGIES = ("average", "multi", "category")
+STRATEGIES = ("average", "multi", "category", "auto")
 RERANKED = 1000
-"""News that are scored by the full model, where its user vector alone does not say how it ranks them."""
-_READERS_AT_ONCE = 128
+"""Articles that are scored by the full model, where its user vector alone does not say how it ranks them."""
+BEFORE_THE_LOGS = np.iinfo(np.int64).min
+"""When an article was first seen that no log shows to anyone: it may stand in histories, which are older."""
+_USERS_AT_ONCE = 128
 _SECONDS_A_DAY = 86_400
 
 
-class NewsRecall:
-    """Finds the news of a large pool that a model would score highest, by searching an index of news vectors.
+def first_seen(news: NewsTable, logs: Iterable[tuple[ImpressionLog, NewsTable]]) -> np.ndarray:
+    """Find when each article was first shown to anyone as a candidate. MIND's news have no date of their own.
 
-    Strategies, for a reader with the interests e_1 … e_K and a news h (of MINER; a user vector is a single interest):
+    Args:
+        news: the news in question.
+        logs: logs, each with the table that its rows point into; all that there are, since a log's first showing of an
+            article need not be the first of all.
+
+    Returns:
+        (N+1,) int64 Unix seconds, `BEFORE_THE_LOGS` for articles that no log shows.
+    """
+    never = np.iinfo(np.int64).max
+    seen = np.full(len(news), never)
+    for log, table in logs:
+        earliest = np.full(len(table), never)
+        np.minimum.at(earliest, log.candidates.values, log.candidates.repeat(log.time))
+        seen = np.minimum(seen, news.align(table.ids, earliest, missing=never))
+    return np.where(seen == never, BEFORE_THE_LOGS, seen)
+
+
+class NewsRecall:
+    """Finds the articles of a large pool that a model would score highest, by searching an index of news vectors.
+
+    Strategies, for a user with the interests e_1 … e_K and an article h (of MINER; a user vector is a single interest):
 
     - `average`: by the mean interest, `(1/K Σ_i e_i)^T h`, without category weighting: the news recall of MINER's
-      Section 4.6. One search a reader. It is the score itself where that is a dot product (NRMS, NAML, LSTUR), and for
+      Section 4.6. One search a user. It is the score itself where that is a dot product (NRMS, NAML, LSTUR), and for
       MINER-mean without category weighting.
-    - `multi`: by the best interest, `max_i e_i^T h`, without category weighting. K searches a reader. It is the score
+    - `multi`: by the best interest, `max_i e_i^T h`, without category weighting. K searches a user. It is the score
       itself for MINER-max without category weighting.
     - `category`: by the score itself, for every MINER. The news of each category are searched with the interests that
-      this category gives the reader (Eq. 5): with their mean for MINER-mean, with all for MINER-max and MINER-weighted,
-      whose score the best interest's bounds: see `WeightedScores`. A news is met by the interests of its own category
-      alone, so that categories cost no more than one search of the whole pool, whether they differ or not.
+      this category gives the user (Eq. 5): with their mean for MINER-mean, with all for MINER-max and MINER-weighted,
+      whose score the best interest's bounds: see `WeightedScores`. An article is met by the interests of its own
+      category alone, so that categories cost no more than one search of the whole pool, whether they differ or not.
     - `auto`: `category` for MINER, else `average`, reranked where the score is more than a dot product (HieRec).
 
     Example:
@@ -58,14 +78,14 @@ class NewsRecall:
         news: the pool: a news table, a news.tsv, or a data set that the model has read, whose features may be cached.
         strategy: see above.
         index: `flat`, which is exact; `ivf` or `hnsw`, which are not, for pools of a million and more.
-        rerank: score that many of the news found by the full model, and return the best of them; None leaves them as
-            they were found.
+        rerank: score that many of the articles found by the full model, and return the best of them; None leaves them
+            as they were found.
         in_turns: with `multi`, let the interests choose in turns, so that each has its share: see
             `NewsPool.search_in_turns`.
-        keep_clicked: whether news of the reader's own history may be found.
-        first_seen: (N+1,) int64 Unix seconds, when each news was first seen; see the function `first_seen`.
-        max_age_days: leave out news first seen more than so many days before the impression, or after it; None: search
-            all. Needs `first_seen`.
+        keep_clicked: whether articles of the user's own history may be found.
+        first_seen: (N+1,) int64 Unix seconds, when each article was first seen; see the function `first_seen`.
+        max_age_days: leave out articles first seen more than so many days before the impression, or after it; None:
+            search all. Needs `first_seen`.
 
     Raises:
         NoVectorError: the model has no vectors to search with.
@@ -90,7 +110,15 @@ class NewsRecall:
         if predictor.not_searchable:
             problem = f"{type(model).__name__} has no vectors to search a pool with: {predictor.not_searchable}."
             raise NoVectorError(f"{problem} It can score and rerank what another model has found.")
-        _check(strategy, index, rerank, in_turns, first_seen, max_age_days)
+        for name, value, known in (("strategy", strategy, STRATEGIES), ("index", index, INDEXES)):
+            if value not in known:
+                raise HParamsError(f"Unknown {name} {value!r}. Choose one of {', '.join(known)}.")
+        if rerank is not None and rerank < 1:
+            raise HParamsError(f"rerank must be at least 1, not {rerank}.")
+        if in_turns and strategy != "multi":
+            raise HParamsError(f"in_turns goes with the strategy multi, not {strategy}.")
+        if max_age_days is not None and first_seen is None:
+            raise HParamsError("max_age_days needs first_seen, since news have no date of their own.")
         of_miner = isinstance(predictor, MINERClickPredictor)
         if strategy == "auto":
             strategy = "category" if of_miner else "average"
@@ -122,7 +150,7 @@ class NewsRecall:
     def recommend(
         self, history: Sequence[str], k: int = 10, user: str | None = None, time: int | None = None
     ) -> list[tuple[str, float]]:
-        """Returns the k best news of the pool for a history, best first.
+        """Return the k best articles of the pool for a history, best first.
 
         Args:
             history: ids of the clicked news, newest last; may be empty.
@@ -142,16 +170,16 @@ class NewsRecall:
         any_news = [self.news.ids[1].as_py()]  # a log has candidates; these are not looked at
         log = ImpressionLog.from_columns(self.news, [list(history)], [any_news], users=[user or ""], time=[time])
         users = np.array(self.model.vocabularies.users.encode([user or ""]), "int32")
-        rows, scores = self.search(log, users, k)
-        found = rows[0] > 0
-        return list(zip(self.news.ids.take(rows[0][found]).to_pylist(), scores[0][found].tolist(), strict=True))
+        [rows], [scores] = self.search(log, users, k)
+        found = rows > 0
+        return list(zip(self.news.ids.take(rows[found]).to_pylist(), scores[found].tolist(), strict=True))
 
     def search(
         self, log: ImpressionLog, users: np.ndarray, k: int, progress: Callable[[float], None] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Finds the k best news of the pool for the reader of each impression; its candidates are not looked at.
+        """Find the k best articles of the pool for the user of each impression; its candidates are not looked at.
 
-        Impressions that share a reader (and, where the pool is limited by age, the time) are searched for once.
+        Impressions that share a user (and, where the pool is limited by age, the time) are searched for once.
 
         Args:
             log: impressions whose rows are those of the pool's news table.
@@ -163,76 +191,48 @@ class NewsRecall:
             Rows (I, k) int32 of the news table, the best first, and scores (I, k) float32; 0 and -inf where there are
             too few.
         """
-        readers = self._scorer.distinct_users(log, users)
-        num_readers = len(readers.lengths)
+        distinct = self._scorer.distinct_users(log, users)
+        num_users = len(distinct.lengths)
         times = np.zeros(len(log), np.int64) if self._max_age is None else log.time
-        queries, query_of = np.unique(times * num_readers + readers.reader_of, return_inverse=True)
-        times, reader_of = np.divmod(queries, num_readers)
-        rows = np.empty((len(queries), k), "int32")
-        scores = np.empty((len(queries), k), "float32")
-        for batch in batches_of(np.arange(len(queries)), _READERS_AT_ONCE):
-            rows[batch], scores[batch] = self._search(log, readers, reader_of[batch], times[batch], k)
+        queries, query_of = np.unique(times * num_users + distinct.of_impression, return_inverse=True)
+        times, user_of = np.divmod(queries, num_users)
+        rows, scores = np.empty((len(queries), k), "int32"), np.empty((len(queries), k), "float32")
+        for batch in batches_of(np.arange(len(queries)), _USERS_AT_ONCE):
+            rows[batch], scores[batch] = self._search(log, distinct, user_of[batch], times[batch], k)
             if progress:
                 progress((batch[-1] + 1) / len(queries))
         return rows[query_of], scores[query_of]
 
     def _search(
-        self, log: ImpressionLog, readers: DistinctUsers, members: np.ndarray, times: np.ndarray, k: int
+        self, log: ImpressionLog, distinct: DistinctUsers, members: np.ndarray, times: np.ndarray, k: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Searches for some readers (B,), each at a time of its own; rows of the table (B, k) and scores (B, k)."""
-        interests = self._interests(log, readers, members)
+        """Search for some users (B,), each at a time of its own: rows of the table (B, k) and scores (B, k)."""
+        # What users have clicked must not be shown to them.
+        clicked = log.histories.take(distinct.histories[members[: 0 if self.keep_clicked else None]])
         period = None if self._max_age is None else np.stack([times - self._max_age, times])
-        query = PoolQuery(interests, *self._hidden(log, readers.histories[members]), period)
+        query = PoolQuery(self._interests(log, distinct, members), clicked.rows(), clicked.values - 1, period)
         depth = max(k, self.rerank or 0)
         scores, rows = (self._pool.search_in_turns if self.in_turns else self._pool.search)(query, depth)
         rows = (rows + 1).astype("int32")
         if self.rerank:
             found = rows > 0
-            reader_of = np.broadcast_to(members[:, None], rows.shape)[found]
-            scores[found] = self._scorer.score_pairs(self._encoded, log, readers, reader_of, rows[found])
+            user_of = np.broadcast_to(members[:, None], rows.shape)[found]
+            scores[found] = self._scorer.score_pairs(self._encoded, log, distinct, user_of, rows[found])
             scores, rows = best_of(scores, rows, k)
         return rows, scores
 
-    def _interests(self, log: ImpressionLog, readers: DistinctUsers, members: np.ndarray) -> np.ndarray:
-        """Returns what the parts of the pool are searched with for some readers, (B, P, K, d) float32."""
+    def _interests(self, log: ImpressionLog, distinct: DistinctUsers, members: np.ndarray) -> np.ndarray:
+        """Return what the parts of the pool are searched with for some users, (B, P, K, d) float32."""
         if self._categories is None:
-            users = self._scorer.user_vectors(self._encoded, log, readers, members)
+            users = self._scorer.user_vectors(self._encoded, log, distinct, members)
             interests = users.reshape(len(users), 1, -1, users.shape[-1])
         else:
-            interests = self._scorer.for_categories(self._encoded, log, readers, self._categories, members)
+            interests = self._scorer.for_categories(self._encoded, log, distinct, self._categories, members)
         interests = interests.astype("float32", copy=False)
         return interests.mean(axis=2, keepdims=True) if self._by_mean else interests
 
-    def _hidden(self, log: ImpressionLog, histories: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns which of the readers (E,) must not be shown which news of the pool (E,): what they have clicked."""
-        longest = 0 if self.keep_clicked else int(log.histories.lengths[histories].max())
-        clicked = history_matrix(log, histories, longest)
-        reader, place = np.nonzero(clicked)
-        return reader, clicked[reader, place] - 1
-
 
 def _in_batches(function: Callable[[np.ndarray], Any], vectors: np.ndarray) -> np.ndarray:
-    """Calls a function of the backend with some vectors at a time; (N, d) float32."""
+    """Call a function of the backend with some vectors at a time; (N, d) float32."""
     batches = batches_of(vectors, 1 << 16)
     return np.concatenate([keras.ops.convert_to_numpy(function(batch)) for batch in batches]).astype("float32")
-
-
-def _check(
-    strategy: str,
-    index: str,
-    rerank: int | None,
-    in_turns: bool,
-    first_seen: np.ndarray | None,
-    max_age_days: float | None,
-) -> None:
-    """Raises `HParamsError` where arguments of `NewsRecall` are unknown or do not go together."""
-    if strategy not in (*STRATEGIES, "auto"):
-        raise HParamsError(f"Unknown strategy {strategy!r}. Choose one of {', '.join((*STRATEGIES, 'auto'))}.")
-    if index not in INDEXES:
-        raise HParamsError(f"Unknown index {index!r}. Choose one of {', '.join(INDEXES)}.")
-    if rerank is not None and rerank < 1:
-        raise HParamsError(f"rerank must be at least 1, not {rerank}.")
-    if in_turns and strategy != "multi":
-        raise HParamsError(f"in_turns goes with the strategy multi, not {strategy}.")
-    if max_age_days is not None and first_seen is None:
-        raise HParamsError("max_age_days needs first_seen, since news have no date of their own.")

@@ -1,4 +1,4 @@
-"""How many of the clicked news are among those that were retrieved."""
+"""How many of the clicked articles are among those that were retrieved."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _CLICKS_AT_ONCE = 1 << 16
 
 
 def evaluate_recall(rows: np.ndarray, log: ImpressionLog, cutoffs: Sequence[int]) -> Evaluation:
-    """Evaluates what was retrieved for each impression of a log by the candidates that were clicked.
+    """Evaluate what was retrieved for each impression of a log by the candidates that were clicked.
 
     Means over the impressions with a click, k being a cutoff:
 
-    - `recall@k`: the share of the clicked candidates that are among the first k of the retrieved news.
+    - `recall@k`: the share of the clicked candidates that are among the first k of the retrieved articles.
     - `hit_rate@k`: whether at least one is.
     - `ndcg@k`: Σ 1 / log2(rank + 1) over those that are, divided by its largest possible value.
 
-    A clicked news that was not in the pool, for its age say, counts as not found.
+    A clicked article that was not in the pool, for its age say, counts as not found.
 
     Args:
-        rows: (I, k) rows of the retrieved news, the best first, 0 behind the last.
+        rows: (I, k) rows of the retrieved articles, the best first, 0 behind the last.
         log: the log of I impressions, with labels.
         cutoffs: of the list; none longer than k.
 
@@ -37,24 +37,18 @@ def evaluate_recall(rows: np.ndarray, log: ImpressionLog, cutoffs: Sequence[int]
     if not (log.labels == 1).any():
         raise ValueError("Recall is counted from clicks, but the log has none.")
     if min(cutoffs) < 1 or max(cutoffs) > rows.shape[1]:
-        raise ValueError(f"Cutoffs must be from 1 to the {rows.shape[1]} news retrieved, not {list(cutoffs)}.")
-    slots = np.flatnonzero(log.labels == 1)
-    impression = log.candidates.row_of(slots)
-    rank = np.concatenate(
-        [
-            _ranks(
-                rows[impression[start : start + _CLICKS_AT_ONCE]],
-                log.candidates.values[slots[start:][:_CLICKS_AT_ONCE]],
-            )
-            for start in range(0, len(slots), _CLICKS_AT_ONCE)
-        ]
-    )
-    num_clicks = np.bincount(impression, minlength=len(log))
-    counted = num_clicks > 0
+        raise ValueError(f"Cutoffs must be from 1 to the {rows.shape[1]} articles retrieved, not {list(cutoffs)}.")
+    clicks = log.candidates.keep(log.labels == 1)
+    impression, num_clicks = clicks.rows(), clicks.lengths
+    rank = np.empty(len(impression))  # from 1, infinite where a click was not retrieved
+    for start in range(0, len(impression), _CLICKS_AT_ONCE):
+        part = slice(start, start + _CLICKS_AT_ONCE)
+        found = rows[impression[part]] == clicks.values[part, None]
+        rank[part] = np.where(found.any(axis=1), found.argmax(axis=1) + 1.0, np.inf)
 
     def per_impression(values: np.ndarray, divisor: np.ndarray) -> np.ndarray:
         total = np.bincount(impression, weights=values, minlength=len(log))
-        return np.divide(total, divisor, out=np.full(len(log), np.nan), where=counted)
+        return np.divide(total, divisor, out=np.full(len(log), np.nan), where=num_clicks > 0)
 
     metrics = {}
     for cutoff in cutoffs:
@@ -63,10 +57,4 @@ def evaluate_recall(rows: np.ndarray, log: ImpressionLog, cutoffs: Sequence[int]
         metrics[f"hit_rate@{cutoff}"] = np.ceil(metrics[f"recall@{cutoff}"])
         gains = np.where(found, 1 / np.log2(rank + 1), 0)
         metrics[f"ndcg@{cutoff}"] = per_impression(gains, ideal_dcg(num_clicks, cutoff))
-    return Evaluation.mean(metrics, counted)
-
-
-def _ranks(lists: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The place, from 1, of each wanted row (n,) in its list (n, k); infinite where it is not there."""
-    found = lists == wanted[:, None]
-    return np.where(found.any(axis=1), found.argmax(axis=1) + 1.0, np.inf)
+    return Evaluation.mean(metrics, num_clicks > 0)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.evaluation.beyond_accuracy import BeyondAccuracy, is_beyond_accuracy, top_candidates
 
 CATEGORY = {"S1": "sport", "S2": "sport", "F1": "finance", "F2": "finance", "T1": "travel", "U1": "", "U2": ""}
@@ -35,13 +36,11 @@ def fit(histories, candidates, **options):
 
 def evaluate_lists(histories, lists, **options):
     """The evaluation of given lists, one for each history."""
-    rows = NEWS.rows([name for names in lists for name in names])
-    offsets = np.cumsum([0, *map(len, lists)])
-    return fit(histories, [list(CATEGORY)] * len(histories), **options).evaluate_lists(rows, offsets)
+    return fit(histories, [list(CATEGORY)] * len(histories), **options).evaluate_lists(rows_of(lists))
 
 
-def metrics(histories, lists, **options):
-    return evaluate_lists(histories, lists, **options).metrics
+def rows_of(lists):
+    return Ragged.of_lists([NEWS.rows(names) for names in lists])
 
 
 # === The definitions in plain Python ===
@@ -92,62 +91,60 @@ def test_all_metrics_agree_with_the_plain_definitions(pairs, k):
 
 # === Values worked out by hand ===
 
-
-def test_diversity_is_the_share_of_pairs_with_different_categories():
-    assert metrics([[]], [["S1", "S2", "F1", "T1"]])["ild@10"] == pytest.approx(5 / 6)
-    assert metrics([[]], [["S1", "S2"]])["ild@10"] == 0
-    assert metrics([[]], [["S1", "F1", "T1"]])["ild@10"] == pytest.approx(1)
+HALF = 0.5 * math.log(0.5 / (0.99 * 0.75 + 0.01 * 0.5)) + 0.5 * math.log(0.5 / (0.99 * 0.25 + 0.01 * 0.5))
 
 
-def test_list_of_one_has_no_diversity_but_counts_otherwise():
-    found = evaluate_lists([[], []], [["S1"], ["S1", "F1"]])
+@pytest.mark.parametrize(
+    ("metric", "history", "listed", "expected"),
+    [
+        ("ild", [], ["S1", "S2", "F1", "T1"], 5 / 6),  # the share of pairs with different categories
+        ("ild", [], ["S1", "S2"], 0),
+        ("ild", [], ["S1", "F1", "T1"], 1),
+        ("ild", [], ["S1"], None),
+        # 5 clicks on articles of the table, those on "gone" apart, and 7 articles: S1 has 4 of 12 and T1 1 of 12.
+        ("novelty", [], ["S1"], math.log2(3)),
+        ("novelty", [], ["T1"], math.log2(12)),
+        ("novelty", [], ["S1", "T1"], (math.log2(3) + math.log2(12)) / 2),
+        ("calibration", ["S1", "F1"], ["S1", "S2", "S1", "F2"], HALF),
+        ("calibration", ["S1", "F1"], ["F2", "S2"], 0),
+        ("calibration", ["S1", "F1"], ["T1"], math.log(100)),
+        ("calibration", [], ["S1"], None),
+        # Articles without a category share one.
+        ("ild", ["U1"], ["U1", "U2"], 0),
+        ("novelty", ["U1"], ["U1", "U2"], math.log2(12)),
+        ("calibration", ["U1"], ["U1", "U2"], 0),
+        ("coverage", ["U1"], ["U1", "U2"], 2 / 7),
+    ],
+)
+def test_values_worked_out_by_hand(metric, history, listed, expected):
+    found = evaluate_lists([history], [listed]).metrics.get(f"{metric}@10")
+    assert found is None if expected is None else found == pytest.approx(expected, abs=1e-15)
+
+
+def test_lists_that_lack_a_metric_count_otherwise():
+    found = evaluate_lists([["S1"], []], [["S1"], ["S1", "F1"]])
     assert found.metrics["ild@10"] == pytest.approx(1)
+    assert found.metrics["calibration@10"] == pytest.approx(0, abs=1e-15)
     assert math.isnan(found.standard_errors["ild@10"])
     assert found.num_impressions == 2
-    assert "ild@10" not in metrics([[]], [["S1"]])
-
-
-def test_novelty_is_in_bits_and_finite_for_news_without_clicks():
-    # 5 clicks on news of the table, that on "gone" apart, and 7 news: S1 has 4 of 12 and T1 1 of 12.
-    assert metrics([[]], [["S1"]])["novelty@10"] == pytest.approx(math.log2(3))
-    assert metrics([[]], [["T1"]])["novelty@10"] == pytest.approx(math.log2(12))
-    assert metrics([[]], [["S1", "T1"]])["novelty@10"] == pytest.approx((math.log2(3) + math.log2(12)) / 2)
 
 
 def test_shares_of_clicks_sum_to_one():
     assert (2.0 ** -fit([[]], [["S1"]]).self_information[1:]).sum() == pytest.approx(1)
 
 
-def test_calibration_is_the_divergence_of_the_list_from_the_history():
-    half = 0.5 * math.log(0.5 / (0.99 * 0.75 + 0.01 * 0.5)) + 0.5 * math.log(0.5 / (0.99 * 0.25 + 0.01 * 0.5))
-    assert metrics([["S1", "F1"]], [["S1", "S2", "S1", "F2"]])["calibration@10"] == pytest.approx(half)
-    assert metrics([["S1", "F1"]], [["F2", "S2"]])["calibration@10"] == pytest.approx(0, abs=1e-15)
-    assert metrics([["S1", "F1"]], [["T1"]])["calibration@10"] == pytest.approx(math.log(100))
-
-
-@pytest.mark.parametrize("history", [["S1"] * n + ["F1"] * 3 + ["T1"] * 7 for n in range(8)])
-def test_calibration_is_never_negative(history):
-    assert 0 <= metrics([history], [history], k=20)["calibration@20"] < 1e-14
-
-
-def test_users_without_a_history_have_no_calibration():
-    found = evaluate_lists([["S1"], []], [["S1"], ["F1"]])
-    assert found.metrics["calibration@10"] == pytest.approx(0, abs=1e-15)
-    assert "calibration@10" not in metrics([[]], [["S1"]])
-
-
-def test_news_without_a_category_share_one():
-    assert metrics([["U1"]], [["U1", "U2"]]) == pytest.approx(
-        {"ild@10": 0, "novelty@10": math.log2(12), "calibration@10": 0, "coverage@10": 2 / 7}, abs=1e-15
-    )
+def test_calibration_is_never_negative():
+    histories = [["S1"] * n + ["F1"] * 3 + ["T1"] * 7 for n in range(8)]
+    for history in histories:
+        assert 0 <= evaluate_lists([history], [history], k=20).metrics["calibration@20"] < 1e-14
 
 
 def test_coverage_is_of_what_the_log_shows_or_of_the_pool():
     histories, candidates = [[], []], [["S1", "F1"], ["S1", "T1", "F2"]]
-    rows, offsets = NEWS.rows(["S1", "T1"]), np.array([0, 1, 2])
-    assert fit(histories, candidates).evaluate_lists(rows, offsets).metrics["coverage@10"] == 2 / 4
+    lists = rows_of([["S1"], ["T1"]])
+    assert fit(histories, candidates).evaluate_lists(lists).metrics["coverage@10"] == 2 / 4
     pool = NEWS.rows(["S1", "S2", "T1"])
-    assert fit(histories, candidates, pool=pool).evaluate_lists(rows, offsets).metrics["coverage@10"] == 2 / 3
+    assert fit(histories, candidates, pool=pool).evaluate_lists(lists).metrics["coverage@10"] == 2 / 3
 
 
 def test_coverage_has_no_standard_error_and_the_means_have():
@@ -162,27 +159,25 @@ def test_coverage_has_no_standard_error_and_the_means_have():
 def test_lists_hold_the_best_candidates_in_ranking_order():
     log = ImpressionLog.from_columns(NEWS, [[], [], []], [["S1", "S2", "F1"], ["T1"], ["F1", "F2", "T1", "S1"]])
     scores = np.array([0.1, 0.3, 0.2, 5.0, 1.0, 2.0, 1.0, 1.0])
-    rows, offsets = top_candidates(scores, log, k=2)
-    assert NEWS.ids.take(rows).to_pylist() == ["S2", "F1", "T1", "F2", "F1"]
-    assert offsets.tolist() == [0, 2, 3, 5]
+    lists = [NEWS.ids.take(rows).to_pylist() for rows in top_candidates(scores, log, k=2)]
+    assert lists == [["S2", "F1"], ["T1"], ["F2", "F1"]]
 
 
 def test_scores_are_evaluated_by_the_lists_they_make():
     candidates = [["S1", "S2", "F1", "T1"], ["T1", "F1"]]
     beyond = fit([["S1"], ["T1", "F1"]], candidates, k=2)
     found = beyond.evaluate(np.array([0.0, 3.0, 1.0, 2.0, 1.0, 1.0]))
-    assert found.metrics == pytest.approx(
-        metrics([["S1"], ["T1", "F1"]], [["S2", "T1"], ["T1", "F1"]], k=2) | {"coverage@2": 3 / 4}
-    )
+    expected = evaluate_lists([["S1"], ["T1", "F1"]], [["S2", "T1"], ["T1", "F1"]], k=2)
+    assert found.metrics == pytest.approx(expected.metrics | {"coverage@2": 3 / 4})
 
 
 def test_lists_may_be_for_some_histories_only():
     beyond = fit([["S1"], ["T1"], ["S1"]], [["F1"]] * 3)
-    rows = NEWS.rows(["S2", "S2"])
-    found = beyond.evaluate_lists(rows, np.array([0, 1, 2]), history_of=np.array([0, 1]))
+    lists = rows_of([["S2"], ["S2"]])
+    found = beyond.evaluate_lists(lists, history_of=np.array([0, 1]))
     assert found.metrics["calibration@10"] == pytest.approx(math.log(100) / 2)
     with pytest.raises(ValueError, match="2 lists, but users' histories for 3"):
-        beyond.evaluate_lists(rows, np.array([0, 1, 2]))
+        beyond.evaluate_lists(lists)
 
 
 def test_training_without_labels_is_refused():
@@ -191,8 +186,6 @@ def test_training_without_labels_is_refused():
         BeyondAccuracy.fit(unlabelled, TRAINING_NEWS, unlabelled, TRAINING_NEWS)
 
 
-@pytest.mark.parametrize(
-    ("metric", "expected"), [("ild@5", True), ("coverage@10", True), ("ndcg@10", False), ("group_auc", False)]
-)
-def test_metrics_are_told_apart_by_name(metric, expected):
-    assert is_beyond_accuracy(metric) is expected
+def test_metrics_are_told_apart_by_name():
+    found = {name: is_beyond_accuracy(name) for name in ("ild@5", "coverage@10", "ndcg@10", "group_auc")}
+    assert found == {"ild@5": True, "coverage@10": True, "ndcg@10": False, "group_auc": False}

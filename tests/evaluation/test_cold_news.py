@@ -44,7 +44,7 @@ def test_only_cold_news_count_and_only_where_a_click_and_a_non_click_are_cold():
     assert found.num_impressions == 2
 
 
-def test_there_is_no_figure_without_such_an_impression():
+def test_there_is_no_auc_without_such_an_impression():
     dev = log([["new1", "shown"], ["shown", "clicked"]], [[1, 0], [1, 0]])
     assert evaluate_cold(np.zeros(4, "float32"), dev, cold_of(dev)) is None
 

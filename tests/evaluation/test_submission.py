@@ -8,12 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.evaluation import submission
 from recommenders_miner.evaluation.metrics import rank_candidates
 from recommenders_miner.evaluation.submission import read_scores, write_scores, write_submission
 
-in_one_folder = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+in_one_folder = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(params=[2, 50_000])
@@ -23,13 +24,15 @@ def _block_size(request, monkeypatch):
     monkeypatch.setattr(submission, "BYTES_PER_BLOCK", request.param)
 
 
-def ragged(values, width):
-    return st.lists(st.lists(values, max_size=6), max_size=8).map(
-        lambda rows: (
-            np.array([value for row in rows for value in row], f"float{width}"),
-            np.cumsum([0, *map(len, rows)]),
-        )
-    )
+def rows_of(values, width):
+    return st.lists(st.lists(values, max_size=6), max_size=8).map(lambda rows: Ragged.of_lists(rows, f"float{width}"))
+
+
+def prediction(path):
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == ["prediction.txt"]
+        assert archive.testzip() is None
+        return archive.read("prediction.txt").decode()
 
 
 # === Score files ===
@@ -40,33 +43,28 @@ def ragged(values, width):
 @given(data=st.data())
 @in_one_folder
 def test_scores_come_back_exactly(tmp_path, width, data):
-    values = st.floats(allow_nan=False, allow_infinity=False, width=width)
-    scores, offsets = data.draw(ragged(values, width))
-    write_scores(tmp_path / "scores.txt", scores, offsets)
-    read, read_offsets = read_scores(tmp_path / "scores.txt")
-    assert (read.dtype, read_offsets.dtype) == (np.float64, np.int64)
-    assert read.astype(scores.dtype).tobytes() == scores.tobytes()
-    assert read_offsets.tolist() == offsets.tolist()
-    assert rank_candidates(read, read_offsets).tolist() == rank_candidates(scores, offsets).tolist()
+    scores = data.draw(rows_of(st.floats(allow_nan=False, allow_infinity=False, width=width), width))
+    write_scores(tmp_path / "scores.txt", scores)
+    read = read_scores(tmp_path / "scores.txt")
+    assert (read.values.dtype, read.offsets.dtype) == (np.float64, np.int64)
+    assert read.values.astype(scores.values.dtype).tobytes() == scores.values.tobytes()
+    assert read.offsets.tolist() == scores.offsets.tolist()
+    assert rank_candidates(read).tolist() == rank_candidates(scores).tolist()
 
 
-def test_score_file_is_a_line_per_impression_with_single_spaces(tmp_path):
-    write_scores(tmp_path / "s.txt", np.array([0.1, -2, 1 / 3], np.float32), np.array([0, 2, 2, 3]))
-    assert (tmp_path / "s.txt").read_bytes() == b"0.1 -2\n\n0.33333334\n"
+def test_score_file_is_a_line_per_impression_with_single_spaces_in_a_folder_that_is_made(tmp_path):
+    path = tmp_path / "a" / "b" / "s.txt"
+    write_scores(path, Ragged.of_lists([[0.1, -2], [], [1 / 3]], "float32"))
+    assert path.read_bytes() == b"0.1 -2\n\n0.33333334\n"
 
 
 @pytest.mark.usefixtures("_block_size")
-def test_score_file_of_another_hand(tmp_path):
-    (tmp_path / "s.txt").write_bytes(b"1.50  2e-3\r\n-0\t+7\n\n 3 ")
-    scores, offsets = read_scores(tmp_path / "s.txt")
-    assert scores.tolist() == [1.5, 0.002, 0, 7, 3]
-    assert offsets.tolist() == [0, 2, 4, 4, 5]
-
-
-def test_empty_score_file_has_no_impressions(tmp_path):
-    (tmp_path / "s.txt").touch()
-    scores, offsets = read_scores(tmp_path / "s.txt")
-    assert (scores.tolist(), offsets.tolist()) == ([], [0])
+@pytest.mark.parametrize(
+    ("text", "rows"), [(b"1.50  2e-3\r\n-0\t+7\n\n 3 ", [[1.5, 0.002], [0, 7], [], [3]]), (b"", [])]
+)
+def test_score_file_of_another_hand(tmp_path, text, rows):
+    (tmp_path / "s.txt").write_bytes(text)
+    assert [row.tolist() for row in read_scores(tmp_path / "s.txt")] == rows
 
 
 @pytest.mark.usefixtures("_block_size")
@@ -80,13 +78,10 @@ def test_bad_score_names_file_and_line(tmp_path, bad):
     assert f"found {bad!r}" in str(error.value)
 
 
-def test_file_that_is_not_text_names_the_line(tmp_path):
+def test_score_file_that_is_not_text_names_the_line_and_a_missing_one_is_not_found(tmp_path):
     (tmp_path / "s.txt").write_bytes(b"1\n\xff\xfe\n")
     with pytest.raises(DataFormatError, match="line 2"):
         read_scores(tmp_path / "s.txt")
-
-
-def test_missing_score_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_scores(tmp_path / "none.txt")
 
@@ -95,39 +90,26 @@ def test_missing_score_file(tmp_path):
 
 
 @pytest.mark.usefixtures("_block_size")
-def test_submission_holds_the_ranks_and_nothing_else(tmp_path):
-    path = tmp_path / "prediction.zip"
-    scores = np.array([0.1, 0.9, 0.5, 1.0, 2.0, 2.0, 3.0])
-    write_submission(path, np.array([7, 10, 8]), scores, np.array([0, 3, 4, 7]))
-    with zipfile.ZipFile(path) as archive:
-        assert archive.namelist() == ["prediction.txt"]
-        assert archive.testzip() is None
-        assert archive.read("prediction.txt") == b"7 [3,1,2]\n10 [1]\n8 [2,3,1]\n"
-
-
-@pytest.mark.parametrize("ids", [["a", "b"], np.array(["a", "b"]), pa.array(["a", "b"])])
-def test_impression_ids_may_be_strings(tmp_path, ids):
-    write_submission(tmp_path / "p.zip", ids, np.array([1.0, 2.0]), np.array([0, 1, 2]))
-    with zipfile.ZipFile(tmp_path / "p.zip") as archive:
-        assert archive.read("prediction.txt") == b"a [1]\nb [1]\n"
+@pytest.mark.parametrize("ids", [["7", "b", "8"], np.array([7, "b", 8]), pa.array(["7", "b", "8"])])
+def test_submission_holds_the_ranks_and_nothing_else(tmp_path, ids):
+    scores = Ragged.of_lists([[0.1, 0.9, 0.5], [1.0], [2.0, 2.0, 3.0]], "float64")
+    write_submission(tmp_path / "p.zip", ids, scores)
+    assert prediction(tmp_path / "p.zip") == "7 [3,1,2]\nb [1]\n8 [2,3,1]\n"
 
 
 @pytest.mark.usefixtures("_block_size")
 @given(data=st.data())
 @in_one_folder
 def test_submission_agrees_with_the_ranks(tmp_path, data):
-    scores, offsets = data.draw(ragged(st.integers(0, 3), 32))
-    write_submission(tmp_path / "p.zip", np.arange(len(offsets) - 1) + 5, scores, offsets)
-    with zipfile.ZipFile(tmp_path / "p.zip") as archive:
-        lines = archive.read("prediction.txt").decode().splitlines()
-    ranks = rank_candidates(scores, offsets)
-    assert lines == [
-        f"{i + 5} [{','.join(map(str, ranks[offsets[i] : offsets[i + 1]]))}]" for i in range(len(offsets) - 1)
-    ]
+    scores = data.draw(rows_of(st.integers(0, 3), 32))
+    write_submission(tmp_path / "p.zip", np.arange(len(scores)) + 5, scores)
+    ranks = Ragged(rank_candidates(scores), scores.offsets)
+    expected = [f"{number} [{','.join(map(str, row))}]" for number, row in enumerate(ranks, start=5)]
+    assert prediction(tmp_path / "p.zip").splitlines() == expected
 
 
 def test_submission_bytes_do_not_depend_on_the_clock(tmp_path, monkeypatch):
-    arguments = (np.array([1, 2]), np.array([0.1, 0.9, 0.5]), np.array([0, 2, 3]))
+    arguments = (np.array([1, 2]), Ragged.of_lists([[0.1, 0.9], [0.5]], "float64"))
     write_submission(tmp_path / "now.zip", *arguments)
     next_year = time.time() + 4e7
     monkeypatch.setattr(time, "time", lambda: next_year)
@@ -139,7 +121,7 @@ def test_submission_bytes_do_not_depend_on_the_clock(tmp_path, monkeypatch):
 
 def test_submission_needs_an_id_per_impression(tmp_path):
     with pytest.raises(ValueError, match="3 impression ids for 2 impressions"):
-        write_submission(tmp_path / "p.zip", [1, 2, 3], np.zeros(2), np.array([0, 1, 2]))
+        write_submission(tmp_path / "p.zip", [1, 2, 3], Ragged.of_lists([[0], [0]]))
 
 
 # === Whole files or none ===
@@ -147,30 +129,26 @@ def test_submission_needs_an_id_per_impression(tmp_path):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_scores_that_are_not_finite_are_refused_and_leave_no_file(tmp_path, bad):
-    scores, offsets = np.array([0.0, bad]), np.array([0, 1, 2])
-    with pytest.raises(ValueError, match=r"1 of 2 scores .*counted from 0: 1"):
-        write_scores(tmp_path / "s.txt", scores, offsets)
-    with pytest.raises(ValueError, match=r"1 of 2 scores .*counted from 0: 1"):
-        write_submission(tmp_path / "p.zip", [1, 2], scores, offsets)
+    scores = Ragged.of_lists([[0.0], [bad]], "float64")
+    for write in (
+        lambda: write_scores(tmp_path / "s", scores),
+        lambda: write_submission(tmp_path / "p", [1, 2], scores),
+    ):
+        with pytest.raises(ValueError, match=r"1 of 2 scores .*counted from 0: 1"):
+            write()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_crash_half_way_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
-    path = tmp_path / "s.txt"
-    write_scores(path, np.array([1.0]), np.array([0, 1]))
+    path, scores = tmp_path / "s.txt", Ragged.of_lists([[1.0]], "float64")
+    write_scores(path, scores)
 
     def crash(*_):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(submission, "_write_strings", crash)
-    with pytest.raises(OSError, match="no space left"):
-        write_scores(path, np.array([2.0]), np.array([0, 1]))
-    with pytest.raises(OSError, match="no space left"):
-        write_submission(tmp_path / "p.zip", [1], np.array([2.0]), np.array([0, 1]))
+    for write in (lambda: write_scores(path, scores), lambda: write_submission(tmp_path / "p.zip", [1], scores)):
+        with pytest.raises(OSError, match="no space left"):
+            write()
     assert path.read_text() == "1\n"
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_missing_folders_are_made(tmp_path):
-    write_scores(tmp_path / "a" / "b" / "s.txt", np.array([1.0]), np.array([0, 1]))
-    assert (tmp_path / "a" / "b" / "s.txt").read_text() == "1\n"

@@ -12,8 +12,7 @@ from typer.testing import CliRunner
 from recommenders_miner.cli import app, main
 from recommenders_miner.errors import UnknownImpressionError
 from recommenders_miner.explain import Impression
-from tests.models.test_scores import write_files
-from tests.models.toy import toy_log, toy_model, toy_news
+from tests.models.toy import toy_log, toy_model, toy_news, write_files
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +33,19 @@ def explain(data, name, *arguments):
 
 
 def impression_with(clicks):
-    """The number of an impression whose reader has so many clicks, with its log."""
+    """The number of an impression whose user has so many clicks, with its log."""
     log = toy_log(toy_news())
     lengths = log.histories.lengths[log.history_of]
     return int(np.flatnonzero(lengths == clicks)[0]), log
 
 
-def test_it_shows_the_history_and_the_best_candidates(data):
+def test_it_shows_the_history_and_the_best_candidates_and_draws_them(data, tmp_path):
     index, log = impression_with(3)
-    output = explain(data, "miner", "--impression", index + 1, "--top", 2)
-    shown = log.candidates.offsets[index + 1] - log.candidates.offsets[index]
+    output = explain(data, "miner", "--impression", index + 1, "--top", 2, "--figure", tmp_path / "why.png")
+    assert (tmp_path / "why.png").exists()
+    assert (tmp_path / "why.svg").exists()
     assert f"Impression {index + 1}, user U" in output
-    assert f"{shown} candidates" in output
+    assert f"{len(log.candidates[index])} candidates" in output
     assert "3 clicks, newest first" in output
     assert "interest" in output
     assert sum(line.startswith((" 1  ", " 2  ", " 3  ")) for line in output.splitlines()) == 2
@@ -72,14 +72,7 @@ def test_json_is_that_of_the_model_with_its_user(data, tmp_path):
     assert "influence" in output
 
 
-def test_figure_is_drawn_as_png_and_svg(data, tmp_path):
-    index, _ = impression_with(3)
-    explain(data, "miner", "--impression", index + 1, "--figure", tmp_path / "why.png")
-    assert (tmp_path / "why.png").exists()
-    assert (tmp_path / "why.svg").exists()
-
-
-def test_a_reader_without_a_history(data):
+def test_a_user_without_a_history(data):
     index, _ = impression_with(0)
     assert "The history is empty." in explain(data, "miner", "--impression", index + 1)
 
@@ -101,9 +94,7 @@ def test_an_impression_is_found_by_its_id():
     found = Impression.find(data, index + 1, "behaviors.tsv")
     assert found.history == [f"N{n}" for n in range(1, 10)]
     assert found.user == log.users[int(log.user_of[index])].as_py()
-    assert (
-        len(found.candidates) == len(found.labels) == log.candidates.offsets[index + 1] - log.candidates.offsets[index]
-    )
+    assert len(found.candidates) == len(found.labels) == len(log.candidates[index])
     assert found.labels.tolist() == [1] + [0] * (len(found.labels) - 1)
     with pytest.raises(UnknownImpressionError, match="999"):
         Impression.find(data, 999, "behaviors.tsv")

@@ -19,12 +19,18 @@ from tests.models.reference import Reference, dense, personal, relu, table, valu
 from tests.models.toy import IDS, MODEL_NAMES, fresh_toy_model, toy_hparams, toy_log, toy_model, toy_news
 from tests.tiny_plm import tiny_preset
 
+MODES = ("max", "mean", "weighted")
 VARIANTS = [
     *((name, {}) for name in MODEL_NAMES if name != "miner"),
-    ("lstur", {"type": "con"}),
-    *(("miner", {"aggregation": mode}) for mode in ("max", "mean", "weighted")),
-    *(("miner", {"aggregation": mode, "category_weighting": False}) for mode in ("max", "mean", "weighted")),
+    *(("miner", {"aggregation": mode}) for mode in MODES),
     ("miner", {"num_interests": 1}),
+    *(
+        pytest.param(name, overrides, marks=pytest.mark.slow)
+        for name, overrides in [
+            ("lstur", {"type": "con"}),
+            *(("miner", {"aggregation": mode, "category_weighting": False}) for mode in MODES),
+        ]
+    ),
 ]
 variants = pytest.mark.parametrize(("name", "overrides"), VARIANTS, ids=lambda v: str(v).replace("'", ""))
 HISTORY, LONG, CANDIDATES = IDS[2:6], IDS[:9], IDS[4:]
@@ -33,16 +39,10 @@ WITHOUT_ATTENTION = {"deepfm", "libfm", "lstur", "unbert"}
 
 
 @variants
-@pytest.mark.parametrize("history", [[], LONG], ids=["empty", "long"])
-def test_scores_interests_and_attention_hold_together(name, overrides, history):
-    model = toy_model(name, **overrides)
-    check(model, name, history, "U1")
-
-
-@pytest.mark.parametrize("name", ["lstur", "npa", "libfm"])
-def test_an_unknown_user_has_an_explanation_too(name):
-    check(toy_model(name), name, HISTORY, "nobody")
-    check(toy_model(name), name, HISTORY, None)
+def test_scores_interests_and_attention_hold_together(name, overrides):
+    for history, user in (([], "U1"), (LONG, "U1"), (HISTORY, "nobody"), (HISTORY, None)):
+        if user == "U1" or name in ("lstur", "npa", "libfm"):
+            check(toy_model(name, **overrides), name, history, user)
 
 
 def check(model, name, history, user):
@@ -80,6 +80,7 @@ def check(model, name, history, user):
         assert found.influence[:, place] == pytest.approx(expected, abs=2e-5)
 
 
+@pytest.mark.slow
 def test_unbert_is_explained_by_influence(tmp_path):
     plm = {"plm": tiny_preset(tmp_path), "title_size": 7, "input_size": 64, "plm_dropout": 0.0}
     model = UNBERTModel(toy_hparams("unbert", **plm), seed=3)
@@ -151,11 +152,11 @@ def test_nrms_attention_is_the_pooling_through_the_heads():
     queries, keys, vectors = (
         np.split(vectors @ kernels[f"{kind}_kernel"], heads, axis=-1) for kind in ("query", "key", "value")
     )
-    shares, attended = [], []
-    for query, key, value in zip(queries, keys, vectors, strict=True):
-        weights = np.array([layers.softmax(row) for row in query @ key.T / math.sqrt(query.shape[1])])
-        shares.append(weights)
-        attended.append(weights @ value)
+    shares = [
+        np.array([layers.softmax(row) for row in query @ key.T / math.sqrt(query.shape[1])])
+        for query, key in zip(queries, keys, strict=True)
+    ]
+    attended = [weights @ value for weights, value in zip(shares, vectors, strict=True)]
     hidden = np.tanh(np.concatenate(attended, axis=-1) @ pooling["kernel"] + pooling["bias"])
     expected = np.array(layers.softmax((hidden @ pooling["query"])[:, 0])) @ np.mean(shares, axis=0)
     found = model.explain(HISTORY, CANDIDATES).attention
@@ -201,14 +202,16 @@ def test_hierec_attention_is_the_product_down_the_tree():
         assert found[row, 2] == pytest.approx(of_user, abs=1e-5)
 
 
-def test_naml_npa_and_dkn_pool_the_clicks_by_their_attention():
-    """What they pool, from the shares that the explanation gives, scores what the model scores."""
+def test_naml_pools_the_clicks_by_its_attention():
+    """What it pools, from the shares that the explanation gives, scores what the model scores."""
     naml = toy_model("naml")
     reference, found = Reference(naml, "naml"), naml.explain(HISTORY, CANDIDATES)
     news = np.array([reference.news_vector(news_id) for news_id in CANDIDATES])
     expected = np.sum((found.attention[:, 0] @ reference.clicked(HISTORY)) * news, axis=-1)
     assert found.scores == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
+
+def test_npa_pools_the_clicks_by_its_attention_and_dkn_attends_for_each_candidate():
     npa = toy_model("npa")
     reference, found = Reference(npa, "npa"), npa.explain(HISTORY, CANDIDATES, "U1")
     query = relu(dense(table(npa.userencoder.user_embedding)[npa.vocabularies.users["U1"]], npa.userencoder.word_query))
@@ -249,13 +252,12 @@ def attention(model, history, length):
 
 
 def test_unknown_news_are_refused():
-    with pytest.raises(UnknownNewsError, match="N99"):
-        toy_model("nrms").explain(["N99"], IDS)
-    with pytest.raises(UnknownNewsError, match="N98"):
-        toy_model("nrms").explain(IDS[:2], ["N98"])
+    for history, candidates in ((["N99"], IDS), (IDS[:2], ["N99"])):
+        with pytest.raises(UnknownNewsError, match="N99"):
+            toy_model("nrms").explain(history, candidates)
 
 
-def test_a_news_may_stand_twice():
+def test_an_article_may_stand_twice():
     model = toy_model("miner")
     found = model.explain(["N1", "N2", "N1"], ["N3", "N3"])
     assert found.history == ("N1", "N2", "N1")
@@ -295,14 +297,18 @@ def test_json_holds_everything():
     assert made(attention=False).to_json()["candidates"][0]["interests"][0]["attention"] is None
 
 
+def printed(explanation, width):
+    console = Console(width=width, file=io.StringIO())
+    console.print(explanation.render())
+    return console.file.getvalue()
+
+
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("attention", [True, False])
 def test_the_tables_fit_their_terminal(width, attention):
-    console = Console(width=width, file=io.StringIO())
-    console.print(made(attention).render())
-    lines = console.file.getvalue().splitlines()
+    text = printed(made(attention), width)
+    lines = text.splitlines()
     assert max(map(len, lines)) <= width
-    text = "\n".join(lines)
     assert text.index("2.000") < text.index("0.500")
     assert "clicked" in next(line for line in lines if "N5" in line)
     assert "[bold]1" in text
@@ -319,10 +325,9 @@ def test_the_tables_fit_their_terminal(width, attention):
 
 
 def test_an_empty_history_is_said_to_be_empty():
-    console = Console(width=80, file=io.StringIO())
-    console.print(toy_model("miner").explain([], IDS[:2]).render())
-    assert "The history is empty." in console.file.getvalue()
-    assert "influence" not in console.file.getvalue()
+    text = printed(toy_model("miner").explain([], IDS[:2]), 80)
+    assert "The history is empty." in text
+    assert "influence" not in text
 
 
 def test_explaining_leaves_the_model_as_it_was():

@@ -118,3 +118,23 @@ def fresh_toy_model(name: str, seed: int = 1, **overrides):
         weight.assign(rng.normal(0, 0.6, weight.shape))
     model.set_news(news)
     return model
+
+
+def write_files(folder):
+    """Writes the toy world's news.tsv and behaviors.tsv, and returns their paths."""
+    news, log = toy_news(), toy_log(toy_news())
+    columns = (news.ids, news.category, news.subcategory, news.title, news.abstract)
+    entities = (news.title_entities, news.abstract_entities)
+    rows = zip(
+        *(c.to_pylist()[1:] for c in columns), [""] * len(IDS), *(e.to_pylist()[1:] for e in entities), strict=True
+    )
+    (folder / "news.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
+    ids, users = news.ids.to_pylist(), log.users.to_pylist()
+    labels = iter(log.labels)
+    lines = []
+    for k, shown in enumerate(log.candidates):
+        history = " ".join(ids[row] for row in log.histories[log.history_of[k]])
+        candidates = " ".join(f"{ids[row]}-{next(labels)}" for row in shown)
+        lines.append(f"{k + 1}\t{users[log.user_of[k]]}\t11/12/2019 2:14:46 PM\t{history}\t{candidates}\n")
+    (folder / "behaviors.tsv").write_text("".join(lines))
+    return folder / "news.tsv", folder / "behaviors.tsv"

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from recommenders_miner.cli import app
 from recommenders_miner.data.folders import Split
+from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.models import load_model
 from recommenders_miner.retrieval.news_recall import NewsRecall
 from tests.command_line import run
@@ -24,9 +25,8 @@ def test_the_search_finds_the_best_scores_of_the_whole_pool(data, trained):
     pool = np.arange(1, len(dataset.news), dtype="int32")
     log = replace(
         dataset.log,
-        candidates=np.tile(pool, few),
+        candidates=Ragged(np.tile(pool, few), np.arange(few + 1) * len(pool)),
         labels=np.zeros(few * len(pool), "int8"),
-        offsets=np.arange(few + 1) * len(pool),
         **{name: getattr(dataset.log, name)[:few] for name in ("history_of", "user_of", "time", "impression_id")},
     )
     scores = model.score_log(replace(dataset, log=log)).reshape(few, -1)

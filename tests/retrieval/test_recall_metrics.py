@@ -1,4 +1,4 @@
-"""Recall by hand, and since when news can be recommended."""
+"""Recall by hand, and since when articles can be recommended."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.retrieval import recall_metrics
-from recommenders_miner.retrieval.first_seen import BEFORE_THE_LOGS, first_seen
+from recommenders_miner.retrieval.news_recall import BEFORE_THE_LOGS, first_seen
 from recommenders_miner.retrieval.recall_metrics import evaluate_recall
 
 
