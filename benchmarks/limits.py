@@ -25,7 +25,7 @@ import pyarrow as pa
 from bench import MIND_SMALL, SIDES
 
 from recommenders_miner.data.gathering import history_matrix
-from recommenders_miner.experiments.markdown import markdown_table
+from recommenders_miner.tables import markdown_table
 from recommenders_miner.storage import whole_file
 
 D, WORD, ATTENTION, HEADS, HISTORY, MINER_K, CODE = 400, 100, 200, 20, 50, 32, 200

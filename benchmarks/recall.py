@@ -30,7 +30,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from scipy.special import erf
 
-from recommenders_miner.experiments.markdown import markdown_table
+from recommenders_miner.tables import markdown_table
 from recommenders_miner.retrieval.news_pool import NewsPool, PoolQuery
 from recommenders_miner.retrieval.top_k import TopK
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from recommenders_miner.evaluation.beyond_accuracy import is_beyond_accuracy
 from recommenders_miner.evaluation.cold_news import COLD_AUC
-from recommenders_miner.experiments.markdown import markdown_table
+from recommenders_miner.tables import markdown_table
 
 if TYPE_CHECKING:
     from recommenders_miner.experiments.comparison import ResultRow

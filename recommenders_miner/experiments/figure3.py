@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recommenders_miner.experiments.markdown import markdown_table
+from recommenders_miner.tables import markdown_table
 from recommenders_miner.experiments.study import METRIC_TITLES, Page, Study, Variant, over_seeds, published
 from recommenders_miner.plots.curves import Curve, draw_curves
 

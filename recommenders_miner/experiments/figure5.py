@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recommenders_miner.evaluation.metrics import rank_candidates
-from recommenders_miner.experiments.markdown import markdown_table
+from recommenders_miner.tables import markdown_table
 from recommenders_miner.experiments.runs import DevLog
 from recommenders_miner.experiments.study import Page, Study, Variant
 from recommenders_miner.plots.case_study import Shown, draw_case_study

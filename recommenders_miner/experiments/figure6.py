@@ -6,7 +6,7 @@ from statistics import fmean
 
 import numpy as np
 
-from recommenders_miner.experiments.markdown import markdown_table
+from recommenders_miner.tables import markdown_table
 from recommenders_miner.experiments.runs import Run
 from recommenders_miner.experiments.study import Page, Study, Variant, over_seeds
 from recommenders_miner.models import MINERModel

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from recommenders_miner.experiments.compare import TABLE_2, reference_rows
 from recommenders_miner.experiments.comparison import Comparison, ResultRow
-from recommenders_miner.experiments.markdown import markdown_table
+from recommenders_miner.tables import markdown_table
 from recommenders_miner.experiments.runs import Run
 from recommenders_miner.experiments.study import METRIC_TITLES, Page, Study, Variant, over_seeds, published
 from recommenders_miner.plots.models import draw_systems

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recommenders_miner.experiments.markdown import markdown_table
+from recommenders_miner.tables import markdown_table
 from recommenders_miner.experiments.runs import Run
 from recommenders_miner.experiments.study import (
     METRIC_TITLES,

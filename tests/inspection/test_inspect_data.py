@@ -14,8 +14,9 @@ from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.inspection import inspect_data
-from recommenders_miner.inspection.data_report import PERCENTILES, Distribution
+from recommenders_miner.inspection.facts import Distribution
 from recommenders_miner.inspection.measure import find_doubtful_rows
+from recommenders_miner.inspection.report import PERCENTILES
 
 ENTITY = '[{"Label": "Curling", "WikidataId": "Q136851", "OccurrenceOffsets": [0], "SurfaceForms": ["Curling"]}]'
 
@@ -269,13 +270,13 @@ def test_doubtful_data_are_warned_of(tmp_path):
     train, dev = tmp_path / "train", tmp_path / "dev"
     expected = [
         (train / "news.tsv", (4,), "the title entities of news N4: expected a JSON list"),
-        (train / "news.tsv", (2,), "1 news have no title."),
-        (train / "news.tsv", (2, 3), "2 news have no category."),
+        (train / "news.tsv", (2,), "articles without a title: 1."),
+        (train / "news.tsv", (2, 3), "articles without a category: 2."),
         (train / "behaviors.tsv", (), "no impression has a history"),
-        (train / "behaviors.tsv", (3,), "1 impressions have the id of an earlier one (ids 7)."),
-        (train / "behaviors.tsv", (4,), "1 impressions equal an earlier one but for the id (ids 9)."),
+        (train / "behaviors.tsv", (3,), "impressions with the id of an earlier one: 1 (ids 7)."),
+        (train / "behaviors.tsv", (4,), "impressions equal to an earlier one but for the id: 1 (ids 9)."),
         (dev / "behaviors.tsv", (), "1 of 2 impressions are not later than train's last (which is at 2019-11-09 08:00"),
-        (dev / "news.tsv", (2, 3), "2 news have another title or category than in train (ids N2, N3)."),
+        (dev / "news.tsv", (2, 3), "articles with another title or category than in train: 2 (ids N2, N3)."),
     ]
     for warning, (path, lines, problem) in zip(report.warnings, expected, strict=True):
         assert (warning.path, warning.lines) == (path, lines)
@@ -301,7 +302,7 @@ def test_a_news_clicked_and_not_clicked_in_one_impression_is_warned_of(tmp_path)
     report = inspect_data(tmp_path)
     [warning] = report.warnings
     assert warning.place == f"{tmp_path}/train/behaviors.tsv, lines 2, 4"
-    assert warning.problem == "2 impressions show a news both as clicked and as not clicked (ids 6, 8)."
+    assert warning.problem == "impressions that show an article both as clicked and as not clicked: 2 (ids 6, 8)."
     assert report.splits["train"].log.contradictory == 2
 
 
@@ -313,8 +314,9 @@ def test_histories_that_know_the_clicks_are_warned_of(tmp_path):
     ]
     [warning] = inspect_data(write(tmp_path / "mine", behavior_lines=lines)).warnings
     assert str(warning).startswith(
-        f"{tmp_path}/mine/behaviors.tsv, lines 1, 2, 3, 4, 5: 10 impressions have in their history what is clicked in "
-        "them: 100.0 % of the clicks and 25.0 % of the non-clicks are there (ids 11, 12, 13, 14, 15, …). "
+        f"{tmp_path}/mine/behaviors.tsv, lines 1, 2, 3, 4, 5: histories hold 100.0 % of the clicks of their own "
+        "impressions, and 25.0 % of the non-clicks; impressions whose history holds what is clicked in them: 10 (ids 11, "
+        "12, 13, 14, 15, …). "
     )
     assert "split DIR OUT --histories-at impression makes them of past clicks" in warning.remedy
 
@@ -360,7 +362,7 @@ def test_the_share_of_entities_with_a_vector(tmp_path):
 def test_repeated_ids_of_a_split_without_labels_are_to_be_left(tmp_path):
     lines = [behavior(0, "N1 N2"), behavior(0, "N2 N3"), behavior(0, "N2 N3")]
     ids, rows = inspect_data(write(tmp_path / "test", behavior_lines=lines)).warnings
-    assert ids.problem == "2 impressions have the id of an earlier one (ids 0, 0)."
+    assert ids.problem == "impressions with the id of an earlier one: 2 (ids 0, 0)."
     assert "anew" not in ids.remedy
     assert "as it came" in ids.remedy
     assert "as it came" in rows.remedy
@@ -369,7 +371,7 @@ def test_repeated_ids_of_a_split_without_labels_are_to_be_left(tmp_path):
 def test_lines_are_not_named_where_lines_were_left_out(tmp_path):
     write(tmp_path / "train", behavior_lines=["x", behavior(3), behavior(3, "N2-0")])
     [warning] = inspect_data(tmp_path).warnings
-    assert (warning.lines, warning.problem) == ((), "1 impressions have the id of an earlier one (ids 3).")
+    assert (warning.lines, warning.problem) == ((), "impressions with the id of an earlier one: 1 (ids 3).")
 
 
 # === Any data ===
