@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recommenders_miner.datasets.synthetic.benchmark import PRESETS, PlantedConfig, write_planted_benchmark
-from recommenders_miner.tables import markdown_table
 from recommenders_miner.storage import whole_file
+from recommenders_miner.tables import markdown_table
 
 SIDES = Path(__file__).parent / "sides"
 ROOT = SIDES.parent.parent

@@ -17,9 +17,9 @@ from pathlib import Path
 from bench import SIDES, Bench, scaled
 
 from recommenders_miner.datasets.synthetic.benchmark import write_planted_benchmark
-from recommenders_miner.tables import markdown_table
 from recommenders_miner.plots.style import SERIES, new_figure
 from recommenders_miner.storage import whole_file
+from recommenders_miner.tables import markdown_table
 
 STEPS = 90
 

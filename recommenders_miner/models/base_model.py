@@ -21,7 +21,7 @@ from recommenders_miner.errors import NotBuiltError, NoVectorError, Recommenders
 from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
 from recommenders_miner.evaluation.scoring import LogScorer, score_directly
 from recommenders_miner.hparams import HParams
-from recommenders_miner.memory import keep_freed_memory
+from recommenders_miner.backend import keep_freed_memory
 from recommenders_miner.models.initial_vectors import InitialVectors
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
 from recommenders_miner.models.optimizers import make_optimizer

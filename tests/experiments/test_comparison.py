@@ -9,7 +9,8 @@ from rich.console import Console
 
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
-from recommenders_miner.experiments.comparison import REFERENCE_MODELS, Comparison, ResultRow
+from recommenders_miner.experiments.comparison import Comparison
+from recommenders_miner.experiments.results import REFERENCE_MODELS, ResultRow
 
 
 def row(model, auc, mrr, ndcg5, ndcg10, error=0.002, **costs):
