@@ -47,7 +47,7 @@ def trained(data):
 @pytest.fixture(autouse=True)
 def _eager_tensorflow(request):
     """Runs the networks' tests eagerly: at toy sizes, building a graph takes a hundred times longer than running it."""
-    networks = request.path.parent.name in ("models", "encoders", "explain", "retrieval", "reproduce")
+    networks = request.path.parent.name in ("models", "encoders", "explain", "retrieval", "experiments")
     if not networks or os.environ["KERAS_BACKEND"] != "tensorflow" or request.config.getoption("--compiled"):
         yield
         return

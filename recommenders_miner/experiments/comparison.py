@@ -9,7 +9,6 @@ from pathlib import Path
 from rich.console import Group
 from rich.padding import Padding
 
-from recommenders_miner.errors import DataFormatError
 from recommenders_miner.evaluation.beyond_accuracy import is_beyond_accuracy
 from recommenders_miner.evaluation.metrics import DEFAULT_METRICS
 from recommenders_miner.experiments.comparison_table import COST_COLUMNS, Column, ComparisonTable
@@ -63,27 +62,6 @@ class Comparison:
             title=self._title(),
             whiskers="standard error" if self.num_seeds == 1 else "standard deviation over seeds",
         )
-
-    @classmethod
-    def read(cls, path: str | Path) -> Comparison:
-        """Read a comparison.
-
-        Args:
-            path: a `results.json`, or the folder that holds it.
-
-        Raises:
-            DataFormatError: if the file is not such a comparison.
-            FileNotFoundError: if there is no such file.
-        """
-        path = Path(path)
-        if path.is_dir():
-            path /= "results.json"
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            rows = [ResultRow.from_json(record) for record in document["results"]]
-            return cls(document["data"], document["seed"], rows, document.get("num_seeds", 1))
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise DataFormatError(path, f"is not the results.json of a comparison ({error!r}).") from error
 
     def to_markdown(self, title: bool = True) -> str:
         """Give the tables as Markdown: accuracy and costs, then, where it is known, what lies beyond accuracy.

@@ -81,18 +81,3 @@ class ResultRow:
             "standard_errors": self.standard_errors,
             **({"standard_deviations": self.standard_deviations} if self.standard_deviations else {}),
         }
-
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> ResultRow:
-        """Take a row from results.json.
-
-        Args:
-            record: as `to_json` gives it.
-
-        Raises:
-            KeyError: if the model has no name.
-        """
-        others = {name: record.get(name) for name in COSTS}
-        others |= {name: record.get(name, {}) for name in ("standard_errors", "standard_deviations")}
-        metrics = {n: value for n, value in record.items() if n != "model" and n not in others and value is not None}
-        return cls(record["model"], metrics, **others)

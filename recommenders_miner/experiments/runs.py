@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -151,10 +151,11 @@ class Runs:
         # The name of the folder of a run that is not finished tells settings apart: none goes on with another's.
         digest = hashlib.blake2b(json.dumps(identity).encode(), digest_size=8).hexdigest()
         unfinished = folder.with_name(f".{folder.name}-{digest}")
-        if _read_description(folder).get("identity") != identity:
+        kept = folder / DESCRIPTION
+        if not kept.exists() or _read(kept, _read_json).get("identity") != identity:
             self._train(name, hparams, identity, unfinished, folder)
         shutil.rmtree(unfinished, ignore_errors=True)
-        scores, costs = _read_scores(folder), _read_description(folder)["costs"]
+        scores, costs = _read(folder / SCORES, np.load), _read(kept, _read_json)["costs"]
         return Run(folder, scores, ResultRow.from_evaluation(name, self.dev.evaluate(scores), **costs))
 
     def _train(self, name: str, hparams: HParams, identity: dict[str, Any], unfinished: Path, folder: Path) -> None:
@@ -195,21 +196,13 @@ class Runs:
         return digest.hexdigest()
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / DESCRIPTION
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
-    except (ValueError, TypeError, RecursionError) as error:
-        raise _unreadable(path, error) from None
+def _read_json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def _read_scores(folder: Path) -> np.ndarray:
-    path = folder / SCORES
+def _read(path: Path, parse: Callable[[Path], Any]) -> Any:
     try:
-        return np.load(path, allow_pickle=False)
+        return parse(path)
     except Exception as error:  # numpy lets through whatever parsing a damaged header leads it into
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> DataFormatError:
-    return DataFormatError(path, f"is not readable ({error}).", remedy=f"Delete {path.parent} to make the run anew.")
+        remedy = f"Delete {path.parent} to make the run anew."
+        raise DataFormatError(path, f"is not readable ({error}).", remedy=remedy) from None

@@ -185,17 +185,12 @@ class Study:
         def by_impression(run: Run) -> np.ndarray:
             return impression_metrics(run.scores, log.labels, log.candidates.offsets, [metric])[metric]
 
-        return mean_and_error([by_impression(a) - by_impression(b) for a, b in zip(runs, baseline, strict=True)])
-
-
-def mean_and_error(differences: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Average differences by impression, an array a seed, NaN where there is none; see `Study.paired_effect`."""
-    differences = np.stack(differences)
-    differences = differences[:, ~np.isnan(differences[0])]
-    variance = differences.mean(axis=0).var(ddof=1) / differences.shape[1]
-    if len(differences) > 1:
-        variance += differences.mean(axis=1).var(ddof=1) / len(differences)
-    return float(differences.mean()), float(np.sqrt(variance))
+        differences = np.stack([by_impression(a) - by_impression(b) for a, b in zip(runs, baseline, strict=True)])
+        differences = differences[:, ~np.isnan(differences[0])]
+        variance = differences.mean(axis=0).var(ddof=1) / differences.shape[1]
+        if len(differences) > 1:
+            variance += differences.mean(axis=1).var(ddof=1) / len(differences)
+        return float(differences.mean()), float(np.sqrt(variance))
 
 
 def metric_of(runs: Sequence[Run], metric: str) -> list[float]:
