@@ -204,15 +204,12 @@ class SplitReport:
 
 def table_rows(kind: type, columns: Sequence[Any]) -> list[list[str]]:
     """Lay out facts of one kind, a column each; None is a column of dashes."""
-    return [
-        [spec.metadata["row"], *(NOTHING if facts is None else shown(_value(spec, facts)) for facts in columns)]
-        for spec in dataclasses.fields(kind)
-        if "row" in spec.metadata
-    ]
-
-
-def _value(spec: dataclasses.Field, facts: Any) -> Any:
-    return (spec.metadata["show"] or attrgetter(spec.name))(facts)
+    rows = []
+    for spec in dataclasses.fields(kind):
+        if "row" in spec.metadata:
+            show = spec.metadata["show"] or attrgetter(spec.name)
+            rows.append([spec.metadata["row"], *(shown(facts and show(facts)) for facts in columns)])
+    return rows
 
 
 def shown(value: Any) -> str:

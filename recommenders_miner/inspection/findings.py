@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
+from recommenders_miner.data.folders import BEHAVIORS_FILE, NEWS_FILE
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.tsv import SkipReport
@@ -152,29 +153,32 @@ def _leaking(log: ImpressionLog, doubtful: DoubtfulRows, clicks: float, non_clic
     return impressions if too_many and len(impressions) >= _KNOWN_IMPRESSIONS else impressions[:0]
 
 
-def of_overlap(path: Path, found: Comparison, log: LogFacts, training_log: LogFacts) -> Iterator[Finding]:
-    """Yield that a split, whose behaviors.tsv `path` is, begins before train ends, if it does."""
+def of_comparison(
+    folder: Path, found: Comparison, log: LogFacts, training_log: LogFacts, changed: list[tuple[str, int]]
+) -> Iterator[Finding]:
+    """Yield what may be wrong with a split in view of train.
+
+    Args:
+        folder: of the split.
+        found: its comparison to train.
+        log: its figures.
+        training_log: those of train.
+        changed: the id and the line of each article that train has with another title or category.
+    """
     if found.before_train_ends:
         yield Finding(
-            path,
+            folder / BEHAVIORS_FILE,
             f"{found.before_train_ends:,} of {log.impressions:,} impressions are not later than train's last "
             f"(which is at {training_log.last}; they begin at {log.first}): train may know what they ask for.",
             "recommenders-miner split DIR OUT makes splits that do not overlap in time.",
         )
-
-
-def of_changed_news(path: Path, news: NewsTable, line_of: np.ndarray, changed: np.ndarray) -> Iterator[Finding]:
-    """Yield that a split, whose news.tsv `path` is, describes articles otherwise than train does, if it does.
-
-    `line_of` is that of `of_news`; `changed` comes from `find_changed_news`.
-    """
-    if len(changed):
+    if changed:
+        ids, lines = zip(*changed, strict=True)
         yield Finding(
-            path,
-            f"articles with another title or category than in train: {len(changed):,} "
-            f"(ids {_some(news.ids.take(changed))}).",
+            folder / NEWS_FILE,
+            f"articles with another title or category than in train: {len(changed):,} (ids {_some(ids)}).",
             "Models read each as its split has it. If an id stands for two articles, give one of them another.",
-            lines=_first(line_of[changed]),
+            lines=lines[:_SHOWN],
         )
 
 
@@ -201,6 +205,6 @@ def _first(numbers: np.ndarray) -> tuple[int, ...]:
     return tuple(numbers[:_SHOWN].tolist())
 
 
-def _some(ids: np.ndarray | pa.StringArray) -> str:
+def _some(ids: Sequence[Any] | np.ndarray) -> str:
     """The first few of some ids."""
-    return ", ".join(map(str, ids[:_SHOWN].tolist())) + (", …" if len(ids) > _SHOWN else "")
+    return ", ".join(map(str, ids[:_SHOWN])) + (", …" if len(ids) > _SHOWN else "")

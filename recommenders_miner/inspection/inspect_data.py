@@ -7,9 +7,8 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -67,11 +66,11 @@ def inspect_data(data_dir: str | Path) -> DataReport:
     if train is not None and train.log is not None:
         for name, split in splits.items():
             if split is not train and split.log is not None:
-                changed = find_changed_news(split.news, train.news)
-                beside_train[name] = compare_to_train(split.log, split.news, train.log, train.news, changed)
-                path, facts = folders[name] / BEHAVIORS_FILE, split.report.log
-                found += findings.of_overlap(path, beside_train[name], facts, train.report.log)
-                found += findings.of_changed_news(folders[name] / NEWS_FILE, split.news, split.line_of, changed)
+                rows = find_changed_news(split.news, train.news)
+                changed = [(split.news.ids[row].as_py(), int(split.line_of[row])) for row in rows]
+                beside_train[name] = compare_to_train(split.log, split.news, train.log, train.news, len(changed))
+                facts = split.report.log, train.report.log
+                found += findings.of_comparison(folders[name], beside_train[name], *facts, changed)
     return DataReport(
         folder=data_dir,
         splits={name: split.report for name, split in splits.items()},
@@ -80,12 +79,8 @@ def inspect_data(data_dir: str | Path) -> DataReport:
     )
 
 
-@dataclass(frozen=True)
-class _InspectedSplit:
-    """A split's figures, and its tables, which another split is compared with; None where they cannot be read.
-
-    `line_of`, (N + 1,), are the 1-based lines of the table's rows.
-    """
+class _InspectedSplit(NamedTuple):
+    """A split's figures, and its tables, to compare another split with; None where they cannot be read."""
 
     report: SplitReport
     news: NewsTable | None
@@ -98,7 +93,7 @@ def _inspect_split(name: str, folder: Path, found: list[Finding]) -> _InspectedS
     news_path, log_path = folder / NEWS_FILE, folder / BEHAVIORS_FILE
     news_facts = log_facts = log = line_of = None
     entities: list[str] = []
-    news = _read(lambda on_error: NewsTable.read(news_path, on_error), news_path, found)
+    news = _read(NewsTable.read, news_path, found)
     if news is not None:
         line_of, repeated = _lines_of_news(news_path, news)
         entities_error = None
@@ -109,7 +104,7 @@ def _inspect_split(name: str, folder: Path, found: list[Finding]) -> _InspectedS
             entities_error = error
         news_facts = measure_news(news, repeated, entities_readable=entities_error is None)
         found += findings.of_news(news_path, news, line_of, entities_error)
-        log = _read(lambda on_error: ImpressionLog.read(log_path, news, on_error, cache=False), log_path, found)
+        log = _read(lambda path, on_error: ImpressionLog.read(path, news, on_error, cache=False), log_path, found)
     elif not log_path.exists():
         found.append(_missing(log_path))
     if log is not None:
@@ -121,16 +116,16 @@ def _inspect_split(name: str, folder: Path, found: list[Finding]) -> _InspectedS
     return _InspectedSplit(SplitReport(name, folder, news_facts, log_facts, vectors, share), news, line_of, log)
 
 
-def _read(read: Callable[[OnError], T], path: Path, found: list[Finding]) -> T | None:
+def _read(read: Callable[[Path, OnError], T], path: Path, found: list[Finding]) -> T | None:
     """Read a file and add what was left out to `found`; None where nothing of the file can be read."""
     if not path.exists():
         found.append(_missing(path))
         return None
     try:
         try:
-            table = read("skip")
+            table = read(path, "skip")
         except DataFormatError:
-            read("raise")  # names the first line with an error, where skipping ends with "no line could be used"
+            read(path, "raise")  # names the first line with an error, where skipping ends with "no line could be used"
             raise
     except (DataFormatError, OSError) as error:
         found.append(findings.from_error(_as_format_error(path, error)))

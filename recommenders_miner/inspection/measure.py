@@ -112,9 +112,9 @@ def measure_log(log: ImpressionLog, news: NewsTable, doubtful: DoubtfulRows) -> 
 
 
 def compare_to_train(
-    log: ImpressionLog, news: NewsTable, training_log: ImpressionLog, training_news: NewsTable, changed: np.ndarray
+    log: ImpressionLog, news: NewsTable, training_log: ImpressionLog, training_news: NewsTable, num_changed: int
 ) -> Comparison:
-    """Find what of a split train does not know, or knows otherwise: `changed`, from `find_changed_news`."""
+    """Find what of a split train does not know, or knows otherwise; `num_changed` articles it describes otherwise."""
     cold = cold_candidates(log, news, training_log, training_news)
     absent = ~_as_numpy(pc.is_in(news.ids, value_set=training_news.ids))[log.candidates.values]
     clicked = log.labels == 1
@@ -126,7 +126,7 @@ def compare_to_train(
         absent_clicks=float(absent[clicked].mean()) if has_clicks else None,
         new_users=1 - float(_as_numpy(pc.is_in(log.users, value_set=training_log.users)).mean()),
         before_train_ends=int((log.time <= training_log.time.max()).sum()),
-        changed_news=len(changed),
+        changed_news=num_changed,
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.errors import HParamsError
-from recommenders_miner.experiments import EXPERIMENTS, Study, figure3, figure5, reproduce
+from recommenders_miner.experiments import EXPERIMENTS, Study, figure3, figure5, reproduce, table2
 from recommenders_miner.experiments.figure6 import mean_pairwise_cosine
 from recommenders_miner.experiments.study import over_seeds
 from recommenders_miner.experiments.table3 import VARIANTS
@@ -82,6 +82,8 @@ def test_figure3_writes_a_page_and_goes_on_with_what_is_there(data, tmp_path, mo
 
 @pytest.mark.slow
 def test_every_experiment_writes_its_page(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(table2, "TABLE_2", ("libfm", "npa", "nrms-plm", "miner"))
+    monkeypatch.setattr(figure3, "NUM_INTERESTS", (1, 8))
     for name, any_will_do in {"HISTORY_LENGTHS": (1, 100), "FEWEST_CATEGORIES": 1, "FEWEST_CANDIDATES": 2}.items():
         monkeypatch.setattr(figure5, name, any_will_do)
     overrides = {**SMALL, "plm": tiny_preset(tmp_path / "plm"), "plm_depth": None, "input_size": 16, "title_size": 8}

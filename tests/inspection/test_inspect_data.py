@@ -286,8 +286,8 @@ def test_histories_that_know_the_clicks_are_warned_of(tmp_path):
     [warning] = inspect_data(write(tmp_path / "mine", behavior_lines=lines)).warnings
     assert str(warning).startswith(
         f"{tmp_path}/mine/behaviors.tsv, lines 1, 2, 3, 4, 5: histories hold 100.0 % of the clicks of their own "
-        "impressions, and 25.0 % of the non-clicks; impressions whose history holds what is clicked in them: 10 (ids 11, "
-        "12, 13, 14, 15, …). "
+        "impressions, and 25.0 % of the non-clicks; impressions whose history holds what is clicked in them: 10 "
+        "(ids 11, 12, 13, 14, 15, …). "
     )
     assert "split DIR OUT --histories-at impression makes them of past clicks" in warning.remedy
 
@@ -360,17 +360,14 @@ def test_percentiles_and_mean_of_a_distribution(values):
     assert [found.percentile(percent) for percent in PERCENTILES] == expected
 
 
-candidates_of_one = st.lists(st.tuples(st.sampled_from(["N1", "N2"]), st.integers(0, 1)), min_size=1, max_size=3)
+ids = st.sampled_from(["N1", "N2"])
+shown = st.lists(st.tuples(ids, st.integers(0, 1)), min_size=1, max_size=3)
 
 
 @settings(deadline=None)
 @given(
     rows=st.lists(
-        st.tuples(
-            candidates_of_one, st.lists(st.sampled_from(["N1", "N2"]), max_size=2), st.integers(0, 1), st.integers(1, 3)
-        ),
-        min_size=1,
-        max_size=15,
+        st.tuples(shown, st.lists(ids, max_size=2), st.integers(0, 1), st.integers(1, 3)), min_size=1, max_size=15
     ),
     block=st.sampled_from([1, 4, 2**20]),
 )
