@@ -13,6 +13,7 @@ import pytest
 import typer
 
 import recommenders_miner
+from recommenders_miner.backend import keep_freed_memory
 from recommenders_miner.cli import main
 from recommenders_miner.cli.app import console, resumable
 from recommenders_miner.data.log import ImpressionLog
@@ -193,6 +194,11 @@ def test_tensorflow_tells_errors_alone_in_a_notebook_too():
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert "a warning" not in done.stdout + done.stderr
     assert "an error" in done.stdout + done.stderr
+
+
+def test_the_c_library_is_left_alone_where_the_user_says_so(monkeypatch):
+    monkeypatch.setenv("RECOMMENDERS_MINER_MALLOC", "default")
+    assert not keep_freed_memory.__wrapped__()
 
 
 def test_every_public_name_is_there():
