@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recommenders_miner.datasets.synthetic.benchmark import PRESETS, SyntheticConfig, write_synthetic_benchmark
-from recommenders_miner.experiments.markdown import markdown_table
 from recommenders_miner.storage import whole_file
+from recommenders_miner.tables import markdown_table
 
 SIDES = Path(__file__).parent / "sides"
 ROOT = SIDES.parent.parent
@@ -130,8 +130,7 @@ class Bench:
         """Makes what the pairs need: data sets, random scores, environments."""
         tasks = [run for key in keys if key in PAIRS for run in (PAIRS[key].theirs, PAIRS[key].ours)]
         for name in {"mind-small", *(task["data"] for _, task in tasks if "data" in task)}:
-            if not (self.work / name).exists():
-                write_synthetic_benchmark(self.work / name, DATA[name])
+            write_synthetic_benchmark(self.work / name, DATA[name])
         for side in {side for side, _ in tasks} - {"ours"}:
             self.environments[side] = self._environment(side)
         if "metrics" in keys:

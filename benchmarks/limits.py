@@ -25,8 +25,8 @@ import pyarrow as pa
 from bench import MIND_SMALL, SIDES
 
 from recommenders_miner.data.gathering import history_matrix
-from recommenders_miner.experiments.markdown import markdown_table
 from recommenders_miner.storage import whole_file
+from recommenders_miner.tables import markdown_table
 
 D, WORD, ATTENTION, HEADS, HISTORY, MINER_K, CODE = 400, 100, 200, 20, 50, 32, 200
 BACKWARD = 3  # forward, and the gradients of inputs and of weights

@@ -17,9 +17,9 @@ from pathlib import Path
 from bench import SIDES, Bench, scaled
 
 from recommenders_miner.datasets.synthetic.benchmark import write_synthetic_benchmark
-from recommenders_miner.experiments.markdown import markdown_table
 from recommenders_miner.plots.style import SERIES, new_figure
 from recommenders_miner.storage import whole_file
+from recommenders_miner.tables import markdown_table
 
 STEPS = 90
 
@@ -28,8 +28,7 @@ def measure(bench: Bench, factor: int) -> dict:
     """Returns the figures of a log of `factor` times the impressions."""
     config = scaled(factor / 4, 1 / 4)
     data = f"scale-{factor}"
-    if not (bench.work / data).exists():
-        write_synthetic_benchmark(bench.work / data, config)
+    write_synthetic_benchmark(bench.work / data, config)
     readings = [bench.run("ours", {"task": "read", "data": data})["rows_per_s"] for _ in range(3)]
     task = {"task": "train", "data": data, "model": "nrms", "batch": 128, "steps": STEPS, "evaluate": True}
     trained = bench.run("ours", task)

@@ -1,4 +1,4 @@
-"""Chooses the Keras backend: the one place that touches it, imported before `keras` is.
+"""Choose the Keras backend, and how the C library keeps memory: what a process settles before `keras` is imported.
 
 Keras takes its backend from KERAS_BACKEND when it is first imported. Where the user has not chosen, TensorFlow is used
 if it is installed, else JAX, else torch, so that a machine with JAX alone needs no setting.
@@ -6,15 +6,18 @@ if it is installed, else JAX, else torch, so that a machine with JAX alone needs
 
 from __future__ import annotations
 
-import importlib
+import ctypes
+import functools
+import importlib.util
 import logging
 import os
+import platform
 import sys
 import tempfile
 
 
 def choose_backend() -> None:
-    """Sets KERAS_BACKEND where the user has not, and keeps what TensorFlow says below errors out of the terminal."""
+    """Set KERAS_BACKEND where the user has not, and keep what TensorFlow says below errors out of the terminal."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # A filter, since TensorFlow sets its logger's level anew when it is imported in a notebook.
     logging.getLogger("tensorflow").addFilter(lambda record: record.levelno >= logging.ERROR)
@@ -27,7 +30,7 @@ def choose_backend() -> None:
 
 
 def import_backend_quietly() -> None:
-    """Imports Keras and its backend without a word: TensorFlow 2.21 greets on stderr whatever its log level is.
+    """Import Keras and its backend without a word: TensorFlow 2.21 greets on stderr whatever its log level is.
 
     The greeting comes from C++, so the file descriptor itself is turned away meanwhile; where the import fails, what
     was written there is shown after all.
@@ -45,3 +48,25 @@ def import_backend_quietly() -> None:
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)
+
+
+@functools.cache
+def keep_freed_memory() -> bool:
+    """Keep the memory of freed tensors in the process, in one heap, instead of giving it back at once.
+
+    A training step on CPU allocates and frees tensors of many megabytes, as a block of a log does when it is read. By
+    default glibc asks the kernel for each and returns it, and the page faults of the next step cost as much time as the
+    arithmetic: see benchmarks/README.md. The process' peak stays what it was; it only does not shrink between steps.
+
+    It holds for the whole process, so only those call it whose process it is: the command line, and `BaseModel.fit`.
+    Set RECOMMENDERS_MINER_MALLOC=default to leave the C library alone.
+
+    Returns:
+        Whether something was changed; not so on other systems than Linux with glibc.
+    """
+    if os.environ.get("RECOMMENDERS_MINER_MALLOC") == "default" or platform.libc_ver()[0] != "glibc":
+        return False
+    trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8  # from glibc's malloc.h
+    settings = {mmap_max: 0, trim_threshold: 2**31 - 1, top_pad: 2**26, arena_max: 1}
+    mallopt = ctypes.CDLL(None).mallopt
+    return all(mallopt(option, value) for option, value in settings.items())

@@ -27,13 +27,13 @@ _bars = Progress(
 
 
 def show_progress_bars() -> None:
-    """Lets `progress_bar` show something from now on, if standard error is a terminal."""
+    """Let `progress_bar` show something from now on, if standard error is a terminal."""
     _bars.disable = not console.is_terminal
 
 
 @contextmanager
 def progress_bar(description: str) -> Iterator[Report]:
-    """Shows a bar, with the time that is left, while the block runs; bars of blocks within it stand below.
+    """Show a bar, with the time that is left, while the block runs; bars of blocks within it stand below.
 
     Args:
         description: what runs.

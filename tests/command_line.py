@@ -1,6 +1,6 @@
-"""What the tests of the command line share: a way to run it, and options that make a training take a second."""
+"""What the tests of the command line share: ways to run it, and options that make a training take a second."""
 
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from recommenders_miner.cli import app
 
@@ -9,7 +9,11 @@ WORDS = "news_encoder=self_attention word_embedding=null category_embedding=lear
 OPTIONS = [word for option in (*SMALL.split(), *WORDS.split()) for word in ("-o", option)]
 
 
-def run(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+def invoke(*arguments: object, **options: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
+
+
+def run(*arguments: object) -> str:
+    result = invoke(*arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output

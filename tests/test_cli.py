@@ -1,4 +1,4 @@
-"""The command line from demo data to recommendations, on the tiny preset."""
+"""The command line from demo data to recommendations, on the tiny preset; and how it prints mistakes and names."""
 
 from __future__ import annotations
 
@@ -10,41 +10,57 @@ import zipfile
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+import typer
 
-from recommenders_miner.cli import app, main
+import recommenders_miner
+from recommenders_miner.backend import keep_freed_memory
+from recommenders_miner.cli import main
+from recommenders_miner.cli.app import console, resumable
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.evaluation.metrics import evaluate_scores
 from recommenders_miner.evaluation.submission import read_scores
-from tests.command_line import OPTIONS, run
+from recommenders_miner.models import MODELS
+from tests.command_line import OPTIONS, invoke, run
+
+MARKUP = ["[/a]", "[bold]x", "[link=x]", ":smile:", "\\[b]"]
 
 
-def test_compare_writes_its_table_json_and_chart(data, tmp_path):
-    output = run("compare", "--data", data, "--models", "nrms", "--out", tmp_path, *OPTIONS)
+@pytest.fixture
+def failing(monkeypatch, capsys):
+    """Runs a command that has to end with status 1, and returns what it says on standard error."""
+
+    def fail(*arguments):
+        monkeypatch.setattr(sys, "argv", ["recommenders-miner", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert caught.value.code == 1
+        return capsys.readouterr().err
+
+    return fail
+
+
+def test_compare_over_seeds_writes_means_and_spread_and_says_where(data, tmp_path):
+    output = run("compare", "--data", data, "--models", "nrms", "--out", tmp_path, "--seeds", 2, *OPTIONS)
     assert "history-oracle" in output
+    assert output.endswith(f"Look at {tmp_path}/results.md and {tmp_path}/results.png.\n")
     results = json.loads((tmp_path / "results.json").read_text())
+    assert results["num_seeds"] == 2
     rows = {row["model"]: row for row in results["results"]}
     assert set(rows) == {"random", "popularity", "nrms", "history-oracle", "oracle"}
     assert {"group_auc", "mean_mrr", "ndcg@5", "ndcg@10", "train_seconds", "eval_seconds"} <= set(rows["nrms"])
     assert rows["random"]["train_seconds"] is None
     assert rows["nrms"]["parameters"] > 0
     assert rows["oracle"]["group_auc"] > rows["history-oracle"]["group_auc"] > rows["random"]["group_auc"]
-    assert (tmp_path / "results.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "runs" / "nrms" / "seed-42" / "model" / "network.keras").exists()
-
-
-def test_compare_over_seeds_gives_means_and_spread(data, tmp_path):
-    run("compare", "--data", data, "--models", "nrms", "--out", tmp_path, "--seeds", 2, *OPTIONS)
-    whole = json.loads((tmp_path / "results.json").read_text())
-    assert whole["num_seeds"] == 2
-    [row] = [row for row in whole["results"] if row["model"] == "nrms"]
     log = ImpressionLog.read(data / "dev" / "behaviors.tsv", NewsTable.read(data / "dev" / "news.tsv"))
-    scores = [np.load(tmp_path / "runs" / "nrms" / f"seed-{seed}" / "scores.npy") for seed in (42, 43)]
+    runs = [tmp_path / "runs" / "nrms" / f"seed-{seed}" for seed in (42, 43)]
+    scores = [np.load(run / "scores.npy") for run in runs]
     values = [evaluate_scores(one, log.labels, log.candidates.offsets).metrics["group_auc"] for one in scores]
-    assert row["group_auc"] == pytest.approx(np.mean(values))
-    assert row["standard_deviations"]["group_auc"] == pytest.approx(np.std(values, ddof=1))
+    assert rows["nrms"]["group_auc"] == pytest.approx(np.mean(values))
+    assert rows["nrms"]["standard_deviations"]["group_auc"] == pytest.approx(np.std(values, ddof=1))
     assert "±" in (tmp_path / "results.md").read_text()
+    assert (tmp_path / "results.png").read_bytes().startswith(b"\x89PNG")
+    assert (runs[0] / "model" / "network.keras").exists()
 
 
 def test_after_ctrl_c_it_says_how_to_go_on(data, tmp_path, monkeypatch):
@@ -52,8 +68,7 @@ def test_after_ctrl_c_it_says_how_to_go_on(data, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("recommenders_miner.experiments.compare.compare", interrupted)
-    arguments = ["compare", "--data", str(data), "--models", "nrms", "--out", str(tmp_path)]
-    result = CliRunner().invoke(app, arguments)
+    result = invoke("compare", "--data", data, "--models", "nrms", "--out", tmp_path)
     assert result.exit_code == 130
     assert f"What is finished is in {tmp_path}; the same command goes on" in result.output
 
@@ -63,30 +78,27 @@ def test_evaluate_writes_scores_and_submission(data, trained, tmp_path):
         "evaluate", trained, "--data", data, "--scores", tmp_path / "s.txt", "--submission", tmp_path / "prediction.zip"
     )
     assert "group_auc" in output
-    scores = read_scores(tmp_path / "s.txt")
+    scores, offsets = read_scores(tmp_path / "s.txt")
     lines = (data / "dev" / "behaviors.tsv").read_text().splitlines()
-    assert scores.lengths.tolist() == [len(line.split("\t")[4].split()) for line in lines]
+    assert np.diff(offsets).tolist() == [len(line.split("\t")[4].split()) for line in lines]
     with zipfile.ZipFile(tmp_path / "prediction.zip") as archive:
         first = archive.read("prediction.txt").decode().splitlines()[0]
     impression_id, ranks = first.split(" ")
     assert impression_id == lines[0].split("\t")[0]
-    assert json.loads(ranks) == (np.argsort(np.argsort(-scores[0], kind="stable"), kind="stable") + 1).tolist()
+    shown = scores[: offsets[1]]
+    assert json.loads(ranks) == (np.argsort(np.argsort(-shown, kind="stable"), kind="stable") + 1).tolist()
 
-
-def test_an_unlabelled_test_split_is_scored_but_not_evaluated(data, trained, tmp_path):
+    # An unlabelled test split is scored as well, but not evaluated.
     test = tmp_path / "data" / "test"
     test.mkdir(parents=True)
     (test / "news.tsv").write_bytes((data / "dev" / "news.tsv").read_bytes())
-    lines = (data / "dev" / "behaviors.tsv").read_text().splitlines()
-    unlabelled = (
-        "\t".join([*line.split("\t")[:4], " ".join(token[:-2] for token in line.split("\t")[4].split())])
-        for line in lines
-    )
+    rows = [line.split("\t") for line in lines]
+    unlabelled = ["\t".join([*row[:4], " ".join(token[:-2] for token in row[4].split())]) for row in rows]
     (test / "behaviors.tsv").write_text("\n".join(unlabelled) + "\n")
-    run("evaluate", trained, "--data", tmp_path / "data", "--split", "test", "--scores", tmp_path / "test.txt")
-    run("evaluate", trained, "--data", data, "--scores", tmp_path / "dev.txt")
-    assert (tmp_path / "test.txt").read_bytes() == (tmp_path / "dev.txt").read_bytes()
-    refused = CliRunner().invoke(app, ["evaluate", str(trained), "--data", str(tmp_path / "data"), "--split", "test"])
+    command = ["evaluate", trained, "--data", tmp_path / "data", "--split", "test"]
+    run(*command, "--scores", tmp_path / "test.txt")
+    assert (tmp_path / "test.txt").read_bytes() == (tmp_path / "s.txt").read_bytes()
+    refused = invoke(*command)
     assert refused.exit_code == 2
     assert "no labels" in refused.output
 
@@ -95,7 +107,7 @@ def test_recommend_shows_titles(data, trained):
     news = data / "dev" / "news.tsv"
     ids = [line.split("\t")[0] for line in news.read_text().splitlines()[:3]]
     output = run("recommend", trained, "--news", news, "--history", ",".join(ids), "-k", 4)
-    assert "For a user who clicked 3 articles" in output
+    assert "of 3 " in output
     assert output.count("N") >= 4
 
 
@@ -115,27 +127,48 @@ def test_convert_dict_writes_json_beside_pickles(tmp_path):
     assert {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in dictionaries} == dictionaries
 
 
+def test_version_and_models():
+    assert run("--version") == f"recommenders-miner {recommenders_miner.__version__}\n"
+    listed = run("models")
+    assert all(f"\n{name} " in listed for name in MODELS)
+    assert "miner-knowledge" in listed
+
+
+# === Mistakes ===
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            ["convert-dict", "word_dict.pkl"],
-            "word_dict.pkl: the path does not exist; expected a pickle of a dictionary",
-        ),
-        (["train", "--data", "nowhere", "--out", "x"], "nowhere/train/news.tsv: is missing"),
-        (["train", "--data", "nowhere", "--out", "x", "-o", "bacth_size=3"], "Did you mean 'batch_size'"),
-        (["compare", "--data", "nowhere", "--out", "x", "--models", "bert4rec"], "no hyperparameter file bert4rec"),
-        (["evaluate", "nowhere", "--data", "x"], "holds no saved model"),
+        ("convert-dict word_dict.pkl", "word_dict.pkl: the path does not exist; expected a pickle of a dictionary"),
+        ("train --data nowhere --out x", "nowhere/train/news.tsv: is missing"),
+        ("train --data nowhere --out x -o bacth_size=3", "Did you mean 'batch_size'"),
+        ("compare --data nowhere --out x --models nrms,npa -o bacth_size=3", "Did you mean 'batch_size'"),
+        ("compare --data nowhere --out x --models bert4rec", "no hyperparameter file bert4rec"),
+        ("evaluate nowhere --data x", "holds no saved model"),
+        ("inspect nowhere", "nowhere: holds neither news.tsv and behaviors.tsv"),
     ],
 )
-def test_mistakes_are_one_line_and_status_one(arguments, message, capsys, monkeypatch, tmp_path):
+def test_mistakes_are_one_line_and_status_one(arguments, message, failing, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["recommenders-miner", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    assert caught.value.code == 1
-    assert message in capsys.readouterr().err.replace("\n", " ")
+    assert message in failing(*arguments.split()).replace("\n", " ")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", MARKUP)
+def test_names_and_texts_of_users_are_printed_as_they_are(tmp_path, failing, capsys, name):
+    assert failing("inspect", f"{tmp_path}{name}").startswith(f"Error: {tmp_path}{name}: holds neither news.tsv and")
+    (tmp_path / "news.tsv").write_text("N1\tc\ts\tA title\t\t\t[]\t[]\n")
+    (tmp_path / "behaviors.tsv").write_text(f"1\tU1\t{name}\t\tN1-1\n")
+    assert f"got {name!r}" in failing("split", tmp_path, tmp_path / "out")
+    console.print(f"Written to {name}.")
+    assert capsys.readouterr().out == f"Written to {name}.\n"
+    with pytest.raises(typer.Exit), resumable(name):
+        raise KeyboardInterrupt
+    assert f"What is finished is in {name};" in capsys.readouterr().err
+
+
+# === What an import does ===
 
 
 def test_help_and_import_load_nothing_heavy():
@@ -163,9 +196,12 @@ def test_tensorflow_tells_errors_alone_in_a_notebook_too():
     assert "an error" in done.stdout + done.stderr
 
 
-def test_every_public_name_is_there():
-    import recommenders_miner
+def test_the_c_library_is_left_alone_where_the_user_says_so(monkeypatch):
+    monkeypatch.setenv("RECOMMENDERS_MINER_MALLOC", "default")
+    assert not keep_freed_memory.__wrapped__()
 
+
+def test_every_public_name_is_there():
     for name in recommenders_miner.__all__:
         assert getattr(recommenders_miner, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'Bert4Rec'"):

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from examples.run import METADATA, PRESET_VARIABLE
-from recommenders_miner.experiments.compare import TABLE_2
+from recommenders_miner.experiments.variants import TABLE_2
 from recommenders_miner.hparams import prepare_hparams
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "examples").glob("*.ipynb"))
 [OWN_LOGS] = [path for path in NOTEBOOKS if path.stem == "own_logs"]
-SYSTEMS = [path for path in NOTEBOOKS if path != OWN_LOGS]
+OF_MODELS = [path for path in NOTEBOOKS if path != OWN_LOGS]
 OWN_CELLS = {"system", "imports", "training", "table", "about-particular", "particular"}
-"""The cells that differ from system to system; the others are the same in all."""
+"""The cells that differ from model to model; the others are the same in all."""
 
 # A path from the root of a disk; `</td>` and `news/N1` are none.
 ABSOLUTE_PATH = re.compile(r"(?<![\w.<:/*-])/(?:[\w.-]+/)+|\b[A-Z]:\\\\")
@@ -53,66 +53,56 @@ class Table(HTMLParser):
             self.rows[-1][-1] += data
 
 
-def test_every_system_of_the_papers_table_has_its_notebook():
-    systems = {prepare_hparams(name).model_type.replace("-", "_") for name in TABLE_2}
-    assert {path.stem for path in SYSTEMS} == systems
+def number_of_articles(cell):
+    """How many articles the table of a cell shows, with ids and titles."""
+    header, _, *rows = Table(shown(cell, "text/html")).rows
+    assert header[1:4] == ["category", "subcategory", "title"]
+    assert all(re.fullmatch(r"N\d+", row[0]) and " " in row[3] for row in rows)
+    return len(rows)
+
+
+def test_every_model_of_the_papers_table_has_its_notebook():
+    models = {prepare_hparams(name).model_type.replace("-", "_") for name in TABLE_2}
+    assert {path.stem for path in OF_MODELS} == models
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-class TestNotebook:
-    def test_it_was_run_from_start_to_end_without_errors_or_warnings(self, path):
-        code = [cell for cell in read(path)["cells"] if cell["cell_type"] == "code"]
-        assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
-        outputs = [output for cell in code for output in cell["outputs"]]
-        assert not [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
-
-    def test_it_holds_nothing_of_the_machine(self, path):
-        notebook = read(path)
-        assert notebook["metadata"] == METADATA
-        assert all(cell["metadata"] == {} for cell in notebook["cells"])
-        for cell in notebook["cells"]:
-            texts = ["".join(cell["source"])]
-            for output in cell.get("outputs", []):
-                texts.append("".join(output.get("text", "")))
-                texts += [
-                    "".join(text) for kind, text in output.get("data", {}).items() if not kind.startswith("image/")
-                ]
-            for text in texts:
-                assert not ABSOLUTE_PATH.search(text), text
+def test_it_was_run_from_start_to_end_and_holds_no_error_and_nothing_of_the_machine(path):
+    notebook = read(path)
+    assert notebook["metadata"] == METADATA
+    assert all(cell["metadata"] == {} for cell in notebook["cells"])
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert not [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
+    texts = [cell["source"] for cell in notebook["cells"]] + [output.get("text", "") for output in outputs]
+    for output in outputs:
+        texts += [text for kind, text in output.get("data", {}).items() if not kind.startswith("image/")]
+    for text in texts:
+        assert not ABSOLUTE_PATH.search("".join(text)), text
 
 
-@pytest.mark.parametrize("path", SYSTEMS, ids=lambda path: path.stem)
-class TestSystem:
-    def test_it_shows_a_curve_the_table_and_titles(self, path):
-        found = cells(path)
-        assert shown(found["curve"], "image/png")
-        first_column = [line.split("|")[1].strip() for line in shown(found["table"], "text/markdown").splitlines()[:7]]
-        name = path.stem.replace("_", "-")
-        assert first_column[2:6] == [name, "*random*", "*popularity*", "*history-oracle*"]
-        for cell, most, fewest in (("reader", 12, 8), ("recommendation", 5, 5)):
-            header, _, *rows = Table(shown(found[cell], "text/html")).rows
-            assert header[1:4] == ["category", "subcategory", "title"]
-            assert fewest <= len(rows) <= most
-            assert all(re.fullmatch(r"N\d+", row[0]) and " " in row[3] for row in rows)
-        assert found["particular"]["outputs"]
-
-    def test_its_data_is_the_synthetic_benchmark_as_in_all_of_them(self, path):
-        found, first = cells(path), cells(SYSTEMS[0])
-        assert list(found) == list(first)
-        for name in found.keys() - OWN_CELLS:
-            assert found[name]["source"] == first[name]["source"], name
-        data = "".join(found["data"]["source"])
-        assert "write_synthetic_benchmark(data, preset)" in data
-        assert PRESET_VARIABLE in data
+@pytest.mark.parametrize("path", OF_MODELS, ids=lambda path: path.stem)
+def test_the_notebook_of_a_model_shows_a_curve_the_table_and_titles(path):
+    found, first = cells(path), cells(OF_MODELS[0])
+    assert list(found) == list(first)
+    for name in found.keys() - OWN_CELLS:
+        assert found[name]["source"] == first[name]["source"], name
+    data = "".join(found["data"]["source"])
+    assert re.search(r"write_\w+_benchmark\(data, preset\)", data)
+    assert PRESET_VARIABLE in data
+    assert shown(found["curve"], "image/png")
+    first_column = [line.split("|")[1].strip() for line in shown(found["table"], "text/markdown").splitlines()[:7]]
+    assert first_column[2:6] == [path.stem.replace("_", "-"), "*random*", "*popularity*", "*history-oracle*"]
+    assert 8 <= number_of_articles(found["reader"]) <= 12
+    assert number_of_articles(found["recommendation"]) == 5
+    assert found["particular"]["outputs"]
 
 
 def test_the_notebook_of_ones_own_logs_goes_from_clicks_to_titles():
     found = cells(OWN_LOGS)
     assert Table(shown(found["data"], "text/html")).rows[0][1:] == ["clicked_at", "reader", "article"]
-    header, _, *rows = Table(shown(found["recommendation"], "text/html")).rows
-    assert header[1:4] == ["category", "subcategory", "title"]
-    assert len(rows) == 5
-    assert all(re.fullmatch(r"N\d+", row[0]) and " " in row[3] for row in rows)
+    assert number_of_articles(found["recommendation"]) == 5
     rows = Table(shown(found["draws"], "text/html")).rows
     [auc] = [[float(value) for value in row[1:]] for row in rows if row[0] == "popularity"]
     assert auc[0] < 50 < auc[1] < auc[2]  # what the text says of the three choices

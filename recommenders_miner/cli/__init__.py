@@ -10,10 +10,11 @@ from rich.logging import RichHandler
 from rich.text import Text
 
 from recommenders_miner import progress
+from recommenders_miner.backend import keep_freed_memory
 
 # Importing a module of commands puts them into the application, in this order.
 from recommenders_miner.cli import data, fetch, convert, split, inspect  # noqa: F401  # isort: skip
-from recommenders_miner.cli import training, reproduction, serving, retrieval  # noqa: F401  # isort: skip
+from recommenders_miner.cli import training, models, serving, retrieval  # noqa: F401  # isort: skip
 from recommenders_miner.cli.app import app
 from recommenders_miner.errors import RecommendersMinerError
 
@@ -21,7 +22,8 @@ __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """Runs the command line; the package's own errors become one line and exit status 1."""
+    """Run the command line; the package's own errors become one line and exit status 1."""
+    keep_freed_memory()
     logging.basicConfig(
         level=logging.WARNING,
         format="%(message)s",

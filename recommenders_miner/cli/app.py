@@ -10,10 +10,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from recommenders_miner import progress
+from recommenders_miner import __version__, progress
 from recommenders_miner.backend import import_backend_quietly
 from recommenders_miner.plain_yaml import parse_yaml
-from recommenders_miner.storage import recover
 
 app = typer.Typer(
     help="MINER and the news recommenders that its paper compares with.",
@@ -38,8 +37,23 @@ MaxHistory = Annotated[
 Seed = Annotated[int, typer.Option(help="Fixes weights, shuffling, negatives and dropout.")]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"recommenders-miner {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
 def parse_overrides(options: list[str] | None) -> dict[str, Any]:
-    """Reads key=value options, the values as YAML: 64 is a number, true a truth value, [a, b] a list."""
+    """Read key=value options, the values as YAML: 64 is a number, true a truth value, [a, b] a list."""
     overrides = {}
     for option in options or []:
         key, separator, value = option.partition("=")
@@ -53,17 +67,16 @@ def parse_overrides(options: list[str] | None) -> dict[str, Any]:
 
 
 def open_model(run: Path) -> Any:
-    """Loads the model of a run, or a saved model."""
+    """Load the model of a run, or a saved model."""
     import_backend_quietly()
     from recommenders_miner.models import load_model
 
-    recover(run / "model")
     return load_model(run / "model" if (run / "model").is_dir() else run)
 
 
 @contextmanager
 def resumable(out: Path) -> Iterator[None]:
-    """Says, after Ctrl-C, that nothing finished is lost and how to go on; exit status 130."""
+    """Say, after Ctrl-C, that nothing finished is lost and how to go on; exit status 130."""
     try:
         yield
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Commands that train: compare, train."""
+"""Commands that train: compare, train, reproduce."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import typer
 
 from recommenders_miner.backend import import_backend_quietly
 from recommenders_miner.cli.app import DataDir, Overrides, Scale, Seed, app, console, parse_overrides, resumable
+
+SkipUnavailable = Annotated[
+    bool, typer.Option("--skip-unavailable", help="Leave out models whose language model cannot be had.")
+]
 
 
 @app.command()
@@ -23,20 +27,19 @@ def compare(
     option: Overrides = None,
     seed: Seed = 42,
     seeds: Annotated[int, typer.Option(help="Repeat with this many seeds and report mean and spread.", min=1)] = 1,
-    skip_unavailable: Annotated[
-        bool, typer.Option("--skip-unavailable", help="Leave out models whose language model cannot be had.")
-    ] = False,
+    skip_unavailable: SkipUnavailable = False,
 ) -> None:
     """Train and evaluate models side by side."""
     import_backend_quietly()
-    from recommenders_miner.experiments.compare import TABLE_2, compare
+    from recommenders_miner.experiments.compare import compare
+    from recommenders_miner.experiments.variants import TABLE_2
 
     names = TABLE_2 if models == "all" else [name.strip() for name in models.split(",")]
     every_seed = range(seed, seed + seeds)
     with resumable(out):
         found = compare(data, names, out, parse_overrides(option), every_seed, skip_unavailable, scale)
     console.print(found.render())
-    console.print(f"Written to {out}: results.json, results.md, results.png, results.svg.")
+    console.print(f"Look at {out / 'results.md'} and {out / 'results.png'}.", soft_wrap=True)
 
 
 @app.command()
@@ -60,13 +63,37 @@ def train(
     dev = Split.find(data, "dev") if (data / "dev").exists() else None
     model = MODELS[values.model_type](values, seed=seed)
     valid = (dev.news, dev.behaviors) if dev else ()
-    model.fit(
-        split.news,
-        split.behaviors,
-        *valid,
-        run_dir=out,
-        resume=resume,
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
+    verbose = 1 if sys.stdout.isatty() else 2
+    model.fit(split.news, split.behaviors, *valid, run_dir=out, resume=resume, verbose=verbose)
     model.save(out / "model")
     console.print(f"The model is in {out / 'model'}.")
+
+
+@app.command()
+def reproduce(
+    experiment: Annotated[str, typer.Argument(help="table2, table3, figure3, figure4, figure5, figure6 or all.")],
+    data: DataDir,
+    out: Annotated[Path, typer.Option(help="Folder for the runs, and for results.md with its figures.")],
+    seeds: Annotated[int, typer.Option(help="Runs of each model, each with its own seed.", min=1)] = 3,
+    scale: Annotated[
+        str, typer.Option(help="fast: sizes for two cores and little data; paper: as published.")
+    ] = "fast",
+    seed: Seed = 42,
+    option: Overrides = None,
+    skip_unavailable: SkipUnavailable = False,
+) -> None:
+    """Re-run an experiment of the MINER paper, and set what is found beside what it reports.
+
+    Finished runs are kept: the same command goes on where it was stopped.
+    """
+    import_backend_quietly()
+    from recommenders_miner.experiments import EXPERIMENTS, Study, reproduce
+
+    if experiment not in (*EXPERIMENTS, "all"):
+        known = ", ".join([*EXPERIMENTS, "all"])
+        raise typer.BadParameter(f"{experiment!r}: the experiments are {known}.", param_hint="EXPERIMENT")
+    every_seed = range(seed, seed + seeds)
+    study = Study(data, out, every_seed, scale, skip_unavailable, parse_overrides(option))
+    with resumable(out):
+        page = reproduce(study, [*EXPERIMENTS] if experiment == "all" else [experiment])
+    console.print(f"The page is {page}; its figures are in {out / 'results'}.", soft_wrap=True)

@@ -22,7 +22,6 @@ from recommenders_miner.data import cache as array_cache
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.tsv import LineFaults, OnError, SkipReport, describe_columns, read_tsv
 from recommenders_miner.errors import DataFormatError
-from recommenders_miner.memory import keep_freed_memory
 
 FILE_COLUMNS = ("impression id", "user id", "time", "history", "impressions")
 READER_VERSION = 1
@@ -48,7 +47,6 @@ def read_behaviors(
 
     See `ImpressionLog.read` for the arguments, and for the exceptions.
     """
-    keep_freed_memory()  # each block would else ask the kernel for the pages that the last one gave back
     faults = LineFaults(path, on_error)
     reader = _LogReader(news, faults, into)
     for block, lines in read_tsv(path, FILE_COLUMNS, faults, separator, parse=functools.partial(_Block.parse, news)):

@@ -10,32 +10,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recommenders_miner.errors import PresetError
-from recommenders_miner.experiments.figure3 import figure3
-from recommenders_miner.experiments.figure4 import figure4
-from recommenders_miner.experiments.figure5 import figure5
-from recommenders_miner.experiments.figure6 import figure6
+from recommenders_miner.experiments import figure3, figure4, figure5, figure6, table2, table3
 from recommenders_miner.experiments.study import Experiment, Study
-from recommenders_miner.experiments.table2 import table2
-from recommenders_miner.experiments.table3 import table3
 from recommenders_miner.progress import progress_bar
-from recommenders_miner.storage import whole_file
 
 __all__ = ["EXPERIMENTS", "Study", "reproduce"]
 
 LOGGER = logging.getLogger("recommenders_miner")
 
 EXPERIMENTS: dict[str, Experiment] = {
-    "table2": table2,
-    "table3": table3,
-    "figure3": figure3,
-    "figure4": figure4,
-    "figure5": figure5,
-    "figure6": figure6,
+    module.__name__.rpartition(".")[2]: module.EXPERIMENT
+    for module in (table2, table3, figure3, figure4, figure5, figure6)
 }
 
 
 def reproduce(study: Study, names: Sequence[str] = tuple(EXPERIMENTS)) -> Path:
-    """Runs experiments, each page written as soon as its runs are there.
+    """Run experiments, each page written as soon as its runs are there.
 
     Runs are kept in `<out>/runs` and shared by the experiments; `<out>/results` has a page, its figures as JSON, PNG
     and SVG for each experiment; `<out>/results.md` all pages in one.
@@ -48,26 +38,17 @@ def reproduce(study: Study, names: Sequence[str] = tuple(EXPERIMENTS)) -> Path:
         The page of all pages.
 
     Raises:
-        PresetError: a language model cannot be had, and the study does not leave such systems out.
+        PresetError: a language model cannot be had, and the study does not leave such models out.
     """
     with progress_bar("experiments") as report:
         for place, name in enumerate(names):
             report(place / len(names), name)
             LOGGER.info("%s", name)
             try:
-                study.write(name, EXPERIMENTS[name](study))
+                study.run(name, EXPERIMENTS[name])
             except PresetError as error:
                 if not study.skip_unavailable:
                     raise
                 LOGGER.warning("%s is left out: %s", name, error)
-            summary = write_summary(study)
+            summary = study.write_summary(tuple(EXPERIMENTS))
     return summary
-
-
-def write_summary(study: Study) -> Path:
-    """Joins the pages that there are, in the paper's order."""
-    pages = [study.page_text(name) for name in EXPERIMENTS if study.page_path(name).exists()]
-    path = study.out / "results.md"
-    with whole_file(path) as temporary:
-        temporary.write_text("\n".join([study.preamble, *pages]), encoding="utf-8")
-    return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,28 +9,19 @@ from typing import Any
 from recommenders_miner.data.folders import Split
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
-from recommenders_miner.errors import PresetError
 from recommenders_miner.evaluation.baselines import (
     PopularityBaseline,
     history_oracle_scores,
     oracle_scores,
     random_scores,
 )
-from recommenders_miner.experiments.comparison import Comparison, ResultRow
+from recommenders_miner.experiments.comparison import Comparison
+from recommenders_miner.experiments.results import ResultRow
 from recommenders_miner.experiments.runs import DevLog, Runs
-from recommenders_miner.hparams import prepare_hparams
+from recommenders_miner.experiments.variants import Variant, require_known
 from recommenders_miner.models import BaseModel
-from recommenders_miner.progress import progress_bar
-
-LOGGER = logging.getLogger("recommenders_miner")
 
 TRUTH_FILE = "click_logits.txt"
-
-TABLE_2 = (
-    *("libfm", "deepfm", "dkn", "npa", "naml", "lstur", "nrms", "hierec", "lstur-plm", "nrms-plm", "unbert"),
-    *("miner-max", "miner-mean", "miner"),
-)
-"""The hyperparameter files of the systems in Table 2 of the MINER paper, in its order."""
 
 
 def compare(
@@ -43,7 +33,7 @@ def compare(
     skip_unavailable: bool = False,
     scale: str = "paper",
 ) -> Comparison:
-    """Trains and evaluates models on `data_dir/train` and `data_dir/dev`.
+    """Train and evaluate models on `data_dir/train` and `data_dir/dev`.
 
     What is done is written at once: after each model, results.json, results.md, results.png and results.svg in `out`
     hold all the rows so far. Each run is kept in `out/runs/<name>/seed-<seed>`, its model in the folder `model` there;
@@ -54,38 +44,32 @@ def compare(
             truth, the oracles join the table.
         models: names or paths of hyperparameter files.
         out: the folder of results.
-        overrides: hyperparameters that win over the files'.
+        overrides: hyperparameters that win over the files', for those of the models that have them.
         seeds: of every model, and of the random row; with several, rows are means over them, with their spread.
         skip_unavailable: leave out, with a warning, the models whose pretrained language model cannot be had.
         scale: `paper` takes the hyperparameter files as they are; `fast` sizes that suit two cores and little data.
 
     Raises:
         DataFormatError: a file is missing or damaged.
-        HParamsError: a hyperparameter file or an override is wrong; raised before anything is trained.
+        HParamsError: a hyperparameter file is wrong, or an override, or none of the models has it; raised before
+            anything is trained.
         PresetError: a language model cannot be had, and such models are not to be left out.
     """
-    hparams = {Path(name).stem: prepare_hparams(name, **{"scale": scale, **(overrides or {})}) for name in models}
+    overrides = overrides or {}
+    require_known(overrides, models)
+    variants = [Variant(Path(name).stem, name) for name in models]
+    hparams = {variant.name: variant.hparams(scale, overrides) for variant in variants}
     runs = Runs(data_dir, Path(out) / "runs")
-    references = reference_rows(runs.train, runs.dev, seeds)
-    comparison = Comparison(str(data_dir), seeds[0], references, len(seeds))
+    comparison = Comparison(str(data_dir), seeds[0], reference_rows(runs.train, runs.dev, seeds), len(seeds))
     comparison.write(out)
-    with progress_bar("models") as report:
-        for place, (name, values) in enumerate(hparams.items()):
-            report(place / len(hparams), name)
-            try:
-                rows = [runs.make(name, values, seed).row for seed in seeds]
-            except PresetError as error:
-                if not skip_unavailable:
-                    raise
-                LOGGER.warning("%s is left out: %s", name, error)
-                continue
-            comparison.results.append(ResultRow.mean(rows))
-            comparison.write(out)
+    for _, found in runs.each(hparams, seeds, skip_unavailable):
+        comparison.results.append(ResultRow.mean([run.row for run in found]))
+        comparison.write(out)
     return comparison
 
 
 def compare_trained(model: BaseModel, name: str, data_dir: str | Path) -> Comparison:
-    """Evaluates a model that is trained already, beside floors and ceilings that need no training.
+    """Evaluate a model that is trained already, beside floors and ceilings that need no training.
 
     Args:
         model: the model, trained on `data_dir/train`.
@@ -103,7 +87,7 @@ def compare_trained(model: BaseModel, name: str, data_dir: str | Path) -> Compar
 
 
 def reference_rows(train: Split, dev: DevLog, seeds: Sequence[int]) -> list[ResultRow]:
-    """Evaluates what needs no training: random and popularity, and where dev tells the truth, the two oracles.
+    """Evaluate what needs no training: random and popularity, and where dev tells the truth, the two oracles.
 
     Args:
         train: the training split, whose clicks make news popular.

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from recommenders_miner.evaluation.beyond_accuracy import is_beyond_accuracy
 from recommenders_miner.evaluation.cold_news import COLD_AUC
-from recommenders_miner.experiments.markdown import markdown_table
-
-if TYPE_CHECKING:
-    from recommenders_miner.experiments.comparison import ResultRow
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f}"
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:,.1f}" if seconds < 1000 else f"{seconds:,.0f}"
+from recommenders_miner.experiments.results import ResultRow
+from recommenders_miner.tables import markdown_table, terminal_table
 
 
 def _compact(count: float) -> str:
@@ -31,6 +19,10 @@ def _compact(count: float) -> str:
         if count >= size:
             return f"{count / size:.1f}{unit}"
     return str(count)
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.1f}" if seconds < 1000 else f"{seconds:,.0f}"
 
 
 _TITLES = {
@@ -66,10 +58,11 @@ class Column:
 
     @classmethod
     def of_metric(cls, name: str) -> Column:
-        """Makes the column of a metric; of those beyond accuracy, none is simply better the higher it is."""
+        """Make the column of a metric; of those beyond accuracy, none is simply better the higher it is."""
         kind, at, cutoff = name.partition("@")
         title = _TITLES.get(kind, kind) + at + cutoff
-        return cls(name, title, _NOT_IN_PERCENT.get(kind, _percent), has_best=not is_beyond_accuracy(name))
+        write = _NOT_IN_PERCENT.get(kind, lambda share: f"{100 * share:.2f}")
+        return cls(name, title, write, has_best=not is_beyond_accuracy(name))
 
 
 COST_COLUMNS = (
@@ -98,9 +91,9 @@ class ComparisonTable:
     caption: str
 
     def to_markdown(self) -> str:
-        """Gives the table and its caption: the best trained model of a column bold, references italic."""
+        """Give the table and its caption: the best trained model of a column bold, references italic."""
         lines = []
-        for row, cells, best in self._cells():
+        for row, cells, best in self._cells(" ± "):
             around = ["**" if is_best else "*" if row.is_reference else "" for is_best in best]
             lines.append([f"{mark}{cell}{mark}" for mark, cell in zip(around, cells, strict=True)])
         table = markdown_table(["Model", *(column.title for column in self.columns)], lines)
@@ -108,31 +101,24 @@ class ComparisonTable:
         return f"{table}\n\n{self.caption}{bold} Italic: floors and ceilings.\n"
 
     def render(self) -> Table:
-        """Gives the table for the terminal."""
+        """Give the table for the terminal."""
         # Fits 80 columns: spreads stand below their figures, and only headers of figures may break, between words.
-        table = Table(
-            title=Text(self.title),
-            caption=self.caption,
-            box=SIMPLE_HEAD,
-            show_edge=False,
-            pad_edge=False,
-            collapse_padding=True,
-        )
+        table = terminal_table(title=Text(self.title), caption=self.caption)
         table.add_column("Model", no_wrap=True)
         for column in self.columns:
             table.add_column(column.title.replace("@", "\n@").replace(" ", "\n"), justify="right")
-        rows = self._cells(plus_minus="\n±")
-        last_trained = max((i for i, (row, _, _) in enumerate(rows) if not row.is_reference), default=None)
-        for number, (row, cells, best) in enumerate(rows):
+        rows = self._cells("\n±")
+        num_trained = sum(not row.is_reference for row in self.rows)
+        for number, (row, cells, best) in enumerate(rows, start=1):
             table.add_row(
                 *(Text(cell, style="bold" if is_best else "") for cell, is_best in zip(cells, best, strict=True)),
                 style="italic dim" if row.is_reference else None,
-                end_section=number == last_trained,
+                end_section=number == num_trained,
             )
         return table
 
-    def _cells(self, plus_minus: str = " ± ") -> list[tuple[ResultRow, list[str], list[bool]]]:
-        """Lays out the rows.
+    def _cells(self, plus_minus: str) -> list[tuple[ResultRow, list[str], list[bool]]]:
+        """Lay out the rows.
 
         Args:
             plus_minus: what stands between a figure and its spread.

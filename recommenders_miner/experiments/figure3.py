@@ -2,48 +2,48 @@
 
 from __future__ import annotations
 
-from recommenders_miner.experiments.markdown import markdown_table
-from recommenders_miner.experiments.study import METRIC_TITLES, Page, Study, Variant, over_seeds, published
+from recommenders_miner.experiments.study import METRIC_TITLES, Experiment, Made, Page, Study, metric_of, over_seeds
+from recommenders_miner.experiments.variants import PUBLISHED, Variant
 from recommenders_miner.plots.curves import Curve, draw_curves
-
-TITLE = "Figure 3: how many interests"
+from recommenders_miner.tables import markdown_table
 
 NUM_INTERESTS = (1, 2, 4, 8, 16, 32, 48, 64)
 METRICS = ("group_auc", "ndcg@10")
 
 
-def figure3(study: Study) -> Page:
-    """Trains MINER with 1 to 64 interest vectors."""
-    usual = study.hparams(Variant("miner")).num_interests
-    names = {k: "miner" if k == usual else f"miner-k{k}" for k in NUM_INTERESTS}
-    made = study.make([Variant(name, "miner", {"num_interests": k}) for k, name in names.items()])
+def _names(study: Study) -> dict[int, str]:
+    """Return the name of the runs of each K; the usual K is MINER itself."""
+    usual = Variant("miner").hparams(study.scale, study.overrides).num_interests
+    return {k: "miner" if k == usual else f"miner-k{k}" for k in NUM_INTERESTS}
+
+
+def _variants(study: Study) -> list[Variant]:
+    return [Variant(name, "miner", {"num_interests": k}) for k, name in _names(study).items()]
+
+
+def _page(study: Study, made: Made) -> Page:
     found = {
-        k: {metric: [run.row.metrics[metric] for run in made[name]] for metric in METRICS}
-        for k, name in names.items()
+        k: {metric: metric_of(made[name], metric) for metric in METRICS}
+        for k, name in _names(study).items()
         if name in made
     }
-    paper = published()["figure3"]
+    paper = PUBLISHED["figure3"]
     rows = [
         [str(k), *(over_seeds(values[metric]) for metric in METRICS), f"{paper[k]:.2f}" if k in paper else ""]
         for k, values in found.items()
     ]
     table = markdown_table(["K", *(METRIC_TITLES[metric] for metric in METRICS), "AUC, paper"], rows)
-    text = f"{study.settings} The paper's text gives two points of its curve, on MIND-small.\n\n{table}"
     curves = [
         Curve(METRIC_TITLES[metric], list(found), [[100 * v for v in values[metric]] for values in found.values()])
         for metric in METRICS
     ]
-    figure = draw_curves(
-        curves,
-        title="Accuracy by the number of interests",
-        xlabel="interest vectors K",
-        ylabel="%",
-        panels=True,
-    )
     return Page(
-        TITLE,
-        text,
+        "Figure 3: how many interests",
+        f"{study.settings} The paper's text gives two points of its curve, on MIND-small.\n\n{table}",
         {"by_k": found, "paper": paper},
-        figure,
+        draw_curves(curves, "Accuracy by the number of interests", "interest vectors K", "%", panels=True),
         "AUC and nDCG@10 of MINER by the number of interests (bands: standard deviation over seeds).",
     )
+
+
+EXPERIMENT = Experiment(_variants, _page)

@@ -1,4 +1,4 @@
-"""Trained models of one data set, kept with what they scored, so that no finished run is made again."""
+"""The one runner: models trained and evaluated on a data set, each kept, so that no finished run is made again."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import logging
 import shutil
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,18 +19,20 @@ from recommenders_miner import __version__
 from recommenders_miner.data.folders import Split
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
-from recommenders_miner.errors import DataFormatError
+from recommenders_miner.errors import DataFormatError, PresetError
 from recommenders_miner.evaluation.beyond_accuracy import BeyondAccuracy
 from recommenders_miner.evaluation.cold_news import cold_candidates, evaluate_cold
 from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
-from recommenders_miner.experiments.comparison import ResultRow
+from recommenders_miner.experiments.results import ResultRow
 from recommenders_miner.hparams import HParams
 from recommenders_miner.models import MODELS, BaseModel, load_model
 from recommenders_miner.models.training import TrainingBar
 from recommenders_miner.progress import console, progress_bar
-from recommenders_miner.storage import recover, whole_folder
+from recommenders_miner.storage import new_folder
 
 LOGGER = logging.getLogger("recommenders_miner")
+
+MODEL, SCORES, DESCRIPTION = "model", "scores.npy", "run.json"
 
 
 @dataclass(frozen=True)
@@ -52,15 +55,14 @@ class DevLog:
 
     @classmethod
     def read(cls, train: Split, dev: Split) -> Self:
-        """Reads both splits, to know what is new in dev."""
+        """Read both splits, to know what is new in dev."""
         training_news, news = NewsTable.read(train.news), NewsTable.read(dev.news)
         log = ImpressionLog.read(dev.behaviors, news)
-        training_log = ImpressionLog.read(train.behaviors, training_news)
-        logs = (log, news, training_log, training_news)
+        logs = (log, news, ImpressionLog.read(train.behaviors, training_news), training_news)
         return cls(dev, news, log, cold_candidates(*logs), BeyondAccuracy.fit(*logs))
 
     def evaluate(self, scores: np.ndarray) -> Evaluation:
-        """Returns what (candidates,) scores reach: accuracy, among cold news too, and beyond accuracy."""
+        """Return what (candidates,) scores reach: accuracy, among cold news too, and beyond accuracy."""
         found = evaluate_scores(scores, self.log.labels, self.log.candidates.offsets)
         found = found.with_metrics_of(self.beyond.evaluate(scores))
         cold = evaluate_cold(scores, self.log, self.cold)
@@ -82,8 +84,8 @@ class Run:
     row: ResultRow
 
     def load(self) -> BaseModel:
-        """Returns the trained model."""
-        return load_model(self.folder / Runs.MODEL)
+        """Return the trained model."""
+        return load_model(self.folder / MODEL)
 
 
 class Runs:
@@ -100,42 +102,64 @@ class Runs:
         DataFormatError: a file is missing.
     """
 
-    MODEL, SCORES, DESCRIPTION = "model", "scores.npy", "run.json"
-
     def __init__(self, data_dir: str | Path, out: str | Path) -> None:
         self.train, self.dev_files = Split.find(data_dir, "train"), Split.find(data_dir, "dev")
+        self.dev_paths = self.dev_files.news, self.dev_files.behaviors
         self.out = Path(out)
-
-    @property
-    def dev_paths(self) -> tuple[Path, Path]:
-        """news.tsv and behaviors.tsv of the dev split."""
-        return self.dev_files.news, self.dev_files.behaviors
 
     @cached_property
     def dev(self) -> DevLog:
         """The log that the models are evaluated on."""
         return DevLog.read(self.train, self.dev_files)
 
+    def each(
+        self, variants: Mapping[str, HParams], seeds: Sequence[int], skip_unavailable: bool = False
+    ) -> Iterator[tuple[str, list[Run]]]:
+        """Make, or find done, the runs of some variants, one after another.
+
+        Args:
+            variants: hyperparameters, by the name of their runs.
+            seeds: of every variant.
+            skip_unavailable: leave out, with a warning, those whose pretrained language model cannot be had.
+
+        Yields:
+            A variant's name with a run a seed, as soon as they are there.
+
+        Raises:
+            PresetError: a language model cannot be had, and such variants are not to be left out.
+        """
+        with progress_bar("models") as report:
+            for place, (name, hparams) in enumerate(variants.items()):
+                report(place / len(variants), name)
+                try:
+                    runs = [self.make(name, hparams, seed) for seed in seeds]
+                except PresetError as error:
+                    if not skip_unavailable:
+                        raise
+                    LOGGER.warning("%s is left out: %s", name, error)
+                else:
+                    yield name, runs
+
     def make(self, name: str, hparams: HParams, seed: int) -> Run:
-        """Trains, evaluates and saves a model, or finds it done.
+        """Train, evaluate and save a model, or find it done.
 
         Raises:
             PresetError: its language model cannot be had.
         """
         folder = self.out / name / f"seed-{seed}"
-        if not folder.exists():
-            recover(folder)
-        identity = self._identity(hparams, seed)
-        if _read_description(folder).get("identity") != identity:
-            self._train(name, hparams, seed, identity, folder)
-        shutil.rmtree(_unfinished(folder, identity), ignore_errors=True)
-        scores = _read_scores(folder)
-        costs = _read_description(folder)["costs"]
+        identity = {"version": __version__, "data": self._digest, "seed": seed, "hparams": hparams.to_dict()}
+        # The name of the folder of a run that is not finished tells settings apart: none goes on with another's.
+        digest = hashlib.blake2b(json.dumps(identity).encode(), digest_size=8).hexdigest()
+        unfinished = folder.with_name(f".{folder.name}-{digest}")
+        kept = folder / DESCRIPTION
+        if not kept.exists() or _read(kept, _read_json).get("identity") != identity:
+            self._train(name, hparams, identity, unfinished, folder)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        scores, costs = _read(folder / SCORES, np.load), _read(kept, _read_json)["costs"]
         return Run(folder, scores, ResultRow.from_evaluation(name, self.dev.evaluate(scores), **costs))
 
-    def _train(self, name: str, hparams: HParams, seed: int, identity: dict[str, Any], folder: Path) -> None:
-        unfinished = _unfinished(folder, identity)
-        resumed = unfinished.exists()
+    def _train(self, name: str, hparams: HParams, identity: dict[str, Any], unfinished: Path, folder: Path) -> None:
+        seed, resumed = identity["seed"], unfinished.exists()
         LOGGER.info("%s, seed %d: %s", name, seed, "going on with its training" if resumed else "training")
         model = MODELS[hparams.model_type](hparams, seed=seed)
         began = time.perf_counter()
@@ -150,54 +174,35 @@ class Runs:
             )
         trained = time.perf_counter()
         with progress_bar(f"{name}, seed {seed}: evaluation") as report:
-            dataset = model.read(*self.dev_paths)
-            scores = model.score_log(dataset, progress=report)
+            scores = model.score_log(model.read(*self.dev_paths), progress=report)
         costs = {
             "train_seconds": None if resumed else trained - began,
             "eval_seconds": time.perf_counter() - trained,
             "samples_per_second": model.throughput.samples_per_second,
             "parameters": model.network.count_params(),
         }
-        with whole_folder(folder) as partial:
-            model.save(partial / self.MODEL)
-            np.save(partial / self.SCORES, scores, allow_pickle=False)
+        with new_folder(folder, overwrite=True) as partial:
+            model.save(partial / MODEL)
+            np.save(partial / SCORES, scores, allow_pickle=False)
             description = {"identity": identity, "costs": costs, "history": model.history}
-            (partial / self.DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-
-    def _identity(self, hparams: HParams, seed: int) -> dict[str, Any]:
-        return {"version": __version__, "data": self._digest, "seed": seed, "hparams": hparams.to_dict()}
+            (partial / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
     @cached_property
     def _digest(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
-        for split in (self.train, self.dev_files):
-            for path in (split.news, split.behaviors):
-                with open(path, "rb") as file:
-                    digest.update(hashlib.file_digest(file, hashlib.blake2b).digest())
+        for path in (self.train.news, self.train.behaviors, *self.dev_paths):
+            with open(path, "rb") as file:
+                digest.update(hashlib.file_digest(file, hashlib.blake2b).digest())
         return digest.hexdigest()
 
 
-def _unfinished(folder: Path, identity: dict[str, Any]) -> Path:
-    """Where a run is until it is finished; the name tells settings apart, so that no run goes on with another's."""
-    digest = hashlib.blake2b(json.dumps(identity).encode(), digest_size=8).hexdigest()
-    return folder.with_name(f".{folder.name}-{digest}")
+def _read_json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / Runs.DESCRIPTION
+def _read(path: Path, parse: Callable[[Path], Any]) -> Any:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
-    except (ValueError, TypeError, RecursionError) as error:
-        raise _unreadable(path, error) from None
-
-
-def _read_scores(folder: Path) -> np.ndarray:
-    path = folder / Runs.SCORES
-    try:
-        return np.load(path, allow_pickle=False)
+        return parse(path)
     except Exception as error:  # numpy lets through whatever parsing a damaged header leads it into
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> DataFormatError:
-    return DataFormatError(path, f"is not readable ({error}).", remedy=f"Delete {path.parent} to make the run anew.")
+        remedy = f"Delete {path.parent} to make the run anew."
+        raise DataFormatError(path, f"is not readable ({error}).", remedy=remedy) from None

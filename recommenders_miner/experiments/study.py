@@ -1,50 +1,38 @@
-"""What the experiments share: their runs, and the pages that they write."""
+"""What the paper's experiments share: one data set with its runs, and the pages that they write."""
 
 from __future__ import annotations
 
 import json
-import logging
 import textwrap
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
-from recommenders_miner.errors import PresetError
 from recommenders_miner.evaluation.metrics import DEFAULT_METRICS, impression_metrics
 from recommenders_miner.experiments.comparison_table import Column
 from recommenders_miner.experiments.runs import Run, Runs
-from recommenders_miner.hparams import HParams, prepare_hparams
+from recommenders_miner.experiments.variants import PUBLISHED, Variant, require_known
 from recommenders_miner.plots.style import save_figure
-from recommenders_miner.progress import progress_bar
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
+from recommenders_miner.tables import markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LOGGER = logging.getLogger("recommenders_miner")
-
 METRIC_TITLES = {name: Column.of_metric(name).title for name in DEFAULT_METRICS}
 
+_SYNTHETIC = """
+The data is synthetic: simulated users whose truth is known. Nothing on this page was run on MIND, and the paper's
+figures are of MIND; what can be compared is the order of models and the sign of effects. The commands for MIND, and
+what they need, are in docs/reproduction.md.
+"""
 
-@dataclass(frozen=True)
-class Variant:
-    """A system as an experiment wants it.
-
-    Attributes:
-        name: of its runs, and in tables.
-        hparams_file: the hyperparameter file that it starts from; that of its name where left out.
-        changes: hyperparameters that are other than there.
-    """
-
-    name: str
-    hparams_file: str | None = None
-    changes: dict[str, Any] = field(default_factory=dict)
+Made = Mapping[str, list[Run]]
+"""By a variant's name, a run a seed."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +54,21 @@ class Page:
     caption: str = ""
 
 
+@dataclass(frozen=True)
+class Experiment:
+    """A table or a figure of the paper.
+
+    Attributes:
+        variants: the models that a study has to train for it.
+        page: what it makes of their runs.
+        need_all: whether it makes no sense without one of them.
+    """
+
+    variants: Callable[[Study], Sequence[Variant]]
+    page: Callable[[Study, Made], Page]
+    need_all: bool = False
+
+
 class Study:
     """One data set, some seeds, one scale: all that the experiments of a reproduction have in common.
 
@@ -75,10 +78,11 @@ class Study:
         seeds: of every variant.
         scale: `paper`, the published settings, or `fast`.
         skip_unavailable: leave out, with a warning, what needs a language model that cannot be had.
-        overrides: hyperparameters that win over all others; for trials.
+        overrides: hyperparameters that win over all others, for those of the models that have them; for trials.
 
     Raises:
         DataFormatError: a file of the data is missing.
+        HParamsError: none of the models has one of the overrides.
     """
 
     def __init__(
@@ -92,50 +96,23 @@ class Study:
     ) -> None:
         self.data_dir, self.out, self.seeds, self.scale = Path(data_dir), Path(out), tuple(seeds), scale
         self.skip_unavailable, self.overrides = skip_unavailable, overrides or {}
+        require_known(self.overrides, [*PUBLISHED["table2"]["small"]])
         self.runs = Runs(data_dir, self.out / "runs")
 
-    @property
-    def data_name(self) -> str:
-        """What the data is: the planted benchmark and its preset, or the folder's name."""
-        description = self.data_dir / "dataset.json"
-        if not description.exists():
-            return self.data_dir.name
-        found = json.loads(description.read_text(encoding="utf-8"))
-        return f"the {found['name']} benchmark, preset {found['preset']}"
-
-    def hparams(self, variant: Variant) -> HParams:
-        """Returns the hyperparameters of a variant on this study's scale."""
-        changes = {**variant.changes, **self.overrides}
-        return prepare_hparams(variant.hparams_file or variant.name, scale=self.scale, **changes)
-
-    def make(self, variants: Sequence[Variant], need_all: bool = False) -> dict[str, list[Run]]:
-        """Makes, or finds done, the runs of some variants.
-
-        Args:
-            variants: what to make.
-            need_all: whether the experiment makes no sense without one of them.
-
-        Returns:
-            By the variant's name, a run a seed.
+    def run(self, name: str, experiment: Experiment) -> None:
+        """Make, or find done, the runs of an experiment, and write its page.
 
         Raises:
             PresetError: a language model cannot be had, and such variants are not to be left out.
         """
-        hparams = {variant.name: self.hparams(variant) for variant in variants}
-        made: dict[str, list[Run]] = {}
-        with progress_bar("runs") as report:
-            for place, (name, values) in enumerate(hparams.items()):
-                report(place / len(hparams), name)
-                try:
-                    made[name] = [self.runs.make(name, values, seed) for seed in self.seeds]
-                except PresetError as error:
-                    if need_all or not self.skip_unavailable:
-                        raise
-                    LOGGER.warning("%s is left out: %s", name, error)
-        return made
+        hparams = {v.name: v.hparams(self.scale, self.overrides) for v in experiment.variants(self)}
+        skip = self.skip_unavailable and not experiment.need_all
+        self.write(name, experiment.page(self, dict(self.runs.each(hparams, self.seeds, skip))))
+
+    # === Pages ===
 
     def write(self, name: str, page: Page) -> None:
-        """Writes a page: `results/<name>.md`, `.json`, and where there is a figure, `.png` and `.svg`."""
+        """Write a page: `results/<name>.md`, `.json`, and where there is a figure, `.png` and `.svg`."""
         path = self.page_path(name)
         text = f"## {page.title}\n\n{_filled(page.text)}\n"
         if page.figure is not None:
@@ -144,30 +121,42 @@ class Study:
         settings = {"data": self.data_name, "scale": self.scale, "seeds": self.seeds}
         document = json.dumps(settings | page.results, indent=1, allow_nan=False, default=_plain) + "\n"
         for suffix, content in ((".json", document), (".md", text)):
-            with whole_file(path.with_suffix(suffix)) as temporary:
+            with atomic_write(path.with_suffix(suffix)) as temporary:
                 temporary.write_text(content, encoding="utf-8")
 
     def page_path(self, name: str) -> Path:
-        """Returns where the page of an experiment is written."""
+        """Return where the page of an experiment is written."""
         return self.out / "results" / f"{name}.md"
 
-    def page_text(self, name: str) -> str:
-        """Returns the page of an experiment as it stands one folder up."""
-        text = self.page_path(name).read_text(encoding="utf-8")
-        return text.replace(f"]({name}.png)", f"]({self.page_path(name).parent.name}/{name}.png)")
+    def write_summary(self, names: Sequence[str]) -> Path:
+        """Join those of some experiments' pages that there are into `results.md`, and return its path."""
+        options = f"--data {self.data_dir} --out {self.out} --scale {self.scale} --seeds {len(self.seeds)}"
+        title = f"# The experiments of the MINER paper, on {self.data_name}"
+        note = _SYNTHETIC if self._description.exists() else ""
+        pages = [f"{title}\n\n    recommenders-miner reproduce all {options}\n{note}"]
+        for name in names:
+            if self.page_path(name).exists():
+                text = self.page_path(name).read_text(encoding="utf-8")
+                pages.append(text.replace(f"]({name}.png)", f"](results/{name}.png)"))
+        path = self.out / "results.md"
+        with atomic_write(path) as temporary:
+            temporary.write_text("\n".join(pages), encoding="utf-8")
+        return path
+
+    # === What pages say of all of a study ===
 
     @property
-    def preamble(self) -> str:
-        """What stands above all pages."""
-        options = f"--data {self.data_dir} --out {self.out} --scale {self.scale} --seeds {len(self.seeds)}"
-        planted = """
-The data is planted: simulated readers whose truth is known. Nothing on this page was run on MIND, and the paper's
-figures are of MIND; what can be compared is the order of systems and the sign of effects. The commands for MIND, and
-what they need, are in docs/reproduction.md.
-"""
-        note = planted if (self.data_dir / "dataset.json").exists() else ""
-        title = f"# The experiments of the MINER paper, on {self.data_name}"
-        return f"{title}\n\n    recommenders-miner reproduce all {options}\n{note}"
+    def _description(self) -> Path:
+        """What a synthetic benchmark says of itself."""
+        return self.data_dir / "dataset.json"
+
+    @property
+    def data_name(self) -> str:
+        """What the data is: the synthetic benchmark and its preset, or the folder's name."""
+        if not self._description.exists():
+            return self.data_dir.name
+        found = json.loads(self._description.read_text(encoding="utf-8"))
+        return f"the {found['name']} benchmark, preset {found['preset']}"
 
     @property
     def settings(self) -> str:
@@ -176,62 +165,61 @@ what they need, are in docs/reproduction.md.
         seeds = f"mean ± standard deviation over {count} seeds" if count > 1 else f"seed {self.seeds[0]}"
         return f"Dev metrics in percent on {self.data_name}, scale {self.scale}, {seeds}."
 
+    def paired_effect(self, runs: Sequence[Run], baseline: Sequence[Run], metric: str) -> tuple[float, float]:
+        """Compare two models on the same impressions and the same seeds.
+
+        The standard error joins two sources of chance that are independent of each other: which impressions there are,
+        from the spread of the difference over impressions, averaged over seeds first; and how the trainings went, from
+        the spread of the mean difference over seeds.
+
+        Args:
+            runs: of the one model, a run a seed.
+            baseline: of the other, for the same seeds.
+            metric: a name of `impression_metrics`.
+
+        Returns:
+            The mean difference, `runs` less `baseline`, and its standard error.
+        """
+        log = self.runs.dev.log
+
+        def by_impression(run: Run) -> np.ndarray:
+            return impression_metrics(run.scores, log.labels, log.candidates.offsets, [metric])[metric]
+
+        differences = np.stack([by_impression(a) - by_impression(b) for a, b in zip(runs, baseline, strict=True)])
+        differences = differences[:, ~np.isnan(differences[0])]
+        variance = differences.mean(axis=0).var(ddof=1) / differences.shape[1]
+        if len(differences) > 1:
+            variance += differences.mean(axis=1).var(ddof=1) / len(differences)
+        return float(differences.mean()), float(np.sqrt(variance))
+
+
+def metric_of(runs: Sequence[Run], metric: str) -> list[float]:
+    """Return a metric of each run."""
+    return [run.row.metrics[metric] for run in runs]
+
+
+def over_seeds(values: Sequence[float]) -> str:
+    """Write shares as percent: their mean, and where there are several, ± their standard deviation."""
+    spread = f" ± {100 * stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{100 * fmean(values):.2f}{spread}"
+
+
+def table_beside_paper(made: Made, reported: Mapping[str, Sequence[float | None]], metrics: Sequence[str]) -> str:
+    """Lay out metrics of models, in the paper's order, each beside what the paper reports, as a Markdown table."""
+    rows = []
+    for name in sorted(made, key=list(reported).index):
+        paper = dict(zip(DEFAULT_METRICS, reported[name], strict=True))
+        cells = ((over_seeds(metric_of(made[name], metric)), f"{paper[metric]:.2f}") for metric in metrics)
+        rows.append([name, *(cell for pair in cells for cell in pair)])
+    return markdown_table(["Model", *(title for name in metrics for title in (METRIC_TITLES[name], "paper"))], rows)
+
 
 def _filled(text: str) -> str:
-    """Breaks the paragraphs of a Markdown text into lines of equal length, and leaves tables as they are."""
+    """Break the paragraphs of a Markdown text into lines of equal length, and leave tables as they are."""
     paragraphs = text.strip().split("\n\n")
     return "\n\n".join(p if p.startswith("|") else textwrap.fill(p, 120, break_on_hyphens=False) for p in paragraphs)
 
 
 def _plain(value: Any) -> Any:
-    """Turns numpy's numbers and arrays, and dataclasses, into what JSON knows."""
+    """Turn numpy's numbers and arrays, and dataclasses, into what JSON knows."""
     return asdict(value) if is_dataclass(value) else value.tolist()
-
-
-@cache
-def published() -> dict[str, Any]:
-    """Returns what the paper reports, by table or figure."""
-    return yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))
-
-
-def published_metrics(values: Sequence[float | None] | None) -> dict[str, float]:
-    """Names a row of the paper's figures by metric, those left out that the paper does not give."""
-    return {} if values is None else {m: v for m, v in zip(DEFAULT_METRICS, values, strict=True) if v is not None}
-
-
-def over_seeds(values: Sequence[float]) -> str:
-    """Writes shares as percent: their mean, and where there are several, ± their standard deviation."""
-    spread = f" ± {100 * stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{100 * fmean(values):.2f}{spread}"
-
-
-def paired_effect(study: Study, runs: Sequence[Run], baseline: Sequence[Run], metric: str) -> tuple[float, float]:
-    """Compares two systems on the same impressions and the same seeds.
-
-    The standard error joins two sources of chance that are independent of each other: which impressions there are, from
-    the spread of the difference over impressions, averaged over seeds first; and how the trainings went, from the
-    spread of the mean difference over seeds.
-
-    Args:
-        study: whose dev log they were scored on.
-        runs: of the one system, a run a seed.
-        baseline: of the other, for the same seeds.
-        metric: a name of `impression_metrics`.
-
-    Returns:
-        The mean difference, `runs` less `baseline`, and its standard error.
-    """
-    log = study.runs.dev.log
-
-    def by_impression(run: Run) -> np.ndarray:
-        return impression_metrics(run.scores, log.labels, log.candidates.offsets, [metric])[metric]
-
-    differences = np.stack([by_impression(a) - by_impression(b) for a, b in zip(runs, baseline, strict=True)])
-    differences = differences[:, ~np.isnan(differences[0])]
-    variance = differences.mean(axis=0).var(ddof=1) / differences.shape[1]
-    if len(differences) > 1:
-        variance += differences.mean(axis=1).var(ddof=1) / len(differences)
-    return float(differences.mean()), float(np.sqrt(variance))
-
-
-Experiment = Callable[[Study], Page]

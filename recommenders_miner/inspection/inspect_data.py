@@ -1,29 +1,27 @@
-"""Going through a data set without stopping at its first fault."""
+"""Going through a data set without stopping at its first error."""
 
 from __future__ import annotations
 
 import itertools
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from recommenders_miner.data.entities import news_neighbours, title_entities
 from recommenders_miner.data.folders import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, split_folders
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import FILE_COLUMNS, NewsTable
-from recommenders_miner.data.tsv import LineFaults, OnError, read_tsv
+from recommenders_miner.data.tsv import OnError
 from recommenders_miner.data.vectors import read_vector_names, read_word_vectors
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.inspection import findings
-from recommenders_miner.inspection.data_report import DataReport, Finding, SplitReport
+from recommenders_miner.inspection.facts import Finding, SplitReport
 from recommenders_miner.inspection.measure import (
     compare_to_train,
     find_changed_news,
@@ -31,19 +29,22 @@ from recommenders_miner.inspection.measure import (
     measure_log,
     measure_news,
 )
+from recommenders_miner.inspection.report import DataReport
 
 LOGGER = logging.getLogger("recommenders_miner")
 
 ENTITY_VECTORS = "entity_embedding.vec"
 CONTRADICTING_NEWS = "news id repeated with another content"
+_UNDECODABLE = re.compile("[\udc80-\udcff]")
+"""What `surrogateescape` makes of bytes that are not UTF-8."""
 
 T = TypeVar("T", NewsTable, ImpressionLog)
 
 
 def inspect_data(data_dir: str | Path) -> DataReport:
-    """Takes a data set's figures, and finds what would break training.
+    """Take a data set's figures, and find what would break training.
 
-    Nothing is written, and no fault of a file stops it: faulty lines are counted and left out, and what can be read of
+    Nothing is written, and no error in a file stops it: such lines are counted and left out, and what can be read of
     the rest is described.
 
     Args:
@@ -65,11 +66,11 @@ def inspect_data(data_dir: str | Path) -> DataReport:
     if train is not None and train.log is not None:
         for name, split in splits.items():
             if split is not train and split.log is not None:
-                changed = find_changed_news(split.news, train.news)
-                beside_train[name] = compare_to_train(split.log, split.news, train.log, train.news, changed)
-                path, facts = folders[name] / BEHAVIORS_FILE, split.report.log
-                found += findings.of_comparison(path, beside_train[name], facts, train.report.log)
-                found += findings.of_changed_news(folders[name] / NEWS_FILE, split.news, split.line_of, changed)
+                rows = find_changed_news(split.news, train.news)
+                changed = [(split.news.ids[row].as_py(), int(split.line_of[row])) for row in rows]
+                beside_train[name] = compare_to_train(split.log, split.news, train.log, train.news, len(changed))
+                facts = split.report.log, train.report.log
+                found += findings.of_comparison(folders[name], beside_train[name], *facts, changed)
     return DataReport(
         folder=data_dir,
         splits={name: split.report for name, split in splits.items()},
@@ -78,12 +79,8 @@ def inspect_data(data_dir: str | Path) -> DataReport:
     )
 
 
-@dataclass(frozen=True)
-class _InspectedSplit:
-    """A split's figures, and its tables, which another split is compared with; None where they cannot be read.
-
-    `line_of`, (N,), are the 1-based lines of the news.
-    """
+class _InspectedSplit(NamedTuple):
+    """A split's figures, and its tables, to compare another split with; None where they cannot be read."""
 
     report: SplitReport
     news: NewsTable | None
@@ -92,21 +89,24 @@ class _InspectedSplit:
 
 
 def _inspect_split(name: str, folder: Path, found: list[Finding]) -> _InspectedSplit:
-    """Takes the figures of a split; what is wrong is added to `found`."""
+    """Take the figures of a split; what is wrong is added to `found`."""
     news_path, log_path = folder / NEWS_FILE, folder / BEHAVIORS_FILE
     news_facts = log_facts = log = line_of = None
     entities: list[str] = []
-    news = _read(lambda on_error: NewsTable.read(news_path, on_error), news_path, found)
+    news = _read(NewsTable.read, news_path, found)
     if news is not None:
         line_of, repeated = _lines_of_news(news_path, news)
-        entities_fault = _entities_fault(news)
-        news_facts = measure_news(news, repeated, entities_fault is None)
-        found += findings.of_news(news_path, news, line_of, entities_fault)
-        if entities_fault is None:
+        entities_error = None
+        try:
+            news_neighbours(news, Vocabulary([]))  # reads the entities of titles and of abstracts
             entities = list(dict.fromkeys(itertools.chain.from_iterable(title_entities(news))))
-        log = _read(lambda on_error: ImpressionLog.read(log_path, news, on_error, cache=False), log_path, found)
+        except DataFormatError as error:
+            entities_error = error
+        news_facts = measure_news(news, repeated, entities_readable=entities_error is None)
+        found += findings.of_news(news_path, news, line_of, entities_error)
+        log = _read(lambda path, on_error: ImpressionLog.read(path, news, on_error, cache=False), log_path, found)
     elif not log_path.exists():
-        found.append(findings.of_missing(log_path))
+        found.append(_missing(log_path))
     if log is not None:
         doubtful = find_doubtful_rows(log)
         log_facts = measure_log(log, news, doubtful)
@@ -116,16 +116,16 @@ def _inspect_split(name: str, folder: Path, found: list[Finding]) -> _InspectedS
     return _InspectedSplit(SplitReport(name, folder, news_facts, log_facts, vectors, share), news, line_of, log)
 
 
-def _read(read: Callable[[OnError], T], path: Path, found: list[Finding]) -> T | None:
-    """Reads a file and adds what was left out to `found`; None where nothing of the file can be read."""
+def _read(read: Callable[[Path, OnError], T], path: Path, found: list[Finding]) -> T | None:
+    """Read a file and add what was left out to `found`; None where nothing of the file can be read."""
     if not path.exists():
-        found.append(findings.of_missing(path))
+        found.append(_missing(path))
         return None
     try:
         try:
-            table = read("skip")
+            table = read(path, "skip")
         except DataFormatError:
-            read("raise")  # names the first faulty line, where skipping ends with "no line could be used"
+            read(path, "raise")  # names the first line with an error, where skipping ends with "no line could be used"
             raise
     except (DataFormatError, OSError) as error:
         found.append(findings.from_error(_as_format_error(path, error)))
@@ -134,8 +134,12 @@ def _read(read: Callable[[OnError], T], path: Path, found: list[Finding]) -> T |
     return table
 
 
+def _missing(path: Path) -> Finding:
+    return Finding(path, "the file is missing.", "A split needs both news.tsv and behaviors.tsv.", is_error=True)
+
+
 def _as_format_error(path: Path, error: DataFormatError | OSError) -> DataFormatError:
-    """Words what the system says of a file as the readers would."""
+    """Word what the system says of a file as the readers would."""
     if isinstance(error, DataFormatError):
         return error
     problem = f"cannot be read ({error.strerror or error})."
@@ -143,7 +147,7 @@ def _as_format_error(path: Path, error: DataFormatError | OSError) -> DataFormat
 
 
 def _share_with_vector(path: Path, entities: Sequence[str], name: str, found: list[Finding]) -> float | None:
-    """Reads the vectors of a split's entities, if it has such a file; a fault is added to `found`.
+    """Read the vectors of a split's entities, if it has such a file; an error is added to `found`.
 
     Args:
         path: of the vectors.
@@ -157,7 +161,7 @@ def _share_with_vector(path: Path, entities: Sequence[str], name: str, found: li
     if not path.exists():
         return None
     try:
-        # All of the file, as in training, which stops at a faulty vector that no title asks for, too.
+        # All of the file, as in training, which stops at a bad vector that no title asks for, too.
         vocabulary = Vocabulary.of_names([*read_vector_names(path), *entities])
         _, has_vector = read_word_vectors(path, vocabulary, np.random.default_rng(0))
     except (DataFormatError, OSError) as error:
@@ -167,32 +171,25 @@ def _share_with_vector(path: Path, entities: Sequence[str], name: str, found: li
 
 
 def _lines_of_news(path: Path, news: NewsTable) -> tuple[np.ndarray, int]:
-    """Finds where the news of a readable file stand.
+    """Find where the articles of a readable file stand.
 
     Returns:
-        (N,) the 1-based line of each news of the table, and how many lines of the file repeat one of them.
+        (N + 1,) the 1-based line of each row of the table, 0 for the padding row, and how many lines repeat an article.
     """
-    blocks = read_tsv(path, FILE_COLUMNS, LineFaults(path, "skip"), parse=lambda block: block["news id"])
-    ids, lines = zip(*blocks, strict=True)
-    texts = pa.chunked_array([chunk for column in ids for chunk in column.chunks]).combine_chunks()
-    is_news = pc.not_equal(texts, "").to_numpy(zero_copy_only=False)
-    first = np.unique(texts.filter(pa.array(is_news)).dictionary_encode().indices.to_numpy(), return_index=True)[1]
-    contradicting = news.skipped.counts.get(CONTRADICTING_NEWS, 0)
-    return np.concatenate(lines)[is_news][first], int(is_news.sum()) - len(first) - contradicting
-
-
-def _entities_fault(news: NewsTable) -> DataFormatError | None:
-    """Returns the first fault in the entities of titles and abstracts, if there is one."""
-    try:
-        news_neighbours(news, Vocabulary([]))
-    except DataFormatError as error:
-        return error
-    return None
+    line_of, usable = {"": 0}, 0
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            news_id, *others = line.split("\t")
+            if news_id and len(others) == len(FILE_COLUMNS) - 1 and not _UNDECODABLE.search(line):
+                usable += 1
+                line_of.setdefault(news_id, number)
+    lines = np.array([line_of[news_id] for news_id in news.ids.to_pylist()])
+    return lines, usable - (len(news) - 1) - news.skipped.counts.get(CONTRADICTING_NEWS, 0)
 
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Keeps the readers from warning of what they leave out, all of which the report names."""
+    """Keep the readers from warning of what they leave out, all of which the report names."""
 
     def refuse(record: logging.LogRecord) -> bool:
         return record.levelno > logging.WARNING

@@ -9,15 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recommenders_miner.data.file_clock import file_time
-from recommenders_miner.data.gathering import slots_of, stretches
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.write import blocks_of_rows
 from recommenders_miner.evaluation.cold_news import cold_candidates
-from recommenders_miner.inspection.data_report import Comparison, Distribution, LogFacts, NewsFacts
+from recommenders_miner.inspection.facts import Comparison, Distribution, LogFacts, NewsFacts
 
 HOUR = 3600
-_NO_ENTITIES = pa.array(["", "[]"])
 UNKNOWN_CANDIDATE, UNKNOWN_IN_HISTORY = "unknown news id among the candidates", "unknown news id in the history"
 _UNLABELLED_ROWS = (
     "some candidates labelled and some not",
@@ -29,12 +27,12 @@ _FLAGS_PER_TOKEN = 16
 
 @dataclass(frozen=True)
 class DoubtfulRows:
-    """Rows of a table or a log that something may be wrong with, each an ascending array of indices.
+    """Rows of a log that something may be wrong with, each an ascending array of indices.
 
     Attributes:
         repeated_ids: impressions with the id of an earlier one.
         repeated_rows: impressions that equal an earlier one but for the id.
-        contradictory: impressions that show a news both as clicked and as not clicked.
+        contradictory: impressions that show an article both as clicked and as not clicked.
         in_history: candidates of a labelled log, as the log counts them, that the impression's own history holds.
     """
 
@@ -45,67 +43,78 @@ class DoubtfulRows:
 
 
 def measure_news(news: NewsTable, repeated: int, entities_readable: bool) -> NewsFacts:
-    """Takes the figures of a news table; those that the table does not tell are given."""
+    """Take the figures of a news table; those that the table does not tell are given."""
     names, counts = np.unique(_as_numpy(news.category)[1:], return_counts=True)
     most_frequent_first = np.lexsort((names, -counts))
+    is_named = ~_as_numpy(pc.is_in(news.title_entities, pa.array(["", "[]"])))
+    words = np.array(pc.list_value_length(pc.utf8_split_whitespace(pc.utf8_trim_whitespace(news.title))))
+    words[find_blank(news.title)] = 0  # Arrow counts one empty word there
     return NewsFacts(
         news=len(news) - 1,
         repeated=repeated,
-        without_title=_count_empty(news.title),
-        without_category=_count_empty(news.category),
-        without_abstract=_count_empty(news.abstract),
-        subcategories=len(set(news.subcategory.unique().to_pylist()) - {""}),
-        with_title_entities=len(news) - int(_as_numpy(pc.is_in(news.title_entities, _NO_ENTITIES)).sum()),
-        entities_readable=entities_readable,
-        title_words=Distribution.of(_count_words(news.title)[1:]),
+        without_title=len(find_blank(news.title)),
+        without_category=len(find_blank(news.category)),
+        without_abstract=len(find_blank(news.abstract)),
         categories={str(names[k]): int(counts[k]) for k in most_frequent_first},
+        subcategories=len(set(news.subcategory.unique().to_pylist()) - {""}),
+        with_title_entities=int(is_named.sum()),
+        entities_readable=entities_readable,
+        title_words=Distribution.of(words[1:]),
     )
 
 
+def find_blank(texts: pa.StringArray) -> np.ndarray:
+    """Return the rows of a column of a news table that are empty or blank, ascending, without the padding row."""
+    return 1 + np.flatnonzero(_as_numpy(pc.equal(pc.utf8_trim_whitespace(texts.slice(1)), "")))
+
+
 def measure_log(log: ImpressionLog, news: NewsTable, doubtful: DoubtfulRows) -> LogFacts:
-    """Takes the figures of a log that was read with `on_error="skip"`."""
-    sizes = log.candidates.lengths
-    clicks = np.add.reduceat(log.labels == 1, log.candidates.offsets[:-1], dtype=np.int64)
-    history_length = log.histories.lengths[log.history_of]
+    """Take the figures of a log that was read with `on_error="skip"`."""
+    sizes, history_length = log.candidates.lengths, log.histories.lengths[log.history_of]
+    clicked = log.labels == 1
+    clicks = np.add.reduceat(clicked, log.candidates.offsets[:-1], dtype=np.int64)
+    num_clicks, num_candidates = int(clicked.sum()), len(clicked)
+    clicks_in_history = int(clicked[doubtful.in_history].sum())
+    non_clicks_in_history = len(doubtful.in_history) - clicks_in_history
     skipped = log.skipped.counts
     showings = np.bincount(log.candidates.values, minlength=len(news))
-    clicked = np.bincount(log.candidates.values[log.labels == 1], minlength=len(news))
-    unlabelled = sum(skipped.get(reason, 0) for reason in _UNLABELLED_ROWS)
-    clicks_in_history = int((log.labels[doubtful.in_history] == 1).sum())
     return LogFacts(
         impressions=len(log),
         users=len(log.users),
-        candidates=len(log.candidates.values),
-        news_shown=int((showings > 0).sum()),
-        labelled=log.labelled,
-        clicks=int(clicks.sum()),
+        candidates=num_candidates,
+        clicks=num_clicks,
+        click_rate=num_clicks / num_candidates if log.labelled else None,
+        first=file_time(log.time.min()),
+        last=file_time(log.time.max()),
         without_history=int((history_length == 0).sum()),
         without_click=int((clicks == 0).sum()) if log.labelled else 0,
         without_non_click=int((clicks == sizes).sum()),
-        unlabelled=unlabelled + (0 if log.labelled else len(log)),
-        unknown_candidates=skipped.get(UNKNOWN_CANDIDATE, 0),
-        unknown_in_histories=skipped.get(UNKNOWN_IN_HISTORY, 0),
+        unlabelled=sum(skipped.get(reason, 0) for reason in _UNLABELLED_ROWS) + (0 if log.labelled else len(log)),
         repeated_ids=len(doubtful.repeated_ids),
         repeated_rows=len(doubtful.repeated_rows),
         contradictory=len(doubtful.contradictory),
+        click_share_in_history=_share(clicks_in_history, num_clicks),
+        non_click_share_in_history=_share(non_clicks_in_history, num_candidates - num_clicks) if log.labelled else None,
+        unknown_candidates=skipped.get(UNKNOWN_CANDIDATE, 0),
+        unknown_in_histories=skipped.get(UNKNOWN_IN_HISTORY, 0),
+        news_shown=int((showings > 0).sum()),
+        labelled=log.labelled,
         clicks_in_history=clicks_in_history,
-        non_clicks_in_history=len(doubtful.in_history) - clicks_in_history,
-        first=file_time(log.time.min()),
-        last=file_time(log.time.max()),
+        non_clicks_in_history=non_clicks_in_history,
         history_length=Distribution.of(history_length),
         candidates_per_impression=Distribution.of(sizes),
         clicks_per_impression=Distribution.of(clicks if log.labelled else clicks[:0]),
         showings=Distribution.of(showings[showings > 0]),
         hours=Distribution.of(log.time // HOUR),
         category_showings=_by_category(news, showings),
-        category_clicks=_by_category(news, clicked),
+        category_clicks=_by_category(news, np.bincount(log.candidates.values[clicked], minlength=len(news))),
     )
 
 
 def compare_to_train(
-    log: ImpressionLog, news: NewsTable, training_log: ImpressionLog, training_news: NewsTable, changed: np.ndarray
+    log: ImpressionLog, news: NewsTable, training_log: ImpressionLog, training_news: NewsTable, num_changed: int
 ) -> Comparison:
-    """Finds what of a split train does not know, or knows otherwise: `changed`, from `find_changed_news`."""
+    """Find what of a split train does not know, or knows otherwise; `num_changed` articles it describes otherwise."""
     cold = cold_candidates(log, news, training_log, training_news)
     absent = ~_as_numpy(pc.is_in(news.ids, value_set=training_news.ids))[log.candidates.values]
     clicked = log.labels == 1
@@ -117,12 +126,12 @@ def compare_to_train(
         absent_clicks=float(absent[clicked].mean()) if has_clicks else None,
         new_users=1 - float(_as_numpy(pc.is_in(log.users, value_set=training_log.users)).mean()),
         before_train_ends=int((log.time <= training_log.time.max()).sum()),
-        changed_news=len(changed),
+        changed_news=num_changed,
     )
 
 
 def find_changed_news(news: NewsTable, training_news: NewsTable) -> np.ndarray:
-    """Finds the news that train's table has with another title or category, as ascending rows of the split's table."""
+    """Find the articles that train has with another title or category, as ascending rows of the split's table."""
     place = pc.index_in(news.ids, value_set=training_news.ids)
     changed = pc.or_(
         pc.not_equal(news.title, training_news.title.take(place)),
@@ -132,11 +141,24 @@ def find_changed_news(news: NewsTable, training_news: NewsTable) -> np.ndarray:
 
 
 def find_doubtful_rows(log: ImpressionLog) -> DoubtfulRows:
-    """Finds the impressions that repeat an earlier one, contradict themselves, or show what their history holds."""
+    """Find the impressions that repeat an earlier one, contradict themselves, or show what their history holds."""
+    hashes, contradictory = np.empty(len(log), np.uint64), [np.empty(0, np.int64)]
+    factors = np.random.default_rng(0).integers(2**64, size=log.candidates.lengths.max(), dtype=np.uint64)
+    width = 2 * _news_in(log)
+    for rows in blocks_of_rows(log.candidates.lengths):
+        shown = log.candidates.slice(rows.start, rows.stop)
+        labels = log.labels[log.candidates.offsets[rows.start] : log.candidates.offsets[rows.stop]]
+        tokens = 2 * shown.values.astype(np.int64) + (labels == 1)
+        hashes[rows] = np.add.reduceat(tokens.astype(np.uint64) * factors[shown.ranks()], shown.offsets[:-1])
+        if log.labelled:
+            # Sorted, an article's clicks stand right behind its non-clicks.
+            ordered = np.sort(shown.rows() * width + tokens)
+            both = (ordered[1:] == ordered[:-1] + 1) & (ordered[1:] % 2 == 1)
+            contradictory.append(rows.start + np.unique(ordered[1:][both] // width))
     return DoubtfulRows(
         repeated_ids=_repeats(log.impression_id),
-        repeated_rows=_repeats(_slate_hashes(log), log.history_of, log.user_of, log.time),
-        contradictory=_contradictory(log),
+        repeated_rows=_repeats(hashes, log.history_of, log.user_of, log.time),
+        contradictory=np.concatenate(contradictory),
         in_history=np.flatnonzero(_in_own_history(log)),
     )
 
@@ -150,56 +172,21 @@ def _repeats(*columns: np.ndarray) -> np.ndarray:
     return np.sort(order[1:][equal])
 
 
-def _slate_hashes(log: ImpressionLog) -> np.ndarray:
-    """A hash of the candidates and labels of each impression, (I,) uint64."""
-    sizes = log.candidates.lengths
-    factors = np.random.default_rng(0).integers(2**64, size=sizes.max(), dtype=np.uint64)
-    hashes = np.empty(len(log), np.uint64)
-    for rows in blocks_of_rows(sizes):
-        starts, end = log.candidates.offsets[rows], log.candidates.offsets[rows.stop]
-        token = 2 * log.candidates.values[starts[0] : end].astype(np.uint64) + (log.labels[starts[0] : end] == 1)
-        place = np.arange(starts[0], end) - np.repeat(starts, sizes[rows])
-        hashes[rows] = np.add.reduceat(token * factors[place], starts - starts[0])
-    return hashes
-
-
-def _contradictory(log: ImpressionLog) -> np.ndarray:
-    """The impressions that show a news both as clicked and as not clicked, ascending."""
-    found = [np.empty(0, np.int64)]
-    sizes, width = log.candidates.lengths, 2 * _news_in(log)
-    for rows in blocks_of_rows(sizes) if log.labelled else ():
-        shown = slice(log.candidates.offsets[rows.start], log.candidates.offsets[rows.stop])
-        impression = np.repeat(np.arange(rows.start, rows.stop), sizes[rows])
-        tokens = np.sort(impression * width + 2 * log.candidates.values[shown] + (log.labels[shown] == 1))
-        # Sorted, a news' clicks stand right behind its non-clicks.
-        both = (tokens[1:] == tokens[:-1] + 1) & (tokens[1:] % 2 == 1)
-        found.append(np.unique(tokens[1:][both] // width))
-    return np.concatenate(found)
-
-
 def _in_own_history(log: ImpressionLog) -> np.ndarray:
     """Which candidates of a labelled log the history of their impression holds, (candidates,) bool."""
     found = np.zeros(len(log.candidates.values), bool)
-    sizes, lengths = log.candidates.lengths, log.histories.lengths
-    impressions = np.argsort(log.history_of, kind="stable")  # those of one history together
-    impressions = impressions[lengths[log.history_of[impressions]] > 0]
-    if not log.labelled or not len(impressions):
+    if not log.labelled:
         return found
+    impressions = np.argsort(log.history_of, kind="stable")  # those of one history together
     histories, width = log.history_of[impressions], _news_in(log)
-    is_first = np.diff(histories, prepend=-1) > 0
-    place = np.cumsum(is_first) - 1
-    # A table of flags, a row for each history of a block, a column for each news, is faster than sorting.
-    blocks = list(blocks_of_rows(sizes[impressions] + is_first * (1 + width // _FLAGS_PER_TOKEN)))
-    flags = np.zeros(max(1 + place[rows.stop - 1] - place[rows.start] for rows in blocks) * width, bool)
-    for rows in blocks:
-        row_of = place[rows] - place[rows.start]
-        here = np.unique(histories[rows])
-        read = log.histories.values[stretches(log.histories.offsets[here], lengths[here])]
-        marked = np.repeat(np.arange(len(here)) * width, lengths[here]) + read
-        flags[marked] = True
-        slots, _ = slots_of(log, impressions[rows])
-        found[slots] = flags[np.repeat(row_of * width, sizes[impressions[rows]]) + log.candidates.values[slots]]
-        flags[marked] = False
+    # A table of flags, a row for each history of a block, a column for each article, is faster than sorting.
+    weights = log.candidates.lengths[impressions] + (np.diff(histories, prepend=-1) > 0) * (width // _FLAGS_PER_TOKEN)
+    for rows in blocks_of_rows(weights):
+        here, row_of = np.unique(histories[rows], return_inverse=True)
+        clicked, places = log.histories.take(here), log.candidates.places(impressions[rows])
+        flags = np.zeros((len(here), width), bool)
+        flags[clicked.rows(), clicked.values] = True
+        found[places.values] = flags[places.repeat(row_of), log.candidates.values[places.values]]
     return found
 
 
@@ -209,21 +196,14 @@ def _news_in(log: ImpressionLog) -> int:
 
 
 def _by_category(news: NewsTable, counts: np.ndarray) -> dict[str, int]:
-    """Adds up the figures of news, (N + 1,), by category, that of the padding news left out."""
+    """Add up the figures of articles, (N + 1,), by category, that of the padding row left out."""
     encoded = news.category.slice(1).dictionary_encode()
     totals = np.bincount(encoded.indices.to_numpy(), counts[1:], minlength=len(encoded.dictionary))
     return dict(zip(encoded.dictionary.to_pylist(), totals.astype(int).tolist(), strict=True))
 
 
-def _count_empty(texts: pa.StringArray) -> int:
-    """How many texts are empty or blank, that of the padding news left out."""
-    return int(pc.sum(pc.equal(pc.utf8_trim_whitespace(texts), "")).as_py()) - 1
-
-
-def _count_words(texts: pa.StringArray) -> np.ndarray:
-    """How many words each text has, (texts,) int64."""
-    words = pc.list_value_length(pc.utf8_split_whitespace(pc.utf8_trim_whitespace(texts)))
-    return np.where(_as_numpy(pc.equal(pc.utf8_trim_whitespace(texts), "")), 0, _as_numpy(words)).astype(np.int64)
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 def _as_numpy(values: pa.Array) -> np.ndarray:

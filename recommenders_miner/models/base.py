@@ -25,7 +25,7 @@ from recommenders_miner.errors import NotBuiltError, RecommendersMinerError
 from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
 from recommenders_miner.evaluation.scoring import LogScorer
 from recommenders_miner.hparams import HParams
-from recommenders_miner.memory import keep_freed_memory
+from recommenders_miner.backend import keep_freed_memory
 from recommenders_miner.models.network import NewsRecommender
 from recommenders_miner.models.optimizers import make_optimizer
 from recommenders_miner.models.saving import load_model, save_model

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from recommenders_miner.inspection.data_report import DataReport, Distribution, LogFacts, SplitReport
+    from recommenders_miner.inspection.facts import Distribution, LogFacts, SplitReport
+    from recommenders_miner.inspection.report import DataReport
 
 MOST_FREQUENT, MOST_SPANS = 12, 1000
 """Categories, and spans of time, that are drawn at most."""

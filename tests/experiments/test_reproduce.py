@@ -1,17 +1,18 @@
-"""The paper's experiments on the tiny preset: pages, figures and figures' figures."""
+"""The paper's experiments on the tiny preset: pages, plots and figures."""
 
-import importlib
 import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from recommenders_miner.experiments import EXPERIMENTS, Study, reproduce
-from recommenders_miner.experiments.compare import TABLE_2
+from recommenders_miner.data.ragged import Ragged
+from recommenders_miner.errors import HParamsError
+from recommenders_miner.experiments import EXPERIMENTS, Study, figure3, figure5, reproduce, table2
 from recommenders_miner.experiments.figure6 import mean_pairwise_cosine
-from recommenders_miner.experiments.study import over_seeds, paired_effect, published
-from recommenders_miner.experiments.table3 import variants
+from recommenders_miner.experiments.study import over_seeds
+from recommenders_miner.experiments.table3 import VARIANTS
+from recommenders_miner.experiments.variants import PUBLISHED, TABLE_2
 from tests.tiny_plm import tiny_preset
 
 # Sizes for a test.
@@ -22,9 +23,10 @@ SMALL = {
 
 
 def test_the_papers_figures_cover_the_experiments():
-    assert list(published()["table2"]["small"]) == list(published()["table2"]["large"]) == list(TABLE_2)
-    assert set(published()["table3"]) == {variant.name for variant in variants()}
-    assert published()["table2"]["small"]["miner"] == published()["table3"]["miner"]
+    assert list(PUBLISHED["table2"]["large"]) == list(TABLE_2)
+    assert len(TABLE_2) == 14
+    assert set(PUBLISHED["table3"]) == {variant.name for variant in VARIANTS}
+    assert PUBLISHED["table2"]["small"]["miner"] == PUBLISHED["table3"]["miner"]
 
 
 def test_over_seeds():
@@ -38,7 +40,7 @@ def test_mean_pairwise_cosine_leaves_the_diagonal_out():
 
 
 def test_paired_effect_is_the_mean_difference_with_both_sources_of_error():
-    log = SimpleNamespace(labels=np.array([1, 0, 1, 0, 0, 1]), offsets=np.array([0, 2, 4, 6]))
+    log = SimpleNamespace(labels=np.array([1, 0, 1, 0, 0, 1]), candidates=Ragged(np.arange(6), np.array([0, 2, 4, 6])))
     study = SimpleNamespace(runs=SimpleNamespace(dev=SimpleNamespace(log=log)))
     good, bad = np.array([1.0, 0, 1, 0, 0, 1]), np.array([1.0, 0, 1, 0, 1, 0])  # the last impression in order, and not
     tied = np.array([1.0, 0, 1, 0, 1, 1])
@@ -46,19 +48,24 @@ def test_paired_effect_is_the_mean_difference_with_both_sources_of_error():
     def runs(*scores):
         return [SimpleNamespace(scores=s) for s in scores]
 
-    effect, error = paired_effect(study, runs(good), runs(bad), "group_auc")
+    effect, error = Study.paired_effect(study, runs(good), runs(bad), "group_auc")
     assert effect == pytest.approx(1 / 3)
     assert error == pytest.approx(np.std([0, 0, 1], ddof=1) / np.sqrt(3))
-    effect, error = paired_effect(study, runs(good, good), runs(bad, tied), "group_auc")
+    effect, error = Study.paired_effect(study, runs(good, good), runs(bad, tied), "group_auc")
     assert effect == pytest.approx((1 + 0.5) / 2 / 3)
     over_impressions = np.var([0, 0, 0.75], ddof=1) / 3
     over_the_seeds = np.var([1 / 3, 0.5 / 3], ddof=1) / 2
     assert error == pytest.approx(np.sqrt(over_impressions + over_the_seeds))
 
 
+def test_a_study_refuses_overrides_that_no_model_has(data, tmp_path):
+    with pytest.raises(HParamsError, match="Did you mean 'num_interests'"):
+        Study(data, tmp_path, overrides={"num_intrests": 3})
+
+
 @pytest.mark.slow
 def test_figure3_writes_a_page_and_goes_on_with_what_is_there(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("recommenders_miner.experiments.figure3"), "NUM_INTERESTS", (1, 8))
+    monkeypatch.setattr(figure3, "NUM_INTERESTS", (1, 8))
     study = Study(data, tmp_path, [42], overrides={**SMALL, "news_encoder": "self_attention"})
     page = reproduce(study, ["figure3"])
     found = json.loads((tmp_path / "results" / "figure3.json").read_text())
@@ -75,9 +82,10 @@ def test_figure3_writes_a_page_and_goes_on_with_what_is_there(data, tmp_path, mo
 
 @pytest.mark.slow
 def test_every_experiment_writes_its_page(data, tmp_path, monkeypatch):
-    case_study = importlib.import_module("recommenders_miner.experiments.figure5")
+    monkeypatch.setattr(table2, "TABLE_2", ("libfm", "npa", "nrms-plm", "miner"))
+    monkeypatch.setattr(figure3, "NUM_INTERESTS", (1, 8))
     for name, any_will_do in {"HISTORY_LENGTHS": (1, 100), "FEWEST_CATEGORIES": 1, "FEWEST_CANDIDATES": 2}.items():
-        monkeypatch.setattr(case_study, name, any_will_do)
+        monkeypatch.setattr(figure5, name, any_will_do)
     overrides = {**SMALL, "plm": tiny_preset(tmp_path / "plm"), "plm_depth": None, "input_size": 16, "title_size": 8}
     study = Study(data, tmp_path, [42, 43], overrides=overrides)
     page = reproduce(study).read_text()

@@ -1,4 +1,4 @@
-"""Runs that are kept: a finished one is not made again, a stopped one goes on, other settings are another run."""
+"""The runner: a finished run is not made again, a stopped one goes on, other settings are another run; overrides."""
 
 import json
 
@@ -7,44 +7,45 @@ import numpy as np
 import pytest
 
 from recommenders_miner.datasets.synthetic.benchmark import write_synthetic_benchmark
+from recommenders_miner.errors import HParamsError
 from recommenders_miner.experiments import runs as runs_module
+from recommenders_miner.experiments import variants as variants_module
+from recommenders_miner.experiments.compare import compare, compare_trained
 from recommenders_miner.experiments.runs import Runs
+from recommenders_miner.experiments.variants import Variant, require_known
 from recommenders_miner.hparams import prepare_hparams
+from recommenders_miner.models import NRMSModel
 
-SMALL = {"word_emb_dim": 8, "head_num": 2, "head_dim": 4, "attention_hidden_dim": 8, "length_groups": 1}
+SIZES = {"word_emb_dim": 8, "head_num": 2, "head_dim": 4, "attention_hidden_dim": 8, "epochs": 1}
 
 
 @pytest.fixture
 def trainings(monkeypatch):
-    """Counts how often a model is trained."""
-    begun = []
-    nrms = runs_module.MODELS["nrms"]
+    """The learning rate of each training that was begun."""
+    begun, fit = [], NRMSModel.fit
 
-    class Counted(nrms):
-        def fit(self, *args, **kwargs):
-            begun.append(self.hparams.learning_rate)
-            return super().fit(*args, **kwargs)
+    def counted(self, *args, **kwargs):
+        begun.append(self.hparams.learning_rate)
+        return fit(self, *args, **kwargs)
 
-    monkeypatch.setitem(runs_module.MODELS, "nrms", Counted)
-    Counted.__name__ = nrms.__name__  # saved models are found again by their class
+    monkeypatch.setattr(NRMSModel, "fit", counted)
     return begun
 
 
 def hparams(**changes):
-    return prepare_hparams("nrms", **{**SMALL, "epochs": 1, **changes})
+    return prepare_hparams("nrms", **{**SIZES, "length_groups": 1, **changes})
 
 
 def test_a_finished_run_is_not_made_again(data, tmp_path, trainings):
     first = Runs(data, tmp_path).make("nrms", hparams(), 7)
-    again = Runs(data, tmp_path).make("nrms", hparams(), 7)
+    runs = Runs(data, tmp_path)
+    [(name, [again])] = runs.each({"nrms": hparams()}, [7])
+    assert name == "nrms"
     assert len(trainings) == 1
     np.testing.assert_array_equal(first.scores, again.scores)
     assert again.row == first.row
-    dev = Runs(data, tmp_path).dev
     model = again.load()
-    np.testing.assert_allclose(
-        model.score_log(model.read(dev.files.news, dev.files.behaviors)), first.scores, atol=1e-5
-    )
+    np.testing.assert_allclose(model.score_log(model.read(*runs.dev_paths)), first.scores, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -82,3 +83,36 @@ def test_a_stopped_run_goes_on_and_ends_as_an_unbroken_one(data, tmp_path, monke
     np.testing.assert_allclose(resumed.scores, unbroken.scores, atol=1e-5)
     assert resumed.row.train_seconds is None  # only its second half was timed
     assert [path.name for path in (tmp_path / "broken" / "nrms").iterdir()] == ["seed-7"]
+
+
+@pytest.mark.slow
+def test_a_trained_models_row_is_the_one_of_compare(data, tmp_path):
+    [*references, compared] = compare(data, ["nrms"], tmp_path / "out", SIZES, seeds=[7]).results
+    model = NRMSModel(prepare_hparams("nrms", **SIZES), seed=7)
+    model.fit(data / "train" / "news.tsv", data / "train" / "behaviors.tsv", verbose=0)
+    found = compare_trained(model, "nrms", data)
+    assert found.results[1:] == references
+    row = found.results[0]
+    assert (row.model, row.parameters) == ("nrms", compared.parameters)
+    assert row.train_seconds is row.eval_seconds is row.samples_per_second is None
+    assert row.metrics.keys() == compared.metrics.keys()
+    for name, value in row.metrics.items():
+        np.testing.assert_allclose(value, compared.metrics[name], rtol=1e-5)
+
+
+def test_an_override_holds_for_the_models_that_have_it_and_has_to_be_of_one(monkeypatch):
+    keys = {"nrms": {"head_num"}, "npa": {"user_emb_dim"}}
+    monkeypatch.setattr(variants_module, "hparams_keys", lambda name: keys[name])
+    require_known({"head_num": 2, "user_emb_dim": 8, "scale": "fast"}, ["nrms", "npa"])
+    assert Variant("nrms").hparams("paper", {"head_num": 3, "user_emb_dim": 8}) == prepare_hparams("nrms", head_num=3)
+    with pytest.raises(HParamsError, match=r"unknown hyperparameter 'user_emb_dmi'. Did you mean 'user_emb_dim'\?"):
+        require_known({"head_num": 2, "user_emb_dmi": 8}, ["nrms", "npa"])
+    with pytest.raises(HParamsError, match="user_emb_dim"):
+        require_known({"user_emb_dim": 8}, ["nrms"])
+
+
+def test_the_overrides_of_a_variant_win_over_its_changes_and_these_over_the_scale():
+    variant = Variant("miner-k2", "miner", {"num_interests": 2})
+    assert variant.hparams("fast", {}).num_interests == 2
+    assert variant.hparams("fast", {"num_interests": 3}).num_interests == 3
+    assert variant.hparams("paper", {"scale": "fast"}) == variant.hparams("fast", {})

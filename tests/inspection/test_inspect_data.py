@@ -14,33 +14,10 @@ from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.inspection import inspect_data
-from recommenders_miner.inspection.data_report import PERCENTILES, Distribution
+from recommenders_miner.inspection.facts import Distribution
 from recommenders_miner.inspection.measure import find_doubtful_rows
-
-ENTITY = '[{"Label": "Curling", "WikidataId": "Q136851", "OccurrenceOffsets": [0], "SurfaceForms": ["Curling"]}]'
-
-
-def news(news_id, category="sports", subcategory="curling", title="Stones on ice", abstract="", entities="[]"):
-    return "\t".join([news_id, category, subcategory, title, abstract, "https://example.org", entities, "[]"])
-
-
-def behavior(number=1, shown="N1-1 N2-0", history="N1", user="U1", time="11/9/2019 8:00:00 AM"):
-    return f"{number}\t{user}\t{time}\t{history}\t{shown}"
-
-
-def write(folder, news_lines=None, behavior_lines=None):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, lines, default in (
-        ("news.tsv", news_lines, [news("N1"), news("N2", "travel", "trains"), news("N3", title="One two three four")]),
-        ("behaviors.tsv", behavior_lines, [behavior()]),
-    ):
-        (folder / name).write_text("".join(f"{line}\n" for line in (default if lines is None else lines)))
-    return folder
-
-
-def messages(findings):
-    return [str(finding) for finding in findings]
-
+from recommenders_miner.inspection.report import PERCENTILES
+from tests.inspection.conftest import ENTITY, behavior, news, write
 
 # === The figures ===
 
@@ -90,9 +67,8 @@ def test_the_figures_of_a_log(data):
     assert (str(train.first), str(train.last)) == ("2019-11-09 08:00:00", "2019-11-10 00:00:01")
     assert train.history_length.values.tolist() == [0, 1, 3]
     assert train.history_length.counts.tolist() == [1, 2, 1]
-    assert np.repeat(train.candidates_per_impression.values, train.candidates_per_impression.counts).tolist() == [
-        1, 2, 2, 3,
-    ]  # fmt: skip
+    sizes = train.candidates_per_impression
+    assert np.repeat(sizes.values, sizes.counts).tolist() == [1, 2, 2, 3]
     assert train.clicks_per_impression.mean == 5 / 4
     assert train.showings.values.tolist() == [2, 3]  # N3 twice, N1 and N2 three times
     assert train.showings.counts.tolist() == [1, 2]
@@ -165,7 +141,7 @@ def test_a_report_as_json_has_percentiles_and_times(data):
 
 # === What would break training ===
 
-TRAIN_FAULTS = {
+TRAIN_ERRORS = {
     "unknown candidate": (None, [behavior(), behavior(2, "N9-1 N2-0")], 2, "unknown news id among the candidates: 1."),
     "unknown history": (None, [behavior(), behavior(2, history="N1 N8 N9")], 2, "unknown news id in the history: 2."),
     "time": (None, [behavior(), behavior(2, time="9.11.2019")], 2, "bad time: 1."),
@@ -177,14 +153,14 @@ TRAIN_FAULTS = {
     "clicks or none": (None, [behavior(shown="N1-1"), behavior(2, "N2-0")], None, "no impression has both a click"),
     "two contents": ([news("N1"), news("N2"), news("N1", title="Other")], None, 3, "news id repeated with another"),
     "no news id": ([news("N1"), news("N2"), news("")], None, 3, "empty news id: 1."),
-    "only faults": (None, [behavior(number="x"), behavior(number="y")], 1, "impression id 'x' is not a non-negative"),
+    "only errors": (None, [behavior(number="x"), behavior(number="y")], 1, "impression id 'x' is not a non-negative"),
     "no news": ([], None, None, "the file is empty"),
 }
 
 
-@pytest.mark.parametrize("kind", TRAIN_FAULTS)
+@pytest.mark.parametrize("kind", TRAIN_ERRORS)
 def test_what_breaks_training_is_named_with_file_line_and_remedy(tmp_path, kind, caplog):
-    news_lines, behavior_lines, line, problem = TRAIN_FAULTS[kind]
+    news_lines, behavior_lines, line, problem = TRAIN_ERRORS[kind]
     write(tmp_path / "train", news_lines, behavior_lines)
     write(tmp_path / "dev", behavior_lines=[behavior(time="2019-12-01 00:00:00")])
     [error] = inspect_data(tmp_path).errors
@@ -202,7 +178,7 @@ def test_a_dev_split_has_to_have_something_to_evaluate_on(tmp_path):
     assert "there is nothing to evaluate on" in inspect_data(tmp_path).errors[0].problem
 
 
-def test_faults_of_all_files_are_found_at_once_errors_first(tmp_path):
+def test_errors_of_all_files_are_found_at_once_errors_first(tmp_path):
     write(tmp_path / "train", [news("N1"), news("N2", title=""), "N3"], [behavior(), behavior(2, "N1-0 N9-1"), "x"])
     write(tmp_path / "dev", [news("N1"), news("N1", title="Other")], [behavior(1, "N1-0 N7-1"), behavior(1)])
     report = inspect_data(tmp_path)
@@ -222,7 +198,7 @@ def test_faults_of_all_files_are_found_at_once_errors_first(tmp_path):
 def test_missing_files_and_splits_are_errors(tmp_path):
     write(tmp_path / "dev")
     (tmp_path / "dev" / "news.tsv").unlink()
-    assert messages(inspect_data(tmp_path).errors) == [
+    assert [str(error) for error in inspect_data(tmp_path).errors] == [
         f"{tmp_path}/train: the folder is missing: there is nothing to train on. "
         "recommenders-miner split DIR OUT makes train and dev of any log.",
         f"{tmp_path}/dev/news.tsv: the file is missing. A split needs both news.tsv and behaviors.tsv.",
@@ -233,23 +209,19 @@ def test_missing_files_and_splits_are_errors(tmp_path):
         inspect_data(tmp_path / "dev")
 
 
-def test_a_folder_in_the_place_of_a_file_is_an_error(tmp_path):
-    write(tmp_path / "train")
-    (tmp_path / "train" / "behaviors.tsv").unlink()
-    (tmp_path / "train" / "behaviors.tsv").mkdir()
+def test_a_file_that_is_a_folder_or_that_the_system_refuses_is_an_error(tmp_path, monkeypatch):
+    behaviors = write(tmp_path / "train") / "behaviors.tsv"
+    behaviors.unlink()
+    behaviors.mkdir()
     [error] = inspect_data(tmp_path).errors
     assert "is a folder" in error.problem
-
-
-def test_a_file_that_the_system_refuses_is_an_error(tmp_path, monkeypatch):
-    write(tmp_path / "train")
 
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(ImpressionLog, "read", refuse)
     [error] = inspect_data(tmp_path).errors
-    assert error.path == tmp_path / "train" / "behaviors.tsv"
+    assert error.path == behaviors
     assert "Permission denied" in error.problem
 
 
@@ -269,13 +241,13 @@ def test_doubtful_data_are_warned_of(tmp_path):
     train, dev = tmp_path / "train", tmp_path / "dev"
     expected = [
         (train / "news.tsv", (4,), "the title entities of news N4: expected a JSON list"),
-        (train / "news.tsv", (2,), "1 news have no title."),
-        (train / "news.tsv", (2, 3), "2 news have no category."),
+        (train / "news.tsv", (2,), "articles without a title: 1."),
+        (train / "news.tsv", (2, 3), "articles without a category: 2."),
         (train / "behaviors.tsv", (), "no impression has a history"),
-        (train / "behaviors.tsv", (3,), "1 impressions have the id of an earlier one (ids 7)."),
-        (train / "behaviors.tsv", (4,), "1 impressions equal an earlier one but for the id (ids 9)."),
+        (train / "behaviors.tsv", (3,), "impressions with the id of an earlier one: 1 (ids 7)."),
+        (train / "behaviors.tsv", (4,), "impressions equal to an earlier one but for the id: 1 (ids 9)."),
         (dev / "behaviors.tsv", (), "1 of 2 impressions are not later than train's last (which is at 2019-11-09 08:00"),
-        (dev / "news.tsv", (2, 3), "2 news have another title or category than in train (ids N2, N3)."),
+        (dev / "news.tsv", (2, 3), "articles with another title or category than in train: 2 (ids N2, N3)."),
     ]
     for warning, (path, lines, problem) in zip(report.warnings, expected, strict=True):
         assert (warning.path, warning.lines) == (path, lines)
@@ -288,7 +260,7 @@ def test_doubtful_data_are_warned_of(tmp_path):
     assert "split DIR OUT --histories-at impression" in no_history.remedy
 
 
-def test_a_news_clicked_and_not_clicked_in_one_impression_is_warned_of(tmp_path):
+def test_an_article_clicked_and_not_clicked_in_one_impression_is_warned_of(tmp_path):
     write(
         tmp_path / "train",
         behavior_lines=[
@@ -301,7 +273,7 @@ def test_a_news_clicked_and_not_clicked_in_one_impression_is_warned_of(tmp_path)
     report = inspect_data(tmp_path)
     [warning] = report.warnings
     assert warning.place == f"{tmp_path}/train/behaviors.tsv, lines 2, 4"
-    assert warning.problem == "2 impressions show a news both as clicked and as not clicked (ids 6, 8)."
+    assert warning.problem == "impressions that show an article both as clicked and as not clicked: 2 (ids 6, 8)."
     assert report.splits["train"].log.contradictory == 2
 
 
@@ -313,20 +285,21 @@ def test_histories_that_know_the_clicks_are_warned_of(tmp_path):
     ]
     [warning] = inspect_data(write(tmp_path / "mine", behavior_lines=lines)).warnings
     assert str(warning).startswith(
-        f"{tmp_path}/mine/behaviors.tsv, lines 1, 2, 3, 4, 5: 10 impressions have in their history what is clicked in "
-        "them: 100.0 % of the clicks and 25.0 % of the non-clicks are there (ids 11, 12, 13, 14, 15, …). "
+        f"{tmp_path}/mine/behaviors.tsv, lines 1, 2, 3, 4, 5: histories hold 100.0 % of the clicks of their own "
+        "impressions, and 25.0 % of the non-clicks; impressions whose history holds what is clicked in them: 10 "
+        "(ids 11, 12, 13, 14, 15, …). "
     )
     assert "split DIR OUT --histories-at impression makes them of past clicks" in warning.remedy
 
 
-def test_readers_may_return_to_a_news(tmp_path):
+def test_users_may_return_to_an_article(tmp_path):
     lines = [behavior(number, history="N1" if number % 10 == 0 else "N3") for number in range(1, 101)]
     report = inspect_data(write(tmp_path / "mine", behavior_lines=lines))
     assert report.splits["mine"].log.click_share_in_history == 0.1
-    assert "what is clicked in them" not in "".join(messages(report.warnings))
+    assert not any("what is clicked in them" in str(warning) for warning in report.warnings)
 
 
-VECTOR_FAULTS = {
+VECTOR_ERRORS = {
     "no number": ("Q1\tabc\t0.1\n", 1, "expected a finite number, got 'abc'"),
     "of no title's entity": ("Q136851\t0.5\t0.5\nQ1\t0.1\tinf\n", 2, "expected a finite number, got 'inf'"),
     "too few numbers": ("Q136851\t0.5\t0.5\nQ1\t0.1\n", 2, "expected a word and 2 numbers, got 2 fields"),
@@ -334,9 +307,9 @@ VECTOR_FAULTS = {
 }
 
 
-@pytest.mark.parametrize("kind", VECTOR_FAULTS)
-def test_faulty_vectors_of_entities_are_warned_of(data, kind):
-    text, line, problem = VECTOR_FAULTS[kind]
+@pytest.mark.parametrize("kind", VECTOR_ERRORS)
+def test_bad_vectors_of_entities_are_warned_of(data, kind):
+    text, line, problem = VECTOR_ERRORS[kind]
     for split in ("train", "dev"):
         (data / split / "entity_embedding.vec").write_bytes(text if isinstance(text, bytes) else text.encode())
     report = inspect_data(data)
@@ -360,7 +333,7 @@ def test_the_share_of_entities_with_a_vector(tmp_path):
 def test_repeated_ids_of_a_split_without_labels_are_to_be_left(tmp_path):
     lines = [behavior(0, "N1 N2"), behavior(0, "N2 N3"), behavior(0, "N2 N3")]
     ids, rows = inspect_data(write(tmp_path / "test", behavior_lines=lines)).warnings
-    assert ids.problem == "2 impressions have the id of an earlier one (ids 0, 0)."
+    assert ids.problem == "impressions with the id of an earlier one: 2 (ids 0, 0)."
     assert "anew" not in ids.remedy
     assert "as it came" in ids.remedy
     assert "as it came" in rows.remedy
@@ -369,7 +342,7 @@ def test_repeated_ids_of_a_split_without_labels_are_to_be_left(tmp_path):
 def test_lines_are_not_named_where_lines_were_left_out(tmp_path):
     write(tmp_path / "train", behavior_lines=["x", behavior(3), behavior(3, "N2-0")])
     [warning] = inspect_data(tmp_path).warnings
-    assert (warning.lines, warning.problem) == ((), "1 impressions have the id of an earlier one (ids 3).")
+    assert (warning.lines, warning.problem) == ((), "impressions with the id of an earlier one: 1 (ids 3).")
 
 
 # === Any data ===
@@ -387,15 +360,14 @@ def test_percentiles_and_mean_of_a_distribution(values):
     assert [found.percentile(percent) for percent in PERCENTILES] == expected
 
 
-slates = st.lists(st.tuples(st.sampled_from(["N1", "N2"]), st.integers(0, 1)), min_size=1, max_size=3)
+ids = st.sampled_from(["N1", "N2"])
+shown = st.lists(st.tuples(ids, st.integers(0, 1)), min_size=1, max_size=3)
 
 
 @settings(deadline=None)
 @given(
     rows=st.lists(
-        st.tuples(slates, st.lists(st.sampled_from(["N1", "N2"]), max_size=2), st.integers(0, 1), st.integers(1, 3)),
-        min_size=1,
-        max_size=15,
+        st.tuples(shown, st.lists(ids, max_size=2), st.integers(0, 1), st.integers(1, 3)), min_size=1, max_size=15
     ),
     block=st.sampled_from([1, 4, 2**20]),
 )

@@ -104,7 +104,7 @@ def write_synthetic_benchmark(
         _write_lines(new / "dataset.json", [json.dumps(description, indent=2)])
 
 
-write_planted_benchmark = write_synthetic_benchmark
+write_synthetic_benchmark = write_synthetic_benchmark
 
 
 def _write_splits(out: Path, config: SyntheticConfig, seed: int, progress: Callable[[str], None]) -> dict:

@@ -1,12 +1,16 @@
-"""Markdown tables whose source reads well too."""
+"""Tables of text: in Markdown whose source reads well too, and for the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lays out a table: the first column flush left, the others flush right.
+    """Lay out a table: the first column flush left, the others flush right.
 
     Args:
         header: the titles of the columns.
@@ -23,3 +27,8 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     return "\n".join([line(header), line(rule), *map(line, rows)])
+
+
+def terminal_table(**options: Any) -> Table:
+    """Make an empty table for the terminal, as narrow as its cells allow."""
+    return Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, **options)

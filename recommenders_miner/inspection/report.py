@@ -1,0 +1,177 @@
+"""What was found in a data set, as JSON, as a page of Markdown and for the terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+from rich.text import Text
+
+from recommenders_miner.inspection.facts import (
+    NOTHING,
+    Comparison,
+    Distribution,
+    Finding,
+    LogFacts,
+    NewsFacts,
+    SplitReport,
+    shown,
+    table_rows,
+)
+from recommenders_miner.tables import markdown_table, terminal_table
+
+PERCENTILES = (0, 5, 25, 50, 75, 90, 95, 99, 100)
+MOST_FREQUENT = 10
+
+_Table = tuple[str, list[str], list[list[str]]]
+"""A title, a header and rows; the first column names the rows."""
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What a data set holds, and what is wrong with it.
+
+    Attributes:
+        folder: the data set.
+        splits: what each split holds, by name.
+        beside_train: of each split but train, what train does not know of it; empty where train cannot be read.
+        findings: what is wrong, or may be; errors first.
+    """
+
+    folder: Path
+    splits: Mapping[str, SplitReport]
+    beside_train: Mapping[str, Comparison]
+    findings: tuple[Finding, ...]
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """What would break training, or reading the data."""
+        return tuple(finding for finding in self.findings if finding.is_error)
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """What may be wrong."""
+        return tuple(finding for finding in self.findings if not finding.is_error)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as JSON can hold it; distributions as percentiles and mean."""
+        return _jsonable(self)
+
+    def to_markdown(self) -> str:
+        """Return a page of findings and tables."""
+        parts = [f"# {self.folder}", self._verdict()]
+        parts += [f"- **{_kind(finding)}:** {finding}" for finding in self.findings]
+        for title, header, rows in self._tables():
+            parts += [f"\n## {title}\n", markdown_table(header, rows)]
+        return "\n".join(parts) + "\n"
+
+    def render(self) -> Group:
+        """Return the same for the terminal, the findings last."""
+        parts: list[Any] = []
+        for title, header, rows in self._tables():
+            table = terminal_table(title=Text(title), title_justify="left")
+            for place, name in enumerate(header):
+                table.add_column(Text(name), justify="right" if place else "left", no_wrap=not place)
+            for row in rows:
+                table.add_row(*map(Text, row))
+            parts += [table, ""]
+        for finding in self.findings:
+            style = "bold red" if finding.is_error else "bold yellow"
+            # In one line, however long, so that paths can be copied.
+            parts.append(Text.assemble((f"{_kind(finding)}: ", style), str(finding), no_wrap=True, overflow="ignore"))
+        return Group(*parts, self._verdict())
+
+    def _verdict(self) -> str:
+        warnings = _count(len(self.warnings), "warning")
+        if self.errors:
+            return f"{_count(len(self.errors), 'error')}, {warnings}: training would break."
+        return f"Nothing that would break training; {warnings}."
+
+    # === The tables ===
+
+    def _tables(self) -> Iterator[_Table]:
+        yield "What is there", ["", *self.splits], self._facts()
+        if percentiles := list(self._percentiles()):
+            yield "Percentiles and mean", ["", *map(str, PERCENTILES), "mean"], percentiles
+        if self.beside_train:
+            rows = table_rows(Comparison, [*self.beside_train.values()])
+            yield "What train does not know", ["", *self.beside_train], rows
+        readable = [split for split in self.splits.values() if split.log]
+        if readable:
+            header = [f"{split.name} {what}" for split in readable for what in ("news", "shown", "clicked")]
+            title = "Categories: % of the news, of those shown, of those clicked"
+            yield title, ["", *header], _categories(readable)
+
+    def _facts(self) -> list[list[str]]:
+        splits = self.splits.values()
+        vectors = (
+            ", ".join(name.removesuffix(".vec").removesuffix("_embedding") for name in split.vectors)
+            for split in splits
+        )
+        return [
+            *table_rows(LogFacts, [split.log for split in splits]),
+            *table_rows(NewsFacts, [split.news for split in splits]),
+            ["vectors", *(names or NOTHING for names in vectors)],
+            ["titles' entities with a vector", *(shown(split.entities_with_vector) for split in splits)],
+        ]
+
+    def _percentiles(self) -> Iterator[list[str]]:
+        for measure, part, name in (
+            ("history", "log", "history_length"),
+            ("candidates", "log", "candidates_per_impression"),
+            ("clicks", "log", "clicks_per_impression"),
+            ("title words", "news", "title_words"),
+        ):
+            for split in self.splits.values():
+                found = getattr(getattr(split, part), name, None)
+                if found is not None and found.total:
+                    percentiles = [shown(found.percentile(percent)) for percent in PERCENTILES]
+                    yield [f"{measure}, {split.name}", *percentiles, f"{found.mean:.1f}"]
+
+
+def _categories(splits: list[SplitReport]) -> list[list[str]]:
+    """Rows of shares of the categories that have most news in the first split, and of all others together."""
+    counts = [
+        by_category
+        for split in splits
+        for by_category in (split.news.categories, split.log.category_showings, split.log.category_clicks)
+    ]
+    names = list(dict.fromkeys(name for split in splits for name in split.news.categories))
+    groups = {name or "(none)": [name] for name in names[:MOST_FREQUENT]}
+    if others := names[MOST_FREQUENT:]:
+        groups[f"{len(others)} others"] = others
+    return [
+        [title, *(_share(sum(by.get(name, 0) for name in members), sum(by.values())) for by in counts)]
+        for title, members in groups.items()
+    ]
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f}" if whole else NOTHING
+
+
+def _kind(finding: Finding) -> str:
+    return "Error" if finding.is_error else "Warning"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Distribution):
+        percentiles = {str(percent): value.percentile(percent) for percent in PERCENTILES} if value.total else {}
+        return {"percentiles": percentiles, "mean": value.mean if value.total else None}
+    if dataclasses.is_dataclass(value):
+        written = [spec.name for spec in dataclasses.fields(value) if spec.metadata.get("in_json", True)]
+        return {name: _jsonable(getattr(value, name)) for name in written}
+    if isinstance(value, Mapping):
+        return {key: _jsonable(entry) for key, entry in value.items()}
+    if isinstance(value, tuple):
+        return [_jsonable(entry) for entry in value]
+    return str(value) if isinstance(value, Path | datetime) else value
