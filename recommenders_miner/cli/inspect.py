@@ -26,7 +26,7 @@ def inspect(
     report = inspect_data(data)
     console.print(report.render(), highlight=False, crop=False)
     if out:
-        from recommenders_miner.plots.data_page import save_data_page
+        from recommenders_miner.inspection.data_page import save_data_page
         from recommenders_miner.storage import atomic_write
 
         for name, text in (

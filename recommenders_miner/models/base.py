@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import keras
 import numpy as np
 
+from recommenders_miner.backend import keep_freed_memory
 from recommenders_miner.compat.dictionaries import read_word_matrix
 from recommenders_miner.compat.iterator import MINDIterator
 from recommenders_miner.compat.names import RecommendersNames
@@ -25,7 +26,6 @@ from recommenders_miner.errors import NotBuiltError, RecommendersMinerError
 from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
 from recommenders_miner.evaluation.scoring import LogScorer
 from recommenders_miner.hparams import HParams
-from recommenders_miner.backend import keep_freed_memory
 from recommenders_miner.models.network import NewsRecommender
 from recommenders_miner.models.optimizers import make_optimizer
 from recommenders_miner.models.saving import load_model, save_model

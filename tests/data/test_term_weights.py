@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from recommenders_miner.compat.iterator import MINDIterator
 from recommenders_miner.data.features import NewsFeatures
 from recommenders_miner.data.lengths import LengthGroups
-from recommenders_miner.compat.iterator import MINDIterator
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.terms import TermWeights

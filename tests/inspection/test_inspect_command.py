@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from matplotlib.patches import StepPatch
 
 from recommenders_miner.inspection import inspect_data
-from recommenders_miner.plots.data_page import draw_data_page
+from recommenders_miner.inspection.data_page import draw_data_page
 from tests.command_line import invoke, run
 from tests.inspection.conftest import behavior, news, write
 

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from recommenders_miner.data.features import NewsFeatures, length_feature
 from recommenders_miner.compat.iterator import MINDIterator
+from recommenders_miner.data.features import NewsFeatures, length_feature
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.encoders import whole_table
 from recommenders_miner.encoders.whole_table import NetworkPart

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -14,10 +13,10 @@ import pytest
 from recommenders_miner.compat.iterator import MINDIterator
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.errors import NotBuiltError, RecommendersMinerError
-from recommenders_miner.models import MODELS, training
+from recommenders_miner.models import MODELS
 from recommenders_miner.models.training import seeded
 from tests.models.test_scores import write_files
-from tests.models.toy import IDS, MODEL_NAMES, SIZES, fresh_toy_model, toy_hparams, toy_log, toy_news
+from tests.models.toy import IDS, MODEL_NAMES, SIZES, fresh_toy_model, toy_hparams
 from tests.thoroughness import mostly_thorough
 
 every_model = pytest.mark.parametrize("name", MODEL_NAMES)
