@@ -246,9 +246,9 @@ class CandidateAttention(CompositeLayer):
     def __init__(self, dim: int = 100, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = {"dim": dim}
-        self.of_click = keras.layers.Dense(dim, dtype=self.dtype_policy)
-        self.of_candidate = keras.layers.Dense(dim, use_bias=False, dtype=self.dtype_policy)
-        self.logit = keras.layers.Dense(1, use_bias=False, dtype=self.dtype_policy)
+        self.of_click = keras.layers.Dense(dim, dtype=self.dtype_policy, name="of_click")
+        self.of_candidate = keras.layers.Dense(dim, use_bias=False, dtype=self.dtype_policy, name="of_candidate")
+        self.logit = keras.layers.Dense(1, use_bias=False, dtype=self.dtype_policy, name="logit")
 
     def call(self, history: Any, candidates: Any, mask: Any | None = None, return_weights: bool = False) -> Any:
         """Pool `history`; see the class for the shapes."""

@@ -122,13 +122,15 @@ def personalized_attention(values, query, kernel, bias, mask=None):
     return pooled
 
 
-def candidate_attention(history, candidates, kernel, bias, query, mask=None):
-    """a_cj = q^T relu(W [h_c; h_j] + b), pooled over j by softmax: (B, C, d)."""
+def candidate_attention(
+    history, candidates, of_click_kernel, of_click_bias, of_candidate_kernel, logit_kernel, mask=None
+):
+    """a_cj = v^T relu(W [h_c; h_j] + b), pooled over j by softmax: (B, C, d)."""
+    kernel = np.concatenate([of_candidate_kernel, of_click_kernel])
     pooled = np.zeros(candidates.shape[:2] + history.shape[-1:])
     for b, c in np.ndindex(candidates.shape[:2]):
-        logits = [
-            float(query @ np.maximum(kernel.T @ np.concatenate([candidates[b, c], h]) + bias, 0)) for h in history[b]
-        ]
+        pairs = [np.concatenate([candidates[b, c], h]) for h in history[b]]
+        logits = [float(np.maximum(pair @ kernel + of_click_bias, 0) @ logit_kernel[:, 0]) for pair in pairs]
         weights = softmax(logits, None if mask is None else mask[b])
         pooled[b, c] = sum(w * h for w, h in zip(weights, history[b], strict=True))
     return pooled
