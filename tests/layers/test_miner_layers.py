@@ -202,13 +202,17 @@ OWN = INTERESTS["interests"]
 modes = pytest.mark.parametrize("mode", ["max", "mean", "weighted"])
 
 
+def aggregation(mode):
+    return CASES[f"aggregation by {mode} per user"].built()
+
+
 def scores(layer, interests, candidates=CANDIDATES):
     return call_once(layer, {"interests": interests, "candidates": candidates})
 
 
 @modes
 def test_interests_and_candidates_by_themselves(mode):
-    layer = InterestAggregation(mode)
+    layer = aggregation(mode)
     together = scores(layer, OWN)
     np.testing.assert_allclose(scores(layer, OWN[:, ::-1]), together, atol=1e-6, err_msg="order of interests")
     np.testing.assert_allclose(scores(layer, OWN, CANDIDATES[:, 2:3])[:, 0], together[:, 2], atol=1e-6)
@@ -223,7 +227,7 @@ def test_interests_and_candidates_by_themselves(mode):
 def test_scores_and_gradients_are_finite_and_zero_for_a_user_without_interests(mode, scale):
     interests = OWN * scale
     interests[1] = 0.0
-    layer, inputs = InterestAggregation(mode), {"interests": interests, "candidates": CANDIDATES * scale}
+    layer, inputs = aggregation(mode), {"interests": interests, "candidates": CANDIDATES * scale}
     found = scores(layer, **inputs)
     assert np.isfinite(found).all()
     assert not found[1].any()
@@ -240,7 +244,7 @@ def test_interests_over_clicks_score_as_the_interests_that_they_sum_up_to(mode):
     shares = weights[:, :, :, None] * gains[:, None]
     totals = shares.sum(axis=2, keepdims=True)
     shares = np.divide(shares, totals, out=np.zeros_like(shares), where=totals > 0)
-    layer = InterestAggregation(mode)
+    layer = aggregation(mode)
     direct = scores(layer, np.einsum("bkmc,bmd->bckd", shares, clicks))
     apart = to_numpy(layer(InterestsOverClicks(*map(tensor, (weights, gains, clicks))), tensor(CANDIDATES)))
     np.testing.assert_allclose(apart, direct, atol=1e-6)
@@ -248,7 +252,7 @@ def test_interests_over_clicks_score_as_the_interests_that_they_sum_up_to(mode):
 
 
 def test_a_target_that_is_known_already_is_not_computed_again():
-    layer, inputs = InterestAggregation("weighted"), as_tensors(INTERESTS)
+    layer, inputs = aggregation("weighted"), as_tensors(INTERESTS)
     plain, target = to_numpy(layer(**inputs)), layer.target(inputs["candidates"])
     np.testing.assert_array_equal(to_numpy(layer(**inputs, target=target)), plain)
     assert not np.allclose(to_numpy(layer(**inputs, target=0 * target)), plain)
@@ -267,7 +271,7 @@ def test_gelu_is_the_exact_one():
 @modes
 @pytest.mark.parametrize("interests", [OWN, EACH], ids=["per user", "per candidate"])
 def test_returned_weights_of_interests_sum_to_one_and_give_the_scores(mode, interests):
-    layer, tensors = InterestAggregation(mode), as_tensors({"interests": interests, "candidates": CANDIDATES})
+    layer, tensors = aggregation(mode), as_tensors({"interests": interests, "candidates": CANDIDATES})
     found, weights = (to_numpy(part) for part in layer(**tensors, return_weights=True))
     matches = to_numpy(match_interests(*tensors.values()))
     own = np.broadcast_to(interests if interests.ndim == 4 else interests[:, None], EACH.shape)
