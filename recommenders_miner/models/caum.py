@@ -22,8 +22,7 @@ from recommenders_miner.models.registry import register
 class CAUMHParams(SelfAttentionHParams):
     """Hyperparameters of the user encoder."""
 
-    candidate_heads: int = hparam("model", 20, "heads of the candidate-aware self-attention", ge=1)
-    candidate_head_dim: int = hparam("model", 20, "dimension of one of them", ge=1)
+    candidate_heads: int = hparam("model", 20, "heads of the candidate-aware self-attention, of head_dim each", ge=1)
     click_window: int = hparam("model", 3, "clicks under the candidate-aware CNN", ge=1)
     candidate_layers: list[int] = hparam("model", [400, 256], "hidden layers of the candidate-aware attention")
 
@@ -41,9 +40,8 @@ class CAUMUserEncoder(UserEncoder):
     The authors' code joins candidate and click by one layer and lets the results attend to each other. A softmax over j
     does not see what is the same for all j, so that this comes to γ with W^r = W^h.
 
-    We decide: a head k reads its own part of q_i and q_n, and logits are divided by √head_dim, as in that code; beyond
-    both ends of a history the CNN sees zeros, where the code goes round from the last click to the first; dropout is on
-    the clicked articles' vectors only.
+    We decide: a head reads its own part of q_i and q_n, and logits are divided by √head_dim, as in that code; the CNN
+    sees zeros beyond both ends of a history, where the code goes round; dropout is on the clicks' vectors only.
 
     Args:
         dim: dimension of the news vectors.
@@ -66,18 +64,23 @@ class CAUMUserEncoder(UserEncoder):
     ) -> None:
         super().__init__(**kwargs)
         self.config = {"dim": dim, "num_heads": num_heads, "head_dim": head_dim, "window": window, "dropout": dropout}
-        self.config["layer_sizes"] = list(layer_sizes)
-        self.heads = num_heads, head_dim
+        self.config |= {"layer_sizes": list(layer_sizes)}
         dense = functools.partial(keras.layers.Dense, dtype=self.dtype_policy)
         projection = functools.partial(dense, num_heads * head_dim, use_bias=False)
         self.click_query, self.click_key, self.value = projection(), projection(), projection()
         self.candidate_query, self.candidate_key = projection(), projection()
+        self.split = keras.layers.Reshape((-1, num_heads, head_dim), dtype=self.dtype_policy)
         self.convolution = keras.layers.Conv1D(dim, window, padding="same", dtype=self.dtype_policy)
         self.local_candidate = dense(dim, use_bias=False)
         self.join = dense(dim)
         self.hidden = [dense(size, activation="tanh") for size in layer_sizes]
         self.relevance = dense(1)
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+
+    def build(self, history_shape: Any = None) -> None:
+        """Create the weights, those too that only `bind_candidates` uses."""
+        nothing = ops.zeros((1, 1, self.config["dim"]))
+        self._users({"clicked": nothing, "mask": ops.ones((1, 1), "bool")}, nothing)
 
     def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
         """Return `clicked` (B, M, d), zero at padding, and `mask` (B, M) bool."""
@@ -109,21 +112,16 @@ class CAUMUserEncoder(UserEncoder):
         weights = masked_softmax(ops.squeeze(self.relevance(hidden), axis=-1), mask[:, None, :])
         return ops.einsum("bci,bcid->bcd", ops.cast(weights, joined.dtype), joined), weights
 
-    def _split(self, projected: Any) -> Any:
-        """(B, T, heads · head_dim) -> (B, T, heads, head_dim)."""
-        return ops.reshape(projected, (-1, ops.shape(projected)[1], *self.heads))
-
     def _global(self, clicked: Any, mask: Any, candidates: Any) -> Any:
         """Compute l, (B, C, M, heads · head_dim)."""
-        heads = self._split
-        query, key = heads(self.click_query(clicked)), heads(self.click_key(clicked))
+        query, key = self.split(self.click_query(clicked)), self.split(self.click_key(clicked))
         among_clicks = ops.einsum("bihp,bjhp->bhij", query, key)
-        query, key = heads(self.candidate_query(candidates)), heads(self.candidate_key(clicked))
+        query, key = self.split(self.candidate_query(candidates)), self.split(self.candidate_key(clicked))
         with_candidate = ops.einsum("bchp,bjhp->bchj", query, key)
-        logits = (among_clicks[:, None] + with_candidate[:, :, :, None, :]) * self.heads[1] ** -0.5
+        logits = (among_clicks[:, None] + with_candidate[:, :, :, None, :]) * self.config["head_dim"] ** -0.5
         weights = ops.cast(masked_softmax(logits, mask[:, None, None, None, :]), query.dtype)
-        attended = ops.einsum("bchij,bjhp->bcihp", weights, heads(self.value(clicked)))
-        return ops.reshape(attended, (-1, *ops.shape(attended)[1:3], self.heads[0] * self.heads[1]))
+        attended = ops.einsum("bchij,bjhp->bcihp", weights, self.split(self.value(clicked)))
+        return ops.reshape(attended, (-1, *ops.shape(attended)[1:3], self.value.units))
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
@@ -147,6 +145,6 @@ class CAUMModel(BaseModel):
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
         """Return the untrained network."""
         news_encoder = build_encoder(hparams, vocabularies, vectors)
-        heads, layers = (hparams.candidate_heads, hparams.candidate_head_dim), hparams.candidate_layers
-        user_encoder = CAUMUserEncoder(news_encoder.dim, *heads, hparams.click_window, layers, hparams.dropout)
+        heads, network = (hparams.candidate_heads, hparams.head_dim), (hparams.candidate_layers, hparams.dropout)
+        user_encoder = CAUMUserEncoder(news_encoder.dim, *heads, hparams.click_window, *network)
         return NewsRecommender(news_encoder, user_encoder, CAUMClickPredictor())

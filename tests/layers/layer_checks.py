@@ -40,14 +40,14 @@ def as_tensors(arrays: Arrays) -> dict:
     }
 
 
-def weight_names(layer: keras.Layer) -> list[str]:
+def weight_names(weights: list) -> list[str]:
     """The weights' own names, or where two are alike, with the name of the layer that holds each before."""
-    names = [weight.name for weight in layer.weights]
-    return names if len(set(names)) == len(names) else ["_".join(w.path.split("/")[-2:]) for w in layer.weights]
+    names = [weight.name for weight in weights]
+    return names if len(set(names)) == len(names) else ["_".join(weight.path.split("/")[-2:]) for weight in weights]
 
 
 def weights_of(layer: keras.Layer) -> dict[str, np.ndarray]:
-    return {name: to_numpy(weight) for name, weight in zip(weight_names(layer), layer.weights, strict=True)}
+    return {name: to_numpy(weight) for name, weight in zip(weight_names(layer.weights), layer.weights, strict=True)}
 
 
 def randomise(layer: keras.Layer, seed: int = 7) -> keras.Layer:
@@ -94,7 +94,8 @@ def gradients(function: Callable, layer: keras.Layer, inputs: Arrays) -> dict[st
     if differentiate is None:
         pytest.skip(f"no gradients are tested on {BACKEND}")
     found = differentiate(function, layer, tensors, floats)
-    return {name: to_numpy(gradient) for name, gradient in zip(floats + weight_names(layer), found, strict=True)}
+    names = floats + weight_names(layer.trainable_weights)
+    return {name: to_numpy(gradient) for name, gradient in zip(names, found, strict=True)}
 
 
 def _tensorflow_gradients(function, layer, tensors, floats):
@@ -183,8 +184,7 @@ def check_building(case) -> keras.Layer:
         layers[-1].build(*(array.shape for name, array in case.inputs.items() if name not in ("mask", "bias")))
     for layer in layers:
         assert layer.built
-        shapes = [tuple(weight.shape) for weight in layer.weights]
-        assert dict(zip(weight_names(layer), shapes, strict=True)) == dict(case.weights)
+        assert {name: array.shape for name, array in weights_of(layer).items()} == dict(case.weights)
     return randomise(layers[-1])
 
 

@@ -56,7 +56,7 @@ def fastformer_score(clicked, candidate, encoder):
 
 def caum_user(clicked, candidate, encoder):
     """The user as the candidate sees it, and the weights of the clicks."""
-    heads, dim = encoder.heads
+    heads, dim = encoder.config["num_heads"], encoder.config["head_dim"]
     window = kernel(encoder.convolution)
     before = (len(window) - 1) // 2
     contexts = []
@@ -68,13 +68,9 @@ def caum_user(clicked, candidate, encoder):
             def project(vector, layer, part=part):
                 return vector @ kernel(layer)[:, part]
 
-            query, of_candidate = project(click, encoder.click_query), project(candidate, encoder.candidate_query)
-            logits = [
-                (query @ project(c, encoder.click_key) + of_candidate @ project(c, encoder.candidate_key))
-                / np.sqrt(dim)
-                for c in clicked
-            ]
-            long_range.append(softmax(logits) @ project(clicked, encoder.value))
+            among_clicks = project(clicked, encoder.click_key) @ project(click, encoder.click_query)
+            with_candidate = project(clicked, encoder.candidate_key) @ project(candidate, encoder.candidate_query)
+            long_range.append(softmax((among_clicks + with_candidate) / np.sqrt(dim)) @ project(clicked, encoder.value))
         short_range = values(encoder.convolution)["bias"] + candidate @ kernel(encoder.local_candidate)
         for place, weights in enumerate(window):
             if 0 <= i + place - before < len(clicked):
