@@ -5,21 +5,24 @@ They use `keras` and `keras.ops` only, so they run on every Keras backend and co
 
 from __future__ import annotations
 
-from recommenders_miner.layers.additive_attention import AdditiveAttention
-from recommenders_miner.layers.candidate_attention import CandidateAttention
-from recommenders_miner.layers.category_bias import CategoryBias
-from recommenders_miner.layers.composite_layer import CompositeLayer
-from recommenders_miner.layers.cosine import cosine, unit_vectors
+from recommenders_miner.layers.click_scores import (
+    DotProduct,
+    InterestAggregation,
+    InterestsOverClicks,
+    match_interests,
+)
+from recommenders_miner.layers.common import CompositeLayer, cosine, masked_softmax, unit_vectors
+from recommenders_miner.layers.contextual import SelfAttention, WordConvolution
 from recommenders_miner.layers.disagreement_regularizer import DisagreementRegularizer, disagreement
-from recommenders_miner.layers.dot_product import DotProduct
 from recommenders_miner.layers.factorization_machine import FactorizationMachine, FactorTable, merged_squares
-from recommenders_miner.layers.interest_aggregation import InterestAggregation, InterestsOverClicks, match_interests
-from recommenders_miner.layers.masked_softmax import masked_softmax
-from recommenders_miner.layers.personalized_attention import PersonalizedAttention, pool_by_query
-from recommenders_miner.layers.poly_attention import PolyAttention
-from recommenders_miner.layers.segment_pooling import SegmentPooling
-from recommenders_miner.layers.self_attention import SelfAttention
-from recommenders_miner.layers.word_convolution import WordConvolution
+from recommenders_miner.layers.poly_attention import CategoryBias, PolyAttention
+from recommenders_miner.layers.pooling import (
+    AdditiveAttention,
+    CandidateAttention,
+    PersonalizedAttention,
+    SegmentPooling,
+    pool_by_query,
+)
 
 __all__ = [
     "AdditiveAttention",

@@ -1,4 +1,4 @@
-"""Disagreement regularisation: keep the interests of a user apart (MINER, Section 3.2)."""
+"""Disagreement regularisation: keep the interests of a user apart (MINER, Section 3.3)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from recommenders_miner.layers.cosine import unit_vectors
+from recommenders_miner.layers.common import ConfiguredLayer, unit_vectors
 
 
 def disagreement(interests: Any) -> Any:
-    """Mean cosine over all K² pairs of a user's interests, the diagonal included: Equation (3) of MINER.
+    """Compute the mean cosine over all K² pairs of a user's interests, the diagonal included: Equation (3) of MINER.
 
     With the unit vectors `ê_i`, `1/K² Σ_i Σ_j ê_i·ê_j = ||Σ_i ê_i||² / K²`, which costs K·d instead of K²·d.
 
@@ -26,7 +26,7 @@ def disagreement(interests: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
-class DisagreementRegularizer(keras.layers.Layer):
+class DisagreementRegularizer(ConfiguredLayer):
     """Pass interests through unchanged and, in training, add `weight · L_D` to the model's loss.
 
     `L_D` is the mean of Equation (3) of MINER over the leading axes: over the users, and over their
@@ -57,37 +57,28 @@ class DisagreementRegularizer(keras.layers.Layer):
     ```
 
     Reference:
-        MINER: Multi-Interest Matching Network for News Recommendation, Findings of ACL 2022.
+        MINER: Multi-Interest Matching Network for News Recommendation, Findings of ACL 2022, Section 3.3.
     """
 
     def __init__(self, weight: float = 0.8, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if weight < 0:
             raise ValueError(f"weight must not be negative. Received weight={weight}.")
+        self.config = {"weight": weight}
         self.weight = weight
 
     def call(self, interests: Any, mask: Any | None = None, training: bool | None = None) -> Any:
         """Return `interests`; in training also add the loss."""
-        if mask is not None and len(mask.shape) != len(interests.shape) - 2:
-            raise ValueError(
-                "DisagreementRegularizer expects interests (…, K, d) and a mask (…) over their leading axes. "
-                f"Received interests {tuple(interests.shape)} and mask {tuple(mask.shape)}."
-            )
+        fits = mask is None or len(mask.shape) == len(interests.shape) - 2
+        expected = "interests (…, K, d) and a mask (…) over their leading axes"
+        self.require(fits, expected, interests=interests, mask=mask)
         if training:
             self.add_loss(self.weight * _masked_mean(disagreement(interests), mask))
         return interests
 
-    def compute_mask(self, inputs: Any, previous_mask: Any | None = None) -> None:
-        """No mask goes on: it tells which users count in the loss, not which interests there are."""
-        return None
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
-        return super().get_config() | {"weight": self.weight}
-
 
 def _masked_mean(values: Any, mask: Any | None) -> Any:
-    """Mean of the values whose mask is True; 0 if there is none."""
+    """Compute the mean of the values whose mask is True; 0 if there is none."""
     if mask is None:
         return ops.mean(values)
     mask = ops.cast(mask, "float32")

@@ -7,9 +7,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from recommenders_miner.layers.common import ConfiguredLayer, require_positive
+
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
-class FactorTable(keras.layers.Layer):
+class FactorTable(ConfiguredLayer):
     """Look up the weights and factors of sparse features, and sum them up as a factorisation machine needs them.
 
     Every feature i has a weight w_i and a factor v_i of length k. Of a sample's features, given as ids and values,
@@ -43,6 +45,8 @@ class FactorTable(keras.layers.Layer):
         ValueError: `num_features` or `dim` is below 1.
     """
 
+    PARTS = ("factors_initializer", "weights_initializer")
+
     def __init__(
         self,
         num_features: int,
@@ -52,10 +56,8 @@ class FactorTable(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
-        if num_features < 1 or dim < 1:
-            raise ValueError(
-                f"num_features and dim must be at least 1. Received num_features={num_features}, dim={dim}."
-            )
+        require_positive(num_features=num_features, dim=dim)
+        self.config = {"num_features": num_features, "dim": dim}
         self.num_features, self.dim = num_features, dim
         self.factors_initializer = keras.initializers.get(factors_initializer)
         self.weights_initializer = keras.initializers.get(weights_initializer)
@@ -87,18 +89,9 @@ class FactorTable(keras.layers.Layer):
     def _looked_up(table: Any, ids: Any) -> Any:
         return ops.cast(ops.take(table, ids, axis=0), "float32")
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
-        return super().get_config() | {
-            "num_features": self.num_features,
-            "dim": self.dim,
-            "factors_initializer": keras.initializers.serialize(self.factors_initializer),
-            "weights_initializer": keras.initializers.serialize(self.weights_initializer),
-        }
-
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
-class FactorizationMachine(keras.layers.Layer):
+class FactorizationMachine(ConfiguredLayer):
     """Score samples by their features and by all pairs of them.
 
     A factorisation machine of degree 2 gives every feature i a weight w_i and a factor v_i of length k:
@@ -139,6 +132,8 @@ class FactorizationMachine(keras.layers.Layer):
         - Factorization Machines with libFM, ACM TIST 2012 (Rendle).
     """
 
+    PARTS = ("bias_initializer",)
+
     def __init__(self, bias_initializer: str | keras.Initializer = "zeros", **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.bias_initializer = keras.initializers.get(bias_initializer)
@@ -154,17 +149,10 @@ class FactorizationMachine(keras.layers.Layer):
 
     def call(self, linear: Any, sums: Any, squares: Any) -> Any:
         """Score; see the class for the shapes."""
-        if not len(linear.shape) == len(squares.shape) == len(sums.shape) - 1:
-            raise ValueError(
-                "FactorizationMachine expects linear (…), sums (…, k) and squares (…). "
-                f"Received {tuple(linear.shape)}, {tuple(sums.shape)} and {tuple(squares.shape)}."
-            )
+        fits = len(linear.shape) == len(squares.shape) == len(sums.shape) - 1
+        self.require(fits, "linear (…), sums (…, k) and squares (…)", linear=linear, sums=sums, squares=squares)
         bias, linear, sums, squares = (ops.cast(part, "float32") for part in (self.bias, linear, sums, squares))
         return bias + linear + 0.5 * (ops.sum(ops.square(sums), axis=-1) - squares)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
-        return super().get_config() | {"bias_initializer": keras.initializers.serialize(self.bias_initializer)}
 
 
 def merged_squares(ids: Any, values: Any, norms: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Poly attention: several interest vectors from one click history (MINER, Section 3.2)."""
+"""Several interest vectors from one click history (MINER, Section 3.3), weighted by category (Section 3.4)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from recommenders_miner.layers.masked_softmax import masked_softmax
+from recommenders_miner.layers.common import ConfiguredLayer, cosine, masked_softmax, require_positive
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
-class PolyAttention(keras.layers.Layer):
+class PolyAttention(ConfiguredLayer):
     """Read K interest vectors from a click history with K learned context codes.
 
-    With the clicked news `h_j`, the context codes `c_i` and the projection `W^h`, Equations (1), (2) and (5)
+    With the clicked articles `h_j`, the context codes `c_i` and the projection `W^h`, Equations (1), (2) and (5)
     of MINER:
 
         logit_ij = c_i^T tanh(W^h h_j)
@@ -35,7 +35,7 @@ class PolyAttention(keras.layers.Layer):
         **kwargs: arguments of `keras.layers.Layer`.
 
     Call arguments:
-        history: (B, M, d), vectors of the clicked news.
+        history: (B, M, d), vectors of the clicked articles.
         mask: (B, M) bool, True where a click is, False at padding. None: no padding.
         bias: added to the logits of every interest: (B, M), or (B, C, M) for one per candidate; see
             `CategoryBias`.
@@ -56,8 +56,11 @@ class PolyAttention(keras.layers.Layer):
     ```
 
     Reference:
-        MINER: Multi-Interest Matching Network for News Recommendation, Findings of ACL 2022.
+        MINER: Multi-Interest Matching Network for News Recommendation, Findings of ACL 2022, Section 3.3; for the bias
+        Section 3.4.
     """
+
+    PARTS = ("projection_initializer", "codes_initializer")
 
     def __init__(
         self,
@@ -68,18 +71,15 @@ class PolyAttention(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if num_interests < 1 or code_dim < 1:
-            raise ValueError(
-                "num_interests and code_dim must be at least 1. "
-                f"Received num_interests={num_interests}, code_dim={code_dim}."
-            )
+        require_positive(num_interests=num_interests, code_dim=code_dim)
+        self.config = {"num_interests": num_interests, "code_dim": code_dim}
         self.num_interests = num_interests
         self.code_dim = code_dim
         self.projection_initializer = keras.initializers.get(projection_initializer)
         self.codes_initializer = keras.initializers.get(codes_initializer)
 
     def build(self, history_shape: tuple[int | None, ...]) -> None:
-        """Create the weights for news vectors of length `history_shape[-1]`."""
+        """Create the weights for vectors of length `history_shape[-1]`."""
         self.projection = self.add_weight(
             name="projection",
             shape=(history_shape[-1], self.code_dim),
@@ -91,7 +91,13 @@ class PolyAttention(keras.layers.Layer):
 
     def call(self, history: Any, mask: Any | None = None, bias: Any | None = None, return_weights: bool = False) -> Any:
         """Compute the interests; see the class for the shapes."""
-        _check_ranks(history, mask, bias)
+        fits = (
+            len(history.shape) == 3
+            and (mask is None or len(mask.shape) == 2)
+            and (bias is None or len(bias.shape) in (2, 3))
+        )
+        expected = "history (B, M, d), mask (B, M) and bias (B, M) or (B, C, M)"
+        self.require(fits, expected, history=history, mask=mask, bias=bias)
         logits = self.logits(history)
         if mask is not None:
             mask = ops.expand_dims(mask, axis=1)
@@ -106,13 +112,13 @@ class PolyAttention(keras.layers.Layer):
         return (interests, weights) if return_weights else interests
 
     def logits(self, history: Any) -> Any:
-        """The attention logits before bias and mask, Equation (2).
+        """Compute the attention logits before bias and mask, Equation (2).
 
-        They depend on the history alone, so that an evaluation computes them once a user and adds each
+        They depend on the history alone, so that an evaluation computes them once per user and adds each
         candidate category's bias to them.
 
         Args:
-            history: (B, M, d), vectors of the clicked news.
+            history: (B, M, d), vectors of the clicked articles.
 
         Returns:
             float32 tensor (B, K, M).
@@ -124,39 +130,69 @@ class PolyAttention(keras.layers.Layer):
         return ops.cast(ops.swapaxes(logits, -1, -2), "float32")
 
     def _weighted_sums(self, weights: Any, history: Any) -> Any:
-        """Σ_j w_ij h_j for weights (B, K, M) or (B, C, K, M), as one product of matrices a user."""
+        """Compute Σ_j w_ij h_j for weights (B, K, M) or (B, C, K, M), as one product of matrices per user."""
         if len(weights.shape) == 3:
             return ops.matmul(weights, history)
         batch, candidates, interests, length = ops.shape(weights)
         rows = ops.reshape(weights, (batch, candidates * interests, length))
         return ops.reshape(ops.matmul(rows, history), (batch, candidates, interests, history.shape[-1]))
 
-    def compute_mask(self, inputs: Any, previous_mask: Any | None = None) -> None:
-        """No mask goes on: every user has K interests."""
-        return None
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
-        return super().get_config() | {
-            "num_interests": self.num_interests,
-            "code_dim": self.code_dim,
-            "projection_initializer": keras.initializers.serialize(self.projection_initializer),
-            "codes_initializer": keras.initializers.serialize(self.codes_initializer),
-        }
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class CategoryBias(ConfiguredLayer):
+    """Bias the clicked articles by a candidate's category: `λ cos(b_j, b_c)` in Equation (5) of MINER.
 
+    `b_j` and `b_c` are the category vectors of clicked article j and of the candidate. λ is one learned scalar,
+    the weight `scale`. The result goes into the `bias` of `PolyAttention`. The cosine is computed in float32;
+    that of a zero vector is 0, so padding and articles of unknown category may have the zero vector.
 
-def _check_ranks(history: Any, mask: Any | None, bias: Any | None) -> None:
-    ranks_fit = (
-        len(history.shape) == 3
-        and (mask is None or len(mask.shape) == 2)
-        and (bias is None or len(bias.shape) in (2, 3))
-    )
-    if not ranks_fit:
-        shapes = ", ".join(
-            f"{name} {tuple(tensor.shape)}"
-            for name, tensor in (("history", history), ("mask", mask), ("bias", bias))
-            if tensor is not None
+    Args:
+        scale_initializer: initialiser of `scale`. λ starts at 1.
+        **kwargs: arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        history_category: (B, M, e), category vectors of the clicked articles.
+        candidate_category: (B, C, e), category vectors of the candidates, or (B, e) for one candidate per user.
+
+    Returns:
+        (B, C, M), or (B, M) for one candidate per user, in the compute dtype.
+
+    Raises:
+        ValueError: the arguments do not have these ranks.
+
+    Example:
+    ```python
+    bias = CategoryBias()(history_category, candidate_category)
+    interests = PolyAttention()(history, mask=mask, bias=bias)
+    ```
+
+    Reference:
+        MINER: Multi-Interest Matching Network for News Recommendation, Findings of ACL 2022, Section 3.4.
+    """
+
+    PARTS = ("scale_initializer",)
+
+    def __init__(self, scale_initializer: str | keras.Initializer = "ones", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.scale_initializer = keras.initializers.get(scale_initializer)
+
+    def build(
+        self, history_category_shape: tuple[int | None, ...], candidate_category_shape: tuple[int | None, ...]
+    ) -> None:
+        """Create the weight λ."""
+        self.scale = self.add_weight(name="scale", shape=(), initializer=self.scale_initializer)
+
+    def call(self, history_category: Any, candidate_category: Any) -> Any:
+        """Compute λ·cos; see the class for the shapes."""
+        one_candidate = len(candidate_category.shape) == 2
+        self.require(
+            len(history_category.shape) == 3 and (one_candidate or len(candidate_category.shape) == 3),
+            "history_category (B, M, e) and candidate_category (B, C, e) or (B, e)",
+            history_category=history_category,
+            candidate_category=candidate_category,
         )
-        raise ValueError(
-            f"PolyAttention expects history (B, M, d), mask (B, M) and bias (B, M) or (B, C, M). Received {shapes}."
-        )
+        if one_candidate:
+            candidate_category = ops.expand_dims(candidate_category, axis=1)
+        bias = ops.cast(self.scale, "float32") * cosine(candidate_category, history_category)
+        bias = ops.cast(bias, self.compute_dtype)
+        return ops.squeeze(bias, axis=1) if one_candidate else bias

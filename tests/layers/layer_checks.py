@@ -1,8 +1,7 @@
-"""What every layer of the package has to pass, on any Keras backend.
+"""What every layer of the package has to pass, on any Keras backend; `cases.py` is the table of the layers.
 
-`check_layer` is in the spirit of KerasHub's `run_layer_test`: one call checks configuration, building,
-values, gradients, dynamic axes, compilation, dtype policies and saving. Tests of a layer's own behaviour use
-the helpers above it.
+`check_layer` is in the spirit of KerasHub's `run_layer_test`: one call checks configuration, building, values,
+gradients, dynamic axes, compilation, dtype policies and saving. Tests of a layer's own behaviour use the helpers above.
 """
 
 import json
@@ -11,6 +10,8 @@ from collections.abc import Callable, Mapping
 import keras
 import numpy as np
 import pytest
+
+from recommenders_miner.layers import CompositeLayer
 
 BACKEND = keras.backend.backend()
 if BACKEND == "jax":
@@ -26,16 +27,34 @@ def to_numpy(tensor) -> np.ndarray:
     return np.array(keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")), dtype="float64")
 
 
+def tensor(values):
+    """A float32 tensor."""
+    return keras.ops.convert_to_tensor(np.asarray(values, "float32"))
+
+
 def as_tensors(arrays: Arrays) -> dict:
     """float32 tensors of float arrays, and others as they are."""
     return {
-        name: keras.ops.convert_to_tensor(array.astype("float32") if array.dtype.kind == "f" else array)
+        name: tensor(array) if array.dtype.kind == "f" else keras.ops.convert_to_tensor(array)
         for name, array in arrays.items()
     }
 
 
+def weight_names(weights: list) -> list[str]:
+    """The weights' own names, or where two are alike, with the name of the layer that holds each before."""
+    names = [weight.name for weight in weights]
+    return names if len(set(names)) == len(names) else ["_".join(weight.path.split("/")[-2:]) for weight in weights]
+
+
 def weights_of(layer: keras.Layer) -> dict[str, np.ndarray]:
-    return {weight.name: to_numpy(weight) for weight in layer.weights}
+    return {name: to_numpy(weight) for name, weight in zip(weight_names(layer.weights), layer.weights, strict=True)}
+
+
+def randomise(layer: keras.Layer, seed: int = 7) -> keras.Layer:
+    """The built layer with random weights, so large that an attention is far from uniform."""
+    generator = np.random.default_rng(seed)
+    layer.set_weights([generator.normal(size=weight.shape) for weight in layer.weights])
+    return layer
 
 
 def compiled(function: Callable) -> Callable:
@@ -71,11 +90,11 @@ def gradients(function: Callable, layer: keras.Layer, inputs: Arrays) -> dict[st
     """
     tensors = as_tensors(inputs)
     floats = [name for name, array in inputs.items() if array.dtype.kind == "f"]
-    names = floats + [weight.name for weight in layer.trainable_weights]
     differentiate = {"tensorflow": _tensorflow_gradients, "jax": _jax_gradients}.get(BACKEND)
     if differentiate is None:
         pytest.skip(f"no gradients are tested on {BACKEND}")
     found = differentiate(function, layer, tensors, floats)
+    names = floats + weight_names(layer.trainable_weights)
     return {name: to_numpy(gradient) for name, gradient in zip(names, found, strict=True)}
 
 
@@ -104,49 +123,36 @@ def _jax_gradients(function, layer, tensors, floats):
 
 def numerical_gradients(function: Callable, arrays: Arrays, step: float = 1e-5) -> dict[str, np.ndarray]:
     """Central differences of a float64 scalar function with respect to each entry of the float arrays."""
-    found = {}
-    for name, array in arrays.items():
-        if array.dtype.kind != "f":
-            continue
-        found[name] = np.zeros(array.shape)
-        for entry in np.ndindex(array.shape):
+    found = {name: np.zeros(array.shape) for name, array in arrays.items() if array.dtype.kind == "f"}
+    for name, gradient in found.items():
+        for entry in np.ndindex(gradient.shape):
             ends = []
             for shift in (step, -step):
-                moved = array.copy()
+                moved = arrays[name].copy()
                 moved[entry] += shift
                 ends.append(function(**(arrays | {name: moved})))
-            found[name][entry] = (ends[0] - ends[1]) / (2 * step)
+            gradient[entry] = (ends[0] - ends[1]) / (2 * step)
     return found
 
 
-def check_layer(
-    layer_class: type[keras.Layer],
-    config: dict,
-    inputs: Arrays,
-    reference: Callable[..., np.ndarray],
-    weights: Mapping[str, tuple[int, ...]],
-    dynamic_shapes: Mapping[str, tuple[int | None, ...]],
-    tmp_path,
-    output_dtype: str | None = None,
-) -> None:
-    """Run every check that all layers share.
+def check_gradients(function: Callable, layer: keras.Layer, inputs: Arrays, reference: Callable) -> dict:
+    """The gradients of a scalar are the central differences of its reference, of inputs and weights; both by name."""
+    found = gradients(function, layer, inputs)
+    expected = numerical_gradients(reference, dict(inputs) | weights_of(layer))
+    assert found.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-4, err_msg=name)
+    return found
 
-    Args:
-        layer_class: the layer.
-        config: the arguments to make it with.
-        inputs: float64, integer or bool arrays by the names of `call`'s arguments.
-        reference: from float64 inputs and weights, by name, to the expected output.
-        weights: the expected weights, name to shape.
-        dynamic_shapes: each input's shape without the batch axis and with None at every axis that may vary.
-        tmp_path: a folder for the saved model.
-        output_dtype: the output's dtype under every policy. None: the policy's compute dtype.
-    """
-    check_serialisation(layer_class(**config))
-    layer = check_building(layer_class, config, inputs, weights, dynamic_shapes)
-    check_values(layer, inputs, reference)
-    check_gradients(layer, inputs, reference)
-    check_policies(layer, inputs, output_dtype)
-    check_saved_model(layer, inputs, dynamic_shapes, tmp_path)
+
+def check_layer(case, tmp_path) -> None:
+    """Run every check that all layers share, on an entry of `cases.py`."""
+    check_serialisation(case.make())
+    layer = check_building(case)
+    check_values(case, layer)
+    check_projected_gradients(case, layer)
+    check_policies(case, layer)
+    check_saved_model(case, layer, tmp_path)
 
 
 def check_serialisation(layer: keras.Layer) -> None:
@@ -160,82 +166,86 @@ def check_serialisation(layer: keras.Layer) -> None:
     assert json.loads(json.dumps(revived.get_config())) == config
 
 
-def symbolic_inputs(inputs: Arrays, dynamic_shapes: Mapping) -> dict[str, keras.KerasTensor]:
+def symbolic_inputs(case) -> dict[str, keras.KerasTensor]:
+    dtypes = {"f": "float32", "b": "bool", "i": "int32"}
     return {
-        name: keras.Input(shape, dtype="float32" if inputs[name].dtype.kind == "f" else "bool", name=name)
-        for name, shape in dynamic_shapes.items()
+        name: keras.Input(case.free[name], dtype=dtypes[array.dtype.kind], name=name)
+        for name, array in case.inputs.items()
     }
 
 
-def check_building(layer_class, config, inputs: Arrays, weights: Mapping, dynamic_shapes: Mapping) -> keras.Layer:
-    """`build` from shapes creates all the weights that a call does; the built layer is returned."""
-    from_shapes = layer_class(**config)
-    from_shapes.build(*(array.shape for name, array in inputs.items() if name not in ("mask", "bias")))
-    from_call = layer_class(**config)
-    from_call(**symbolic_inputs(inputs, dynamic_shapes))
-    for layer in (from_shapes, from_call):
+def check_building(case) -> keras.Layer:
+    """`build` from shapes creates all the weights that a call does; the layer is returned with random weights."""
+    from_call = case.make()
+    from_call(**symbolic_inputs(case))
+    layers = [from_call]
+    if case.weights and not isinstance(from_call, CompositeLayer):
+        layers.append(case.make())
+        layers[-1].build(*(array.shape for name, array in case.inputs.items() if name not in ("mask", "bias")))
+    for layer in layers:
         assert layer.built
-        assert {weight.name: tuple(weight.shape) for weight in layer.weights} == dict(weights)
-    generator = np.random.default_rng(7)
-    from_shapes.set_weights([generator.normal(size=weight.shape) for weight in from_shapes.weights])
-    return from_shapes
+        assert {name: array.shape for name, array in weights_of(layer).items()} == dict(case.weights)
+    return randomise(layers[-1])
 
 
-def check_values(layer: keras.Layer, inputs: Arrays, reference: Callable) -> None:
+def check_values(case, layer: keras.Layer) -> None:
     """The output is the reference's, eagerly and compiled."""
-    expected = reference(**inputs, **weights_of(layer))
+    expected = case.expected(layer)
     for function in (layer, compiled(lambda **tensors: layer(**tensors))):
-        output = function(**as_tensors(inputs))
-        assert tuple(output.shape) == expected.shape
-        np.testing.assert_allclose(to_numpy(output), expected, rtol=1e-5, atol=1e-5)
+        for output, array in zip(leaves(function(**as_tensors(case.inputs))), expected, strict=True):
+            assert tuple(output.shape) == array.shape
+            np.testing.assert_allclose(to_numpy(output), array, rtol=1e-5, atol=1e-5)
 
 
-def check_gradients(layer: keras.Layer, inputs: Arrays, reference: Callable) -> None:
+def leaves(outputs) -> list:
+    """What a layer returns, one tensor or a dict of them, as a list."""
+    return keras.tree.flatten(outputs)
+
+
+def check_projected_gradients(case, layer: keras.Layer) -> None:
     """The gradients of a random projection of the output are the central differences of the reference."""
-    projection = np.random.default_rng(11).normal(size=np.shape(reference(**inputs, **weights_of(layer))))
-    cotangent = keras.ops.convert_to_tensor(projection.astype("float32"))
-    found = gradients(
-        lambda **tensors: keras.ops.sum(keras.ops.cast(layer(**tensors), "float32") * cotangent),
+    generator = np.random.default_rng(11)
+    projections = [generator.normal(size=array.shape) for array in case.expected(layer)]
+    cotangents = [keras.ops.convert_to_tensor(projection.astype("float32")) for projection in projections]
+    check_gradients(
+        lambda **tensors: sum(
+            keras.ops.sum(keras.ops.cast(output, "float32") * cotangent)
+            for output, cotangent in zip(leaves(layer(**tensors)), cotangents, strict=True)
+        ),
         layer,
-        inputs,
+        case.inputs,
+        lambda **arrays: float(sum(map(np.vdot, leaves(case.reference(**arrays)), projections))),
     )
-    expected = numerical_gradients(
-        lambda **arrays: float(np.sum(reference(**arrays) * projection)), dict(inputs) | weights_of(layer)
-    )
-    assert found.keys() == expected.keys()
-    for name in expected:
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-4, err_msg=name)
 
 
-def check_policies(layer: keras.Layer, inputs: Arrays, output_dtype: str | None) -> None:
+def check_policies(case, layer: keras.Layer) -> None:
     """Under half precision the output keeps its dtype's promise and stays near float32's."""
-    expected = to_numpy(layer(**as_tensors(inputs)))
-    scale = max(1.0, np.abs(expected).max())
+    expected = [to_numpy(output) for output in leaves(layer(**as_tensors(case.inputs)))]
+    scale = max(1.0, *(np.abs(array).max() for array in expected))
     for name, tolerance in (("mixed_float16", 1e-2), ("mixed_bfloat16", 8e-2), ("bfloat16", 8e-2)):
         policy = keras.DTypePolicy(name)
         half = type(layer).from_config(layer.get_config() | {"dtype": policy})
-        half.build_from_config(layer.get_build_config())
+        half(**symbolic_inputs(case))
         half.set_weights(layer.get_weights())
-        output = quick(half)(**as_tensors(inputs))
-        assert keras.backend.standardize_dtype(output.dtype) == (output_dtype or policy.compute_dtype), name
-        np.testing.assert_allclose(to_numpy(output), expected, rtol=0, atol=tolerance * scale, err_msg=name)
+        for output, array in zip(leaves(quick(half)(**as_tensors(case.inputs))), expected, strict=True):
+            assert keras.backend.standardize_dtype(output.dtype) == (case.output_dtype or policy.compute_dtype), name
+            np.testing.assert_allclose(to_numpy(output), array, rtol=0, atol=tolerance * scale, err_msg=name)
 
 
-def check_saved_model(layer: keras.Layer, inputs: Arrays, dynamic_shapes: Mapping, tmp_path) -> None:
+def check_saved_model(case, layer: keras.Layer, tmp_path) -> None:
     """A functional model with free batch and length axes saves, loads and gives the same output."""
-    tensors = as_tensors(inputs)
-    symbolic = symbolic_inputs(inputs, dynamic_shapes)
-    output = layer(**symbolic)
-    expected = layer(**tensors)
-    assert len(output.shape) == len(expected.shape)
-    assert all(free in (None, size) for free, size in zip(output.shape, expected.shape, strict=True))
-    assert output.dtype == keras.backend.standardize_dtype(expected.dtype)
+    tensors, symbolic = as_tensors(case.inputs), symbolic_inputs(case)
+    outputs, expected = layer(**symbolic), leaves(layer(**tensors))
+    for output, array in zip(leaves(outputs), expected, strict=True):
+        assert len(output.shape) == len(array.shape)
+        assert all(free in (None, size) for free, size in zip(output.shape, array.shape, strict=True))
+        assert output.dtype == keras.backend.standardize_dtype(array.dtype)
 
-    model = keras.Model(symbolic, output)
+    model = keras.Model(symbolic, outputs)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    for version in (model, loaded):
-        np.testing.assert_allclose(to_numpy(version(tensors)), to_numpy(expected), rtol=1e-6, atol=1e-6)
-    twice = {name: np.concatenate([array, array]) for name, array in inputs.items()}
-    doubled = to_numpy(quick(loaded)(as_tensors(twice)))
-    np.testing.assert_allclose(doubled, np.concatenate([to_numpy(expected)] * 2), rtol=1e-5, atol=1e-5)
+    twice = as_tensors({name: np.concatenate([array, array]) for name, array in case.inputs.items()})
+    for found, array in zip(leaves(model(tensors)), expected, strict=True):
+        np.testing.assert_allclose(to_numpy(found), to_numpy(array), rtol=1e-6, atol=1e-6)
+    for found, array in zip(leaves(quick(loaded)(twice)), expected, strict=True):
+        np.testing.assert_allclose(to_numpy(found), np.concatenate([to_numpy(array)] * 2), rtol=1e-5, atol=1e-5)

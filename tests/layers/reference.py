@@ -122,13 +122,59 @@ def personalized_attention(values, query, kernel, bias, mask=None):
     return pooled
 
 
-def candidate_attention(history, candidates, kernel, bias, query, mask=None):
-    """a_cj = q^T relu(W [h_c; h_j] + b), pooled over j by softmax: (B, C, d)."""
+def candidate_attention(
+    history, candidates, of_click_kernel, of_click_bias, of_candidate_kernel, logit_kernel, mask=None
+):
+    """a_cj = v^T relu(W [h_c; h_j] + b), pooled over j by softmax: (B, C, d)."""
+    kernel = np.concatenate([of_candidate_kernel, of_click_kernel])
     pooled = np.zeros(candidates.shape[:2] + history.shape[-1:])
     for b, c in np.ndindex(candidates.shape[:2]):
-        logits = [
-            float(query @ np.maximum(kernel.T @ np.concatenate([candidates[b, c], h]) + bias, 0)) for h in history[b]
-        ]
+        pairs = [np.concatenate([candidates[b, c], h]) for h in history[b]]
+        logits = [float(np.maximum(pair @ kernel + of_click_bias, 0) @ logit_kernel[:, 0]) for pair in pairs]
         weights = softmax(logits, None if mask is None else mask[b])
         pooled[b, c] = sum(w * h for w, h in zip(weights, history[b], strict=True))
     return pooled
+
+
+def segment_pooling(values, mask, **weights):
+    """Each segment pooled by itself, by additive attention or, without weights, by its mean: (B, S, d)."""
+    pooled = np.zeros((*mask.shape[:2], values.shape[-1]))
+    for row, segment in np.ndindex(mask.shape[:2]):
+        own = values[row][mask[row, segment]]
+        if len(own):
+            pooled[row, segment] = additive_attention(own[None], **weights)[0] if weights else own.mean(axis=0)
+    return pooled
+
+
+def word_convolution(words, kernel, bias):
+    """c_i = tanh(F [w_{i-k}; …; w_{i+k}] + b), zeros beyond both ends: (U, L, filters)."""
+    half = len(kernel) // 2
+    padded = np.pad(words, [(0, 0), (half, half), (0, 0)])
+    length = range(words.shape[1])
+    rows = [[sum(row[i + k] @ kernel[k] for k in range(len(kernel))) + bias for i in length] for row in padded]
+    return np.tanh(np.array(rows))
+
+
+def dot_product(users, candidates):
+    """u^T h_c: (B, C)."""
+    own = users if users.ndim == 3 else np.repeat(users[:, None], candidates.shape[1], axis=1)
+    return np.array(
+        [[user @ shown for user, shown in zip(*row, strict=True)] for row in zip(own, candidates, strict=True)]
+    )
+
+
+def factorization_machine(linear, sums, squares, bias):
+    """w_0 + linear + ½ (‖sums‖² − squares)."""
+    return bias + linear + 0.5 * ((sums**2).sum(axis=-1) - squares)
+
+
+def factor_table(ids, values, weights, factors):
+    """The three sums of a factorisation machine, one feature at a time."""
+    linear, squares = np.zeros(ids.shape[:-1]), np.zeros(ids.shape[:-1])
+    sums = np.zeros((*ids.shape[:-1], factors.shape[1]))
+    for where in np.ndindex(ids.shape[:-1]):
+        for i, x in zip(ids[where], values[where], strict=True):
+            linear[where] += weights[i] * x
+            sums[where] += x * factors[i]
+            squares[where] += x**2 * (factors[i] @ factors[i])
+    return {"linear": linear, "sums": sums, "squares": squares}

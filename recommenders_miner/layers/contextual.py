@@ -1,4 +1,4 @@
-"""Multi-head self-attention of NRMS, without an output projection."""
+"""Layers that see each vector of a sequence in the context of the others."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from recommenders_miner.layers.masked_softmax import masked_softmax
+from recommenders_miner.layers.common import CompositeLayer, ConfiguredLayer, masked_softmax, require_positive
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
-class SelfAttention(keras.layers.Layer):
-    """Relate the words of a title, or the news of a history, to each other, as NRMS does.
+class SelfAttention(ConfiguredLayer):
+    """Relate the words of a title, or the articles of a history, to each other, as NRMS does.
 
     Each head computes `softmax(Q K^T / sqrt(head_dim)) V` with its own parts of Q, K and V, which are
     products of the input with three kernels, without bias. The heads' outputs are concatenated, and that is
@@ -46,8 +46,10 @@ class SelfAttention(keras.layers.Layer):
         ValueError: a size is below 1, or an argument has the wrong rank.
 
     Reference:
-        Neural News Recommendation with Multi-Head Self-Attention (NRMS), EMNLP 2019.
+        Neural News Recommendation with Multi-Head Self-Attention (NRMS), EMNLP 2019, Section 2.1.
     """
+
+    PARTS = ("query_initializer", "key_initializer", "value_initializer")
 
     def __init__(
         self,
@@ -59,10 +61,8 @@ class SelfAttention(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if num_heads < 1 or head_dim < 1:
-            raise ValueError(
-                f"num_heads and head_dim must be at least 1. Received num_heads={num_heads}, head_dim={head_dim}."
-            )
+        require_positive(num_heads=num_heads, head_dim=head_dim)
+        self.config = {"num_heads": num_heads, "head_dim": head_dim}
         self.num_heads = num_heads
         self.head_dim = head_dim
         self.query_initializer = keras.initializers.get(query_initializer)
@@ -79,9 +79,8 @@ class SelfAttention(keras.layers.Layer):
 
     def call(self, values: Any, mask: Any | None = None, return_weights: bool = False) -> Any:
         """Attend within each sequence; see the class for the shapes."""
-        if len(values.shape) != 3 or (mask is not None and len(mask.shape) != 2):
-            received = f"values {tuple(values.shape)}" + ("" if mask is None else f", mask {tuple(mask.shape)}")
-            raise ValueError(f"SelfAttention expects values (B, T, d) and mask (B, T). Received {received}.")
+        fits = len(values.shape) == 3 and (mask is None or len(mask.shape) == 2)
+        self.require(fits, "values (B, T, d) and mask (B, T)", values=values, mask=mask)
         # On a CPU three products take less time than one with a fused kernel, whose result has to be cut up
         # again. The scale goes into the small kernel rather than the large logits.
         query = self._split_heads(ops.matmul(values, self.query_kernel * self.head_dim**-0.5))
@@ -96,21 +95,52 @@ class SelfAttention(keras.layers.Layer):
 
     def _split_heads(self, projected: Any) -> Any:
         """(B, T, num_heads * head_dim) -> (B, num_heads, T, head_dim)."""
-        batch, length, _ = ops.shape(projected)
-        heads = ops.reshape(projected, (batch, length, self.num_heads, self.head_dim))
+        heads = ops.reshape(projected, (-1, ops.shape(projected)[1], self.num_heads, self.head_dim))
         return ops.transpose(heads, (0, 2, 1, 3))
 
     def _join_heads(self, heads: Any) -> Any:
         """(B, num_heads, T, head_dim) -> (B, T, num_heads * head_dim)."""
-        batch, _, length, _ = ops.shape(heads)
-        return ops.reshape(ops.transpose(heads, (0, 2, 1, 3)), (batch, length, self.num_heads * self.head_dim))
+        joined = ops.transpose(heads, (0, 2, 1, 3))
+        return ops.reshape(joined, (-1, ops.shape(joined)[1], self.num_heads * self.head_dim))
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
-        return super().get_config() | {
-            "num_heads": self.num_heads,
-            "head_dim": self.head_dim,
-            "query_initializer": keras.initializers.serialize(self.query_initializer),
-            "key_initializer": keras.initializers.serialize(self.key_initializer),
-            "value_initializer": keras.initializers.serialize(self.value_initializer),
-        }
+    def compute_mask(self, inputs: Any, previous_mask: Any | None = None) -> Any:
+        """Return the mask of the input: the positions of the output are the same."""
+        return previous_mask
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class WordConvolution(CompositeLayer):
+    """One convolution over the words of a text, then dropout: `c_i = f(F [w_{i-k}; …; w_{i+k}] + b)`.
+
+    Beyond both ends of a text stand zeros, so the words must be zero behind the last one, as `TokenVectors` gives them.
+
+    Args:
+        filters: filters of the convolution.
+        window: words under a filter, 2k + 1.
+        activation: f.
+        dropout: share of activations dropped in training.
+        **kwargs: arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        words: (U, L, e).
+
+    Returns:
+        (U, L, filters), in the compute dtype; not zero behind the last word.
+
+    References:
+        NPA (KDD 2019), NAML (IJCAI 2019), LSTUR (ACL 2019).
+    """
+
+    def __init__(
+        self, filters: int = 400, window: int = 3, activation: str = "relu", dropout: float = 0.2, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.config = {"filters": filters, "window": window, "activation": activation, "dropout": dropout}
+        self.convolution = keras.layers.Conv1D(
+            filters, window, padding="same", activation=activation, dtype=self.dtype_policy
+        )
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+
+    def call(self, words: Any, training: bool | None = None) -> Any:
+        """See the class for the shapes."""
+        return self.dropout(self.convolution(words), training=training)

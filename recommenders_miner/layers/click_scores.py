@@ -1,19 +1,41 @@
-"""One click score from the scores of several interests (MINER, Section 3.4)."""
+"""Click scores: of a user that is one vector, and of one that is several interests (MINER)."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
-from recommenders_miner.layers.masked_softmax import masked_softmax
+from recommenders_miner.layers.common import ConfiguredLayer, masked_softmax
 
 MODES = ("max", "mean", "weighted")
 
 
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class DotProduct(ConfiguredLayer):
+    """Score a candidate by its dot product with the user: `s = u^T h_c`.
+
+    Call arguments:
+        users: (B, d), or (B, C, d) where the user depends on the candidate.
+        candidates: (B, C, d).
+        mask: accepted as every click predictor does, and not needed: a candidate's score depends on no other's.
+
+    Returns:
+        (B, C) float32 scores.
+    """
+
+    def call(self, users: Any, candidates: Any, mask: Any = None) -> Any:
+        """Score; see the class for the shapes."""
+        users, candidates = ops.cast(users, "float32"), ops.cast(candidates, "float32")
+        if len(users.shape) == 3:
+            return ops.sum(users * candidates, axis=-1)
+        return ops.squeeze(ops.matmul(candidates, users[:, :, None]), axis=-1)
+
+
 class InterestsOverClicks(NamedTuple):
-    """Interests that were not summed up yet: `e_i = Σ_j x_ij g_jc h_j / Σ_j x_ij g_jc` for candidate c.
+    """Interests that have not been summed up yet: `e_i = Σ_j x_ij g_jc h_j / Σ_j x_ij g_jc` for candidate c.
 
     Their inner products with C vectors are sums of the clicks' products, which take M·C·d operations where the
     interests of every candidate would take K·M·C·d.
@@ -21,7 +43,7 @@ class InterestsOverClicks(NamedTuple):
     Attributes:
         weights: (B, K, M) float32, x, what each of M clicks weighs in an interest; 0 for padding.
         gains: (B, M, C) float32, g, what a click gains with a candidate.
-        clicks: (B, M, d), the news vectors h.
+        clicks: (B, M, d), the clicked articles' vectors h.
     """
 
     weights: Any
@@ -29,7 +51,7 @@ class InterestsOverClicks(NamedTuple):
     clicks: Any
 
     def match(self, *vectors: Any) -> list[Any]:
-        """Inner products with each of some vectors (B, C, d): float32 (B, C, K); 0 where a user has no clicks."""
+        """Compute the inner products with each of some vectors (B, C, d): float32 (B, C, K); 0 without clicks."""
         # A layer under a half-precision policy casts what it is given.
         weights, gains, clicks = (ops.cast(array, "float32") for array in self)
         totals = ops.matmul(weights, gains)
@@ -39,7 +61,7 @@ class InterestsOverClicks(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
-class InterestAggregation(keras.layers.Layer):
+class InterestAggregation(ConfiguredLayer):
     """Match a candidate with each interest of a user and aggregate to one score.
 
     Interest i scores `s_i = e_i^T h_c` (Equation 4 of MINER). The click score is, by mode,
@@ -60,7 +82,7 @@ class InterestAggregation(keras.layers.Layer):
 
     Call arguments:
         interests: (B, K, d), or where they depend on the candidate (B, C, K, d) or `InterestsOverClicks`.
-        candidates: (B, C, d), vectors of the candidate news.
+        candidates: (B, C, d), vectors of the candidates.
         target: (B, C, d), what `target` gives of the candidates, if it is known already.
         return_weights: also return the weights of the interests.
 
@@ -73,8 +95,10 @@ class InterestAggregation(keras.layers.Layer):
         ValueError: the mode is unknown, or an argument has the wrong rank.
 
     Reference:
-        MINER: Multi-Interest Matching Network for News Recommendation, Findings of ACL 2022.
+        MINER: Multi-Interest Matching Network for News Recommendation, Findings of ACL 2022, Equation (4).
     """
+
+    PARTS = ("kernel_initializer",)
 
     def __init__(
         self,
@@ -85,11 +109,12 @@ class InterestAggregation(keras.layers.Layer):
         super().__init__(**kwargs)
         if mode not in MODES:
             raise ValueError(f"Unknown mode {mode!r}. Choose one of {', '.join(map(repr, MODES))}.")
+        self.config = {"mode": mode}
         self.mode = mode
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, interests_shape: Any, candidates_shape: tuple[int | None, ...], target_shape: Any = None) -> None:
-        """Create `W^e` for news vectors of length `candidates_shape[-1]`, in mode "weighted"."""
+        """Create `W^e` for vectors of length `candidates_shape[-1]`, in mode "weighted"."""
         if self.mode == "weighted":
             dim = candidates_shape[-1]
             self.kernel = self.add_weight(name="kernel", shape=(dim, dim), initializer=self.kernel_initializer)
@@ -97,11 +122,9 @@ class InterestAggregation(keras.layers.Layer):
     def call(self, interests: Any, candidates: Any, target: Any = None, return_weights: bool = False) -> Any:
         """Compute the scores; see the class for the shapes."""
         summed = not isinstance(interests, InterestsOverClicks)
-        if (summed and len(interests.shape) not in (3, 4)) or len(candidates.shape) != 3:
-            raise ValueError(
-                "InterestAggregation expects interests (B, K, d) or (B, C, K, d) and candidates (B, C, d). "
-                f"Received shapes {tuple(getattr(interests, 'shape', ()))} and {tuple(candidates.shape)}."
-            )
+        fits = len(candidates.shape) == 3 and (not summed or len(interests.shape) in (3, 4))
+        expected = "interests (B, K, d) or (B, C, K, d) and candidates (B, C, d)"
+        self.require(fits, expected, interests=interests if summed else None, candidates=candidates)
         vectors = [candidates]
         if self.mode == "weighted":
             vectors.append(self.target(candidates) if target is None else target)
@@ -119,18 +142,13 @@ class InterestAggregation(keras.layers.Layer):
     def target(self, candidates: Any) -> Any:
         """Compute `gelu(W^e h)`, by which mode "weighted" weighs the interests: (…, d), in the compute dtype."""
         candidates, kernel = (ops.cast(array, self.compute_dtype) for array in (candidates, self.kernel))
-        return ops.gelu(ops.matmul(candidates, kernel), approximate=False)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
-        return super().get_config() | {
-            "mode": self.mode,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }
+        projected = ops.matmul(candidates, kernel)
+        # Written out, not `ops.gelu`: every export format has an erf, and some only the approximate GELU.
+        return 0.5 * projected * (1.0 + ops.erf(projected / math.sqrt(2.0)))
 
 
 def match_interests(interests: Any, vectors: Any) -> Any:
-    """Inner products of interests (B, K, d) or (B, C, K, d) with vectors (B, C, d): float32 (B, C, K)."""
+    """Compute the inner products of interests (B, K, d) or (B, C, K, d) with vectors (B, C, d): float32 (B, C, K)."""
     interests, vectors = ops.cast(interests, "float32"), ops.cast(vectors, "float32")
     if len(interests.shape) == 3:
         return ops.matmul(vectors, ops.swapaxes(interests, -1, -2))

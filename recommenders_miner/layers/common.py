@@ -1,0 +1,132 @@
+"""What the layers share: how they are saved, and a softmax and cosines that are safe at padding."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+import keras
+from keras import ops
+
+# Far below any logit, yet finite: -inf would turn a row without a single valid position into NaN.
+_MASKED_LOGIT = -1e38
+
+# The squared length up to which a vector counts as zero; well above the smallest normal float32 (1.2e-38).
+_ZERO_SQUARED_LENGTH = 1e-24
+
+
+class ConfiguredLayer(keras.layers.Layer):
+    """A layer that is saved as the arguments of its constructor.
+
+    A subclass keeps the plain arguments in `config`, and names in `PARTS` those that are layers, initialisers or lists
+    of them, which it keeps as attributes of the same name; saving and loading follow from that.
+
+    Attributes:
+        PARTS: names of the constructor's arguments that Keras has to serialise.
+        config: the constructor's other arguments.
+    """
+
+    PARTS: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.config: dict[str, Any] = {}
+
+    def require(self, fits: bool, expected: str, **received: Any) -> None:
+        """Raise a ValueError that says which shapes this layer expects and which it received, unless they fit."""
+        if not fits:
+            shapes = ", ".join(f"{name} {tuple(array.shape)}" for name, array in received.items() if array is not None)
+            raise ValueError(f"{type(self).__name__} expects {expected}. Received {shapes}.")
+
+    def compute_mask(self, inputs: Any, previous_mask: Any | None = None) -> Any:
+        """Return None: masks are passed on as arguments, never attached to a result."""
+        return None
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this layer again."""
+        parts = {part: keras.saving.serialize_keras_object(getattr(self, part)) for part in self.PARTS}
+        return {**super().get_config(), **self.config, **parts}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Make a layer of what `get_config` returned."""
+        parts = {part: keras.saving.deserialize_keras_object(config[part]) for part in cls.PARTS}
+        return super().from_config({**config, **parts})
+
+
+class CompositeLayer(ConfiguredLayer):
+    """A layer whose weights are all in the layers that it holds, which are built when it is first called.
+
+    Loading a model from a file calls it as well, so a composite layer asks Keras to store no shapes to build it from.
+    """
+
+    def get_build_config(self) -> None:
+        """Return None: there is nothing to build before the first call."""
+        return None
+
+
+def require_positive(**sizes: int) -> None:
+    """Raise a ValueError that names the sizes of a layer, if one of them is below 1."""
+    if min(sizes.values()) < 1:
+        received = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        raise ValueError(f"{' and '.join(sizes)} must be at least 1. Received {received}.")
+
+
+def masked_softmax(logits: Any, mask: Any | None = None, axis: int = -1) -> Any:
+    """Softmax over the valid positions only, in float32.
+
+    A masked position gets exactly 0, whatever logit (up to 1e37) stands there. Where a whole row is masked,
+    all its weights and its gradients are 0.
+
+    Args:
+        logits: float tensor of any shape and float dtype.
+        mask: tensor that broadcasts against `logits`, True (or non-zero) at valid positions. None: all are
+            valid.
+        axis: the axis that is summed to one.
+
+    Returns:
+        The weights, float32, in the shape of `logits`.
+    """
+    logits = ops.cast(logits, "float32")
+    if mask is None:
+        return _softmax(logits, axis)
+    mask = ops.cast(mask, "bool")
+    # An addition and a product of the small mask are cheaper than two selections on the large logits. The
+    # addition already gives an exact 0 beside a valid position; the product clears the rows that have none.
+    weights = _softmax(logits + ops.where(mask, 0.0, _MASKED_LOGIT), axis)
+    return weights * ops.cast(mask, "float32")
+
+
+def _softmax(logits: Any, axis: int) -> Any:
+    if logits.shape[axis] == 1:
+        # The weight is 1, with a gradient of 0 rather than none. Keras warns of a softmax over one position.
+        return 1.0 + 0.0 * logits
+    return ops.softmax(logits, axis=axis)
+
+
+def unit_vectors(vectors: Any) -> Any:
+    """Scale vectors (…, d) to length one along the last axis, in float32.
+
+    The zero vector (length up to 1e-12) stays zero, and its gradient is zero. `keras.ops.normalize` divides
+    by a small epsilon there instead, which makes the gradient huge.
+    """
+    vectors = ops.cast(vectors, "float32")
+    squared_length = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
+    nonzero = squared_length > _ZERO_SQUARED_LENGTH
+    # The inner selection keeps rsqrt away from 0: the gradient of a branch not taken must be finite too.
+    inverse_length = ops.where(nonzero, ops.rsqrt(ops.where(nonzero, squared_length, 1.0)), 0.0)
+    return vectors * inverse_length
+
+
+def cosine(a: Any, b: Any) -> Any:
+    """Cosine of every vector of `a` with every vector of `b`, in float32.
+
+    The cosine of the zero vector with anything is 0, with a zero gradient.
+
+    Args:
+        a: float tensor (…, n, d).
+        b: float tensor (…, m, d); its leading axes broadcast against those of `a`.
+
+    Returns:
+        float32 tensor (…, n, m).
+    """
+    return ops.matmul(unit_vectors(a), ops.swapaxes(unit_vectors(b), -1, -2))

@@ -1,0 +1,259 @@
+"""Attention that pools a sequence into one vector: by a learned query, a user's, a candidate's, or segment by segment.
+
+In all of them the softmax is in float32, a padded position gets a weight of exactly 0, and a sequence of padding
+alone gives the zero vector.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from recommenders_miner.layers.common import CompositeLayer, ConfiguredLayer, masked_softmax, require_positive
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class AdditiveAttention(ConfiguredLayer):
+    """Pool the words of a title, or the articles of a history, into one vector, as NAML, LSTUR and NRMS do.
+
+        a_i = q^T tanh(W v_i + b)
+        w   = softmax_i(a_i)
+        v   = Σ_i w_i v_i
+
+    A Keras mask that `values` carries is used when `mask` is not given.
+
+    Args:
+        dim: length of the query q; 200 in all three papers.
+        kernel_initializer: initialiser of the weight `kernel`, W (d, dim).
+        bias_initializer: initialiser of the weight `bias`, b (dim,).
+        query_initializer: initialiser of the weight `query`, q (dim, 1).
+        **kwargs: arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        values: (…, T, d).
+        mask: (…, T) bool, True at valid positions. None: all are valid.
+        return_weights: also return the attention weights.
+
+    Returns:
+        The pooled vectors (…, d), in the compute dtype. With `return_weights`, a pair of these and the
+        weights (…, T), in the compute dtype.
+
+    Raises:
+        ValueError: `dim` is below 1, or `mask` does not have one axis less than `values`.
+
+    References:
+        - Neural News Recommendation with Attentive Multi-View Learning (NAML), IJCAI 2019, Section 3.1.
+        - Neural News Recommendation with Long- and Short-term User Representations (LSTUR), ACL 2019, Section 3.1.
+        - Neural News Recommendation with Multi-Head Self-Attention (NRMS), EMNLP 2019, Section 2.1.
+    """
+
+    PARTS = ("kernel_initializer", "bias_initializer", "query_initializer")
+
+    def __init__(
+        self,
+        dim: int = 200,
+        kernel_initializer: str | keras.Initializer = "glorot_uniform",
+        bias_initializer: str | keras.Initializer = "zeros",
+        query_initializer: str | keras.Initializer = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        require_positive(dim=dim)
+        self.config = {"dim": dim}
+        self.dim = dim
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.query_initializer = keras.initializers.get(query_initializer)
+
+    def build(self, values_shape: tuple[int | None, ...]) -> None:
+        """Create the weights for vectors of length `values_shape[-1]`."""
+        self.kernel = self.add_weight(
+            name="kernel", shape=(values_shape[-1], self.dim), initializer=self.kernel_initializer
+        )
+        self.bias = self.add_weight(name="bias", shape=(self.dim,), initializer=self.bias_initializer)
+        self.query = self.add_weight(name="query", shape=(self.dim, 1), initializer=self.query_initializer)
+
+    def call(self, values: Any, mask: Any | None = None, return_weights: bool = False) -> Any:
+        """Pool `values`; see the class for the shapes."""
+        fits = mask is None or len(mask.shape) == len(values.shape) - 1
+        self.require(fits, "values (…, T, d) and a mask (…, T)", values=values, mask=mask)
+        return _pool(values, self.logits(values), mask, return_weights)
+
+    def logits(self, values: Any) -> Any:
+        """Return the attention logits a (…, T) of `values`, from which `call` makes the weights."""
+        hidden = ops.tanh(ops.matmul(values, self.kernel) + self.bias)
+        return ops.squeeze(ops.matmul(hidden, self.query), axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class PersonalizedAttention(ConfiguredLayer):
+    """Pool the words of a title, or the articles of a history, as one user would weigh them (NPA).
+
+        a_i = q_u^T tanh(W v_i + b)
+        w   = softmax_i(a_i)
+        v   = Σ_i w_i v_i
+
+    with the query q_u of user u. The keys tanh(W v_i + b) have nothing to do with the user: where many users meet the
+    same values, `keys` computes them once, and `pool_by_query` does the rest.
+
+    Args:
+        dim: length q of the queries and keys; 200 in the paper.
+        **kwargs: arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        values: (B, T, d).
+        query: (B, q).
+        mask: (B, T) bool, True at valid positions. None: all are valid.
+        return_weights: also return the attention weights.
+
+    Returns:
+        (B, d) pooled vectors, in the compute dtype. With `return_weights`, a pair of these and the weights (B, T), in
+        the compute dtype.
+
+    Raises:
+        ValueError: `dim` is below 1.
+
+    Reference:
+        Wu et al., "NPA: Neural News Recommendation with Personalized Attention", KDD 2019, Section 3.3.
+    """
+
+    def __init__(self, dim: int = 200, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        require_positive(dim=dim)
+        self.config = {"dim": dim}
+        self.dim = dim
+
+    def build(self, values_shape: tuple[int | None, ...], query_shape: tuple[int | None, ...] | None = None) -> None:
+        """Create the weights for vectors of length `values_shape[-1]`."""
+        self.kernel = self.add_weight(name="kernel", shape=(values_shape[-1], self.dim), initializer="glorot_uniform")
+        self.bias = self.add_weight(name="bias", shape=(self.dim,), initializer="zeros")
+
+    def keys(self, values: Any) -> Any:
+        """Compute the keys (…, T, q) of values (…, T, d)."""
+        if not self.built:
+            self.build(values.shape)
+            self.built = True
+        kernel, bias = (ops.cast(weight, self.compute_dtype) for weight in (self.kernel, self.bias))
+        return ops.tanh(ops.matmul(ops.cast(values, self.compute_dtype), kernel) + bias)
+
+    def call(self, values: Any, query: Any, mask: Any | None = None, return_weights: bool = False) -> Any:
+        """Pool `values`; see the class for the shapes."""
+        return pool_by_query(values, self.keys(values), query, mask, return_weights)
+
+
+def pool_by_query(values: Any, keys: Any, query: Any, mask: Any | None = None, return_weights: bool = False) -> Any:
+    """Pool sequences by the inner products of their keys with a query: `Σ_i softmax_i(q^T k_i) v_i`.
+
+    Args:
+        values: (B, …, T, d).
+        keys: (B, …, T, q).
+        query: (B, q); serves all the sequences of its row.
+        mask: (B, …, T) bool, True at valid positions. None: all are valid.
+        return_weights: also return the weights.
+
+    Returns:
+        (B, …, d), in the dtype of `values`; zero for a sequence of padding alone. The softmax is in float32. With
+        `return_weights`, a pair of these and the weights (B, …, T), in the dtype of `values`.
+    """
+    shape = ops.shape(keys)
+    # One product of matrices per user, whatever the axes between.
+    flat = ops.reshape(keys, (shape[0], -1, keys.shape[-1]))
+    logits = ops.reshape(ops.matmul(flat, ops.cast(query, keys.dtype)[:, :, None]), shape[:-1])
+    return _pool(values, logits, mask, return_weights)
+
+
+def _pool(values: Any, logits: Any, mask: Any | None, return_weights: bool) -> Any:
+    """Sum values (…, T, d) up by the softmax of their logits (…, T), and return the weights too if asked to."""
+    weights = ops.cast(masked_softmax(logits, mask), values.dtype)
+    pooled = ops.squeeze(ops.matmul(ops.expand_dims(weights, axis=-2), values), axis=-2)
+    return (pooled, weights) if return_weights else pooled
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class SegmentPooling(ConfiguredLayer):
+    """Pool each segment of a sequence into a vector, as the words of every article that stands in one text.
+
+        w_st = softmax_t(a_t) over the positions t of segment s
+        v_s  = Σ_t w_st h_t
+
+    with `attention` a_t = q^T tanh(W h_t + b), with `mean` a_t = 0. A segment without a position gives the zero vector.
+
+    Args:
+        pooling: `attention` or `mean`.
+        attention_dim: length of the query q.
+        **kwargs: arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        values: (B, T, d).
+        mask: (B, S, T) bool, True where a position belongs to a segment.
+
+    Returns:
+        (B, S, d), in the compute dtype.
+
+    Raises:
+        ValueError: `pooling` is neither of the two.
+    """
+
+    def __init__(self, pooling: str = "attention", attention_dim: int = 200, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if pooling not in ("attention", "mean"):
+            raise ValueError(f"pooling must be attention or mean. Received {pooling!r}.")
+        self.config = {"pooling": pooling, "attention_dim": attention_dim}
+        self.attention = AdditiveAttention(attention_dim, dtype=self.dtype_policy) if pooling == "attention" else None
+
+    def build(self, values_shape: tuple[int | None, ...]) -> None:
+        """Create the weights for vectors of length `values_shape[-1]`."""
+        if self.attention is not None:
+            self.attention.build(values_shape)
+
+    def call(self, values: Any, mask: Any) -> Any:
+        """Pool `values`; see the class for the shapes."""
+        logits = ops.zeros_like(values[..., 0]) if self.attention is None else self.attention.logits(values)
+        weights = masked_softmax(ops.expand_dims(logits, axis=-2), mask)
+        return ops.matmul(ops.cast(weights, self.compute_dtype), values)
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class CandidateAttention(CompositeLayer):
+    """Pool the clicked articles once for each candidate, by a small network over both (DKN).
+
+        a_cj = v^T relu(W [h_c; h_j] + b)
+        w_c  = softmax_j(a_cj)
+        u_c  = Σ_j w_cj h_j
+
+    W [h_c; h_j] is computed as W_c h_c + W_j h_j, so that candidates and clicks go through it once each and not once
+    per pair.
+
+    Args:
+        dim: hidden dimension of the network.
+        **kwargs: arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        history: (B, M, d), vectors of the clicked articles.
+        candidates: (B, C, d), vectors of the candidates.
+        mask: (B, M) bool, True at a click. None: no padding.
+        return_weights: also return the attention weights.
+
+    Returns:
+        (B, C, d), in the compute dtype. With `return_weights`, a pair of these and the weights (B, C, M).
+
+    Reference:
+        Wang et al., "DKN: Deep Knowledge-Aware Network for News Recommendation", WWW 2018, Section 4.4.
+    """
+
+    def __init__(self, dim: int = 100, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.config = {"dim": dim}
+        self.of_click = keras.layers.Dense(dim, dtype=self.dtype_policy, name="of_click")
+        self.of_candidate = keras.layers.Dense(dim, use_bias=False, dtype=self.dtype_policy, name="of_candidate")
+        self.logit = keras.layers.Dense(1, use_bias=False, dtype=self.dtype_policy, name="logit")
+
+    def call(self, history: Any, candidates: Any, mask: Any | None = None, return_weights: bool = False) -> Any:
+        """Pool `history`; see the class for the shapes."""
+        pairs = self.of_candidate(candidates)[:, :, None, :] + self.of_click(history)[:, None, :, :]
+        logits = ops.squeeze(self.logit(ops.relu(pairs)), axis=-1)
+        weights = ops.cast(masked_softmax(logits, None if mask is None else mask[:, None, :]), self.compute_dtype)
+        pooled = ops.matmul(weights, history)
+        return (pooled, weights) if return_weights else pooled
