@@ -27,8 +27,9 @@ def _checked(on_error: str) -> str:
     return on_error
 
 
-Out = Annotated[Path, typer.Argument(help="Folder to write; one that holds an earlier conversion is replaced.")]
-OnFault = Annotated[
+Out = Annotated[Path, typer.Argument(help="Folder to write.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists, whatever it holds.")]
+OnError = Annotated[
     str,
     typer.Option(
         "--on-error",
@@ -36,9 +37,9 @@ OnFault = Annotated[
         callback=_checked,
     ),
 ]
-Count = Annotated[int, typer.Option("--negatives", help="News drawn beside each click, at most.", min=1)]
+Count = Annotated[int, typer.Option("--negatives", help="Articles drawn beside each click, at most.", min=1)]
 Window = Annotated[
-    float, typer.Option(help="Negatives are news that somebody clicked on so many hours before or after.", min=0.01)
+    float, typer.Option(help="Negatives are articles that somebody clicked on so many hours before or after.", min=0.01)
 ]
 Draw = Annotated[
     str, typer.Option(help="popularity: in proportion to the clicks on them; uniform: each alike. See docs/data.md.")
@@ -52,12 +53,13 @@ def ebnerd(
     out: Out,
     test: Annotated[Path | None, typer.Option(help="Folder of the test set: articles.parquet, test/.")] = None,
     max_history: MaxHistory = None,
-    on_error: OnFault = "raise",
+    on_error: OnError = "raise",
+    overwrite: Overwrite = False,
 ) -> None:
     """EB-NeRD, the data of the RecSys Challenge 2024: train, dev and perhaps test."""
     from recommenders_miner.datasets import convert_ebnerd
 
-    _report(convert_ebnerd(bundle, out, test, max_history, on_error))
+    _report(convert_ebnerd(bundle, out, test, max_history, on_error, overwrite))
 
 
 @convert.command()
@@ -69,14 +71,15 @@ def adressa(
     draw: Draw = "popularity",
     seed: Seed = 42,
     max_history: MaxHistory = None,
-    on_error: OnFault = "raise",
+    on_error: OnError = "raise",
+    overwrite: Overwrite = False,
 ) -> None:
     """Adressa's event log: clicks, with negatives that are drawn."""
     from recommenders_miner.datasets import convert_adressa
 
     negatives = _negatives(count, window_hours, draw, seed)
     with progress_bar("reading") as report:
-        conversion = convert_adressa(source, out, negatives, on_error, report, max_history)
+        conversion = convert_adressa(source, out, negatives, on_error, report, max_history, overwrite)
     _report(conversion)
 
 
@@ -87,12 +90,13 @@ def xmind(
     texts: Annotated[
         list[Path], typer.Option("--texts", help="File of xMIND, or folder of one language; may be repeated.")
     ],
-    on_error: OnFault = "raise",
+    on_error: OnError = "raise",
+    overwrite: Overwrite = False,
 ) -> None:
     """MIND in another language: titles and abstracts of xMIND in the place of the English ones."""
     from recommenders_miner.datasets import convert_xmind
 
-    _report(convert_xmind(mind, texts, out, on_error))
+    _report(convert_xmind(mind, texts, out, on_error, overwrite))
 
 
 @convert.command()
@@ -104,12 +108,14 @@ def own(
     draw: Draw = "popularity",
     seed: Seed = 42,
     max_history: MaxHistory = None,
-    on_error: OnFault = "raise",
+    on_error: OnError = "raise",
+    overwrite: Overwrite = False,
 ) -> None:
     """Your own logs, CSV or Parquet: impressions, or clicks with negatives that are drawn."""
     from recommenders_miner.datasets import convert_own_logs
 
-    _report(convert_own_logs(schema, out, _negatives(count, window_hours, draw, seed), on_error, max_history))
+    negatives = _negatives(count, window_hours, draw, seed)
+    _report(convert_own_logs(schema, out, negatives, on_error, max_history, overwrite))
 
 
 def _negatives(count: int, window_hours: float, draw: str, seed: int) -> Negatives:
@@ -123,7 +129,7 @@ def _negatives(count: int, window_hours: float, draw: str, seed: int) -> Negativ
 
 
 def _report(conversion: Conversion) -> None:
-    """Shows what was written and what was left out, and what comes next."""
+    """Show what was written and what was left out, and what comes next."""
     for split, counts in conversion.counts.items():
         shown = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
         console.print(f"{split}: {shown}", soft_wrap=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from recommenders_miner.datasets.times import NO_TIME, TimeColumn
+from recommenders_miner.datasets.columns import NO_TIME, TimeColumn
 from recommenders_miner.errors import DataFormatError
 
 AFTERNOON = int(datetime(2019, 11, 12, 14, 14, 46, tzinfo=UTC).timestamp())

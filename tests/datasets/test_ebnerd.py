@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from recommenders_miner.data import write as tsv_writer
-from recommenders_miner.datasets import column_files, convert_ebnerd
+from recommenders_miner.datasets import columns as column_files
+from recommenders_miner.datasets import convert_ebnerd
 from recommenders_miner.errors import DataFormatError
 from tests.datasets.read_back import impressions, news, read_back
 

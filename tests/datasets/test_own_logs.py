@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recommenders_miner.data.split import split_by_time
-from recommenders_miner.datasets import Negatives, column_files, convert_own_logs
+from recommenders_miner.datasets import Negatives, convert_own_logs
+from recommenders_miner.datasets import columns as column_files
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError
 from tests.datasets.read_back import impressions, news, read_back
 

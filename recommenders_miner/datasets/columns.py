@@ -1,0 +1,372 @@
+"""Reading named columns of CSV and Parquet files, a batch of rows at a time, with the line of every error.
+
+The lines of a Parquet file are its rows, the first one being 1.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recommenders_miner.data.ragged import Ragged
+from recommenders_miner.data.tsv import LineFaults, require_file
+from recommenders_miner.errors import DataFormatError
+
+BATCH_ROWS = 50_000
+"""How many rows are read at a time. Results do not depend on it."""
+
+NO_TIME = np.iinfo(np.int64).min
+"""Stands for a text that is no time, and for none."""
+
+LAST_SECOND = 253_402_300_799
+"""The end of the year 9999, after which MIND's form has no way to write a time."""
+
+UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+"""Units of times that are numbers since 1970, with how many of each a second has."""
+
+_MOST_NAMED = 100  # columns that a message names
+_LONGEST_FIELD = 2**24
+_PARQUET, _GZIP, _UTF16 = b"PAR1", b"\x1f\x8b", (b"\xff\xfe", b"\xfe\xff")
+_UNDECODED = re.compile("[\ud800-\udfff]")
+
+
+def read_columns(
+    path: Path, columns: Sequence[str], errors: LineFaults, separator: str = ",", optional: Sequence[str] = ()
+) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """Read some columns of a file, which is Parquet if it begins as such, else CSV with a header.
+
+    Args:
+        path: the file.
+        columns: names of the columns that are needed.
+        errors: told of every faulty line.
+        separator: what stands between the columns of a CSV.
+        optional: names of columns that are read where the file has them.
+
+    Yields:
+        A table of the columns, of strings if the file is a CSV, else of the types that they have there; and the
+        1-based line of each of its rows, (rows,) int64.
+
+    Raises:
+        DataFormatError: the file is missing, empty or not readable, lacks a column, or has a faulty line and errors are
+            raised.
+    """
+    require_file(path, "a CSV file with a header, or a Parquet file")
+    with open(path, "rb") as file:
+        start = file.read(len(_PARQUET))
+    if start == _PARQUET:
+        yield from _read_parquet(path, columns, optional)
+    elif start.startswith(_GZIP):
+        raise DataFormatError(path, "is packed by gzip.", remedy=f"Unpack it: gunzip {path.name}")
+    elif start.startswith(_UTF16):
+        raise DataFormatError(path, "is UTF-16.", remedy="Convert it to UTF-8: iconv -f UTF-16 -t UTF-8")
+    else:
+        yield from _read_csv(path, columns, optional, errors, separator)
+
+
+def _read_parquet(path: Path, columns: Sequence[str], optional: Sequence[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    import pyarrow.parquet as pq
+
+    first_row = 1
+    try:
+        # What the footer says of the columns of a row group is not asked: where that is damaged, pyarrow 26 ends the
+        # process.
+        with pq.ParquetFile(path) as file:
+            wanted = _find_columns(path, file.schema_arrow.names, columns, optional)
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=wanted):
+                batch.validate(full=True)  # reading alone takes any bytes for UTF-8
+                columns_of = {name: _plain(batch.column(name)) for name in wanted}
+                yield pa.table(columns_of), np.arange(first_row, first_row + batch.num_rows)
+                first_row += batch.num_rows
+    except DataFormatError:
+        raise
+    except Exception as error:  # pyarrow lets through whatever a damaged file leads it into
+        raise DataFormatError(path, f"is not readable as Parquet: {error}") from None
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """Write out a dictionary, and bring texts into the one layout that all of Arrow's functions know."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    is_text = pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type)
+    return column.cast(pa.string()) if is_text else column
+
+
+def _read_csv(
+    path: Path, columns: Sequence[str], optional: Sequence[str], errors: LineFaults, separator: str
+) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))  # bodies of articles are longer than csv expects
+    # Bytes that are not UTF-8 become lone surrogates, so that their line can be named.
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        rows = _numbered_rows(csv.reader(file, delimiter=separator, strict=True), errors)
+        _, header = next(rows, (0, None))
+        if header is None:
+            errors.raise_earliest()
+            raise DataFormatError(path, "the file holds nothing but blank lines; expected a CSV with a header.")
+        wanted = _find_columns(path, header, columns, optional)
+        while batch := list(islice(rows, BATCH_ROWS)):
+            batch = _sound_rows(batch, len(header), errors)
+            if batch:
+                table = {name: pa.array([row[header.index(name)] for _, row in batch], pa.string()) for name in wanted}
+                yield pa.table(table), np.array([line for line, _ in batch], np.int64)
+            errors.raise_earliest()
+        errors.raise_earliest()  # of a batch that no row was left of
+
+
+def _numbered_rows(reader: Iterator[list[str]], errors: LineFaults) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not blank, each with the line that it begins in."""
+    while True:
+        line = reader.line_num + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            errors.add(
+                "not readable as CSV",
+                np.array([line]),
+                lambda _, error=error: f"not readable as CSV: {error}.",
+                remedy="Is a quote opened and not closed, or a quote within a text not doubled?",
+            )
+            if errors.report is None:
+                return
+            continue
+        if row:
+            yield line, row
+
+
+def _sound_rows(batch: list[tuple[int, list[str]]], width: int, errors: LineFaults) -> list[tuple[int, list[str]]]:
+    """Return the rows of a batch that have as many columns as the header and are UTF-8, with their lines."""
+    misshapen = {line: len(row) for line, row in batch if len(row) != width}
+    undecodable = {line for line, row in batch if not (text := "".join(row)).isascii() and _UNDECODED.search(text)}
+    errors.add(
+        "wrong number of columns",
+        np.array(list(misshapen), np.int64),
+        lambda k: f"expected {width} columns, as in the header, got {list(misshapen.values())[k]}.",
+        remedy="Is the separator right, and is a text that holds it quoted?",
+    )
+    errors.add(
+        "bytes that are not UTF-8",
+        np.array(sorted(undecodable), np.int64),
+        lambda _: "the line is not valid UTF-8.",
+        remedy="Convert the file to UTF-8.",
+    )
+    return [(line, row) for line, row in batch if line not in misshapen and line not in undecodable]
+
+
+def _find_columns(path: Path, found: Sequence[str], columns: Sequence[str], optional: Sequence[str]) -> list[str]:
+    """Return the columns of a file that are to be read.
+
+    Raises:
+        DataFormatError: the file lacks one that is needed, or has one of them twice.
+    """
+    for column in columns:
+        if column not in found:
+            named = found[:_MOST_NAMED]
+            nearest = difflib.get_close_matches(column, named, n=1, cutoff=0.0)
+            remedy = f"Did you mean {nearest[0]!r}?" if nearest else None
+            inside = [mark for mark in ";\t|," if len(found) == 1 and mark in found[0]]
+            if inside:
+                remedy = f"Is the separator another one? separator: {json.dumps(inside[0])}"
+            more = f" and {len(found) - len(named):,} more" if len(found) > len(named) else ""
+            raise DataFormatError(
+                path,
+                f"there is no column {column!r}; the columns are {', '.join(map(repr, named))}{more}.",
+                remedy=remedy,
+            )
+    wanted = [*dict.fromkeys([*columns, *(column for column in optional if column in found)])]
+    for column in wanted:
+        if found.count(column) > 1:
+            raise DataFormatError(path, f"there are {found.count(column)} columns {column!r}.", remedy="Rename them.")
+    return wanted
+
+
+def report_rows(
+    reason: str,
+    bad: np.ndarray,
+    lines: np.ndarray,
+    describe: Callable[[int], str],
+    errors: LineFaults,
+    remedy: str | None = None,
+) -> np.ndarray:
+    """Report the bad rows of a table, and return the others.
+
+    Args:
+        reason: the kind of error, as what is left out is counted by it.
+        bad: (rows,) bool.
+        lines: (rows,) the line of each.
+        describe: says what is wrong with a row.
+        errors: told of the bad rows.
+        remedy: what the user can do about it.
+
+    Returns:
+        (rows,) bool.
+    """
+    rows = np.flatnonzero(bad)
+    errors.add(reason, lines[rows], lambda k: describe(int(rows[k])), remedy)
+    return ~bad
+
+
+# === Columns by what they have to hold ===
+
+
+def ids_of(path: Path, table: pa.Table, column: str) -> pa.StringArray:
+    """Return a column of ids, which are texts or whole numbers, as texts.
+
+    Raises:
+        DataFormatError: it holds something else.
+    """
+    kind = table[column].type
+    if not (_is_whole(kind) or pa.types.is_string(kind)):
+        raise _misfit(path, column, kind, "ids are texts or whole numbers")
+    return table[column].cast(pa.string()).combine_chunks()
+
+
+def texts_of(path: Path, table: pa.Table, column: str) -> pa.StringArray:
+    """Return a column of texts; whole numbers and truth values are written out.
+
+    Raises:
+        DataFormatError: it holds something else.
+    """
+    kind = table[column].type
+    if table[column].null_count == len(table):  # of whatever type a writer makes a column without a value
+        return pa.nulls(len(table), pa.string())
+    if not (pa.types.is_string(kind) or _is_whole(kind) or pa.types.is_boolean(kind)):
+        raise _misfit(path, column, kind, "expected texts")
+    return table[column].cast(pa.string()).combine_chunks()
+
+
+def integers_of(path: Path, table: pa.Table, column: str) -> np.ndarray:
+    """Return a column of whole numbers, (rows,) int64, -1 where one is missing.
+
+    Raises:
+        DataFormatError: it holds something else.
+    """
+    values = table[column]
+    if not pa.types.is_integer(values.type):
+        raise _misfit(path, column, values.type, "expected whole numbers")
+    return values.cast(pa.int64(), safe=False).fill_null(-1).to_numpy()
+
+
+def lists_of(path: Path, table: pa.Table, column: str) -> Ragged:
+    """Return a column of lists of whole numbers, int64; a missing list is empty, a missing number left out.
+
+    Raises:
+        DataFormatError: it holds something else.
+    """
+    lists = table[column].combine_chunks()
+    is_list = pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type)
+    if not is_list or not (pa.types.is_integer(lists.type.value_type) or pa.types.is_null(lists.type.value_type)):
+        raise DataFormatError(path, f"column {column!r} holds {lists.type}; expected lists of whole numbers.")
+    numbers = pc.list_flatten(lists)
+    real = pc.is_valid(numbers).to_numpy(zero_copy_only=False)
+    values = numbers.cast(pa.int64(), safe=False).fill_null(0).to_numpy()[real]
+    row_of = pc.list_parent_indices(lists).to_numpy()[real]
+    return Ragged.of_lengths(values, np.bincount(row_of, minlength=len(lists)))
+
+
+def without_blanks(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column with null in the place of every empty text."""
+    return pc.if_else(pc.equal(values, ""), None, values) if pa.types.is_string(values.type) else values
+
+
+def _is_whole(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0)
+
+
+def _misfit(path: Path, column: str, kind: pa.DataType, expected: str) -> DataFormatError:
+    gaps = "pandas makes floats of whole numbers where one is missing: astype('Int64') before writing."
+    remedy = gaps if pa.types.is_floating(kind) else None
+    return DataFormatError(path, f"column {column!r} holds {kind}; {expected}.", remedy=remedy)
+
+
+@dataclass(frozen=True)
+class TimeColumn:
+    """A column of times.
+
+    Attributes:
+        column: its name.
+        format: how the times are written, in `datetime.strptime`'s form. None: ISO 8601, as in `2019-11-12 14:14:46`.
+        unit: a key of `UNITS`: the times are numbers since 1970.
+    """
+
+    column: str
+    format: str | None = None
+    unit: str | None = None
+
+    def seconds(self, path: Path, values: pa.ChunkedArray) -> np.ndarray:
+        """Return the times of some rows, (rows,) int64 Unix seconds, `NO_TIME` where there is none that can be read.
+
+        A time with a zone is brought to UTC; one without counts as UTC. Fractions of a second are dropped.
+
+        Args:
+            path: the file, for the message.
+            values: the column.
+
+        Raises:
+            DataFormatError: the column is of a type that holds no times, or numbers of an unknown unit.
+        """
+        kind = values.type
+        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            zone = kind.tz if pa.types.is_timestamp(kind) else None
+            seconds = values.cast(pa.timestamp("s", zone), safe=False).cast(pa.int64())
+            return seconds.fill_null(NO_TIME).to_numpy()
+        if pa.types.is_string(kind) and self.unit is None:
+            parse = datetime.fromisoformat if self.format is None else self._strptime
+            return np.array([_seconds_of(text, parse) for text in values.to_pylist()], np.int64)
+        if pa.types.is_string(kind):
+            sound = pc.match_substring_regex(values, r"^[0-9]{1,19}(\.[0-9]*)?$")
+            values = pc.if_else(sound, pc.replace_substring_regex(values, r"\.[0-9]*$", ""), None).cast(pa.uint64())
+            return _seconds_of_numbers(values, UNITS[self.unit])
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            if self.unit is None:
+                raise DataFormatError(
+                    path,
+                    f"the times in column {self.column!r} are numbers ({kind}), and their unit is not known.",
+                    remedy=f"Say it: {{column: {self.column}, unit: s}}, or ms, us, ns.",
+                )
+            return _seconds_of_numbers(values, UNITS[self.unit])
+        raise DataFormatError(path, f"column {self.column!r} holds {kind}; expected times, texts or numbers.")
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a time that cannot be read."""
+        if self.unit is not None:
+            return f"The times are said to be numbers of {self.unit} since 1970."
+        if self.format is not None:
+            return f"The times are said to have the format {self.format!r}."
+        return (
+            "Times are read as ISO 8601, 2019-11-12 14:14:46, unless a format or a unit is given: "
+            f"{{column: {self.column}, format: '%d.%m.%Y %H:%M'}} or {{column: {self.column}, unit: ms}}."
+        )
+
+    def _strptime(self, text: str) -> datetime:
+        return datetime.strptime(text, self.format)
+
+
+def _seconds_of(text: str | None, parse: Callable[[str], datetime]) -> int:
+    try:
+        time = parse(text or "")
+        return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() // 1)
+    except (ValueError, OverflowError):
+        return NO_TIME
+
+
+def _seconds_of_numbers(values: pa.ChunkedArray, per_second: int) -> np.ndarray:
+    if pa.types.is_floating(values.type):
+        numbers = values.to_numpy() / per_second
+        sound = np.isfinite(numbers) & (np.abs(numbers) <= LAST_SECOND)
+        return np.where(sound, np.floor(np.where(sound, numbers, 0)).astype(np.int64), NO_TIME)
+    missing = pc.is_null(values).to_numpy()
+    wide = values if pa.types.is_uint64(values.type) else values.cast(pa.int64())
+    return np.where(missing, NO_TIME, (wide.fill_null(0).to_numpy() // per_second).astype(np.int64))
