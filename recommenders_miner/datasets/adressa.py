@@ -22,15 +22,8 @@ from recommenders_miner.data.folders import WHOLE
 from recommenders_miner.data.past_clicks import PAST_CLICKS, require_length
 from recommenders_miner.data.tsv import LineFaults, OnError, require_file
 from recommenders_miner.datasets.click_logs import NO_NEGATIVES, clicks_with_negatives, first_clicks, write_log
-from recommenders_miner.datasets.columns import LAST_SECOND, report_rows
-from recommenders_miner.datasets.conversion import (
-    Conversion,
-    Interned,
-    check_news_ids,
-    check_user_ids,
-    conversion_to,
-    news_rows,
-)
+from recommenders_miner.datasets.columns import LAST_SECOND, Block
+from recommenders_miner.datasets.conversion import Conversion, Interned, conversion_to, news_rows
 from recommenders_miner.datasets.negatives import Negatives
 from recommenders_miner.errors import DataFormatError
 
@@ -158,17 +151,16 @@ def _read_events(
 ) -> tuple[pa.Table, pa.Table]:
     """Return the sound events, and what they say of their articles, which have numbers of `ids`, each row once."""
     times = [record.get("time") for record in records]
-    sound = report_rows(
+    ids_of = {name: pa.array([_id(record.get(name)) for record in records], pa.string()) for name in ("userId", "id")}
+    block = Block(pa.table(ids_of), lines, errors)
+    block.report(
         "bad time",
         np.array([not _is_time(time) for time in times], bool),
-        lines,
         lambda row: f"the field 'time' is {times[row]!r}; expected Unix seconds.",
-        errors,
     )
-    user, article = (pa.array([_id(record.get(key)) for record in records], pa.string()) for key in ("userId", "id"))
-    sound &= check_user_ids(user, lines, "userId", errors) & check_news_ids(article, lines, "id", errors)
+    user, article = block.user_ids("userId"), block.news_ids("id")
     errors.raise_earliest()
-    kept = np.flatnonzero(sound)
+    kept = np.flatnonzero(block.sound)
     number = ids.numbers(article.take(kept))
     events = {
         "user": users.numbers(user.take(kept)),

@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -38,12 +38,131 @@ UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _MOST_NAMED = 100  # columns that a message names
 _LONGEST_FIELD = 2**24
 _PARQUET, _GZIP, _UTF16 = b"PAR1", b"\x1f\x8b", (b"\xff\xfe", b"\xfe\xff")
+_NOT_IN_A_USER = "[\\x00-\\x1f\\x7f\x85\u2028\u2029\ufeff]"
+_NOT_IN_AN_ARTICLE = "[\\x00-\\x20\\x7f\x85\u2028\u2029\ufeff]"
 _UNDECODED = re.compile("[\ud800-\udfff]")
+
+
+@dataclass
+class Block:
+    """Some rows of a file: their columns by what these have to hold, and which rows are sound.
+
+    Attributes:
+        table: the columns, of strings if the file is a CSV, else of the types that they have there.
+        lines: (rows,) int64, the 1-based line of each row.
+        errors: of the file; told of bad rows.
+        sound: (rows,) bool, the rows that nothing bad is reported of.
+    """
+
+    table: pa.Table
+    lines: np.ndarray
+    errors: LineFaults
+    sound: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sound = np.ones(len(self.lines), bool)
+
+    def report(self, reason: str, bad: np.ndarray, describe: Callable[[int], str], remedy: str | None = None) -> None:
+        """Report bad rows.
+
+        Args:
+            reason: the kind of error, as what is left out is counted by it.
+            bad: (rows,) bool.
+            describe: says what is wrong with a row. Called for one row only.
+            remedy: what the user can do about it.
+        """
+        rows = np.flatnonzero(bad)
+        self.sound &= ~bad
+        self.errors.add(reason, self.lines[rows], lambda k: describe(int(rows[k])), remedy)
+
+    def ids(self, column: str) -> pa.StringArray:
+        """Return a column of ids, which are texts or whole numbers, as texts.
+
+        Raises:
+            DataFormatError: it holds something else; so do the other kinds of columns.
+        """
+        kind = self.table[column].type
+        if not (_is_whole(kind) or pa.types.is_string(kind)):
+            raise self._misfit(column, "ids are texts or whole numbers")
+        return self.table[column].cast(pa.string()).combine_chunks()
+
+    def news_ids(self, column: str) -> pa.StringArray:
+        """Return a column of ids of articles; bad are those that behaviors.tsv, with its spaces between ids, cannot hold."""
+        return self._checked_ids("news id", column, _NOT_IN_AN_ARTICLE, "a space, tab, line end or the like")
+
+    def user_ids(self, column: str) -> pa.StringArray:
+        """Return a column of user ids; those that a column of behaviors.tsv cannot hold are bad. A space is no harm."""
+        return self._checked_ids("user id", column, _NOT_IN_A_USER, "a tab, line end or the like")
+
+    def _checked_ids(self, kind: str, column: str, unfit: str, characters: str) -> pa.StringArray:
+        ids = self.ids(column)
+        self.report(
+            f"empty {kind}",
+            is_blank(ids),
+            lambda _: f"the {kind}, column {column!r}, is empty.",
+            "--on-error skip leaves such rows out, and counts them.",
+        )
+        self.report(
+            f"{kind} with {characters}",
+            pc.match_substring_regex(ids, unfit).fill_null(False).to_numpy(zero_copy_only=False),
+            lambda row: f"the {kind}, column {column!r}, holds {characters}: {ids[row].as_py()!r}.",
+            "MIND's files have no way to write it; replace such characters, by _ for example.",
+        )
+        return ids
+
+    def texts(self, column: str) -> pa.StringArray:
+        """Return a column of texts; whole numbers and truth values are written out."""
+        kind = self.table[column].type
+        if self.table[column].null_count == len(self.table):  # of whatever type a writer makes a column without a value
+            return pa.nulls(len(self.table), pa.string())
+        if not (pa.types.is_string(kind) or _is_whole(kind) or pa.types.is_boolean(kind)):
+            raise self._misfit(column, "expected texts")
+        return self.table[column].cast(pa.string()).combine_chunks()
+
+    def integers(self, column: str) -> np.ndarray:
+        """Return a column of whole numbers, (rows,) int64; missing and negative ones are bad, and -1 or negative."""
+        values = self.table[column]
+        if not pa.types.is_integer(values.type):
+            raise self._misfit(column, "expected whole numbers")
+        numbers = values.cast(pa.int64(), safe=False).fill_null(-1).to_numpy()
+        self.report(f"no {column}", numbers < 0, lambda _: f"column {column!r} has no usable value.")
+        return numbers
+
+    def lists(self, column: str) -> Ragged:
+        """Return a column of lists of whole numbers, int64; a missing list is empty, a missing number left out."""
+        lists = self.table[column].combine_chunks()
+        is_list = pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type)
+        if not is_list or not (pa.types.is_integer(lists.type.value_type) or pa.types.is_null(lists.type.value_type)):
+            raise self._misfit(column, "expected lists of whole numbers")
+        numbers = pc.list_flatten(lists)
+        real = pc.is_valid(numbers).to_numpy(zero_copy_only=False)
+        values = numbers.cast(pa.int64(), safe=False).fill_null(0).to_numpy()[real]
+        row_of = pc.list_parent_indices(lists).to_numpy()[real]
+        return Ragged.of_lengths(values, np.bincount(row_of, minlength=len(lists)))
+
+    def _misfit(self, column: str, expected: str) -> DataFormatError:
+        kind = self.table[column].type
+        gaps = "pandas makes floats of whole numbers where one is missing: astype('Int64') before writing."
+        remedy = gaps if pa.types.is_floating(kind) else None
+        return DataFormatError(self.errors.path, f"column {column!r} holds {kind}; {expected}.", remedy=remedy)
+
+
+def _is_whole(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0)
+
+
+def is_blank(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Return whether each value is missing or the empty text, (rows,) bool."""
+    blank = pc.equal(values.fill_null(""), "") if pa.types.is_string(values.type) else pc.is_null(values)
+    return np.asarray(blank)
+
+
+# === Files ===
 
 
 def read_columns(
     path: Path, columns: Sequence[str], errors: LineFaults, separator: str = ",", optional: Sequence[str] = ()
-) -> Iterator[tuple[pa.Table, np.ndarray]]:
+) -> Iterator[Block]:
     """Read some columns of a file, which is Parquet if it begins as such, else CSV with a header.
 
     Args:
@@ -53,10 +172,6 @@ def read_columns(
         separator: what stands between the columns of a CSV.
         optional: names of columns that are read where the file has them.
 
-    Yields:
-        A table of the columns, of strings if the file is a CSV, else of the types that they have there; and the
-        1-based line of each of its rows, (rows,) int64.
-
     Raises:
         DataFormatError: the file is missing, empty or not readable, lacks a column, or has a faulty line and errors are
             raised.
@@ -65,7 +180,7 @@ def read_columns(
     with open(path, "rb") as file:
         start = file.read(len(_PARQUET))
     if start == _PARQUET:
-        yield from _read_parquet(path, columns, optional)
+        yield from _read_parquet(path, columns, optional, errors)
     elif start.startswith(_GZIP):
         raise DataFormatError(path, "is packed by gzip.", remedy=f"Unpack it: gunzip {path.name}")
     elif start.startswith(_UTF16):
@@ -74,7 +189,7 @@ def read_columns(
         yield from _read_csv(path, columns, optional, errors, separator)
 
 
-def _read_parquet(path: Path, columns: Sequence[str], optional: Sequence[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
+def _read_parquet(path: Path, columns: Sequence[str], optional: Sequence[str], errors: LineFaults) -> Iterator[Block]:
     import pyarrow.parquet as pq
 
     first_row = 1
@@ -85,9 +200,9 @@ def _read_parquet(path: Path, columns: Sequence[str], optional: Sequence[str]) -
             wanted = _find_columns(path, file.schema_arrow.names, columns, optional)
             for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=wanted):
                 batch.validate(full=True)  # reading alone takes any bytes for UTF-8
-                columns_of = {name: _plain(batch.column(name)) for name in wanted}
-                yield pa.table(columns_of), np.arange(first_row, first_row + batch.num_rows)
-                first_row += batch.num_rows
+                table = pa.table({name: _plain(batch.column(name)) for name in wanted})
+                yield Block(table, np.arange(first_row, first_row + len(table)), errors)
+                first_row += len(table)
     except DataFormatError:
         raise
     except Exception as error:  # pyarrow lets through whatever a damaged file leads it into
@@ -104,7 +219,7 @@ def _plain(column: pa.Array) -> pa.Array:
 
 def _read_csv(
     path: Path, columns: Sequence[str], optional: Sequence[str], errors: LineFaults, separator: str
-) -> Iterator[tuple[pa.Table, np.ndarray]]:
+) -> Iterator[Block]:
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))  # bodies of articles are longer than csv expects
     # Bytes that are not UTF-8 become lone surrogates, so that their line can be named.
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
@@ -118,7 +233,7 @@ def _read_csv(
             batch = _sound_rows(batch, len(header), errors)
             if batch:
                 table = {name: pa.array([row[header.index(name)] for _, row in batch], pa.string()) for name in wanted}
-                yield pa.table(table), np.array([line for line, _ in batch], np.int64)
+                yield Block(pa.table(table), np.array([line for line, _ in batch], np.int64), errors)
             errors.raise_earliest()
         errors.raise_earliest()  # of a batch that no row was left of
 
@@ -191,103 +306,7 @@ def _find_columns(path: Path, found: Sequence[str], columns: Sequence[str], opti
     return wanted
 
 
-def report_rows(
-    reason: str,
-    bad: np.ndarray,
-    lines: np.ndarray,
-    describe: Callable[[int], str],
-    errors: LineFaults,
-    remedy: str | None = None,
-) -> np.ndarray:
-    """Report the bad rows of a table, and return the others.
-
-    Args:
-        reason: the kind of error, as what is left out is counted by it.
-        bad: (rows,) bool.
-        lines: (rows,) the line of each.
-        describe: says what is wrong with a row.
-        errors: told of the bad rows.
-        remedy: what the user can do about it.
-
-    Returns:
-        (rows,) bool.
-    """
-    rows = np.flatnonzero(bad)
-    errors.add(reason, lines[rows], lambda k: describe(int(rows[k])), remedy)
-    return ~bad
-
-
-# === Columns by what they have to hold ===
-
-
-def ids_of(path: Path, table: pa.Table, column: str) -> pa.StringArray:
-    """Return a column of ids, which are texts or whole numbers, as texts.
-
-    Raises:
-        DataFormatError: it holds something else.
-    """
-    kind = table[column].type
-    if not (_is_whole(kind) or pa.types.is_string(kind)):
-        raise _misfit(path, column, kind, "ids are texts or whole numbers")
-    return table[column].cast(pa.string()).combine_chunks()
-
-
-def texts_of(path: Path, table: pa.Table, column: str) -> pa.StringArray:
-    """Return a column of texts; whole numbers and truth values are written out.
-
-    Raises:
-        DataFormatError: it holds something else.
-    """
-    kind = table[column].type
-    if table[column].null_count == len(table):  # of whatever type a writer makes a column without a value
-        return pa.nulls(len(table), pa.string())
-    if not (pa.types.is_string(kind) or _is_whole(kind) or pa.types.is_boolean(kind)):
-        raise _misfit(path, column, kind, "expected texts")
-    return table[column].cast(pa.string()).combine_chunks()
-
-
-def integers_of(path: Path, table: pa.Table, column: str) -> np.ndarray:
-    """Return a column of whole numbers, (rows,) int64, -1 where one is missing.
-
-    Raises:
-        DataFormatError: it holds something else.
-    """
-    values = table[column]
-    if not pa.types.is_integer(values.type):
-        raise _misfit(path, column, values.type, "expected whole numbers")
-    return values.cast(pa.int64(), safe=False).fill_null(-1).to_numpy()
-
-
-def lists_of(path: Path, table: pa.Table, column: str) -> Ragged:
-    """Return a column of lists of whole numbers, int64; a missing list is empty, a missing number left out.
-
-    Raises:
-        DataFormatError: it holds something else.
-    """
-    lists = table[column].combine_chunks()
-    is_list = pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type)
-    if not is_list or not (pa.types.is_integer(lists.type.value_type) or pa.types.is_null(lists.type.value_type)):
-        raise DataFormatError(path, f"column {column!r} holds {lists.type}; expected lists of whole numbers.")
-    numbers = pc.list_flatten(lists)
-    real = pc.is_valid(numbers).to_numpy(zero_copy_only=False)
-    values = numbers.cast(pa.int64(), safe=False).fill_null(0).to_numpy()[real]
-    row_of = pc.list_parent_indices(lists).to_numpy()[real]
-    return Ragged.of_lengths(values, np.bincount(row_of, minlength=len(lists)))
-
-
-def without_blanks(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column with null in the place of every empty text."""
-    return pc.if_else(pc.equal(values, ""), None, values) if pa.types.is_string(values.type) else values
-
-
-def _is_whole(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0)
-
-
-def _misfit(path: Path, column: str, kind: pa.DataType, expected: str) -> DataFormatError:
-    gaps = "pandas makes floats of whole numbers where one is missing: astype('Int64') before writing."
-    remedy = gaps if pa.types.is_floating(kind) else None
-    return DataFormatError(path, f"column {column!r} holds {kind}; {expected}.", remedy=remedy)
+# === Times ===
 
 
 @dataclass(frozen=True)

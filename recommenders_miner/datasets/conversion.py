@@ -18,13 +18,11 @@ from recommenders_miner.data.news import FILE_COLUMNS
 from recommenders_miner.data.past_clicks import CONVERSION_FILE
 from recommenders_miner.data.tsv import LineFaults
 from recommenders_miner.data.write import ARTICLES_FILE, require_apart, write_articles, write_table
-from recommenders_miner.datasets.columns import report_rows
+from recommenders_miner.datasets.columns import Block
 from recommenders_miner.storage import new_folder
 
 # What str.splitlines breaks a text at, and the tab.
 _BREAKS = "[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+"
-_NOT_IN_A_USER = "[\\x00-\\x1f\\x7f\x85\u2028\u2029\ufeff]"
-_NOT_IN_AN_ARTICLE = "[\\x00-\\x20\\x7f\x85\u2028\u2029\ufeff]"
 
 Texts = pa.StringArray | Sequence[str | None]
 
@@ -124,17 +122,28 @@ class FirstRows:
         """The rows so far."""
         return pa.concat_tables(self._parts, promote_options="permissive")
 
-    def add(self, rows: pa.Table, ids: Sequence[str | None], usable: np.ndarray) -> np.ndarray:
-        """Keep the usable rows of new ids; return the usable rows that say something else of an id that came before."""
-        new, again = [], []
-        for row in np.flatnonzero(usable).tolist():
+    def add(self, block: Block, rows: pa.Table, ids: pa.StringArray, reason: str, says: str, remedy: str) -> None:
+        """Keep the rows of new ids; those that say something else of an id that came before are bad.
+
+        Args:
+            block: where the rows come from; those that are not sound are passed over.
+            rows: of the table, one a row of the block.
+            ids: of the rows.
+            reason: the kind of error, as what is left out is counted by it.
+            says: what is wrong, `{}` standing for the id.
+            remedy: what the user can do about it.
+        """
+        ids, new, again = ids.to_pylist(), [], []
+        for row in np.flatnonzero(block.sound).tolist():
             (again if ids[row] in self.place_of else new).append(row)
             self.place_of.setdefault(ids[row], len(self.place_of))
         self._parts.append(rows.take(pa.array(new, pa.int64())))
         places = pa.array([self.place_of[ids[row]] for row in again], pa.int64())
         first = self.table.select(self._compared).take(places).to_pylist()
         later = rows.select(self._compared).take(pa.array(again, pa.int64())).to_pylist()
-        return np.array([row for row, one, other in zip(again, first, later, strict=True) if one != other], np.int64)
+        clashing = np.zeros(len(ids), bool)
+        clashing[again] = [one != other for one, other in zip(first, later, strict=True)]
+        block.report(reason, clashing, lambda row: says.format(repr(ids[row])), remedy)
 
 
 # === Articles ===
@@ -153,7 +162,7 @@ def news_rows(
     Tabs and line ends in texts become a space, since nothing can quote them there.
 
     Args:
-        ids: ids of articles, as `check_news_ids` accepts them.
+        ids: ids of articles, as `Block.news_ids` accepts them.
         titles: titles. Here and in what follows None is the empty text.
         category: category names; all empty where left out, as are the others.
         subcategory: subcategory names.
@@ -184,45 +193,3 @@ def one_line(texts: Texts) -> pa.StringArray:
     if not isinstance(texts, pa.Array):
         texts = pa.array(texts, pa.string())
     return pc.replace_substring_regex(texts.fill_null(""), _BREAKS, " ")
-
-
-def check_news_ids(ids: pa.StringArray, lines: np.ndarray, column: str, errors: LineFaults) -> np.ndarray:
-    """Find the ids of articles that behaviors.tsv, where spaces separate them, can hold.
-
-    Args:
-        ids: the ids; None counts as empty.
-        lines: the 1-based line of each, (ids,) int64.
-        column: the name of their column, for messages.
-        errors: told of the others.
-
-    Returns:
-        (ids,) bool.
-    """
-    return _check_ids("news id", _NOT_IN_AN_ARTICLE, "a space, tab, line end or the like", ids, lines, column, errors)
-
-
-def check_user_ids(ids: pa.StringArray, lines: np.ndarray, column: str, errors: LineFaults) -> np.ndarray:
-    """Find the user ids that a column of behaviors.tsv can hold; a space is no harm there. See `check_news_ids`."""
-    return _check_ids("user id", _NOT_IN_A_USER, "a tab, line end or the like", ids, lines, column, errors)
-
-
-def _check_ids(
-    kind: str, unfit: str, characters: str, ids: pa.StringArray, lines: np.ndarray, column: str, errors: LineFaults
-) -> np.ndarray:
-    empty = pc.equal(ids.fill_null(""), "").to_numpy(zero_copy_only=False)
-    broken = pc.match_substring_regex(ids, unfit).fill_null(False).to_numpy(zero_copy_only=False)
-    return report_rows(
-        f"empty {kind}",
-        empty,
-        lines,
-        lambda _: f"the {kind}, column {column!r}, is empty.",
-        errors,
-        "--on-error skip leaves such rows out, and counts them.",
-    ) & report_rows(
-        f"{kind} with {characters}",
-        broken,
-        lines,
-        lambda row: f"the {kind}, column {column!r}, holds {characters}: {ids[row].as_py()!r}.",
-        errors,
-        "MIND's files have no way to write it; replace such characters, by _ for example.",
-    )

@@ -21,16 +21,7 @@ from recommenders_miner.data.past_clicks import require_length
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.data.tsv import LineFaults, OnError
 from recommenders_miner.data.write import BehaviorsBlock, blocks_of_rows, write_behaviors
-from recommenders_miner.datasets.columns import (
-    LAST_SECOND,
-    NO_TIME,
-    TimeColumn,
-    integers_of,
-    lists_of,
-    read_columns,
-    report_rows,
-    texts_of,
-)
+from recommenders_miner.datasets.columns import LAST_SECOND, NO_TIME, Block, TimeColumn, read_columns
 from recommenders_miner.datasets.conversion import Conversion, conversion_to, news_rows, write_news
 from recommenders_miner.errors import DataFormatError
 
@@ -134,13 +125,13 @@ class _Articles:
     numbers: np.ndarray
     place: np.ndarray
 
-    def known(self, lists: Ragged, lines: np.ndarray, column: str, errors: LineFaults) -> Ragged:
+    def known(self, lists: Ragged, block: Block, column: str) -> Ragged:
         """Return the places of the articles in lists of numbers, without unknown ones, which are errors."""
         near = _find(self.numbers, lists.values)
         unknown = np.flatnonzero(near < 0)
-        errors.add(
+        block.errors.add(
             f"unknown article in {column}",
-            lines[lists.row_of(unknown)],
+            block.lines[lists.row_of(unknown)],
             lambda k: f"the article {lists.values[unknown[k]]}, column {column!r}, is not in {_ARTICLES}.",
             remedy=_UNKNOWN_REMEDY,
         )
@@ -150,36 +141,35 @@ class _Articles:
 def _read_articles(path: Path, conversion: Conversion, on_error: OnError) -> _Articles:
     errors = LineFaults(path, on_error)
     wanted = ["article_id", "title", "subtitle", "category_str", "subcategory", "url"]
-    parts = list(read_columns(path, wanted, errors, optional=["published_time", *FURTHER_COLUMNS]))
-    if not parts:
+    blocks = list(read_columns(path, wanted, errors, optional=["published_time", *FURTHER_COLUMNS]))
+    if not blocks:
         raise DataFormatError(path, "there are no articles.")
-    table = pa.concat_tables([block for block, _ in parts])
-    lines = np.concatenate([lines for _, lines in parts])
-    numbers = integers_of(path, table, "article_id")
-    sound, later = _report_missing(numbers < 0, lines, "article_id", errors), _later(numbers)
-    _report_repeated("article", "article_id", numbers, later & sound, lines, errors)
+    lines = np.concatenate([block.lines for block in blocks])
+    block = Block(pa.concat_tables([block.table for block in blocks]), lines, errors)
+    numbers = block.integers("article_id")
+    _report_repeated("article", "article_id", block, numbers, _later(numbers))
     errors.raise_earliest()
     conversion.finish(errors)
-    kept = np.flatnonzero(sound & ~later)
+    kept = np.flatnonzero(block.sound)
     if not len(kept):
         raise DataFormatError(path, "there are no articles that could be used.")
-    table, numbers = table.take(pa.array(kept)), numbers[kept]
-    subcategories = lists_of(path, table, "subcategory")
+    block, numbers = Block(block.table.take(pa.array(kept)), lines[kept], errors), numbers[kept]
+    subcategories = block.lists("subcategory")
     first = np.append(subcategories.values, 0)[subcategories.offsets[:-1]]
     news = news_rows(
         pa.array(numbers).cast(pa.string()),
-        texts_of(path, table, "title"),
-        category=texts_of(path, table, "category_str"),
+        block.texts("title"),
+        category=block.texts("category_str"),
         subcategory=pc.if_else(pa.array(subcategories.lengths > 0), pa.array(first).cast(pa.string()), ""),
-        abstract=texts_of(path, table, "subtitle"),
-        url=texts_of(path, table, "url"),
+        abstract=block.texts("subtitle"),
+        url=block.texts("url"),
     )
-    if "published_time" in table.column_names:
-        seconds = TimeColumn("published_time").seconds(path, table["published_time"])
+    if "published_time" in block.table.column_names:
+        seconds = TimeColumn("published_time").seconds(path, block.table["published_time"])
         news = news.append_column("published", pa.array(seconds, mask=seconds == NO_TIME))
     for name in FURTHER_COLUMNS:
-        if name in table.column_names:
-            news = news.append_column(name, table[name])
+        if name in block.table.column_names:
+            news = news.append_column(name, block.table[name])
     order = np.argsort(numbers)
     return _Articles(news, numbers[order], order)
 
@@ -205,17 +195,17 @@ def _read_histories(
     errors = LineFaults(path, on_error)
     users, clicks = [np.empty(0, np.int64)], []
     seen: set[int] = set()
-    for block, lines in read_columns(path, ["user_id", "article_id_fixed"], errors):
-        user = integers_of(path, block, "user_id")
-        sound = _report_missing(user < 0, lines, "user_id", errors)
+    for block in read_columns(path, ["user_id", "article_id_fixed"], errors):
+        user = block.integers("user_id")
         later = _later(user) | np.array([number in seen for number in user.tolist()], bool)
-        _report_repeated("user", "user_id", user, later & sound, lines, errors)
+        _report_repeated("user", "user_id", block, user, later)
         seen.update(user.tolist())
-        kept = np.flatnonzero(sound & ~later)
-        lists = lists_of(path, block, "article_id_fixed").take(kept)
+        kept = np.flatnonzero(block.sound)
+        lists = block.lists("article_id_fixed")
         if max_history is not None:
             lists = lists.keep(lists.ranks() >= lists.repeat(lists.lengths - max_history))
-        known = articles.known(lists, lines[kept], "article_id_fixed", errors)
+        lists = lists.keep(lists.repeat(block.sound))  # of an unsound row, nothing else is reported
+        known = articles.known(lists, block, "article_id_fixed").take(kept)
         errors.raise_earliest()
         users.append(user[kept])
         clicks.append(Ragged(known.values.astype(np.int32), known.offsets))
@@ -232,29 +222,23 @@ def _read_behaviors(
     needed = ["impression_id", "user_id", "impression_time", "article_ids_inview"]
     time_column = TimeColumn("impression_time")
     conversion.note(split, impressions=0, candidates=0, clicks=0)
-    for block, lines in read_columns(path, needed, errors, optional=["article_ids_clicked"]):
-        is_labelled = "article_ids_clicked" in block.column_names
+    for block in read_columns(path, needed, errors, optional=["article_ids_clicked"]):
+        is_labelled = "article_ids_clicked" in block.table.column_names
         if not is_labelled and split != "test":
             raise DataFormatError(path, "there is no column 'article_ids_clicked'; only the test set may lack it.")
-        impression_id, user = integers_of(path, block, "impression_id"), integers_of(path, block, "user_id")
-        time = time_column.seconds(path, block["impression_time"])
-        sound = _report_missing(impression_id < 0, lines, "impression_id", errors)
-        sound &= _report_missing(user < 0, lines, "user_id", errors)
-        sound &= _report_missing((time < 0) | (time > LAST_SECOND), lines, "impression_time", errors)
+        impression_id, user = block.integers("impression_id"), block.integers("user_id")
+        time = time_column.seconds(path, block.table["impression_time"])
+        timeless = (time < 0) | (time > LAST_SECOND)
+        block.report("no impression_time", timeless, lambda _: "column 'impression_time' has no usable value.")
         shown, *clicked = (
-            articles.known(lists_of(path, block, column), lines, column, errors)
+            articles.known(block.lists(column), block, column)
             for column in ("article_ids_inview", "article_ids_clicked")[: 1 + is_labelled]
         )
         candidates, labels, added = _labelled(shown, *clicked)
-        sound &= report_rows(
-            "nothing in view",
-            candidates.lengths == 0,
-            lines,
-            lambda _: "nothing is in view: column 'article_ids_inview'.",
-            errors,
-        )
+        invisible = candidates.lengths == 0
+        block.report("nothing in view", invisible, lambda _: "nothing is in view: column 'article_ids_inview'.")
         errors.raise_earliest()
-        kept = np.flatnonzero(sound)
+        kept = np.flatnonzero(block.sound)
         place = _find(histories.users, user[kept])
         history = np.where(place < 0, len(histories.users), histories.row[place] if len(histories.row) else 0)
         tokens = histories.clicks.lengths[history] + candidates.lengths[kept]
@@ -308,18 +292,9 @@ def _later(numbers: np.ndarray) -> np.ndarray:
     return later
 
 
-def _report_repeated(
-    what: str, column: str, numbers: np.ndarray, repeated: np.ndarray, lines: np.ndarray, errors: LineFaults
-) -> None:
-    report_rows(
+def _report_repeated(what: str, column: str, block: Block, numbers: np.ndarray, later: np.ndarray) -> None:
+    block.report(
         f"{what} repeated",
-        repeated,
-        lines,
+        later & block.sound,
         lambda row: f"the {what} {numbers[row]}, column {column!r}, came before.",
-        errors,
     )
-
-
-def _report_missing(missing: np.ndarray, lines: np.ndarray, column: str, errors: LineFaults) -> np.ndarray:
-    """Report the rows that have no value where they need one, and return the others."""
-    return report_rows(f"no {column}", missing, lines, lambda _: f"column {column!r} has no usable value.", errors)

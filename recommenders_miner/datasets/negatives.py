@@ -194,7 +194,7 @@ class _Alive:
         return self._article[rng.integers(self._first[clicks, None], self._last[clicks, None], (len(clicks), count))]
 
     def propose_articles(self, clicks: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Draw articles, each alike, (clicks, count), and return those that are clicked on within the window, else -1."""
+        """Draw articles, each alike, (clicks, count); -1 in the place of those that nobody clicks on in the window."""
         places = rng.integers(0, self.most(clicks)[:, None], (len(clicks), count))
         articles = self._pools.values[self._pools.offsets[self._pool_of[clicks], None] + places]
         return np.where(self._clicks_within(articles, clicks[:, None]) > 0, articles, _NONE)

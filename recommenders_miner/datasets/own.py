@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,24 +21,8 @@ from recommenders_miner.datasets.click_logs import (
     group_shown,
     write_log,
 )
-from recommenders_miner.datasets.columns import (
-    LAST_SECOND,
-    NO_TIME,
-    ids_of,
-    read_columns,
-    report_rows,
-    texts_of,
-    without_blanks,
-)
-from recommenders_miner.datasets.conversion import (
-    Conversion,
-    FirstRows,
-    Interned,
-    check_news_ids,
-    check_user_ids,
-    conversion_to,
-    news_rows,
-)
+from recommenders_miner.datasets.columns import LAST_SECOND, NO_TIME, Block, TimeColumn, is_blank, read_columns
+from recommenders_miner.datasets.conversion import Conversion, FirstRows, Interned, conversion_to, news_rows
 from recommenders_miner.datasets.negatives import Negatives
 from recommenders_miner.datasets.own_schema import EventColumns, LogSchema, NewsColumns
 from recommenders_miner.errors import DataFormatError
@@ -109,38 +94,33 @@ def _read_news(columns: NewsColumns, conversion: Conversion, on_error: OnError) 
     """Return the columns of news.tsv, `published` where the files say, and the further columns."""
     news = FirstRows(FILE_COLUMNS)
     places, times = [], [np.empty(0, np.int64)]
-    wanted = [columns.title, columns.category, columns.subcategory, columns.abstract]
-    named = [name for name in (columns.id, *wanted, *columns.columns) if name is not None]
-    if columns.published is not None:
-        named.append(columns.published.column)
+    texts = [columns.title, columns.category, columns.subcategory, columns.abstract]
+    named = [columns.id, *texts, *columns.columns, columns.published and columns.published.column]
+    wanted = list(dict.fromkeys(name for name in named if name is not None))
     for path in columns.file:
         errors = LineFaults(path, on_error)
-        for block, lines in read_columns(path, list(dict.fromkeys(named)), errors, columns.separator):
-            ids = ids_of(path, block, columns.id)
-            rows = news_rows(ids, *(None if name is None else texts_of(path, block, name) for name in wanted))
+        for block in read_columns(path, wanted, errors, columns.separator):
+            ids = block.news_ids(columns.id)
+            rows = news_rows(ids, *(None if name is None else block.texts(name) for name in texts))
             for name in columns.columns:
-                rows = rows.append_column(name, without_blanks(block[name]))
-            sound = check_news_ids(ids, lines, columns.id, errors)
+                rows = rows.append_column(name, _or_null(block.table[name]))
             published = np.full(len(ids), NO_TIME)
             if columns.published is not None:
-                published, timely = _published(path, block, columns, lines, errors)
-                sound &= timely
-            ids = ids.to_pylist()
+                published = _published(block, columns.published)
             try:
-                clashing = news.add(rows, ids, sound)
+                news.add(
+                    block,
+                    rows,
+                    ids,
+                    reason="news id repeated with another content",
+                    says=f"the news id {{}}, column {columns.id!r}, came before with another content.",
+                    remedy="Each article needs one row; --on-error skip keeps the first.",
+                )
             except pa.ArrowException as error:
                 raise DataFormatError(path, f"columns are of other types than in the files before: {error}") from None
-            errors.add(
-                "news id repeated with another content",
-                lines[clashing],
-                lambda k, ids=ids, rows=clashing: (
-                    f"the news id {ids[rows[k]]!r}, column {columns.id!r}, came before with another content."
-                ),
-                remedy="Each article needs one row; --on-error skip keeps the first.",
-            )
             errors.raise_earliest()
-            dated = np.flatnonzero(sound & (published != NO_TIME))
-            places += [news.place_of[ids[row]] for row in dated]
+            dated = np.flatnonzero(block.sound & (published != NO_TIME))
+            places += [news.place_of[news_id] for news_id in ids.take(dated).to_pylist()]
             times.append(published[dated])
         conversion.finish(errors)
     if not news.place_of:
@@ -154,22 +134,22 @@ def _read_news(columns: NewsColumns, conversion: Conversion, on_error: OnError) 
     return table
 
 
-def _published(
-    path: Path, block: pa.Table, columns: NewsColumns, lines: np.ndarray, errors: LineFaults
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return when articles were published, before 1970 counting as 1970, and which rows have no error in that."""
-    values = block[columns.published.column]
-    seconds = columns.published.seconds(path, values)
-    unknown = seconds == NO_TIME
-    sound = report_rows(
+def _or_null(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a further column, null in the place of empty texts, which are all that a CSV can write for it."""
+    return pc.if_else(pc.equal(values, ""), None, values) if pa.types.is_string(values.type) else values
+
+
+def _published(block: Block, column: TimeColumn) -> np.ndarray:
+    """Return when articles were published, before 1970 counting as 1970."""
+    values = block.table[column.column]
+    seconds = column.seconds(block.errors.path, values)
+    block.report(
         "bad time of publication",
-        unknown & pc.is_valid(without_blanks(values)).to_numpy(),
-        lines,
-        lambda row: f"column {columns.published.column!r}: {values[row].as_py()!r} is not a time.",
-        errors,
-        columns.published.remedy,
+        (seconds == NO_TIME) & ~is_blank(values),
+        lambda row: f"column {column.column!r}: {values[row].as_py()!r} is not a time.",
+        column.remedy,
     )
-    return np.where(unknown, NO_TIME, np.maximum(seconds, 0)), sound
+    return np.where(seconds == NO_TIME, NO_TIME, np.maximum(seconds, 0))
 
 
 def _refuse_misread(path: Path, ids: pa.StringArray) -> None:
@@ -201,47 +181,9 @@ def _read_events(
     wanted = list(dict.fromkeys(name for name in named if name is not None))
     for path in columns.file:
         errors = LineFaults(path, on_error)
-        for block, lines in read_columns(path, wanted, errors, columns.separator):
-            user, news = ids_of(path, block, columns.user), ids_of(path, block, columns.news)
-            times, time = block[columns.time.column], columns.time.seconds(path, block[columns.time.column])
-            sound = check_user_ids(user, lines, columns.user, errors)
-            sound &= report_rows(
-                "bad time",
-                (time < 0) | (time > LAST_SECOND),
-                lines,
-                lambda row, times=times: (
-                    f"column {columns.time.column!r}: {times[row].as_py()!r} is not a time from 1970 to 9999."
-                ),
-                errors,
-                columns.time.remedy,
-            )
-            place = pc.index_in(news, value_set=news_ids)
-            sound &= report_rows(
-                "event of a news that is not among the news",
-                pc.is_null(place).to_numpy(zero_copy_only=False),
-                lines,
-                lambda row, news=news: (
-                    f"the news {news[row].as_py()!r}, column {columns.news!r}, is not among the news."
-                ),
-                errors,
-                "--on-error skip leaves such events out, and counts them.",
-            )
-            read = {"user": user, "time": time, "article": place}
-            if columns.clicked is not None:
-                read["clicked"], flagged = _flags_of(path, block, columns.clicked, lines, errors)
-                sound &= flagged
-                read["group"] = time
-            if columns.impression is not None:
-                read["group"] = ids_of(path, block, columns.impression)
-                sound &= report_rows(
-                    "empty impression id",
-                    pc.equal(read["group"].fill_null(""), "").to_numpy(zero_copy_only=False),
-                    lines,
-                    lambda _: f"column {columns.impression!r}: the impression id is empty.",
-                    errors,
-                )
+        for block in read_columns(path, wanted, errors, columns.separator):
+            rows = pa.table(_event_columns(block, columns, news_ids)).filter(pa.array(block.sound)).combine_chunks()
             errors.raise_earliest()
-            rows = pa.table(read).filter(pa.array(sound)).combine_chunks()
             rows = rows.set_column(0, "user", pa.array(users.numbers(rows["user"].combine_chunks())))
             if columns.impression is not None:
                 group = impressions.numbers(rows["group"].combine_chunks())
@@ -263,23 +205,49 @@ def _read_events(
     return events, users.texts
 
 
-def _flags_of(
-    path: Path, block: pa.Table, column: str, lines: np.ndarray, errors: LineFaults
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return a column of truth values, and which rows have one, both (rows,) bool."""
-    values = block[column]
+def _event_columns(block: Block, columns: EventColumns, news_ids: pa.StringArray) -> dict[str, Any]:
+    """Return the columns of events, users and groups still being texts; report what is bad in them."""
+    news, times = block.ids(columns.news), block.table[columns.time.column]
+    read = {
+        "user": block.user_ids(columns.user),
+        "time": columns.time.seconds(block.errors.path, times),
+        "article": pc.index_in(news, value_set=news_ids),
+    }
+    block.report(
+        "bad time",
+        (read["time"] < 0) | (read["time"] > LAST_SECOND),
+        lambda row: f"column {columns.time.column!r}: {times[row].as_py()!r} is not a time from 1970 to 9999.",
+        columns.time.remedy,
+    )
+    block.report(
+        "event of a news that is not among the news",
+        pc.is_null(read["article"]).to_numpy(zero_copy_only=False),
+        lambda row: f"the news {news[row].as_py()!r}, column {columns.news!r}, is not among the news.",
+        "--on-error skip leaves such events out, and counts them.",
+    )
+    if columns.clicked is not None:
+        read |= {"clicked": _flags_of(block, columns.clicked), "group": read["time"]}
+    if columns.impression is not None:
+        read["group"] = block.ids(columns.impression)
+        block.report(
+            "empty impression id",
+            is_blank(read["group"]),
+            lambda _: f"column {columns.impression!r}: the impression id is empty.",
+        )
+    return read
+
+
+def _flags_of(block: Block, column: str) -> np.ndarray:
+    """Return a column of truth values, (rows,) bool; rows that have none are bad."""
+    values = block.table[column]
     if pa.types.is_floating(values.type):  # as pandas writes truth values with gaps
         true, false = (pc.equal(values, mark).fill_null(False).to_numpy() for mark in (1.0, 0.0))
     else:
-        texts = pc.utf8_lower(texts_of(path, block, column))
-        true, false = (
-            pc.is_in(texts, value_set=pa.array(marks)).to_numpy(zero_copy_only=False) for marks in (_TRUE, _FALSE)
-        )
-    read = report_rows(
+        texts = pc.utf8_lower(block.texts(column))
+        true, false = (np.asarray(pc.is_in(texts, value_set=pa.array(marks))) for marks in (_TRUE, _FALSE))
+    block.report(
         "bad mark of a click",
         ~(true | false),
-        lines,
         lambda row: f"column {column!r}: expected 1 or 0, true or false, got {values[row].as_py()!r}.",
-        errors,
     )
-    return true, read
+    return true

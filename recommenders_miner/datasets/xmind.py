@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,7 +18,7 @@ from recommenders_miner.data.folders import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAM
 from recommenders_miner.data.news import FILE_COLUMNS
 from recommenders_miner.data.tsv import LineFaults, OnError, read_tsv, require_file
 from recommenders_miner.data.write import write_table
-from recommenders_miner.datasets.columns import ids_of, read_columns, texts_of
+from recommenders_miner.datasets.columns import is_blank, read_columns
 from recommenders_miner.datasets.conversion import Conversion, FirstRows, conversion_to, one_line
 from recommenders_miner.errors import DataFormatError
 
@@ -85,19 +84,16 @@ def _read_translations(files: Sequence[Path], conversion: Conversion, on_error: 
     translations = FirstRows(_COLUMNS[1:])
     for path in files:
         errors = LineFaults(path, on_error)
-        for block, lines in read_columns(path, _COLUMNS, errors, separator="\t"):
-            texts = (one_line(texts_of(path, block, name)) for name in _COLUMNS[1:])
-            rows = pa.table([ids_of(path, block, "nid"), *texts], names=list(_COLUMNS))
-            ids = rows["nid"].to_pylist()
-            nameless = np.array([not news_id for news_id in ids], bool)
-            errors.add("empty news id", lines[nameless], lambda _: "the news id, column 'nid', is empty.")
-            untitled = pc.equal(rows["title"], "").to_numpy()
-            errors.add("empty title", lines[untitled], lambda _: "the title, column 'title', is empty.")
-            clashing = translations.add(rows, ids, ~nameless & ~untitled)
-            errors.add(
-                "news translated twice, in different words",
-                lines[clashing],
-                lambda k, ids=ids, rows=clashing: f"the news {ids[rows[k]]!r} came before with another text.",
+        for block in read_columns(path, _COLUMNS, errors, separator="\t"):
+            ids, *texts = block.ids("nid"), *(one_line(block.texts(name)) for name in _COLUMNS[1:])
+            block.report("empty news id", is_blank(ids), lambda _: "the news id, column 'nid', is empty.")
+            block.report("empty title", is_blank(texts[0]), lambda _: "the title, column 'title', is empty.")
+            translations.add(
+                block,
+                pa.table([ids, *texts], names=list(_COLUMNS)),
+                ids,
+                reason="news translated twice, in different words",
+                says="the news {} came before with another text.",
                 remedy="Name the files of one language only; --on-error skip keeps the first text.",
             )
             errors.raise_earliest()
