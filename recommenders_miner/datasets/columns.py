@@ -87,7 +87,7 @@ class Block:
         return self.table[column].cast(pa.string()).combine_chunks()
 
     def news_ids(self, column: str) -> pa.StringArray:
-        """Return a column of ids of articles; bad are those that behaviors.tsv, with its spaces between ids, cannot hold."""
+        """Return a column of ids of articles; those that behaviors.tsv cannot hold between its spaces are bad."""
         return self._checked_ids("news id", column, _NOT_IN_AN_ARTICLE, "a space, tab, line end or the like")
 
     def user_ids(self, column: str) -> pa.StringArray:
