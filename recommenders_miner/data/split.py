@@ -236,7 +236,7 @@ def _join_articles(folders: Sequence[Path], tables: Sequence[NewsTable], ids: pa
         return None
     try:
         joined = pa.concat_tables(parts, promote_options="permissive")
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise DataFormatError(
             folders[-1] / ARTICLES_FILE, f"columns differ from those of other splits: {error}"
         ) from None
