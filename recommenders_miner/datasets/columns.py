@@ -223,60 +223,47 @@ def _read_csv(
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))  # bodies of articles are longer than csv expects
     # Bytes that are not UTF-8 become lone surrogates, so that their line can be named.
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows = _numbered_rows(csv.reader(file, delimiter=separator, strict=True), errors)
+        rows = _sound_rows(csv.reader(file, delimiter=separator, strict=True), errors)
         _, header = next(rows, (0, None))
         if header is None:
             errors.raise_earliest()
             raise DataFormatError(path, "the file holds nothing but blank lines; expected a CSV with a header.")
         wanted = _find_columns(path, header, columns, optional)
         while batch := list(islice(rows, BATCH_ROWS)):
-            batch = _sound_rows(batch, len(header), errors)
-            if batch:
-                table = {name: pa.array([row[header.index(name)] for _, row in batch], pa.string()) for name in wanted}
-                yield Block(pa.table(table), np.array([line for line, _ in batch], np.int64), errors)
+            table = {name: pa.array([row[header.index(name)] for _, row in batch], pa.string()) for name in wanted}
+            yield Block(pa.table(table), np.array([line for line, _ in batch], np.int64), errors)
             errors.raise_earliest()
         errors.raise_earliest()  # of a batch that no row was left of
 
 
-def _numbered_rows(reader: Iterator[list[str]], errors: LineFaults) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows that are not blank, each with the line that it begins in."""
+def _sound_rows(reader: Iterator[list[str]], errors: LineFaults) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not blank, are UTF-8 and as long as the first one, each with the line it begins in.
+
+    Where errors are raised, nothing is read behind the first bad row, so that the rows before it can be looked at.
+    """
+    width = 0
     while True:
-        line = reader.line_num + 1
+        line, reason, says, remedy = reader.line_num + 1, None, None, None
         try:
-            row = next(reader)
-        except StopIteration:
-            return
+            row = next(reader, None)
         except csv.Error as error:
-            errors.add(
-                "not readable as CSV",
-                np.array([line]),
-                lambda _, error=error: f"not readable as CSV: {error}.",
-                remedy="Is a quote opened and not closed, or a quote within a text not doubled?",
-            )
+            row, reason, says = [], "not readable as CSV", f"not readable as CSV: {error}."
+            remedy = "Is a quote opened and not closed, or a quote within a text not doubled?"
+        if row is None:
+            return
+        width = width or len(row)
+        if row and len(row) != width:
+            reason, says = "wrong number of columns", f"expected {width} columns, as in the header, got {len(row)}."
+            remedy = "Is the separator right, and is a text that holds it quoted?"
+        elif not (text := "".join(row)).isascii() and _UNDECODED.search(text):
+            reason, says = "bytes that are not UTF-8", "the line is not valid UTF-8."
+            remedy = "Convert the file to UTF-8."
+        if reason is not None:
+            errors.add(reason, np.array([line]), lambda _, says=says: says, remedy)
             if errors.report is None:
                 return
-            continue
-        if row:
+        elif row:
             yield line, row
-
-
-def _sound_rows(batch: list[tuple[int, list[str]]], width: int, errors: LineFaults) -> list[tuple[int, list[str]]]:
-    """Return the rows of a batch that have as many columns as the header and are UTF-8, with their lines."""
-    misshapen = {line: len(row) for line, row in batch if len(row) != width}
-    undecodable = {line for line, row in batch if not (text := "".join(row)).isascii() and _UNDECODED.search(text)}
-    errors.add(
-        "wrong number of columns",
-        np.array(list(misshapen), np.int64),
-        lambda k: f"expected {width} columns, as in the header, got {list(misshapen.values())[k]}.",
-        remedy="Is the separator right, and is a text that holds it quoted?",
-    )
-    errors.add(
-        "bytes that are not UTF-8",
-        np.array(sorted(undecodable), np.int64),
-        lambda _: "the line is not valid UTF-8.",
-        remedy="Convert the file to UTF-8.",
-    )
-    return [(line, row) for line, row in batch if line not in misshapen and line not in undecodable]
 
 
 def _find_columns(path: Path, found: Sequence[str], columns: Sequence[str], optional: Sequence[str]) -> list[str]:

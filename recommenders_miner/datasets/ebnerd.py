@@ -93,12 +93,12 @@ def _convert_split(
     conversion: Conversion,
     on_error: OnError,
 ) -> None:
-    histories = _read_histories(folder / _HISTORY, articles, max_history, conversion, on_error)
+    users, histories = _read_histories(folder / _HISTORY, articles, max_history, conversion, on_error)
     ids = articles.news["news id"].combine_chunks()
     needed = np.zeros(len(ids), bool)
 
     def blocks() -> Iterator[BehaviorsBlock]:
-        for block in _read_behaviors(folder / _BEHAVIORS, split, articles, histories, conversion, on_error):
+        for block in _read_behaviors(folder / _BEHAVIORS, split, articles, users, histories, conversion, on_error):
             needed[block.candidates.values] = needed[block.histories.values] = True
             yield block
 
@@ -117,25 +117,23 @@ class _Articles:
 
     Attributes:
         news: the columns of news.tsv and articles.parquet.
-        numbers: their ids, (N,) int64, ascending.
-        place: where each of `numbers` stands in `news`, (N,) int64.
+        numbers: their ids, (N,) int64.
     """
 
     news: pa.Table
     numbers: np.ndarray
-    place: np.ndarray
 
     def known(self, lists: Ragged, block: Block, column: str) -> Ragged:
         """Return the places of the articles in lists of numbers, without unknown ones, which are errors."""
-        near = _find(self.numbers, lists.values)
-        unknown = np.flatnonzero(near < 0)
+        place = _find(lists.values, self.numbers)
+        unknown = np.flatnonzero(place < 0)
         block.errors.add(
             f"unknown article in {column}",
             block.lines[lists.row_of(unknown)],
             lambda k: f"the article {lists.values[unknown[k]]}, column {column!r}, is not in {_ARTICLES}.",
             remedy=_UNKNOWN_REMEDY,
         )
-        return Ragged(self.place[near], lists.offsets).keep(near >= 0)
+        return Ragged(place, lists.offsets).keep(place >= 0)
 
 
 def _read_articles(path: Path, conversion: Conversion, on_error: OnError) -> _Articles:
@@ -147,7 +145,7 @@ def _read_articles(path: Path, conversion: Conversion, on_error: OnError) -> _Ar
     lines = np.concatenate([block.lines for block in blocks])
     block = Block(pa.concat_tables([block.table for block in blocks]), lines, errors)
     numbers = block.integers("article_id")
-    _report_repeated("article", "article_id", block, numbers, _later(numbers))
+    _report_repeated("article", "article_id", block, numbers, _is_later(numbers))
     errors.raise_earliest()
     conversion.finish(errors)
     kept = np.flatnonzero(block.sound)
@@ -170,36 +168,18 @@ def _read_articles(path: Path, conversion: Conversion, on_error: OnError) -> _Ar
     for name in FURTHER_COLUMNS:
         if name in block.table.column_names:
             news = news.append_column(name, block.table[name])
-    order = np.argsort(numbers)
-    return _Articles(news, numbers[order], order)
-
-
-@dataclass(frozen=True)
-class _Histories:
-    """The click histories of a split.
-
-    Attributes:
-        users: (U,) int64, ascending.
-        row: (U,) where the history of each of `users` stands in `clicks`.
-        clicks: places of articles, oldest first, int32; the last row is that of users who have no history.
-    """
-
-    users: np.ndarray
-    row: np.ndarray
-    clicks: Ragged
+    return _Articles(news, numbers)
 
 
 def _read_histories(
     path: Path, articles: _Articles, max_history: int | None, conversion: Conversion, on_error: OnError
-) -> _Histories:
+) -> tuple[np.ndarray, Ragged]:
+    """Return the users, and the places of the articles that each clicked on, oldest first."""
     errors = LineFaults(path, on_error)
-    users, clicks = [np.empty(0, np.int64)], []
-    seen: set[int] = set()
+    users, clicks = np.empty(0, np.int64), []
     for block in read_columns(path, ["user_id", "article_id_fixed"], errors):
         user = block.integers("user_id")
-        later = _later(user) | np.array([number in seen for number in user.tolist()], bool)
-        _report_repeated("user", "user_id", block, user, later)
-        seen.update(user.tolist())
+        _report_repeated("user", "user_id", block, user, _is_later(user) | (_find(user, users) >= 0))
         kept = np.flatnonzero(block.sound)
         lists = block.lists("article_id_fixed")
         if max_history is not None:
@@ -207,17 +187,22 @@ def _read_histories(
         lists = lists.keep(lists.repeat(block.sound))  # of an unsound row, nothing else is reported
         known = articles.known(lists, block, "article_id_fixed").take(kept)
         errors.raise_earliest()
-        users.append(user[kept])
+        users = np.append(users, user[kept])
         clicks.append(Ragged(known.values.astype(np.int32), known.offsets))
     conversion.finish(errors)
-    users = np.concatenate(users)
-    order = np.argsort(users)
-    return _Histories(users[order], order, Ragged.concat([*clicks, Ragged.of_lists([[]])]))
+    return users, Ragged.concat([Ragged.of_lists([]), *clicks])
 
 
 def _read_behaviors(
-    path: Path, split: str, articles: _Articles, histories: _Histories, conversion: Conversion, on_error: OnError
+    path: Path,
+    split: str,
+    articles: _Articles,
+    users: np.ndarray,
+    histories: Ragged,
+    conversion: Conversion,
+    on_error: OnError,
 ) -> Iterator[BehaviorsBlock]:
+    histories = Ragged.concat([histories, Ragged.of_lists([[]])])  # the last one is that of users who have none
     errors = LineFaults(path, on_error)
     needed = ["impression_id", "user_id", "impression_time", "article_ids_inview"]
     time_column = TimeColumn("impression_time")
@@ -239,9 +224,8 @@ def _read_behaviors(
         block.report("nothing in view", invisible, lambda _: "nothing is in view: column 'article_ids_inview'.")
         errors.raise_earliest()
         kept = np.flatnonzero(block.sound)
-        place = _find(histories.users, user[kept])
-        history = np.where(place < 0, len(histories.users), histories.row[place] if len(histories.row) else 0)
-        tokens = histories.clicks.lengths[history] + candidates.lengths[kept]
+        place = _find(user[kept], users)
+        history = np.where(place < 0, len(users), place)
         clicks = Ragged(labels == 1, candidates.offsets).sums()[kept]
         conversion.note(
             split,
@@ -251,14 +235,14 @@ def _read_behaviors(
             impressions_of_users_without_a_history=(place < 0).sum(),
             clicks_that_were_not_in_view=added,
         )
-        for rows in blocks_of_rows(tokens):
+        for rows in blocks_of_rows(histories.lengths[history] + candidates.lengths[kept]):
             here = kept[rows]
             slots = candidates.places(here)
             yield BehaviorsBlock(
                 impression_id=impression_id[here],
                 user=pa.array(user[here]).cast(pa.string()),
                 time=time[here],
-                histories=histories.clicks.take(history[rows]),
+                histories=histories.take(history[rows]),
                 candidates=Ragged(candidates.values[slots.values], slots.offsets),
                 labels=labels[slots.values],
             )
@@ -277,19 +261,14 @@ def _labelled(shown: Ragged, clicked: Ragged | None = None) -> tuple[Ragged, np.
     return Ragged.of_lengths(keys & (2**32 - 1), lengths), np.isin(keys, hit).astype(np.int8), len(unseen)
 
 
-def _find(ascending: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return where numbers stand among others, -1 where they do not."""
-    if not len(ascending):
-        return np.full(len(wanted), -1)
-    near = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
-    return np.where(ascending[near] == wanted, near, -1)
+def _find(wanted: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Return where numbers stand for the first time among others, -1 where they do not."""
+    return pc.index_in(pa.array(wanted), value_set=pa.array(numbers)).fill_null(-1).to_numpy().astype(np.int64)
 
 
-def _later(numbers: np.ndarray) -> np.ndarray:
-    """Whether each number came before, (rows,) bool."""
-    later = np.ones(len(numbers), bool)
-    later[np.unique(numbers, return_index=True)[1]] = False
-    return later
+def _is_later(numbers: np.ndarray) -> np.ndarray:
+    """Return whether each number came before, (rows,) bool."""
+    return _find(numbers, numbers) < np.arange(len(numbers))
 
 
 def _report_repeated(what: str, column: str, block: Block, numbers: np.ndarray, later: np.ndarray) -> None:

@@ -128,20 +128,11 @@ class LogSchema:
 
 def _section(path: Path, content: Any, kind: type, name: str) -> Any:
     """Read a section as a `NewsColumns` or `EventColumns`."""
-    specs = {spec.name: spec for spec in dataclasses.fields(kind)}
-    needed = [key for key, spec in specs.items() if spec.default is dataclasses.MISSING]
-    values = _mapping(path, content, name, list(specs), needed)
-    read = {}
-    for key, value in values.items():
-        where = f"{name}: {key}"
-        if key == "file":
-            read[key] = _files(path, value, where)
-        elif key == "columns":
-            read[key] = _further_columns(path, value, where)
-        elif "TimeColumn" in str(specs[key].type):
-            read[key] = _time_column(path, value, where)
-        else:
-            read[key] = _text(path, value, where, "the name of a column")
+    specs = dataclasses.fields(kind)
+    needed = [spec.name for spec in specs if spec.default is dataclasses.MISSING]
+    values = _mapping(path, content, name, [spec.name for spec in specs], needed)
+    readers = {"file": _files, "columns": _further_columns, "published": _time_column, "time": _time_column}
+    read = {key: readers.get(key, _column)(path, value, f"{name}: {key}") for key, value in values.items()}
     if read.get("separator") == "\\t":  # which YAML takes for two characters unless it is quoted
         read["separator"] = "\t"
     separator = read.get("separator", ",")
@@ -195,6 +186,10 @@ def _time_column(path: Path, value: Any, where: str) -> TimeColumn:
     if read.get("unit", "s") not in UNITS:
         raise DataFormatError(path, f"{where}: unit: expected {', '.join(UNITS)}, got {read['unit']!r}.")
     return TimeColumn(**read)
+
+
+def _column(path: Path, value: Any, where: str) -> str:
+    return _text(path, value, where, "the name of a column")
 
 
 def _text(path: Path, value: Any, where: str, expected: str) -> str:

@@ -199,23 +199,6 @@ def test_a_click_of_the_same_second_is_not_past(tmp_path):
     assert histories(tmp_path / "out" / "dev") == {7: ["N4", "N1", "N2"], 8: ["N4", "N1", "N2", "N3", "N1"]}
 
 
-def test_histories_of_a_split_stop_where_it_begins(tmp_path):
-    log = numbered([Impression(t, ((f"N{t}", 1), ("N4", 0))) for t in (1, 2, 3)] + [Impression(3, user="U2")])
-    source = write(tmp_path / "source", log)
-    split_by_time(source, tmp_path / "out", dev_from=at(2), histories_at="split")
-    assert histories(tmp_path / "out" / "train") == {1: []}
-    assert histories(tmp_path / "out" / "dev") == {2: ["N1"], 3: ["N1"], 4: []}
-
-
-def test_a_history_of_the_file_that_knows_the_future_is_gone_unless_kept(tmp_path):
-    log = numbered([Impression(1, (("N1", 0), ("N2", 1))), Impression(5, (("N3", 1), ("N1", 0)), ("N3",))])
-    source = write(tmp_path / "source", log)
-    split_by_time(source, tmp_path / "rebuilt", dev_from=at(5))
-    assert histories(tmp_path / "rebuilt" / "dev") == {2: ["N2"]}
-    split_by_time(source, tmp_path / "kept", dev_from=at(5), rebuild_histories=False)
-    assert histories(tmp_path / "kept" / "dev") == {2: ["N3"]}
-
-
 def test_news_of_dev_that_train_did_not_know_stay_cold(tmp_path):
     log = numbered([Impression(1), Impression(2, (("N3", 1), ("N2", 0)))])
     source = write(tmp_path / "source", log)

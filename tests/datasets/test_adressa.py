@@ -158,31 +158,24 @@ def test_half_a_surrogate_pair_becomes_a_question_mark_and_what_is_no_time_null(
     assert articles(out / "all") == {"9f39": {"published": None}}
 
 
-def test_one_file_will_do_and_progress_is_told(write):
+def test_one_file_will_do_and_histories_can_be_cut_and_progress_is_told(write):
     source, out = write()
     told = []
-    convert_adressa(source / "20170102", out, progress=lambda share, doing: told.append((share, doing)))
+    convert_adressa(source / "20170102", out, progress=lambda share, doing: told.append((share, doing)), max_history=0)
     assert told == [(0.0, "20170102")]
-    assert len(impressions(out / "all")) == 2
+    assert [history for _, _, _, history, _ in impressions(out / "all")] == [[], []]
 
 
-def test_sources_without_events_are_errors(write, tmp_path):
-    source, out = write({})
-    with pytest.raises(DataFormatError, match="there are no files"):
-        convert_adressa(source, out)
-    with pytest.raises(DataFormatError, match="the path does not exist"):
-        convert_adressa(tmp_path / "nowhere", out)
-    (source / "one_week.tar.gz").write_bytes(b"\x1f\x8b")
-    with pytest.raises(DataFormatError, match=r"is an archive\. Unpack it: tar -xf one_week\.tar\.gz"):
-        convert_adressa(source, out)
-    source, out = write({"one_week.tar.gz": []})
-    (source / "one_week.tar.gz").unlink()
-    write({"20170101": [front_page("cx:1", NOON)]})
-    with pytest.raises(DataFormatError, match="no events of articles with a title"):
-        convert_adressa(source, out)
-
-
-def test_histories_can_be_cut(write):
-    source, out = write()
-    convert_adressa(source, out, max_history=0)
-    assert [history for _, _, _, history, _ in impressions(out / "all")] == [[]] * 4
+@pytest.mark.parametrize(
+    ("days", "says"),
+    [
+        ({}, "there are no files"),
+        ({"one_week.tar.gz": []}, r"is an archive\. Unpack it: tar -xf one_week\.tar\.gz"),
+        ({"20170101": [front_page("cx:1", NOON)]}, "no events of articles with a title"),
+        (None, "the path does not exist"),
+    ],
+)
+def test_sources_without_events_are_errors(write, days, says):
+    source, out = write(days or {})
+    with pytest.raises(DataFormatError, match=says):
+        convert_adressa(source / "nowhere" if days is None else source, out)

@@ -7,8 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recommenders_miner.data import write as tsv_writer
-from recommenders_miner.datasets import columns
-from recommenders_miner.datasets import convert_ebnerd
+from recommenders_miner.datasets import columns, convert_ebnerd
 from recommenders_miner.errors import DataFormatError
 from tests.datasets.read_back import articles, impressions, news, read_back
 
