@@ -25,7 +25,7 @@ def convert_both_ways(convert: Callable[..., object], out: Path) -> None:
     """Converts strictly, and with faulty lines left out; what was written has to be readable, or not to be there."""
     for on_error in ("skip", "raise"):
         try:
-            convert(out, on_error=on_error)
+            convert(out, on_error=on_error, overwrite=True)
         except RecommendersMinerError:
             assert on_error == "raise" or not out.exists()
             raise
