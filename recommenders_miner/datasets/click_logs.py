@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recommenders_miner.data.folders import BEHAVIORS_FILE, WHOLE
 from recommenders_miner.data.log import ImpressionLog
@@ -27,6 +26,7 @@ NO_NEGATIVES = "Nobody else's click is near enough in time: more users, or a lon
 _LONG_HISTORY = 10_000
 _MOST_USELESS = 0.5
 _NEVER = np.iinfo(np.int64).max
+_LOW_BITS = 2**32 - 1
 
 
 def group_shown(events: pa.Table, users: pa.StringArray) -> tuple[ImpressionLog, np.ndarray]:
@@ -43,24 +43,34 @@ def group_shown(events: pa.Table, users: pa.StringArray) -> tuple[ImpressionLog,
         The log; and when each candidate was clicked on, the earliest row that says so, (candidates,) int64 Unix
         seconds, or anything where it was not.
     """
-    clicked_at = pc.if_else(events["clicked"], events["time"], _NEVER)
-    rows = events.append_column("row", pa.array(np.arange(len(events)))).append_column("clicked at", clicked_at)
-    impressions = rows.group_by(["group", "user"]).aggregate([("time", "min"), ("row", "min")])
-    impressions = impressions.sort_by([("time_min", "ascending"), ("row_min", "ascending")])
-    impressions = impressions.append_column("impression", pa.array(np.arange(len(impressions))))
-    candidates = rows.group_by(["group", "user", "article"]).aggregate([("row", "min"), ("clicked at", "min")])
-    candidates = candidates.join(impressions.drop_columns(["time_min", "row_min"]), ["group", "user"])
-    candidates = candidates.sort_by([("impression", "ascending"), ("row_min", "ascending")])
-    lengths = np.bincount(candidates["impression"].to_numpy())
-    clicked_at = candidates["clicked at_min"].to_numpy()
+    user, article, time, clicked = (events[name].to_numpy() for name in ("user", "article", "time", "clicked"))
+    group, _ = _numbered(events["group"].to_numpy())
+    impression, pairs = _numbered(group.astype(np.int64) << 32 | user)  # in the order of their first rows
+    begins = np.full(len(pairs), _NEVER)
+    np.minimum.at(begins, impression, time)
+    order = np.argsort(begins, kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+
+    candidate, keys = _numbered(place[impression] << 32 | article)
+    clicked_at = np.full(len(keys), _NEVER)
+    np.minimum.at(clicked_at, candidate[clicked], time[clicked])
+    by_impression = np.argsort(keys >> 32, kind="stable")
+    clicked_at = clicked_at[by_impression]
     log = _log(
         users,
-        user=impressions["user"].to_numpy(),
-        time=impressions["time_min"].to_numpy(),
-        candidates=Ragged.of_lengths(candidates["article"].to_numpy(), lengths),
+        user=(pairs[order] & _LOW_BITS).astype(np.int32),
+        time=begins[order],
+        candidates=Ragged.of_lengths((keys[by_impression] & _LOW_BITS).astype(np.int32), np.bincount(keys >> 32)),
         labels=(clicked_at != _NEVER).astype(np.int8),
     )
     return log, clicked_at
+
+
+def _numbered(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number keys in the order in which they first come; return the number of each, and the keys by number."""
+    encoded = pa.array(keys).dictionary_encode()
+    return encoded.indices.to_numpy(), encoded.dictionary.to_numpy()
 
 
 def first_clicks(events: pa.Table) -> pa.Table:
