@@ -239,7 +239,7 @@ def _read_csv(
 def _sound_rows(reader: Iterator[list[str]], errors: LineFaults) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows that are not blank, are UTF-8 and as long as the first one, each with the line it begins in.
 
-    Where errors are raised, nothing is read behind the first bad row, so that the rows before it can be looked at.
+    Where errors are raised, nothing is read past the first bad row, so that the rows before it can be looked at.
     """
     width = 0
     while True:

@@ -95,7 +95,7 @@ def draw_negatives(
         rng = np.random.default_rng([settings.seed, first])
         shown = np.concatenate([article[clicks, None], _draw(alive, clicks, settings, rng)], axis=1)
         places = rng.random(shown.shape)
-        places[shown == _NONE] = 2.0  # behind all that there are
+        places[shown == _NONE] = 2.0  # after all that there are
         order = np.argsort(places, axis=1)
         shown = np.take_along_axis(shown, order, axis=1)
         real = shown != _NONE

@@ -163,8 +163,8 @@ def _refuse_misread(path: Path, ids: pa.StringArray) -> None:
         news_id = misread[0].as_py()
         raise DataFormatError(
             path,
-            f"the news ids {news_id!r} and {news_id[:-2]!r} cannot both be: -0 and -1 behind an id are its label.",
-            remedy="Rename one, or put a letter behind every id.",
+            f"the news ids {news_id!r} and {news_id[:-2]!r} cannot both be: -0 and -1 after an id are its label.",
+            remedy="Rename one, or append a letter to every id.",
         )
 
 
@@ -220,9 +220,9 @@ def _event_columns(block: Block, columns: EventColumns, news_ids: pa.StringArray
         columns.time.remedy,
     )
     block.report(
-        "event of a news that is not among the news",
+        "event of an article that is not among the news",
         pc.is_null(read["article"]).to_numpy(zero_copy_only=False),
-        lambda row: f"the news {news[row].as_py()!r}, column {columns.news!r}, is not among the news.",
+        lambda row: f"the article {news[row].as_py()!r}, column {columns.news!r}, is not among the news.",
         "--on-error skip leaves such events out, and counts them.",
     )
     if columns.clicked is not None:

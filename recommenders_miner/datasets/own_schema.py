@@ -9,7 +9,7 @@ news:
   columns: [body, premium]      # optional: further ones that articles.parquet gets as they are
 events:
   file: [clicks-1.csv, clicks-2.csv]
-  user: reader
+  user: visitor
   time: {column: ts, unit: ms}  # a plain name: ISO 8601, or a column of times in a Parquet file
   news: article_id
   clicked: was_clicked          # optional: whether the row was clicked on; without it every row is a click
@@ -42,7 +42,7 @@ class NewsColumns:
     """Where the articles are.
 
     Attributes:
-        file: the files, one behind another.
+        file: the files, one after another.
         separator: what stands between the columns of a CSV.
         id: the column of the article's id; the others, and those that are None, likewise.
         title: titles.
@@ -70,7 +70,7 @@ class EventColumns:
     """Where the events are.
 
     Attributes:
-        file: the files, one behind another.
+        file: the files, one after another.
         separator: what stands between the columns of a CSV.
         user: the column of the user id; the others, and those that are None, likewise.
         time: when it happened.

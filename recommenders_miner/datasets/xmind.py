@@ -61,7 +61,7 @@ def convert_xmind(
         if not any(counts["news"] > counts["news in their own language"] for counts in conversion.counts.values()):
             raise DataFormatError(
                 files[0],
-                f"translates no news of {mind}.",
+                f"translates no article of {mind}.",
                 remedy="Is it of the same size of MIND, and of the same split?",
             )
     return conversion
@@ -92,7 +92,7 @@ def _read_translations(files: Sequence[Path], conversion: Conversion, on_error: 
                 block,
                 pa.table([ids, *texts], names=list(_COLUMNS)),
                 ids,
-                reason="news translated twice, in different words",
+                reason="article translated twice, in different words",
                 says="the news {} came before with another text.",
                 remedy="Name the files of one language only; --on-error skip keeps the first text.",
             )

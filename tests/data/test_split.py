@@ -327,7 +327,7 @@ def test_what_else_is_known_of_articles_is_carried_along_with_their_rows(tmp_pat
         ),
     ],
 )
-def test_a_faulty_file_of_articles_is_an_error(tmp_path, damage, says):
+def test_a_bad_file_of_articles_is_an_error(tmp_path, damage, says):
     source = pooled_source(tmp_path)
     pq.write_table(pa.table({"id": ["N1"], "published": [10]}), source / "train" / "articles.parquet")
     damage(source / "dev" / "articles.parquet")
@@ -348,10 +348,10 @@ def test_a_benchmark_split_where_it_was_split_is_itself_again(data, tmp_path):
     assert after.startswith(b"301\t")
 
 
-# === What is refused, and what is left behind ===
+# === What is refused, and what is left over ===
 
 
-def test_a_faulty_line_is_named_and_nothing_is_written(tmp_path):
+def test_a_bad_line_is_named_and_nothing_is_written(tmp_path):
     source = write(tmp_path / "source", [Impression(1), Impression(2, (("N9", 1),))])
     with pytest.raises(DataFormatError, match=r"behaviors\.tsv, line 2: the candidate 'N9-1'"):
         split_by_time(source, tmp_path / "out")

@@ -140,7 +140,7 @@ def test_batches_of_any_size_give_the_same(write, monkeypatch, tmp_path, batch):
         (read("cx:1", NOON, ["9f39"]), "line 3: the news id, column 'id', is empty"),
     ],
 )
-def test_a_faulty_line_is_named_or_left_out_and_counted(write, bad, says):
+def test_a_bad_line_is_named_or_left_out_and_counted(write, bad, says):
     source, out = write({"20170101": [DAYS["20170101"][0], "", bad, *DAYS["20170101"][1:]]})
     with pytest.raises(DataFormatError, match=says) as caught:
         convert_adressa(source, out)

@@ -53,10 +53,10 @@ def test_own_logs_are_converted_and_then_split(schema, tmp_path):
 
 def test_what_was_left_out_is_shown(schema, tmp_path):
     (tmp_path / "clicks.csv").write_text((tmp_path / "clicks.csv").read_text() + "u1,2024-03-01,gone\n")
-    with pytest.raises(DataFormatError, match=r"clicks\.csv, line 62: the news 'gone'"):
+    with pytest.raises(DataFormatError, match=r"clicks\.csv, line 62: the article 'gone'"):
         run("convert", "own", schema, tmp_path / "out")
     output = run("convert", "own", schema, tmp_path / "out", "--on-error", "skip", "--draw", "uniform")
-    assert "1 (event of a news that is not among the news)" in output
+    assert "1 (event of an article that is not among the news)" in output
 
 
 def test_an_error_is_one_line_and_exit_status_1(tmp_path, monkeypatch, capsys):

@@ -193,7 +193,7 @@ def test_parquet_gives_the_same_as_csv(convert, changes):
         assert (one / name).read_bytes() == (other / name).read_bytes()
 
 
-def test_several_files_are_read_one_behind_another(convert, tmp_path):
+def test_several_files_are_read_one_after_another(convert, tmp_path):
     head, *rows = SHOWN.splitlines(keepends=True)
     (tmp_path / "more.csv").write_text(head + "".join(rows[3:]))
     schema = SHOWN_YAML.replace("events.csv", "[events.csv, more.csv]")
@@ -306,7 +306,7 @@ OF_BOB = "bob,2024-03-02 11:00:00,c,"
         (OF_BOB, "bob,2024-02-30 11:00:00,c,", 4, "'2024-02-30 11:00:00' is not a time"),
         (OF_BOB, ",2024-03-02 11:00:00,c,", 4, "the user id, column 'reader', is empty"),
         (OF_BOB, '"b\tob",2024-03-02 11:00:00,c,', 4, "'b\\tob'"),
-        ("11:00:00,c,", "11:00:00,z,", 4, "the news 'z', column 'article', is not among the news"),
+        ("11:00:00,c,", "11:00:00,z,", 4, "the article 'z', column 'article', is not among the news"),
         ("c,false", "c,maybe", 4, "column 'hit': expected 1 or 0, true or false, got 'maybe'"),
         ("c,false,p2", "c,false,", 4, "column 'page': the impression id is empty"),
         ("c,false,p2", "c,false,p2,9", 4, "expected 5 columns, as in the header, got 6"),

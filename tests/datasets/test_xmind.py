@@ -109,10 +109,10 @@ def test_two_languages_at_once_are_an_error_that_names_the_line(folders):
         ("nid\ttitle\tabstract\nN1\t\tx\n", "line 2: the title, column 'title', is empty"),
         ("nid\ttitle\tabstract\nN1\tKana\n", "line 2: expected 3 columns, as in the header, got 2"),
         ('nid\ttitle\tabstract\nN1\t"Kana\tx\n', "not readable as CSV"),
-        ("nid\ttitle\tabstract\nX9\tToinen\t\n", "translates no news"),
+        ("nid\ttitle\tabstract\nX9\tToinen\t\n", "translates no article"),
     ],
 )
-def test_faulty_texts_are_named(folders, content, says):
+def test_bad_texts_are_named(folders, content, says):
     mind, texts, out = folders
     (texts / "one.tsv").write_text(content)
     with pytest.raises(DataFormatError, match=says):
