@@ -26,7 +26,7 @@ from bench import MIND_SMALL, SIDES
 
 from recommenders_miner.data.gathering import history_matrix
 from recommenders_miner.experiments.markdown import markdown_table
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 D, WORD, ATTENTION, HEADS, HISTORY, MINER_K, CODE = 400, 100, 200, 20, 50, 32, 200
 BACKWARD = 3  # forward, and the gradients of inputs and of weights
@@ -206,7 +206,7 @@ def main() -> None:
         f"{sorted_keys / 1e6:,.0f} million keys sorted and {looked_up / 1e6:,.0f} million names looked up a second."
     )
     table = markdown_table(["", "needs at least", "s at the limit", "s taken", "share"], rows)
-    with whole_file(arguments.out / "limits.md") as partial:
+    with atomic_write(arguments.out / "limits.md") as partial:
         partial.write_text(f"# How near the limit\n\nBy `python benchmarks/limits.py`. {head}\n\n{table}\n")
     print(head, table, sep="\n\n")
 

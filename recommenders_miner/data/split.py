@@ -21,7 +21,7 @@ from recommenders_miner.data.past_clicks import Histories, are_past_clicks, log_
 from recommenders_miner.data.pooled_log import PooledLog
 from recommenders_miner.data.write import BehaviorsBlock, write_behaviors, write_table
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError
-from recommenders_miner.storage import require_replaceable, whole_folder
+from recommenders_miner.storage import new_folder
 
 LOGGER = logging.getLogger("recommenders_miner")
 
@@ -125,7 +125,7 @@ def split_by_time(
             why if histories_at == "split" else "",
         )
     written = {}
-    with whole_folder(out) as new:
+    with new_folder(out) as new:
         for index, name in enumerate(SPLIT_NAMES[: len(starts)]):
             folder = new / name
             folder.mkdir()
@@ -148,7 +148,6 @@ def _require_free(out: Path, source: Path) -> None:
         raise RecommendersMinerError(f"{out}: the result would take the place of its source, {source}.")
     if out.is_file():
         raise RecommendersMinerError(f"{out}: is a file; name a folder to write.")
-    require_replaceable(out, DESCRIPTION_FILE, "the result of a split")
 
 
 # === Times ===

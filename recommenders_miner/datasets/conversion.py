@@ -15,7 +15,7 @@ import pyarrow as pa
 from recommenders_miner.data.past_clicks import CONVERSION_FILE
 from recommenders_miner.data.tsv import LineFaults
 from recommenders_miner.errors import RecommendersMinerError
-from recommenders_miner.storage import require_replaceable, whole_folder
+from recommenders_miner.storage import new_folder
 
 
 @dataclass
@@ -62,8 +62,7 @@ def conversion_to(out: str | Path, settings: Mapping[str, Any]) -> Iterator[Conv
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise RecommendersMinerError(f"{out}: is a file; name a folder to write to.")
-    require_replaceable(out, CONVERSION_FILE, "an earlier conversion")
-    with whole_folder(out) as folder:
+    with new_folder(out) as folder:
         conversion = Conversion(folder)
         yield conversion
         description = {**settings, "counts": conversion.counts, "left out": conversion.left_out}
