@@ -24,7 +24,6 @@ import numpy as np
 import pyarrow as pa
 from bench import MIND_SMALL, SIDES
 
-from recommenders_miner.data.gathering import history_matrix
 from recommenders_miner.experiments.markdown import markdown_table
 from recommenders_miner.storage import atomic_write
 
@@ -138,7 +137,7 @@ class Account:
             impressions, candidates = stream.samples.of_step(int(step))
             users = data.log.user_of[impressions]
             _, first = np.unique(data.log.history_of[impressions] * len(data.users) + users, return_index=True)
-            history = history_matrix(data.log, data.log.history_of[impressions[first]], HISTORY)
+            history = data.log.histories.last(data.log.history_of[impressions[first]], HISTORY)
             rows = np.setdiff1d(np.concatenate([history.ravel(), candidates.ravel()]), [0])
             total += self.news(system, data.features, rows) + self.readers(system, np.count_nonzero(history, axis=1))
         return BACKWARD * total / probes

@@ -44,7 +44,7 @@ def load(folder: str | Path, key: str) -> CachedArrays | None:
 
     Returns:
         The arrays, or None where there is no such cache. A damaged one, as far as sizes tell, or one of another format
-        version counts as absent, with a warning in the log.
+        version is removed, with a warning in the log.
     """
     folder = Path(folder)
     if not os.path.isdir(folder):  # Path.is_dir() raises where a name is too long
@@ -56,7 +56,7 @@ def load(folder: str | Path, key: str) -> CachedArrays | None:
         arrays = {name: _open_array(folder / f"{name}.bin", *kind) for name, kind in manifest["arrays"].items()}
         return CachedArrays(arrays, manifest["meta"])
     except Exception as error:  # json and numpy let through whatever damaged files lead them into
-        LOGGER.warning("The cache %s cannot be used and will be rebuilt (%r).", folder, error)
+        discard(folder, error)
         return None
 
 
@@ -68,7 +68,7 @@ def _open_array(path: Path, dtype: str, shape: list[int]) -> np.ndarray:
 
 
 def discard(folder: str | Path, why: Exception) -> None:
-    """Remove a cache whose arrays are not what their reader stored, and warn of it in the log."""
+    """Remove a cache that is not what was stored, and warn of it in the log."""
     LOGGER.warning("The cache %s is removed and will be rebuilt (%r).", folder, why)
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -108,11 +108,10 @@ def keep(
 def storing(folder: str | Path, key: str) -> Iterator[ArrayWriter]:
     """Fill a cache part by part; when the block ends, the cache is in its place.
 
-    A damaged one is replaced; a valid one that another process stored in the meantime stays. If the block raises,
-    nothing of this cache is left.
+    One that another process stored in the meantime stays. If the block raises, nothing of this cache is left.
 
     Args:
-        folder: the cache folder; its parents are made as needed.
+        folder: the cache folder, which `load` found absent; its parents are made as needed.
         key: identifies the content; `load` asks for it.
 
     Raises:
@@ -120,8 +119,6 @@ def storing(folder: str | Path, key: str) -> Iterator[ArrayWriter]:
     """
     folder = Path(folder)
     is_first = not folder.parent.exists()
-    if folder.exists() and load(folder, key) is None:
-        shutil.rmtree(folder, ignore_errors=True)
     try:
         with new_folder(folder) as partial:
             writer = ArrayWriter(partial)

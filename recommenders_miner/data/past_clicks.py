@@ -12,8 +12,8 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
-from recommenders_miner.data.gathering import slots_of, stretches
 from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.ragged import stretches
 from recommenders_miner.data.write import BehaviorsBlock, blocks_of_rows
 
 CONVERSION_FILE = "conversion.json"
@@ -111,7 +111,7 @@ def log_blocks(log: ImpressionLog, histories: Histories, impressions: np.ndarray
     num_candidates = log.candidates.lengths[impressions]
     for rows in blocks_of_rows(num_candidates + histories.length[impressions]):
         here = impressions[rows]
-        slots = slots_of(log, here)[0]
+        slots = log.candidates.places(here).values
         news, length = histories.of(here)
         yield BehaviorsBlock(
             impression_id=log.impression_id[here],

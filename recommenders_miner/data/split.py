@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from recommenders_miner.data.file_clock import file_time, unix_seconds
 from recommenders_miner.data.folders import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, split_folders
-from recommenders_miner.data.gathering import slots_of
 from recommenders_miner.data.past_clicks import Histories, are_past_clicks, log_blocks, require_length
 from recommenders_miner.data.pooled_log import PooledLog
 from recommenders_miner.data.write import BehaviorsBlock, write_behaviors, write_table
@@ -199,7 +198,7 @@ def _write_split(
         impressions=len(impressions),
         users=len(np.unique(log.user_of[impressions])),
         news=int(needed.sum()),
-        clicks=int((log.labels[slots_of(log, impressions)[0]] == 1).sum()),
+        clicks=int((log.labels[log.candidates.places(impressions).values] == 1).sum()),
         first=str(file_time(time.min())),
         last=str(file_time(time.max())),
     )

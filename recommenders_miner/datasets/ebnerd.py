@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 
 from recommenders_miner.data.behaviors import UNLABELLED
 from recommenders_miner.data.folders import BEHAVIORS_FILE, NEWS_FILE
-from recommenders_miner.data.gathering import stretches
 from recommenders_miner.data.past_clicks import require_length
+from recommenders_miner.data.ragged import stretches
 from recommenders_miner.data.tsv import LineFaults, OnError
 from recommenders_miner.data.write import BehaviorsBlock, blocks_of_rows, write_behaviors, write_table
 from recommenders_miner.datasets.column_files import read_columns

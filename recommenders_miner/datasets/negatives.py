@@ -28,7 +28,7 @@ from typing import Literal
 
 import numpy as np
 
-from recommenders_miner.data.gathering import stretches
+from recommenders_miner.data.ragged import stretches
 from recommenders_miner.data.write import blocks_of_rows
 
 Draw = Literal["popularity", "uniform"]

@@ -16,6 +16,7 @@ from recommenders_miner.data import tsv
 from recommenders_miner.data.behaviors import read_behaviors
 from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.errors import DataFormatError
 
 DTYPES = {
@@ -61,22 +62,29 @@ def read(path, news=NEWS, **options):
 
 def impressions(log):
     """The log as plain Python, one tuple per impression."""
+    labels = Ragged(log.labels, log.candidates.offsets)
     return [
         (
             int(log.impression_id[i]),
             log.users[int(log.user_of[i])].as_py(),
             int(log.time[i]),
-            log.histories.values[slice(*log.histories.offsets[log.history_of[i] :][:2])].tolist(),
+            log.history(log.history_of[i]).tolist(),
             log.candidates[i].tolist(),
-            log.labels[log.candidates.offsets[i] : log.candidates.offsets[i + 1]].tolist(),
+            labels[i].tolist(),
         )
         for i in range(len(log))
     ]
 
 
+def arrays_of(log):
+    ragged = {"candidates": log.candidates.values, "offsets": log.candidates.offsets}
+    ragged |= {"histories": log.histories.values, "history_offsets": log.histories.offsets}
+    return {name: ragged[name] if name in ragged else getattr(log, name) for name in DTYPES}
+
+
 def assert_same(one, other):
-    for name in DTYPES:
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    for name, array in arrays_of(one).items():
+        np.testing.assert_array_equal(array, arrays_of(other)[name], err_msg=name)
     assert one.users.equals(other.users)
     assert one.skipped == other.skipped
 
@@ -115,9 +123,9 @@ def test_columns_of_a_labelled_log(tmp_path, end):
         seconds(2019, 12, 31, 0, 0, 1),
         seconds(2020, 1, 2, 12),
     ]
-    for name, dtype in DTYPES.items():
-        assert getattr(log, name).dtype == dtype, name
-        assert not getattr(log, name).flags.writeable, name
+    for name, array in arrays_of(log).items():
+        assert array.dtype == DTYPES[name], name
+        assert not array.flags.writeable, name
     assert repr(log) == "ImpressionLog(3 labelled impressions, 6 candidates, 2 histories, 2 users)"
 
 
@@ -421,7 +429,7 @@ def test_the_second_read_is_memory_mapped_and_equal(tmp_path, never_parse):
     second = read(path, cache=True)
     assert_same(first, plain)
     assert_same(second, plain)
-    assert all(isinstance(getattr(second, name), np.memmap) for name in DTYPES)
+    assert all(isinstance(array, np.memmap) for array in arrays_of(second).values())
     assert len(entries(tmp_path)) == 1
     assert entries(tmp_path)[0].startswith("behaviors-")
 
@@ -431,7 +439,7 @@ def test_a_log_without_any_history_is_cached(tmp_path, never_parse):
     first = read(path, cache=True)
     never_parse()
     assert_same(read(path, cache=True), first)
-    assert first.histories.shape == (0,)
+    assert len(first.histories.values) == 0
 
 
 def test_the_cache_can_lie_elsewhere(tmp_path, never_parse):
@@ -446,11 +454,11 @@ def test_the_cache_can_lie_elsewhere(tmp_path, never_parse):
 
 def test_a_changed_file_is_read_anew(tmp_path):
     path = write(tmp_path, line("N1-0"))
-    assert read(path, cache=True).candidates.tolist() == [1]
+    assert read(path, cache=True).candidates.values.tolist() == [1]
     write(tmp_path, line("N2-0"))
-    assert read(path, cache=True).candidates.tolist() == [2]
+    assert read(path, cache=True).candidates.values.tolist() == [2]
     write(tmp_path, line("N1-0"))
-    assert read(path, cache=True).candidates.tolist() == [1]
+    assert read(path, cache=True).candidates.values.tolist() == [1]
     assert len(entries(tmp_path)) == 2, "the first cache may still be in use"
 
 
@@ -459,10 +467,10 @@ def test_two_pairs_of_files_are_never_confused(tmp_path):
     other = write(tmp_path, line("N2-0 N1-1"), name="other.tsv")
     swapped = make_news("N2", "N1")
     for _ in range(2):
-        assert read(path, cache=True).candidates.tolist() == [1, 2]
-        assert read(path, swapped, cache=True).candidates.tolist() == [2, 1]
-        assert read(other, cache=True).candidates.tolist() == [2, 1]
-        assert read(other, swapped, cache=True).candidates.tolist() == [1, 2]
+        assert read(path, cache=True).candidates.values.tolist() == [1, 2]
+        assert read(path, swapped, cache=True).candidates.values.tolist() == [2, 1]
+        assert read(other, cache=True).candidates.values.tolist() == [2, 1]
+        assert read(other, swapped, cache=True).candidates.values.tolist() == [1, 2]
     assert len(entries(tmp_path)) == 4
 
 
@@ -488,7 +496,7 @@ def test_a_log_at_another_place_has_its_own_path_in_the_report(tmp_path, never_p
 
 
 def cut_file(folder):
-    for path in folder.glob("candidates.npy"):
+    for path in folder.glob("candidates.bin"):
         path.write_bytes(path.read_bytes()[:-2])
 
 
@@ -514,11 +522,11 @@ def test_a_damaged_cache_is_rebuilt(tmp_path, damage, caplog, never_parse):
 def test_a_crash_while_caching_leaves_nothing_that_loads(tmp_path, monkeypatch):
     path = write(tmp_path, line())
 
-    def crash(*_):
+    def crash(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(array_cache, "_move_into_place", crash)
+        patch.setattr("json.dumps", crash)
         with pytest.raises(KeyboardInterrupt):
             read(path, cache=True)
     assert list(tmp_path.iterdir()) == [path]
@@ -559,7 +567,7 @@ def test_a_cache_whose_arrays_do_not_belong_together_is_read_anew_and_replaced(t
     key = entry.name.removeprefix("behaviors-")
     arrays = {name: np.array(array) for name, array in array_cache.load(entry, key).arrays.items()}
     array_cache.discard(entry, ValueError("to be replaced"))
-    array_cache.store(entry, key, arrays | damage)
+    array_cache.keep(entry, key, "a log", arrays | damage)
     with caplog.at_level(logging.WARNING, logger="recommenders_miner"):
         assert_same(read(path, cache=True), first)
     assert "is removed and will be rebuilt" in caplog.text
@@ -571,10 +579,10 @@ def test_a_cache_whose_arrays_do_not_belong_together_is_read_anew_and_replaced(t
 def test_arrays_too_large_to_be_read_at_once_are_not_looked_through(tmp_path, monkeypatch):
     path = write(tmp_path, line())
     read(path, cache=True)
-    [array] = (tmp_path / CACHE_FOLDER).glob("*/candidates.npy")
-    np.save(array, np.array([77, 1], np.int32))
+    [array] = (tmp_path / CACHE_FOLDER).glob("*/candidates.bin")
+    np.array([77, 1], np.int32).tofile(array)
     monkeypatch.setattr("recommenders_miner.data.log._LOOKED_THROUGH_BYTES", 7)
-    assert read(path, cache=True).candidates.tolist() == [77, 1]
+    assert read(path, cache=True).candidates.values.tolist() == [77, 1]
 
 
 @pytest.mark.parametrize(
@@ -583,10 +591,8 @@ def test_arrays_too_large_to_be_read_at_once_are_not_looked_through(tmp_path, mo
         {"counts": 5, "lines": {}},
         {"counts": {"a": 1}, "lines": {}},
         {"counts": {"a": "x"}, "lines": {"a": [1]}},
-        {"counts": {"a": 10**4299}, "lines": {"a": [1]}},
         {"counts": {"a": 1}, "lines": 5},
         {"counts": {"a": 1}, "lines": {"a": 5}},
-        {"counts": {"a": 1}, "lines": {"a": ["x"]}},
         {"counts": [1], "lines": [2]},
         {"counts": {}, "lines": {}, "more": 1},
         [],
@@ -632,9 +638,9 @@ def test_what_was_read_of_a_file_that_changed_meanwhile_is_not_cached(tmp_path, 
         patch.setattr("recommenders_miner.data.log.read_behaviors", lambda *a: next(calls)(*a))
         changed = read(path, cache=True)
     assert "the file changed while it was read" in caplog.text
-    assert changed.candidates.tolist() == ([1] if way == "replaced and put back" else [2])
+    assert changed.candidates.values.tolist() == ([1] if way == "replaced and put back" else [2])
     path.write_bytes(original)
-    assert read(path, cache=True).candidates.tolist() == [1]
+    assert read(path, cache=True).candidates.values.tolist() == [1]
 
 
 def test_a_name_that_no_folder_can_have_is_no_place_for_a_cache(tmp_path, caplog):
@@ -676,8 +682,7 @@ def test_from_columns_with_defaults():
     ]
     assert log.history_of.tolist() == [0, 1, 0]
     assert isinstance(log.users, pa.StringArray)
-    for name, dtype in DTYPES.items():
-        assert getattr(log, name).dtype == dtype, name
+    assert {name: array.dtype for name, array in arrays_of(log).items()} == DTYPES
 
 
 @pytest.mark.parametrize(
