@@ -59,7 +59,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     with _temporary_name(path) as temporary:
         yield temporary
         with _as_not_written(path):
-            sync(temporary)
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
             os.replace(temporary, path)
 
 
@@ -110,12 +111,6 @@ def _exchange(new: Path, folder: Path) -> None:
         os.rename(old, folder)
         raise
     _remove(old)
-
-
-def sync(path: Path) -> None:
-    """Bring a file to disk."""
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
 
 
 def cache_home() -> Path:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from recommenders_miner.storage import new_folder, sync
+from recommenders_miner.storage import new_folder
 
 LOGGER = logging.getLogger("recommenders_miner")
 
@@ -92,30 +92,32 @@ def keep(
     Returns:
         The stored arrays, or the given ones where they could not be stored.
     """
-    cached = None
+    problem = None
     try:
         with storing(folder, key) as writer:
             writer.append(**arrays)
             writer.meta.update(meta or {})
     except OSError as error:
-        LOGGER.warning("No cache of %s could be kept (%s); it will be made anew next time.", what, error)
-    else:
-        cached = load(folder, key)
-    return CachedArrays(dict(arrays), dict(meta or {})) if cached is None else cached
+        problem = error
+    cached = load(folder, key)
+    if cached is None:
+        LOGGER.warning("No cache of %s could be kept (%s); it will be made anew next time.", what, problem)
+        cached = CachedArrays(dict(arrays), dict(meta or {}))
+    return cached
 
 
 @contextlib.contextmanager
 def storing(folder: str | Path, key: str) -> Iterator[ArrayWriter]:
     """Fill a cache part by part; when the block ends, the cache is in its place.
 
-    One that another process stored in the meantime stays. If the block raises, nothing of this cache is left.
+    If the block raises, nothing of this cache is left.
 
     Args:
         folder: the cache folder, which `load` found absent; its parents are made as needed.
         key: identifies the content; `load` asks for it.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written, or holds a cache that another process stored in the meantime.
     """
     folder = Path(folder)
     is_first = not folder.parent.exists()
@@ -125,11 +127,6 @@ def storing(folder: str | Path, key: str) -> Iterator[ArrayWriter]:
             yield writer
             manifest = {"format": FORMAT_VERSION, "key": key, "meta": writer.meta, "arrays": writer.kinds}
             (partial / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-            for path in partial.iterdir():
-                sync(path)
-    except OSError:
-        if load(folder, key) is None:
-            raise
     finally:
         if is_first:
             with contextlib.suppress(OSError):  # it holds the cache, or another one

@@ -119,6 +119,7 @@ class ImpressionLog:
             if log.skipped is not None and log.skipped.counts:
                 LOGGER.warning("%s", log.skipped.summary())
             return log
+        problem = None
         try:
             with array_cache.storing(folder, key) as writer:
                 skipped = read_behaviors(path, news, on_error, separator, writer)
@@ -126,9 +127,11 @@ class ImpressionLog:
                 if _state(path) != before:  # what was read may not be what the key was made of
                     raise OSError("the file changed while it was read")
         except OSError as error:
-            LOGGER.warning("No cache of %s could be kept (%s); it will be read anew next time.", path, error)
-            return None
-        return cls._from_cache(folder, key, path, news, on_error)
+            problem = error
+        log = cls._from_cache(folder, key, path, news, on_error)
+        if log is None:
+            LOGGER.warning("No cache of %s could be kept (%s); it will be read anew next time.", path, problem)
+        return log
 
     @classmethod
     def _from_cache(

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recommenders_miner.data.cache import pack_strings
+from recommenders_miner.data.folders import ARTICLES_FILE
 from recommenders_miner.data.tsv import LineErrors, OnError, SkipReport, describe_columns, read_tsv
 from recommenders_miner.errors import DataFormatError, UnknownNewsError
 
@@ -31,9 +32,6 @@ FILE_COLUMNS = (
     "title entities",
     "abstract entities",
 )
-ARTICLES_FILE = "articles.parquet"
-"""Stands beside a news.tsv where its source knows more: a column `id`, and others by whatever name."""
-
 _KEPT_COLUMNS = tuple(column for column in FILE_COLUMNS if column != "url")
 _COLUMNS = ("ids", "category", "subcategory", "title", "abstract", "title_entities", "abstract_entities")
 _IN_MEMORY = Path("<columns>")
