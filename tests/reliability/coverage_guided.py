@@ -29,15 +29,7 @@ def main() -> None:
     with atheris.instrument_imports(include=["recommenders_miner"]):
         from tests.reliability.readers import READERS, check
     if arguments.reader is None:  # libFuzzer ends the process that it runs in
-        command = [
-            sys.executable,
-            __file__,
-            "--seconds",
-            str(arguments.seconds),
-            "--out",
-            str(arguments.out),
-            "--reader",
-        ]
+        command = [sys.executable, *sys.argv, "--reader"]
         failed = [name for name in READERS if subprocess.run([*command, name], check=False).returncode]
         sys.exit(f"Errors in: {', '.join(failed)}." if failed else 0)
     logging.getLogger("recommenders_miner").setLevel(logging.CRITICAL)

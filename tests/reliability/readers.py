@@ -15,7 +15,6 @@ import json
 import re
 import signal
 import tempfile
-import tracemalloc
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from recommenders_miner.datasets import convert_adressa, convert_ebnerd, convert
 from recommenders_miner.errors import RecommendersMinerError
 from recommenders_miner.hparams import prepare_hparams
 from tests.datasets.read_back import read_back
+from tests.peak_memory import measured
 
 SECONDS, TIMES_THE_FILE, FLOOR_BYTES = 20, 64, 2**26
 NEWS = NewsTable.from_columns(["N1", "N2", "N3", "N4-1"], ["moss on roofs", "a calm sea", "tin drums", "owls"])
@@ -69,16 +69,14 @@ def check(reader: Reader, content: bytes, block_bytes: int = 2**16, alarm: bool 
         if alarm:
             signal.signal(signal.SIGALRM, too_long)
             signal.alarm(SECONDS)
-        tracemalloc.start()
         try:
-            with mock.patch.object(tsv, "BLOCK_BYTES", block_bytes), contextlib.suppress(RecommendersMinerError):
+            small_blocks = mock.patch.object(tsv, "BLOCK_BYTES", block_bytes)
+            with measured() as peak, small_blocks, contextlib.suppress(RecommendersMinerError):
                 reader.read(path)
-            peak = tracemalloc.get_traced_memory()[1]
         finally:
-            tracemalloc.stop()
             if alarm:
                 signal.alarm(0)
-        assert peak <= TIMES_THE_FILE * len(content) + FLOOR_BYTES, f"{peak:,} bytes for a file of {len(content):,}"
+    assert peak.size <= TIMES_THE_FILE * len(content) + FLOOR_BYTES, f"{peak.size:,} bytes of memory"
 
 
 # === Our own files ===
