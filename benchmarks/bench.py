@@ -23,7 +23,7 @@ from pathlib import Path
 
 from recommenders_miner.datasets.synthetic.benchmark import PRESETS, PlantedConfig, write_planted_benchmark
 from recommenders_miner.experiments.markdown import markdown_table
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 SIDES = Path(__file__).parent / "sides"
 ROOT = SIDES.parent.parent
@@ -265,9 +265,9 @@ def main() -> None:
             results["pairs"][key] = bench.pair(PAIRS[key], arguments.repeats)
         else:
             results["singles"][key] = bench.single(key, arguments.repeats)
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text(json.dumps(results, indent=1) + "\n")
-        with whole_file(arguments.out / "results.md") as partial:
+        with atomic_write(arguments.out / "results.md") as partial:
             partial.write_text(page(results) + "\n")
     print(page(results))
 

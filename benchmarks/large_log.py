@@ -18,7 +18,7 @@ from pathlib import Path
 from bench import DATA, SIDES, Bench
 
 from recommenders_miner.datasets.synthetic.benchmark import write_planted_benchmark
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 
 def repeat(source: Path, target: Path, copies: int) -> int:
@@ -66,7 +66,7 @@ def main() -> None:
         "training_peak_mib": trained["peak_mib"],
         "seconds_until_the_first_step": trained["first_step_s"],
     }
-    with whole_file(arguments.out / "large_log.json") as partial:
+    with atomic_write(arguments.out / "large_log.json") as partial:
         partial.write_text(json.dumps(figures, indent=1) + "\n")
     print(json.dumps(figures, indent=1))
 

@@ -24,9 +24,8 @@ import numpy as np
 import pyarrow as pa
 from bench import MIND_SMALL, SIDES
 
-from recommenders_miner.data.gathering import history_matrix
 from recommenders_miner.experiments.markdown import markdown_table
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 D, WORD, ATTENTION, HEADS, HISTORY, MINER_K, CODE = 400, 100, 200, 20, 50, 32, 200
 BACKWARD = 3  # forward, and the gradients of inputs and of weights
@@ -138,7 +137,7 @@ class Account:
             impressions, candidates = stream.samples.of_step(int(step))
             users = data.log.user_of[impressions]
             _, first = np.unique(data.log.history_of[impressions] * len(data.users) + users, return_index=True)
-            history = history_matrix(data.log, data.log.history_of[impressions[first]], HISTORY)
+            history = data.log.histories.last(data.log.history_of[impressions[first]], HISTORY)
             rows = np.setdiff1d(np.concatenate([history.ravel(), candidates.ravel()]), [0])
             total += self.news(system, data.features, rows) + self.readers(system, np.count_nonzero(history, axis=1))
         return BACKWARD * total / probes
@@ -206,7 +205,7 @@ def main() -> None:
         f"{sorted_keys / 1e6:,.0f} million keys sorted and {looked_up / 1e6:,.0f} million names looked up a second."
     )
     table = markdown_table(["", "needs at least", "s at the limit", "s taken", "share"], rows)
-    with whole_file(arguments.out / "limits.md") as partial:
+    with atomic_write(arguments.out / "limits.md") as partial:
         partial.write_text(f"# How near the limit\n\nBy `python benchmarks/limits.py`. {head}\n\n{table}\n")
     print(head, table, sep="\n\n")
 

@@ -19,7 +19,7 @@ from bench import SIDES, Bench, scaled
 from recommenders_miner.datasets.synthetic.benchmark import write_planted_benchmark
 from recommenders_miner.experiments.markdown import markdown_table
 from recommenders_miner.plots.style import SERIES, new_figure
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 STEPS = 90
 
@@ -60,7 +60,7 @@ def draw(rows: list[dict], path: Path) -> None:
         axes.set_xticks(factors, [f"{f}x\n{row['train impressions']:,}" for f, row in zip(factors, rows, strict=True)])
         axes.set_xlabel("training impressions")
         axes.spines[["top", "right"]].set_visible(False)
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, format="png")
 
 
@@ -76,10 +76,10 @@ def main() -> None:
     for factor in map(int, arguments.factors.split(",")):
         rows.append(measure(bench, factor))
         print(rows[-1], flush=True)
-    with whole_file(arguments.out / "scale.json") as partial:
+    with atomic_write(arguments.out / "scale.json") as partial:
         partial.write_text(json.dumps(rows, indent=1) + "\n")
     cells = [[f"{row['factor']}x", *(f"{value:,.0f}" for value in list(row.values())[1:])] for row in rows]
-    with whole_file(arguments.out / "scale.md") as partial:
+    with atomic_write(arguments.out / "scale.md") as partial:
         partial.write_text(markdown_table(["", *list(rows[0])[1:]], cells) + "\n")
     draw(rows, arguments.out / "scale.png")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from recommenders_miner.errors import HParamsError
-from recommenders_miner.plain_yaml import parse_yaml
+from recommenders_miner.storage import parse_yaml
 
 LOGGER = logging.getLogger("recommenders_miner")
 

@@ -12,8 +12,7 @@ from rich.console import Console
 
 from recommenders_miner import progress
 from recommenders_miner.backend import import_backend_quietly
-from recommenders_miner.plain_yaml import parse_yaml
-from recommenders_miner.storage import recover
+from recommenders_miner.storage import parse_yaml
 
 app = typer.Typer(
     help="MINER and the news recommenders that its paper compares with.",
@@ -57,7 +56,6 @@ def open_model(run: Path) -> Any:
     import_backend_quietly()
     from recommenders_miner.models import load_model
 
-    recover(run / "model")
     return load_model(run / "model" if (run / "model").is_dir() else run)
 
 

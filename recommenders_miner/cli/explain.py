@@ -30,7 +30,7 @@ def explain(
     from recommenders_miner.explain import Impression
     from recommenders_miner.plots.explanation import draw_explanation
     from recommenders_miner.plots.style import save_figure
-    from recommenders_miner.storage import whole_file
+    from recommenders_miner.storage import atomic_write
 
     files = Split.find(data, split)
     dataset = model.read(files.news, files.behaviors)
@@ -53,7 +53,7 @@ def explain(
         console.print(title, style="bold", highlight=False)
         console.print(explanation.render())
     if json_file and str(json_file) != "-":
-        with whole_file(json_file) as temporary:
+        with atomic_write(json_file) as temporary:
             temporary.write_text(as_json + "\n", encoding="utf-8")
     if figure:
         save_figure(draw_explanation(explanation, dataset.news.category.to_pylist()[1:]), figure)

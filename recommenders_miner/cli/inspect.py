@@ -27,13 +27,13 @@ def inspect(
     console.print(report.render(), highlight=False, crop=False)
     if out:
         from recommenders_miner.plots.data_page import save_data_page
-        from recommenders_miner.storage import whole_file
+        from recommenders_miner.storage import atomic_write
 
         for name, text in (
             ("inspect.json", json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n"),
             ("inspect.md", report.to_markdown()),
         ):
-            with whole_file(out / name) as temporary:
+            with atomic_write(out / name) as temporary:
                 temporary.write_text(text, encoding="utf-8")
         save_data_page(report, out / "inspect.png")
         console.print(f"Written to {out}: inspect.json, inspect.md, inspect.png, inspect.svg.", soft_wrap=True)

@@ -60,7 +60,7 @@ def recall(
     from recommenders_miner.retrieval.first_seen import first_seen
     from recommenders_miner.retrieval.news_recall import NewsRecall
     from recommenders_miner.retrieval.recall_metrics import evaluate_recall
-    from recommenders_miner.storage import whole_file
+    from recommenders_miner.storage import atomic_write
 
     cutoffs = _cutoffs(k)
     files = Split.find(data, split)
@@ -103,7 +103,7 @@ def recall(
             "metrics": evaluation.metrics,
             "standard_errors": {n: error for n, error in evaluation.standard_errors.items() if math.isfinite(error)},
         }
-        with whole_file(json_file) as temporary:
+        with atomic_write(json_file) as temporary:
             temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     console.print(_table(evaluation, cutoffs, f"Retrieved from {settings['pool']:,} news, {search.strategy}, {index}"))
     counts = f"{evaluation.num_impressions:,} impressions; {evaluation.num_left_out:,} more have no click."

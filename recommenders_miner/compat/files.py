@@ -20,12 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from recommenders_miner.data.mapped_arrays import map_array
 from recommenders_miner.data.tsv import require_file
 from recommenders_miner.data.vocabulary import PADDING_ID, UNKNOWN_ID, Vocabulary, token_problem
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError
 from recommenders_miner.hparams import HParams
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 LOGGER = logging.getLogger("recommenders_miner")
 
@@ -190,7 +189,7 @@ def read_matrix(path: str | Path, dictionary_file: str | Path, words: Vocabulary
     dictionary = read_dictionary(dictionary_file)
     require_file(path, _MATRIX)
     try:
-        matrix = map_array(path)
+        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # numpy lets through whatever parsing a damaged header leads it into
         raise DataFormatError(path, f"is not readable as a matrix ({error}); expected {_MATRIX}.") from None
     if not isinstance(matrix, np.ndarray) or matrix.dtype.kind != "f" or matrix.ndim != 2 or not matrix.shape[1]:
@@ -244,7 +243,7 @@ def convert_pickle(path: str | Path) -> Path:
             read_dictionary(converted)
         except DataFormatError as error:
             raise RecommendersMinerError(f"Not overwritten, since it is no dictionary: {error}") from None
-    with whole_file(converted) as partial:
+    with atomic_write(converted) as partial:
         partial.write_text(json.dumps(dictionary, indent=0) + "\n", encoding="utf-8")
     return converted
 

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from recommenders_miner.data.features import LengthGroups, length_edges
-from recommenders_miner.data.gathering import distinct_rows, history_matrix
+from recommenders_miner.data.news import distinct_rows
 from recommenders_miner.data.sampling import TrainingSamples
 
 Batch = tuple[dict[str, Any], np.ndarray, np.ndarray]
@@ -99,7 +99,7 @@ class TrainingBatches(keras.utils.PyDataset):
 
     def _distinct_news(self, impressions: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the rows of the news that a step needs, by group, padding first, and the groups' boundaries."""
-        history = history_matrix(self.log, self.log.history_of[impressions], self.his_size)
+        history = self.log.histories.last(self.log.history_of[impressions], self.his_size)
         rows = distinct_rows(len(self._news_lengths.lengths), candidates, history)
         group = self._news_lengths.group_of(rows)
         order = np.argsort(group, kind="stable")
@@ -165,7 +165,7 @@ class TrainingBatches(keras.utils.PyDataset):
             members = np.flatnonzero(group == index)
             readers, reader_of = self._distinct_readers(impressions[members])
             rows = int(rounded(np.array(len(readers))))
-            history = history_matrix(self.log, self.log.history_of[readers], length)
+            history = self.log.histories.last(self.log.history_of[readers], length)
             samples.append(
                 {
                     "history": _extended(position_of[history], rows),

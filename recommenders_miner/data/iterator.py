@@ -14,7 +14,6 @@ from recommenders_miner.compat.files import read_vocabularies
 from recommenders_miner.data.batching import TrainingBatches
 from recommenders_miner.data.entities import graph_neighbours, news_neighbours
 from recommenders_miner.data.features import NewsFeatures
-from recommenders_miner.data.gathering import history_matrix
 from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.pieces import Pieces
@@ -270,7 +269,7 @@ class MINDIterator:
         }
 
     def _clicked(self, data: Dataset, impressions: np.ndarray) -> dict[str, np.ndarray]:
-        rows = history_matrix(data.log, data.log.history_of[impressions], self.hparams.his_size)
+        rows = data.log.histories.last(data.log.history_of[impressions], self.hparams.his_size)
         return self._of_news(data.features, rows, "clicked")
 
     def _of_news(self, features: NewsFeatures, rows: np.ndarray, role: str) -> dict[str, np.ndarray]:

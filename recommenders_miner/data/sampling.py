@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from recommenders_miner.data.gathering import slots_of
 from recommenders_miner.data.log import ImpressionLog
 
 _IMPRESSIONS_AT_ONCE = 2**20  # when the clicks are looked for
@@ -89,14 +88,12 @@ class TrainingSamples:
         impressions = self.impression_of(clicks)
         candidates = np.zeros((len(samples), 1 + self.npratio), "int32")
         candidates[:, 0] = self.log.candidates.values[clicks]
-        slots, starts = slots_of(self.log, impressions)
-        is_negative = self.log.labels[slots] == 0
-        negatives = slots[is_negative]
-        ends = np.cumsum(np.add.reduceat(is_negative, starts, dtype="int64"))
-        firsts = np.concatenate([[0], ends[:-1]])
+        places = self.log.candidates.places(impressions)
+        negatives = places.keep(self.log.labels[places.values] == 0)
         rng = np.random.default_rng([self.seed, epoch, position])
-        picks, real = sample_without_replacement(ends - firsts, self.npratio, rng)
-        candidates[:, 1:][real] = self.log.candidates.values[negatives[(firsts[:, None] + picks)[real]]]
+        picks, real = sample_without_replacement(negatives.lengths, self.npratio, rng)
+        drawn = negatives.values[(negatives.offsets[:-1, None] + picks)[real]]
+        candidates[:, 1:][real] = self.log.candidates.values[drawn]
         index, count = self.shard
         return np.array_split(impressions, count)[index], np.array_split(candidates, count)[index]
 

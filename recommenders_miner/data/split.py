@@ -16,16 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recommenders_miner.data.file_clock import file_time, unix_seconds
-from recommenders_miner.data.folders import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, split_folders
+from recommenders_miner.data.folders import ARTICLES_FILE, BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, split_folders
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import FILE_COLUMNS, NewsTable
 from recommenders_miner.data.past_clicks import Histories, are_past_clicks, log_blocks, require_length
 from recommenders_miner.data.ragged import Ragged
-from recommenders_miner.data.tsv import LineFaults, read_tsv
+from recommenders_miner.data.tsv import LineErrors, read_tsv
 from recommenders_miner.data.write import (
-    ARTICLES_FILE,
     BehaviorsBlock,
-    read_articles,
     require_apart,
     write_articles,
     write_behaviors,
@@ -205,11 +203,11 @@ class _PooledLog:
                 remedy="Candidates need to be written as N123-1 (clicked) and N456-0 (not clicked).",
             )
         # The lines that NewsTable has accepted, as they stand in the files, with their urls.
-        lines = [read_tsv(path / NEWS_FILE, FILE_COLUMNS, LineFaults(path / NEWS_FILE, "raise")) for path in labelled]
+        lines = [read_tsv(path / NEWS_FILE, FILE_COLUMNS, LineErrors(path / NEWS_FILE, "raise")) for path in labelled]
         news = _distinct_news(pa.concat_tables([block for blocks in lines for block, _ in blocks]))
         ids = news["news id"].combine_chunks()
         rows = [pc.index_in(table.ids, value_set=ids).fill_null(0).to_numpy() for table in tables]
-        return cls(_join(logs, rows), news, _join_articles(labelled, tables, ids))
+        return cls(_join(logs, rows), news, _join_articles(tables, ids))
 
 
 def _distinct_news(news: pa.Table) -> pa.Table:
@@ -225,22 +223,16 @@ def _distinct_news(news: pa.Table) -> pa.Table:
     return news.take(np.sort(first))
 
 
-def _join_articles(folders: Sequence[Path], tables: Sequence[NewsTable], ids: pa.StringArray) -> pa.Table | None:
+def _join_articles(tables: Sequence[NewsTable], ids: pa.StringArray) -> pa.Table | None:
     """Join what the splits know of articles besides news.tsv; of an article, what the first split with a file knows."""
-    known, parts = [], []
-    for folder, table in zip(folders, tables, strict=True):
-        if (folder / ARTICLES_FILE).exists():
-            known.append(table.ids)
-            parts.append(read_articles(folder / ARTICLES_FILE, table.ids))
-    if not parts:
+    tables = [table for table in tables if table.extra is not None]
+    if not tables:
         return None
     try:
-        joined = pa.concat_tables(parts, promote_options="permissive")
+        joined = pa.concat_tables([table.extra for table in tables], promote_options="permissive")
     except pa.ArrowException as error:
-        raise DataFormatError(
-            folders[-1] / ARTICLES_FILE, f"columns differ from those of other splits: {error}"
-        ) from None
-    joined = joined.take(pc.index_in(ids, value_set=pa.concat_arrays(known)))
+        raise DataFormatError(Path(ARTICLES_FILE), f"columns differ from those of other splits: {error}") from None
+    joined = joined.take(pc.index_in(ids, value_set=pa.concat_arrays([table.ids for table in tables])))
     return joined.add_column(0, "id", ids)
 
 

@@ -15,7 +15,7 @@ from recommenders_miner.data.text import tokenize
 from recommenders_miner.data.tsv import require_file
 from recommenders_miner.data.vocabulary import UNKNOWN_ID, Vocabulary
 from recommenders_miner.errors import DataFormatError
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 TERMS_FILE, IDF_FILE = "terms.txt", "term_idf.txt"
 _EXPECTED = f"inverse document frequencies: one positive number a line for each term of {TERMS_FILE}"
@@ -79,7 +79,7 @@ class TermWeights:
     def save(self, folder: str | Path) -> None:
         """Writes terms.txt, a term a line, and term_idf.txt, their idf in the same order, exactly."""
         self.terms.save(Path(folder) / TERMS_FILE)
-        with whole_file(Path(folder) / IDF_FILE) as partial:
+        with atomic_write(Path(folder) / IDF_FILE) as partial:
             partial.write_text("".join(f"{value!r}\n" for value in self.idf[2:].tolist()), encoding="utf-8")
 
     @classmethod

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recommenders_miner.data.tsv import require_file
 from recommenders_miner.errors import DataFormatError
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 PADDING, UNKNOWN = "<padding>", "<unknown>"
 PADDING_ID, UNKNOWN_ID = 0, 1
@@ -80,7 +80,7 @@ class Vocabulary:
 
     def save(self, path: str | Path) -> None:
         """Writes the tokens as UTF-8 text: line k holds the token with id k - 1."""
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_bytes("".join(f"{token}\n" for token in self.tokens).encode())
 
     @classmethod

@@ -14,11 +14,8 @@ import pyarrow.compute as pc
 from recommenders_miner.data.cache import pack_strings
 from recommenders_miner.data.file_clock import mind_times
 from recommenders_miner.data.ragged import Ragged
-from recommenders_miner.errors import DataFormatError, RecommendersMinerError
+from recommenders_miner.errors import RecommendersMinerError
 from recommenders_miner.storage import atomic_write
-
-ARTICLES_FILE = "articles.parquet"
-"""Holds, beside news.tsv, the columns that news.tsv has no room for: `id`, and others such as `published`."""
 
 BLOCK_TOKENS = 2**20
 """How many ids, of histories and candidates, are written at a time, roughly. The file does not depend on it."""
@@ -86,24 +83,6 @@ def write_articles(path: Path, table: pa.Table) -> None:
 
     with atomic_write(path) as partial:
         pq.write_table(table, partial)
-
-
-def read_articles(path: Path, ids: pa.StringArray) -> pa.Table:
-    """Return the columns of an `articles.parquet` but for `id`, a row for each of `ids`, null for those it lacks.
-
-    Raises:
-        DataFormatError: the file is not readable, or has no column `id` of texts.
-    """
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            table = file.read()
-        table.validate(full=True)
-        known = table["id"].cast(pa.string()).combine_chunks()
-    except Exception as error:  # pyarrow lets through whatever a damaged file leads it into
-        raise DataFormatError(path, f"is not readable as articles in Parquet with a column 'id': {error}") from None
-    return table.drop_columns("id").take(pc.index_in(ids, value_set=known))
 
 
 def blocks_of_rows(tokens: np.ndarray, most: int | None = None) -> Iterator[slice]:

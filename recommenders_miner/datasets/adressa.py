@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from recommenders_miner.data.folders import WHOLE
 from recommenders_miner.data.past_clicks import PAST_CLICKS, require_length
-from recommenders_miner.data.tsv import LineFaults, OnError, require_file
+from recommenders_miner.data.tsv import LineErrors, OnError, require_file
 from recommenders_miner.datasets.click_logs import NO_NEGATIVES, clicks_with_negatives, first_clicks, write_log
 from recommenders_miner.datasets.columns import LAST_SECOND, Block
 from recommenders_miner.datasets.conversion import Conversion, Interned, conversion_to, news_rows
@@ -78,7 +78,7 @@ def convert_adressa(
         for path in files:
             if progress is not None:
                 progress(before / max(total, 1), path.name)
-            errors = LineFaults(path, on_error)
+            errors = LineErrors(path, on_error)
             for records, lines in _read_records(path, errors):
                 rows = [row for row, record in enumerate(records) if record.get("id") not in (None, "")]
                 without_article += len(records) - len(rows)
@@ -121,7 +121,7 @@ def _find_files(source: Path) -> list[Path]:
     return files
 
 
-def _read_records(path: Path, errors: LineFaults) -> Iterator[tuple[list[dict[str, Any]], np.ndarray]]:
+def _read_records(path: Path, errors: LineErrors) -> Iterator[tuple[list[dict[str, Any]], np.ndarray]]:
     """Yield the JSON objects of a file, some lines at a time, with their 1-based lines; pass over blank ones."""
     records, lines = [], []
     with open(path, "rb") as file:
@@ -147,7 +147,7 @@ def _read_records(path: Path, errors: LineFaults) -> Iterator[tuple[list[dict[st
 
 
 def _read_events(
-    records: Sequence[dict[str, Any]], lines: np.ndarray, users: Interned, ids: Interned, errors: LineFaults
+    records: Sequence[dict[str, Any]], lines: np.ndarray, users: Interned, ids: Interned, errors: LineErrors
 ) -> tuple[pa.Table, pa.Table]:
     """Return the sound events, and what they say of their articles, which have numbers of `ids`, each row once."""
     times = [record.get("time") for record in records]

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.progress import progress_bar
-from recommenders_miner.storage import whole_folder
+from recommenders_miner.storage import new_folder
 
 MAX_ENTRIES = 10_000
 MAX_BYTES = 8 * 2**30
@@ -69,7 +69,11 @@ def extract_zip(
         NotWrittenError: the disk is full or cannot be written.
     """
     path = Path(path)
-    with _opened(path) as archive, whole_folder(folder) as new, progress_bar(f"unpacking {path.name}") as report:
+    with (
+        _opened(path) as archive,
+        new_folder(folder, overwrite=True) as new,
+        progress_bar(f"unpacking {path.name}") as report,
+    ):
         entries = {name: entry for name, entry in _safe_entries(path, archive).items() if wanted(name)}
         limit = min(max_bytes, shutil.disk_usage(new).free)
         declared = sum(entry.file_size for entry in entries.values())

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recommenders_miner.data.ragged import Ragged
-from recommenders_miner.data.tsv import LineFaults, require_file
+from recommenders_miner.data.tsv import LineErrors, require_file
 from recommenders_miner.errors import DataFormatError
 
 BATCH_ROWS = 50_000
@@ -56,7 +56,7 @@ class Block:
 
     table: pa.Table
     lines: np.ndarray
-    errors: LineFaults
+    errors: LineErrors
     sound: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -161,7 +161,7 @@ def is_blank(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def read_columns(
-    path: Path, columns: Sequence[str], errors: LineFaults, separator: str = ",", optional: Sequence[str] = ()
+    path: Path, columns: Sequence[str], errors: LineErrors, separator: str = ",", optional: Sequence[str] = ()
 ) -> Iterator[Block]:
     """Read some columns of a file, which is Parquet if it begins as such, else CSV with a header.
 
@@ -189,7 +189,7 @@ def read_columns(
         yield from _read_csv(path, columns, optional, errors, separator)
 
 
-def _read_parquet(path: Path, columns: Sequence[str], optional: Sequence[str], errors: LineFaults) -> Iterator[Block]:
+def _read_parquet(path: Path, columns: Sequence[str], optional: Sequence[str], errors: LineErrors) -> Iterator[Block]:
     import pyarrow.parquet as pq
 
     first_row = 1
@@ -218,7 +218,7 @@ def _plain(column: pa.Array) -> pa.Array:
 
 
 def _read_csv(
-    path: Path, columns: Sequence[str], optional: Sequence[str], errors: LineFaults, separator: str
+    path: Path, columns: Sequence[str], optional: Sequence[str], errors: LineErrors, separator: str
 ) -> Iterator[Block]:
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))  # bodies of articles are longer than csv expects
     # Bytes that are not UTF-8 become lone surrogates, so that their line can be named.
@@ -236,7 +236,7 @@ def _read_csv(
         errors.raise_earliest()  # of a batch that no row was left of
 
 
-def _sound_rows(reader: Iterator[list[str]], errors: LineFaults) -> Iterator[tuple[int, list[str]]]:
+def _sound_rows(reader: Iterator[list[str]], errors: LineErrors) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows that are not blank, are UTF-8 and as long as the first one, each with the line it begins in.
 
     Where errors are raised, nothing is read past the first bad row, so that the rows before it can be looked at.

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recommenders_miner.data.folders import NEWS_FILE
+from recommenders_miner.data.folders import ARTICLES_FILE, NEWS_FILE
 from recommenders_miner.data.news import FILE_COLUMNS
 from recommenders_miner.data.past_clicks import CONVERSION_FILE
-from recommenders_miner.data.tsv import LineFaults
-from recommenders_miner.data.write import ARTICLES_FILE, require_apart, write_articles, write_table
+from recommenders_miner.data.tsv import LineErrors
+from recommenders_miner.data.write import require_apart, write_articles, write_table
 from recommenders_miner.datasets.columns import Block
 from recommenders_miner.storage import new_folder
 
@@ -47,7 +47,7 @@ class Conversion:
         for name, count in counts.items():
             noted[name.replace("_", " ")] = noted.get(name.replace("_", " "), 0) + int(count)
 
-    def finish(self, errors: LineFaults) -> None:
+    def finish(self, errors: LineErrors) -> None:
         """Note, and log, what was left out of a file that is read to its end."""
         report = errors.log_summary()
         if report is not None and report.counts:

@@ -19,7 +19,7 @@ from recommenders_miner.data.behaviors import UNLABELLED
 from recommenders_miner.data.folders import BEHAVIORS_FILE
 from recommenders_miner.data.past_clicks import require_length
 from recommenders_miner.data.ragged import Ragged
-from recommenders_miner.data.tsv import LineFaults, OnError
+from recommenders_miner.data.tsv import LineErrors, OnError
 from recommenders_miner.data.write import BehaviorsBlock, blocks_of_rows, write_behaviors
 from recommenders_miner.datasets.columns import LAST_SECOND, NO_TIME, Block, TimeColumn, read_columns
 from recommenders_miner.datasets.conversion import Conversion, conversion_to, news_rows, write_news
@@ -137,7 +137,7 @@ class _Articles:
 
 
 def _read_articles(path: Path, conversion: Conversion, on_error: OnError) -> _Articles:
-    errors = LineFaults(path, on_error)
+    errors = LineErrors(path, on_error)
     wanted = ["article_id", "title", "subtitle", "category_str", "subcategory", "url"]
     blocks = list(read_columns(path, wanted, errors, optional=["published_time", *FURTHER_COLUMNS]))
     if not blocks:
@@ -175,7 +175,7 @@ def _read_histories(
     path: Path, articles: _Articles, max_history: int | None, conversion: Conversion, on_error: OnError
 ) -> tuple[np.ndarray, Ragged]:
     """Return the users, and the places of the articles that each clicked on, oldest first."""
-    errors = LineFaults(path, on_error)
+    errors = LineErrors(path, on_error)
     users, clicks = np.empty(0, np.int64), []
     for block in read_columns(path, ["user_id", "article_id_fixed"], errors):
         user = block.integers("user_id")
@@ -203,7 +203,7 @@ def _read_behaviors(
     on_error: OnError,
 ) -> Iterator[BehaviorsBlock]:
     histories = Ragged.concat([histories, Ragged.of_lists([[]])])  # the last one is that of users who have none
-    errors = LineFaults(path, on_error)
+    errors = LineErrors(path, on_error)
     needed = ["impression_id", "user_id", "impression_time", "article_ids_inview"]
     time_column = TimeColumn("impression_time")
     conversion.note(split, impressions=0, candidates=0, clicks=0)

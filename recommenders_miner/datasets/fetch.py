@@ -25,7 +25,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError
 
 from recommenders_miner.errors import DownloadError, NotWrittenError
 from recommenders_miner.progress import Report, progress_bar
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 try:
     import fcntl
@@ -232,7 +232,7 @@ class _Partial:
         """Empties the part and notes the version of what is going to arrive, in an order that a kill cannot mix up."""
         self.discard()
         note = {"url": self._url, "version": version.tag, "size": version.size}
-        with whole_file(self._note) as temporary:
+        with atomic_write(self._note) as temporary:
             temporary.write_text(json.dumps(note), encoding="utf-8")
 
     def discard(self) -> None:

@@ -13,7 +13,7 @@ from recommenders_miner.datasets.fetch import download, download_folder, forget_
 from recommenders_miner.datasets.home import glove_folder
 from recommenders_miner.datasets.sources import download_from_hub, from_first_source
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError
-from recommenders_miner.storage import recover, whole_file
+from recommenders_miner.storage import atomic_write
 
 FILE_BYTES = {100: 347_116_733, 300: 1_037_962_819}
 """The dimensions that can be fetched, and the size of their files."""
@@ -48,7 +48,6 @@ def fetch_glove(dim: int, folder: str | Path | None = None, source: str | Path |
     name = f"glove.6B.{dim}d.txt"
     target = (glove_folder() if folder is None else Path(folder)) / name
     parts = target.with_name(f".{name}.downloads")
-    recover(target)
     if target.exists():
         if fault := _fault(target, dim):
             raise RecommendersMinerError(f"{target}: not overwritten, but {fault} Remove it to have it fetched again.")
@@ -56,7 +55,7 @@ def fetch_glove(dim: int, folder: str | Path | None = None, source: str | Path |
         return target
     with download_folder(parts) as downloads:
         found = _download(name, downloads) if source is None else _find(Path(source), name)
-        with whole_file(target) as temporary:
+        with atomic_write(target) as temporary:
             if found.suffix.lower() == ".zip" or zipfile.is_zipfile(found):
                 extract_zip(found, downloads / "unpacked", wanted=lambda entry: entry == PurePosixPath(name))
                 if not (downloads / "unpacked" / name).is_file():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from recommenders_miner.datasets.home import home_folder
 from recommenders_miner.errors import LicenceError
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 LOGGER = logging.getLogger("recommenders_miner")
 
@@ -54,7 +54,7 @@ class Licence:
     def _remember(self) -> None:
         record = _read_record() | {self.url: datetime.date.today().isoformat()}
         try:
-            with whole_file(home_folder() / _RECORD) as temporary:
+            with atomic_write(home_folder() / _RECORD) as temporary:
                 temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
         except OSError as error:
             LOGGER.warning("That you accept the licence of %s cannot be remembered (%s).", self.data, error)

@@ -21,7 +21,6 @@ from recommenders_miner.datasets.licence import Licence
 from recommenders_miner.datasets.mind_places import TABLES, Place, choose_place, find_places
 from recommenders_miner.datasets.sources import download_from_hub, from_first_source
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError
-from recommenders_miner.storage import recover
 
 LOGGER = logging.getLogger("recommenders_miner")
 
@@ -88,8 +87,6 @@ def fetch_mind(
     LICENCE.require(accept_licence)
     out = Path(out)
     downloads = out / ".downloads"
-    for split in known:
-        recover(out / split)
     missing = [split for split in dict.fromkeys(splits or known) if not _is_there(out / split, size, known[split])]
     if source is not None:
         _take(Path(source), out, size, missing, demanded=splits is not None)

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from recommenders_miner.data.folders import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES
 from recommenders_miner.datasets.archives import extract_zip, zip_entries
 from recommenders_miner.errors import DataFormatError
-from recommenders_miner.storage import whole_folder
+from recommenders_miner.storage import new_folder
 
 TABLES = (NEWS_FILE, BEHAVIORS_FILE)
 VECTORS = ("entity_embedding.vec", "relation_embedding.vec")
@@ -72,7 +72,7 @@ class Place:
         Raises:
             DataFormatError: the zip file is refused or damaged.
         """
-        with whole_folder(folder) as new:
+        with new_folder(folder, overwrite=True) as new:
             if self.inner is None:
                 for name, spelled in _spelled(_files_in(self.container, os.listdir(self.container))).items():
                     shutil.copyfile(self.container / spelled, new / name)

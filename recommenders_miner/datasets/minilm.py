@@ -18,7 +18,7 @@ from recommenders_miner.datasets.fetch import download_folder, file_sha256, forg
 from recommenders_miner.datasets.home import home_folder
 from recommenders_miner.datasets.sources import download_from_hub, from_first_source
 from recommenders_miner.errors import DownloadError, PresetError
-from recommenders_miner.storage import recover, require_replaceable, whole_folder
+from recommenders_miner.storage import new_folder
 
 NAME = "minilm"
 HUB_REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
@@ -66,11 +66,9 @@ def fetch_minilm(folder: str | Path | None = None) -> Path:
     """
     folder = minilm_folder() if folder is None else Path(folder)
     parts = folder.with_name(f".{folder.name}.downloads")
-    recover(folder)
     if _fault(folder) is None:
         forget_downloads(parts)
         return folder
-    require_replaceable(folder, SENTENCE_ENCODER, "MiniLM")
     try:
         with download_folder(parts) as workplace:
             sources = {name: functools.partial(_fill, folder, get, workplace) for name, get in _SOURCES.items()}
@@ -81,7 +79,7 @@ def fetch_minilm(folder: str | Path | None = None) -> Path:
 
 
 def _fill(folder: Path, get: Callable[[Path, Path], None], workplace: Path) -> None:
-    with whole_folder(folder) as new:
+    with new_folder(folder) as new:
         get(new, workplace)
         if fault := _fault(new):
             raise ValueError(fault)

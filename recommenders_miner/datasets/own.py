@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from recommenders_miner.data.folders import WHOLE
 from recommenders_miner.data.news import FILE_COLUMNS
 from recommenders_miner.data.past_clicks import PAST_CLICKS, require_length
-from recommenders_miner.data.tsv import LineFaults, OnError
+from recommenders_miner.data.tsv import LineErrors, OnError
 from recommenders_miner.datasets.click_logs import (
     NO_NEGATIVES,
     clicks_with_negatives,
@@ -98,7 +98,7 @@ def _read_news(columns: NewsColumns, conversion: Conversion, on_error: OnError) 
     named = [columns.id, *texts, *columns.columns, columns.published and columns.published.column]
     wanted = list(dict.fromkeys(name for name in named if name is not None))
     for path in columns.file:
-        errors = LineFaults(path, on_error)
+        errors = LineErrors(path, on_error)
         for block in read_columns(path, wanted, errors, columns.separator):
             ids = block.news_ids(columns.id)
             rows = news_rows(ids, *(None if name is None else block.texts(name) for name in texts))
@@ -180,7 +180,7 @@ def _read_events(
     named = [columns.user, columns.time.column, columns.news, columns.clicked, columns.impression]
     wanted = list(dict.fromkeys(name for name in named if name is not None))
     for path in columns.file:
-        errors = LineFaults(path, on_error)
+        errors = LineErrors(path, on_error)
         for block in read_columns(path, wanted, errors, columns.separator):
             rows = pa.table(_event_columns(block, columns, news_ids)).filter(pa.array(block.sound)).combine_chunks()
             errors.raise_earliest()

@@ -30,7 +30,7 @@ from recommenders_miner.data.news import FILE_COLUMNS
 from recommenders_miner.data.tsv import require_file
 from recommenders_miner.datasets.columns import UNITS, TimeColumn
 from recommenders_miner.errors import DataFormatError
-from recommenders_miner.plain_yaml import parse_yaml
+from recommenders_miner.storage import parse_yaml
 
 _LONGEST_NAME = 255  # of a file
 _EXPECTED = "a YAML file with the sections news and events"

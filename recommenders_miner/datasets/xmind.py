@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from recommenders_miner.data.folders import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, WHOLE, split_folders
 from recommenders_miner.data.news import FILE_COLUMNS
-from recommenders_miner.data.tsv import LineFaults, OnError, read_tsv, require_file
+from recommenders_miner.data.tsv import LineErrors, OnError, read_tsv, require_file
 from recommenders_miner.data.write import write_table
 from recommenders_miner.datasets.columns import is_blank, read_columns
 from recommenders_miner.datasets.conversion import Conversion, FirstRows, conversion_to, one_line
@@ -83,7 +83,7 @@ def _read_translations(files: Sequence[Path], conversion: Conversion, on_error: 
     """Read the texts of xMIND, each article once."""
     translations = FirstRows(_COLUMNS[1:])
     for path in files:
-        errors = LineFaults(path, on_error)
+        errors = LineErrors(path, on_error)
         for block in read_columns(path, _COLUMNS, errors, separator="\t"):
             ids, *texts = block.ids("nid"), *(one_line(block.texts(name)) for name in _COLUMNS[1:])
             block.report("empty news id", is_blank(ids), lambda _: "the news id, column 'nid', is empty.")
@@ -107,7 +107,7 @@ def _convert_split(folder: Path, split: str, translations: pa.Table, conversion:
     target = conversion.folder / split
     target.mkdir()
     path = folder / NEWS_FILE
-    news = pa.concat_tables([block for block, _ in read_tsv(path, FILE_COLUMNS, LineFaults(path, "raise"))])
+    news = pa.concat_tables([block for block, _ in read_tsv(path, FILE_COLUMNS, LineErrors(path, "raise"))])
     place = pc.index_in(news["news id"], value_set=translations["nid"].combine_chunks())
     for column in _COLUMNS[1:]:
         translated = translations[column].combine_chunks().take(place.combine_chunks())

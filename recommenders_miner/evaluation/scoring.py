@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from recommenders_miner.data.features import growing_edges, length_edges
-from recommenders_miner.data.gathering import distinct_rows, history_matrix, slots_of
 from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import distinct_rows
 from recommenders_miner.encoders.whole_table import (
     NetworkPart,
     batches_of,
@@ -152,7 +152,7 @@ class LogScorer:
         edges, done = length_edges(readers.lengths, 5), 0
         for batch, length in _by_length(readers.lengths[members], edges, [self.users_at_once] * len(edges)):
             rows = members[filled(batch, padded_size(len(batch)))]
-            history = history_matrix(log, readers.histories[rows], length)
+            history = log.histories.last(readers.histories[rows], length)
             distinct, position_of = _distinct(news, history)
             states = part.predict_on_batch(
                 {"news": distinct, "history": position_of[history], "user": readers.users[rows]}
@@ -188,8 +188,9 @@ class LogScorer:
         scores = np.empty(len(log.candidates.values), "float32")
         for batch, states in self._encode_users(self.user_part, news, log, readers, progress=progress):
             impressions = by_reader[bounds[batch[0]] : bounds[batch[-1] + 1]]
-            slots, starts = slots_of(log, impressions)
-            reader = np.repeat(readers.reader_of[impressions] - batch[0], np.diff(starts, append=len(slots)))
+            slots = log.candidates.places(impressions)
+            reader = slots.repeat(readers.reader_of[impressions] - batch[0])
+            slots = slots.values
             # A reader may be shown a news in several impressions; it is scored once.
             shown, place = np.unique(reader * num_news + log.candidates.values[slots], return_inverse=True)
             reader, candidates = np.divmod(shown, num_news)
@@ -345,7 +346,7 @@ def score_directly(
         width = int(sizes[impressions].max())
         real = np.arange(width) < sizes[impressions, None]
         slots = np.where(real, log.candidates.offsets[impressions, None] + np.arange(width), 0)
-        history = history_matrix(log, log.history_of[impressions], his_size)
+        history = log.histories.last(log.history_of[impressions], his_size)
         candidates = np.where(real, log.candidates.values[slots], 0)
         rows = np.unique(np.concatenate([[0], history.ravel(), candidates.ravel()]))
         batch = {

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.evaluation.metrics import check_scores, rank_candidates
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 IMPRESSIONS_PER_BLOCK = 50_000
 BYTES_PER_BLOCK = 16 << 20
@@ -39,7 +39,7 @@ def write_scores(path: str | Path, scores: np.ndarray, offsets: np.ndarray) -> N
         ValueError: if a score is not finite or lengths disagree.
     """
     scores, offsets = check_scores(scores, offsets)
-    with whole_file(path) as temporary, open(temporary, "wb") as file:
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
         for _, candidates, block_offsets in _blocks(offsets):
             joined = _join_by_impression(scores[candidates], block_offsets, " ")
             _write_strings(file, pc.binary_join_element_wise(joined, pa.scalar("\n"), ""))
@@ -102,7 +102,7 @@ def write_submission(
     # Level 1 takes a tenth of the default level's time and makes the file a sixth larger. A member opened by
     # its name is dated 1980-01-01, so that the bytes do not depend on the clock.
     with (
-        whole_file(path_zip) as temporary,
+        atomic_write(path_zip) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
         archive.open("prediction.txt", "w") as file,
     ):

@@ -18,7 +18,7 @@ from recommenders_miner.experiments.study import Experiment, Study
 from recommenders_miner.experiments.table2 import table2
 from recommenders_miner.experiments.table3 import table3
 from recommenders_miner.progress import progress_bar
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 __all__ = ["EXPERIMENTS", "Study", "reproduce"]
 
@@ -68,6 +68,6 @@ def write_summary(study: Study) -> Path:
     """Joins the pages that there are, in the paper's order."""
     pages = [study.page_text(name) for name in EXPERIMENTS if study.page_path(name).exists()]
     path = study.out / "results.md"
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("\n".join([study.preamble, *pages]), encoding="utf-8")
     return path

@@ -18,7 +18,7 @@ from recommenders_miner.evaluation.beyond_accuracy import is_beyond_accuracy
 from recommenders_miner.evaluation.metrics import DEFAULT_METRICS, Evaluation
 from recommenders_miner.experiments.comparison_table import COST_COLUMNS, Column, ComparisonTable
 from recommenders_miner.plots.auc_chart import draw_auc
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 REFERENCE_MODELS = ("random", "popularity", "history-oracle", "oracle")
 """The names of rows that are not trained models, but floors and ceilings to read those against."""
@@ -178,9 +178,9 @@ class Comparison:
             **({"num_seeds": self.num_seeds} if self.num_seeds > 1 else {}),
             "results": [row.to_json() for row in self.results],
         }
-        with whole_file(out_dir / "results.json") as temporary:
+        with atomic_write(out_dir / "results.json") as temporary:
             temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        with whole_file(out_dir / "results.md") as temporary:
+        with atomic_write(out_dir / "results.md") as temporary:
             temporary.write_text(self.to_markdown(), encoding="utf-8")
         draw_auc(
             out_dir / "results.png",

@@ -27,7 +27,7 @@ from recommenders_miner.hparams import HParams
 from recommenders_miner.models import MODELS, BaseModel, load_model
 from recommenders_miner.models.training import TrainingBar
 from recommenders_miner.progress import console, progress_bar
-from recommenders_miner.storage import recover, whole_folder
+from recommenders_miner.storage import new_folder
 
 LOGGER = logging.getLogger("recommenders_miner")
 
@@ -123,8 +123,6 @@ class Runs:
             PresetError: its language model cannot be had.
         """
         folder = self.out / name / f"seed-{seed}"
-        if not folder.exists():
-            recover(folder)
         identity = self._identity(hparams, seed)
         if _read_description(folder).get("identity") != identity:
             self._train(name, hparams, seed, identity, folder)
@@ -158,7 +156,7 @@ class Runs:
             "samples_per_second": model.throughput.samples_per_second,
             "parameters": model.network.count_params(),
         }
-        with whole_folder(folder) as partial:
+        with new_folder(folder, overwrite=True) as partial:
             model.save(partial / self.MODEL)
             np.save(partial / self.SCORES, scores, allow_pickle=False)
             description = {"identity": identity, "costs": costs, "history": model.history}

@@ -22,7 +22,7 @@ from recommenders_miner.experiments.runs import Run, Runs
 from recommenders_miner.hparams import HParams, prepare_hparams
 from recommenders_miner.plots.style import save_figure
 from recommenders_miner.progress import progress_bar
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -144,7 +144,7 @@ class Study:
         settings = {"data": self.data_name, "scale": self.scale, "seeds": self.seeds}
         document = json.dumps(settings | page.results, indent=1, allow_nan=False, default=_plain) + "\n"
         for suffix, content in ((".json", document), (".md", text)):
-            with whole_file(path.with_suffix(suffix)) as temporary:
+            with atomic_write(path.with_suffix(suffix)) as temporary:
                 temporary.write_text(content, encoding="utf-8")
 
     def page_path(self, name: str) -> Path:

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recommenders_miner.data.file_clock import file_time
-from recommenders_miner.data.gathering import slots_of, stretches
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.write import blocks_of_rows
@@ -194,10 +193,10 @@ def _in_own_history(log: ImpressionLog) -> np.ndarray:
     for rows in blocks:
         row_of = place[rows] - place[rows.start]
         here = np.unique(histories[rows])
-        read = log.histories.values[stretches(log.histories.offsets[here], lengths[here])]
+        read = log.histories.take(here).values
         marked = np.repeat(np.arange(len(here)) * width, lengths[here]) + read
         flags[marked] = True
-        slots, _ = slots_of(log, impressions[rows])
+        slots = log.candidates.places(impressions[rows]).values
         found[slots] = flags[np.repeat(row_of * width, sizes[impressions[rows]]) + log.candidates.values[slots]]
         flags[marked] = False
     return found

@@ -15,7 +15,7 @@ from recommenders_miner.manifest import MANIFEST, check_manifest, write_manifest
 from recommenders_miner.models.network import NewsRecommender
 from recommenders_miner.models.network_file import read_network
 from recommenders_miner.models.training import require_epoch_logs
-from recommenders_miner.storage import recover, require_replaceable, whole_folder
+from recommenders_miner.storage import new_folder
 
 if TYPE_CHECKING:
     from recommenders_miner.models.base_model import BaseModel
@@ -61,9 +61,7 @@ def save_model(model: BaseModel, folder: str | Path) -> None:
         RecommendersMinerError: the folder holds something else.
         NotWrittenError: the disk is full, or the folder may not be written to; what it held still stands.
     """
-    recover(folder)
-    require_replaceable(folder, DESCRIPTION, "a saved model")
-    with whole_folder(folder) as partial:
+    with new_folder(folder, overwrite=True) as partial:
         _without_optimizer(model.network).save(partial / NETWORK)
         model.vocabularies.save(partial)
         description = {
@@ -99,8 +97,6 @@ def load_model(folder: str | Path) -> BaseModel:
         HParamsError: the hyperparameters are not this version's.
     """
     folder = Path(folder)
-    if not folder.exists():
-        recover(folder)
     for _ in range(_READINGS):
         before = _what_stands_at(folder)
         try:

@@ -20,7 +20,7 @@ import numpy as np
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.errors import RecommendersMinerError
 from recommenders_miner.models.network_file import compressed_member
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 LOGGER = logging.getLogger("recommenders_miner")
 
@@ -152,7 +152,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
             return
         record = {"identity": self.identity, "epochs_done": epoch + 1, "epoch_logs": self.epoch_logs}
         arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables(self.model))}
-        with whole_file(self.path) as partial, open(partial, "wb") as file:
+        with atomic_write(self.path) as partial, open(partial, "wb") as file:
             np.savez(file, record=np.frombuffer(json.dumps(record).encode(), "uint8"), **arrays)
             file.flush()
             os.fsync(file.fileno())

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,5 +118,5 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     # The same figure gives the same bytes: no date, and ids that do not come from chance.
     with matplotlib.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "path"}):
         for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
-            with whole_file(path.with_suffix(suffix)) as temporary:
+            with atomic_write(path.with_suffix(suffix)) as temporary:
                 figure.savefig(temporary, format=suffix[1:], metadata=metadata)

@@ -10,7 +10,6 @@ import keras
 import numpy as np
 
 from recommenders_miner.data.features import NewsFeatures
-from recommenders_miner.data.gathering import history_matrix
 from recommenders_miner.data.iterator import Dataset
 from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.data.news import NewsTable
@@ -206,7 +205,7 @@ class NewsRecall:
     def _hidden(self, log: ImpressionLog, histories: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns which of the readers (E,) must not be shown which news of the pool (E,): what they have clicked."""
         longest = 0 if self.keep_clicked else int(log.histories.lengths[histories].max())
-        clicked = history_matrix(log, histories, longest)
+        clicked = log.histories.last(histories, longest)
         reader, place = np.nonzero(clicked)
         return reader, clicked[reader, place] - 1
 
