@@ -61,10 +61,9 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/large_log.py
 
 reliability: $(STAMP)
-	$(BIN)/python tests/kill/run.py --kills 100
-	$(BIN)/python -m pytest -q -s -m slow tests/fuzz
+	KILLS=20 $(BIN)/python -m pytest -q -s -m slow tests/reliability
 	$(BIN)/python -m pip install --quiet -e ".[fuzz]"
-	$(BIN)/python tests/fuzz/coverage_guided.py --seconds 60
+	$(BIN)/python tests/reliability/coverage_guided.py --seconds 60
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -23,8 +23,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pyarrow as pa
 from bench import MIND_SMALL, SIDES
-
 from recommenders_miner.data.gathering import history_matrix
+
 from recommenders_miner.storage import whole_file
 from recommenders_miner.tables import markdown_table
 

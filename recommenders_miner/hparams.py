@@ -19,7 +19,7 @@ import pydantic
 
 from recommenders_miner.compat.settings import WITHOUT_USE
 from recommenders_miner.errors import HParamsError
-from recommenders_miner.plain_yaml import parse_yaml
+from recommenders_miner.storage import parse_yaml
 
 LOGGER = logging.getLogger("recommenders_miner")
 

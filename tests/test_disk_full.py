@@ -13,7 +13,7 @@ import pytest
 from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.errors import NotWrittenError
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 DISK_BYTES = 2**20
 NEWS = NewsTable.from_columns(["N1", "N2"], ["moss on roofs", "a calm sea"])
@@ -91,7 +91,7 @@ def test_a_file_that_cannot_be_written_is_named_and_the_old_one_stands(disk, obs
         disk.make_read_only()
     before = names(disk.folder)
     expected = pytest.raises(NotWrittenError, match=r"words\.txt: not written \((No space|Read-only)")
-    with expected, whole_file(path) as partial:
+    with expected, atomic_write(path) as partial:
         partial.write_bytes(b"x" * 2**18)
     assert path.read_text() == "old"
     assert names(disk.folder) == before

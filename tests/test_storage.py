@@ -1,254 +1,139 @@
-"""Files and folders are written whole or not at all, whatever stops the process that writes."""
+"""Files and folders are written whole or not at all, whatever stops who writes them; YAML makes plain values."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import itertools
 import os
 import shutil
-import subprocess
-import sys
-import threading
+import time
 
 import pytest
 
-from recommenders_miner.errors import NotWrittenError, RecommendersMinerError
-from recommenders_miner.storage import recover, require_replaceable, whole_file, whole_folder
-from tests.killed_at import CALLS, every_kill
+from recommenders_miner.errors import FolderExistsError, NotWrittenError
+from recommenders_miner.storage import atomic_write, cache_home, new_folder, parse_yaml
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="there is no fork, and not everybody may make links")
 
 
+def write_file(path, content):
+    with atomic_write(path) as temporary:
+        temporary.write_text(content)
+
+
 def write_folder(folder, content):
-    with whole_folder(folder) as new:
+    with new_folder(folder, overwrite=True) as new:
         (new / "a").write_text(content)
         (new / "b").write_text(content)
 
 
-def content_of(folder):
-    [content] = {path.read_text() for path in folder.iterdir()}
-    assert sorted(path.name for path in folder.iterdir()) == ["a", "b"]
+def content_of(path):
+    if not path.is_dir():
+        return path.read_text() if path.exists() else None
+    [content] = {part.read_text() for part in path.iterdir()}
+    assert sorted(part.name for part in path.iterdir()) == ["a", "b"]
     return content
 
 
-def write_file(path, content):
-    with whole_file(path) as temporary:
-        temporary.write_text(content)
+both = pytest.mark.parametrize("write", [write_file, write_folder])
 
 
-@posix_only
-@pytest.mark.parametrize("existing", [True, False])
-def test_a_kill_leaves_the_old_folder_or_the_new_one_and_the_next_writer_clears_up(tmp_path, existing):
-    folder = tmp_path / "home" / "folder"
-    if existing:
-        write_folder(folder, "old")
-    deaths, recovered, found = 0, 0, set()
-    for _ in every_kill(lambda: write_folder(folder, "new")):
-        deaths += 1
-        gone = not folder.exists()
-        recover(folder)
-        recovered += gone and folder.exists()
-        if folder.exists():
-            found.add(content_of(folder))
-        assert folder.exists() or not existing
-        assert not folder.parent.exists() or {path.name for path in folder.parent.iterdir()} <= {"folder"}
-        if existing:
-            write_folder(folder, "old")
-        elif folder.exists():
-            os.rename(folder, tmp_path / f"done-{deaths}")
-    assert deaths > 8
-    assert found == ({"old", "new"} if existing else {"new"})
-    assert recovered == existing, "one death falls between the two renamings, where only a recovery finds the folder"
-
-
-@posix_only
-def test_a_kill_leaves_the_old_file_or_the_new_one_and_the_next_writer_clears_up(tmp_path):
-    path = tmp_path / "file"
-    found = set()
-    for _ in every_kill(lambda: write_file(path, "new")):
-        found.add(path.read_text() if path.exists() else None)
-        write_file(path, "old")
-        assert list(tmp_path.iterdir()) == [path]
-    assert found == {None, "old", "new"}
-
-
-def every_fault(fault, comes, work):
-    """Does some work time and again while one of the calls that change the disk raises, each time a later one.
+def stop_at_every_call(stop, run):
+    """Run something time and again, stopped before a later one of the calls that change the disk each time.
 
     Args:
-        fault: what is raised.
-        comes: whether "before" the call has done something or "after".
-        work: writes something.
+        stop: called before the call.
+        run: returns whether it ended without being stopped, which ends it all.
 
     Yields:
-        After each time; the caller looks at what is left on the disk.
+        After each run; the caller looks at what is left on the disk.
     """
+    finished = False
     for moment in itertools.count():
         calls = itertools.count()
 
-        def faulty(call, *args, calls=calls, moment=moment, **kwargs):
-            is_due = next(calls) == moment
-            if is_due and comes == "before":
-                raise fault
-            result = call(*args, **kwargs)
-            if is_due:
-                raise fault
-            return result
+        def stopping(call, *args, calls=calls, moment=moment, **kwargs):
+            if next(calls) == moment:
+                stop()
+            return call(*args, **kwargs)
 
         with pytest.MonkeyPatch.context() as patch:
-            for module, name in (*CALLS, (os, "unlink"), (os, "rmdir")):
-                call = getattr(module, name)
-                patch.setattr(module, name, lambda *a, _call=call, faulty=faulty, **k: faulty(_call, *a, **k))
-            with contextlib.suppress(type(fault), NotWrittenError):
-                work()
-        if next(calls) <= moment:
-            return
+            for name in ("mkdir", "rename", "replace", "fsync", "unlink", "rmdir"):
+                patch.setattr(os, name, functools.partial(stopping, getattr(os, name)))
+            finished = run()
         yield
+        if finished:
+            return
 
 
-FAULTS = [KeyboardInterrupt(), *(OSError(code, os.strerror(code)) for code in (errno.EIO, errno.ENOSPC, errno.ENOENT))]
+def ends_alive(work):
+    """Do some work in a child process; return whether it was not killed."""
+    child = os.fork()
+    if child == 0:
+        work()
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, 77)
+    return code == 0
 
 
-@pytest.mark.parametrize("comes", ["before", "after"])
-@pytest.mark.parametrize("fault", FAULTS, ids=repr)
-def test_ctrl_c_or_an_error_at_any_moment_leaves_the_old_folder_or_the_new_one(tmp_path, fault, comes):
-    folder = tmp_path / "folder"
-    write_folder(folder, "old")
+@posix_only
+@both
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_kill_leaves_the_old_or_the_new_or_nothing_and_never_a_part(tmp_path, write, existing):
+    target, found = tmp_path / "home" / "target", set()
+    # os._exit is as SIGKILL: nothing is cleaned up
+    for _ in stop_at_every_call(lambda: os._exit(77), lambda: ends_alive(lambda: write(target, "new"))):
+        found.add(content_of(target) if target.exists() else None)
+        shutil.rmtree(tmp_path / "home", ignore_errors=True)
+        if existing:
+            write(target, "old")
+    assert "new" in found
+    assert found <= {"old", "new", None}
+
+
+@both
+def test_what_a_kill_left_goes_a_day_later_and_what_others_named_so_stays(tmp_path, write):
+    old, young = tmp_path / ".target.0123abcd.tmp", tmp_path / ".target.89abcdef.tmp"
+    others = [tmp_path / name for name in (".target.backup", ".target.0123abcd.tmp.kept", ".other.0123abcd.tmp")]
+    for path in (old, young, *others):
+        path.mkdir()
+        (path / "part").touch()
+    for path in (old, *others):
+        os.utime(path, times=(time.time() - 2 * 24 * 3600,) * 2)
+    write(tmp_path / "target", "new")
+    assert set(tmp_path.iterdir()) == {young, *others, tmp_path / "target"}
+
+
+@both
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), OSError(errno.EIO, "broken"), OSError(errno.ENOSPC, "full")], ids=repr
+)
+def test_ctrl_c_or_an_error_at_any_call_leaves_the_old_or_the_new(tmp_path, write, error):
+    target, stopped = tmp_path / "target", []
+    write(target, "old")
+
+    def stop():
+        stopped.append(error)
+        raise error
+
+    def run():
+        stopped.clear()
+        with contextlib.suppress(KeyboardInterrupt, NotWrittenError):
+            write(target, "new")
+        return not stopped
+
     found = []
-    for _ in every_fault(fault, comes, lambda: write_folder(folder, "new")):
-        recover(folder)
-        found.append(content_of(folder))
-        write_folder(folder, "old")
-        assert list(tmp_path.iterdir()) == [folder]
-    assert len(found) > 12
+    for _ in stop_at_every_call(stop, run):
+        found.append(content_of(target))
+        write(target, "old")
     assert set(found) == {"old", "new"}
 
 
-def test_where_the_old_folder_cannot_be_put_back_both_are_kept_for_the_next_one(tmp_path, monkeypatch):
-    folder = tmp_path / "folder"
-    write_folder(folder, "old")
-    rename = os.rename
-
-    def refuse_the_place(source, target):
-        if target == folder:
-            raise OSError(errno.EIO, "broken")
-        rename(source, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "rename", refuse_the_place)
-        with pytest.raises(NotWrittenError, match="broken"):
-            write_folder(folder, "new")
-        assert not folder.exists()
-    recover(folder)
-    assert content_of(folder) == "new"
-    assert list(tmp_path.iterdir()) == [folder]
-
-
-@posix_only
-def test_a_folder_that_is_deleted_in_part_is_never_put_in_a_place(tmp_path):
-    """Two processes wrote it; the one that died had both its folders, and the other's stands, then moves away."""
-    folder, left = tmp_path / "folder", tmp_path / ".folder.abcdefgh.tmp"
-
-    def leave_both():
-        for path in tmp_path.iterdir():
-            shutil.rmtree(path)
-        write_folder(folder, "other")
-        for name in ("old", "new"):
-            write_folder(left / name, "dead")
-
-    leave_both()
-    for _ in every_kill(lambda: recover(folder)):
-        shutil.rmtree(folder)
-        recover(folder)
-        assert not folder.exists() or content_of(folder) == "dead"
-        leave_both()
-    assert content_of(folder) == "other"
-    assert list(tmp_path.iterdir()) == [folder]
-
-
-@pytest.mark.parametrize("call", [1, 2, 3])
-def test_another_process_that_comes_between_the_renamings_does_not_disturb_them(tmp_path, monkeypatch, call):
-    folder = tmp_path / "folder"
-    write_folder(folder, "old")
-    rename, calls = os.rename, itertools.count(1)
-
-    def rename_late(source, target):
-        if next(calls) == call:
-            write_folder(folder, "theirs")
-        rename(source, target)
-
-    monkeypatch.setattr(os, "rename", rename_late)
-    write_folder(folder, "ours")
-    assert content_of(folder) == "ours"
-    assert list(tmp_path.iterdir()) == [folder]
-
-
-def test_a_folder_that_others_take_away_again_and_again_is_an_error_of_ours(tmp_path, monkeypatch):
-    folder = tmp_path / "folder"
-    write_folder(folder, "old")
-
-    def lose(*_):
-        raise FileNotFoundError(errno.ENOENT, "gone")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "rename", lose)
-        with pytest.raises(NotWrittenError, match="gone"):
-            write_folder(folder, "new")
-    assert content_of(folder) == "old"
-
-
-@posix_only
-def test_what_a_living_process_writes_is_left_alone(tmp_path):
-    code = (
-        "import sys\nfrom recommenders_miner.storage import whole_folder\n"
-        "with whole_folder(sys.argv[1]) as new:\n"
-        "    (new / 'a').write_text('theirs')\n    (new / 'b').write_text('theirs')\n"
-        "    print('writing', flush=True)\n    sys.stdin.readline()\n"
-    )
-    folder = tmp_path / "folder"
-    command = [sys.executable, "-c", code, str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline() == "writing\n"
-        write_folder(folder, "ours")
-        recover(folder)
-        assert len(list(tmp_path.iterdir())) == 2
-        other.communicate("\n")
-    assert other.returncode == 0
-    assert content_of(folder) == "theirs"
-    assert list(tmp_path.iterdir()) == [folder]
-
-
-def test_threads_that_write_the_same_file_do_not_disturb_each_other(tmp_path):
-    path, errors = tmp_path / "file", []
-
-    def work(content):
-        try:
-            for _ in range(20):
-                write_file(path, content)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, args=(str(number),)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-    assert path.read_text() in "0123"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_hidden_folders_of_others_are_left_alone(tmp_path):
-    for name in (".folder.backup", ".folder.abcdefgh.tmp.kept", ".other.abcdefgh.tmp"):
-        (tmp_path / name).mkdir()
-    (tmp_path / ".folder.abcdefgh.tmp").write_text("a file, no workplace")
-    write_folder(tmp_path / "folder", "new")
-    assert len(list(tmp_path.iterdir())) == 5
-
-
+@both
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS])
-@pytest.mark.parametrize("write", [write_file, write_folder])
 def test_where_nothing_can_be_written_the_error_says_so_and_the_old_stands(tmp_path, monkeypatch, write, code):
     target = tmp_path / "target"
     write(target, "old")
@@ -256,58 +141,65 @@ def test_where_nothing_can_be_written_the_error_says_so_and_the_old_stands(tmp_p
     def refuse(*_, **__):
         raise OSError(code, os.strerror(code))
 
-    for call in ("pathlib.Path.write_text", "tempfile.mkdtemp"):
-        with monkeypatch.context() as patched:
-            patched.setattr(call, refuse)
-            with pytest.raises(
-                NotWrittenError, match=r"target: not written \(.+\); what was there is unchanged"
-            ) as caught:
-                write(target, "new")
-        assert isinstance(caught.value, RecommendersMinerError)
-        assert caught.value.errno == code
-        assert (target / "a" if target.is_dir() else target).read_text() == "old"
-        assert list(tmp_path.iterdir()) == [target]
+    monkeypatch.setattr("pathlib.Path.write_text", refuse)
+    with pytest.raises(NotWrittenError, match=r"target: not written \(.+\); what was there is unchanged") as caught:
+        write(target, "new")
+    assert caught.value.errno == code
+    assert content_of(target) == "old"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_other_errors_pass_as_they_are(tmp_path):
-    with pytest.raises(ConnectionError), whole_file(tmp_path / "file"):
+    with pytest.raises(ConnectionError), atomic_write(tmp_path / "file"):
         raise ConnectionError("the network is down")
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+@both
+def test_places_where_nothing_can_stand(tmp_path, write):
     (tmp_path / "file").write_text("")
     with pytest.raises(NotWrittenError, match="below: not written"):
-        write_file(tmp_path / "file" / "below", "x")
+        write(tmp_path / "file" / "below", "x")
+    with pytest.raises(NotWrittenError, match=r"not written \(File name too long"):
+        write(tmp_path / ("x" * 300), "new")
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
-# === Odd places ===
+# === Folders ===
 
 
-def make_file(path):
-    path.write_text("mine")
+def test_a_folder_that_holds_something_is_refused_unless_it_is_to_be_overwritten(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with new_folder(folder) as new:  # an empty one may stand there
+        (new / "a").write_text("old")
+    with pytest.raises(FolderExistsError, match="folder: exists already"), new_folder(folder):
+        pytest.fail("the block was entered")
+    assert (folder / "a").read_text() == "old"
+    write_folder(folder, "new")
+    assert content_of(folder) == "new"
+    assert list(tmp_path.iterdir()) == [folder]
 
 
-def make_link_that_leads_nowhere(path):
-    path.symlink_to("nowhere")
-
-
-def make_link_to_itself(path):
-    path.symlink_to(path.name)
-
-
-NO_FOLDERS = [make_file, make_link_that_leads_nowhere, make_link_to_itself]
+def test_a_folder_that_another_process_made_in_the_meantime_is_not_replaced(tmp_path):
+    with pytest.raises(NotWrittenError, match="folder: not written"), new_folder(tmp_path / "folder"):
+        write_folder(tmp_path / "folder", "theirs")
+    assert content_of(tmp_path / "folder") == "theirs"
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 @posix_only
-@pytest.mark.parametrize("make", NO_FOLDERS)
+@pytest.mark.parametrize(
+    "make", [lambda path: path.write_text("mine"), lambda path: path.symlink_to("nowhere")], ids=["file", "link"]
+)
 def test_a_folder_does_not_take_the_place_of_what_is_none(tmp_path, make):
     target = tmp_path / "target"
     make(target)
     before = os.lstat(target)
     with pytest.raises(NotWrittenError, match="target: not written"):
         write_folder(target, "new")
-    with pytest.raises(RecommendersMinerError, match="target: not overwritten, since it is no folder"):
-        require_replaceable(target, "a", "a model")
+    with pytest.raises(FolderExistsError), new_folder(target):
+        pass
     assert os.path.samestat(before, os.lstat(target))
     assert list(tmp_path.iterdir()) == [target]
 
@@ -317,8 +209,6 @@ def test_the_working_folder_is_not_replaced(tmp_path, monkeypatch):
     for folder in (".", tmp_path):
         with pytest.raises(NotWrittenError, match=r"not written \(it is the working folder"):
             write_folder(folder, "new")
-    with pytest.raises(NotWrittenError):
-        write_folder("..", "new")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -334,18 +224,45 @@ def test_a_file_does_not_take_the_place_of_a_folder(tmp_path, monkeypatch):
 
 @posix_only
 def test_a_link_to_a_folder_is_replaced_and_what_it_led_to_stays(tmp_path):
-    write_folder(tmp_path / "far" / "folder", "old")
+    write_folder(tmp_path / "far", "old")
     link = tmp_path / "near" / "link"
     link.parent.mkdir()
-    link.symlink_to(tmp_path / "far" / "folder")
+    link.symlink_to(tmp_path / "far")
     write_folder(link, "new")
     assert not link.is_symlink()
-    assert content_of(link) == "new"
-    assert content_of(tmp_path / "far" / "folder") == "old"
+    assert (content_of(link), content_of(tmp_path / "far")) == ("new", "old")
     assert list(link.parent.iterdir()) == [link]
 
 
-@pytest.mark.parametrize("write", [write_file, write_folder])
-def test_a_name_that_is_too_long_is_said(tmp_path, write):
-    with pytest.raises(NotWrittenError, match=r"not written \(File name too long"):
-        write(tmp_path / ("x" * 300), "new")
+def test_the_cache_lies_where_the_environment_says(tmp_path, monkeypatch):
+    monkeypatch.delenv("RECOMMENDERS_MINER_HOME", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_home() == tmp_path / "recommenders_miner"
+    monkeypatch.setenv("RECOMMENDERS_MINER_HOME", str(tmp_path / "own"))
+    assert cache_home() == tmp_path / "own"
+
+
+# === YAML ===
+
+
+def test_yaml_of_plain_values():
+    assert parse_yaml("a: [1, 2.5, x, null, true]\nb: {c: 2024-01-02}")["a"] == [1, 2.5, "x", None, True]
+    assert parse_yaml("") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: &a [1]\nb: *a", "aliases .* are not read"),
+        ("!!python/object/apply:os.system ['true']", "could not determine a constructor"),
+        ("[" * 60, "nested too deeply"),
+        ("[" + "a," * 5000 + "]", "more than 4,096 values"),
+        ("9" * 101, "a number of more than 100 digits"),
+        ("a" * 2**15, "at most 16,384 are read"),
+        ("a: b: c", "mapping values are not allowed here"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_other_yaml_is_refused(text, problem):
+    with pytest.raises(ValueError, match=problem):
+        parse_yaml(text)

@@ -131,7 +131,6 @@ def score_with_interests_of_every_candidate(model, data, slots_at_once=2048):
     """Scores a log by Eq. 5 as it stands: news encoded once, but the interests of each candidate made for it."""
     import keras
 
-    from recommenders_miner.data.gathering import history_matrix
     from recommenders_miner.encoders.whole_table import NetworkPart
 
     network, log = model.network, data.log
@@ -154,7 +153,7 @@ def score_with_interests_of_every_candidate(model, data, slots_at_once=2048):
         slots = np.where(real, log.candidates.offsets[impressions, None] + width, 0)
         batch = {
             "news": table,
-            "history": history_matrix(log, log.history_of[impressions], SIZES["his_size"]),
+            "history": log.histories.last(log.history_of[impressions], SIZES["his_size"]),
             "user": data.users[log.user_of[impressions]],
             "candidates": np.where(real, log.candidates.values[slots], 0),
         }

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from recommenders_miner import __version__, progress
 from recommenders_miner.backend import import_backend_quietly
-from recommenders_miner.plain_yaml import parse_yaml
+from recommenders_miner.storage import parse_yaml
 
 app = typer.Typer(
     help="MINER and the news recommenders that its paper compares with.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,7 +11,7 @@ from recommenders_miner.cli.app import MaxHistory, app, console
 from recommenders_miner.progress import progress_bar
 
 if TYPE_CHECKING:
-    from recommenders_miner.datasets import Conversion, Negatives
+    from recommenders_miner.datasets import Conversion
 
 convert = typer.Typer(
     help="Turn EB-NeRD, Adressa, xMIND or your own logs into news.tsv and behaviors.tsv.",
@@ -21,27 +21,22 @@ convert = typer.Typer(
 app.add_typer(convert, name="convert")
 
 
-def _checked(on_error: str) -> str:
-    if on_error not in ("raise", "skip"):
-        raise typer.BadParameter(f"{on_error!r}: expected raise or skip.", param_hint="--on-error")
-    return on_error
-
-
-Out = Annotated[Path, typer.Argument(help="Folder to write; one that holds an earlier conversion is replaced.")]
-OnFault = Annotated[
-    str,
+Out = Annotated[Path, typer.Argument(help="Folder to write.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists, whatever it holds.")]
+OnError = Annotated[
+    Literal["raise", "skip"],
+    typer.Option(help="raise: stop at the first faulty row; skip: leave such rows out, count them."),
+]
+Count = Annotated[int, typer.Option("--negatives", help="Articles drawn beside each click, at most.", min=1)]
+Window = Annotated[
+    float,
     typer.Option(
-        "--on-error",
-        help="raise: stop at the first faulty row; skip: leave such rows out, count them.",
-        callback=_checked,
+        help="Negatives are articles that somebody clicked on so many hours before or after.", min=0.01, max=8_760_000
     ),
 ]
-Count = Annotated[int, typer.Option("--negatives", help="News drawn beside each click, at most.", min=1)]
-Window = Annotated[
-    float, typer.Option(help="Negatives are news that somebody clicked on so many hours before or after.", min=0.01)
-]
 Draw = Annotated[
-    str, typer.Option(help="popularity: in proportion to the clicks on them; uniform: each alike. See docs/data.md.")
+    Literal["popularity", "uniform"],
+    typer.Option(help="popularity: in proportion to the clicks on them; uniform: each alike. See docs/data.md."),
 ]
 Seed = Annotated[int, typer.Option(help="The same seed draws the same negatives.", min=0)]
 
@@ -52,12 +47,13 @@ def ebnerd(
     out: Out,
     test: Annotated[Path | None, typer.Option(help="Folder of the test set: articles.parquet, test/.")] = None,
     max_history: MaxHistory = None,
-    on_error: OnFault = "raise",
+    on_error: OnError = "raise",
+    overwrite: Overwrite = False,
 ) -> None:
     """EB-NeRD, the data of the RecSys Challenge 2024: train, dev and perhaps test."""
     from recommenders_miner.datasets import convert_ebnerd
 
-    _report(convert_ebnerd(bundle, out, test, max_history, on_error))
+    _report(convert_ebnerd(bundle, out, test, max_history, on_error, overwrite))
 
 
 @convert.command()
@@ -69,14 +65,15 @@ def adressa(
     draw: Draw = "popularity",
     seed: Seed = 42,
     max_history: MaxHistory = None,
-    on_error: OnFault = "raise",
+    on_error: OnError = "raise",
+    overwrite: Overwrite = False,
 ) -> None:
     """Adressa's event log: clicks, with negatives that are drawn."""
-    from recommenders_miner.datasets import convert_adressa
+    from recommenders_miner.datasets import Negatives, convert_adressa
 
-    negatives = _negatives(count, window_hours, draw, seed)
+    negatives = Negatives(count, window_hours, draw, seed)
     with progress_bar("reading") as report:
-        conversion = convert_adressa(source, out, negatives, on_error, report, max_history)
+        conversion = convert_adressa(source, out, negatives, on_error, report, max_history, overwrite)
     _report(conversion)
 
 
@@ -87,12 +84,13 @@ def xmind(
     texts: Annotated[
         list[Path], typer.Option("--texts", help="File of xMIND, or folder of one language; may be repeated.")
     ],
-    on_error: OnFault = "raise",
+    on_error: OnError = "raise",
+    overwrite: Overwrite = False,
 ) -> None:
     """MIND in another language: titles and abstracts of xMIND in the place of the English ones."""
     from recommenders_miner.datasets import convert_xmind
 
-    _report(convert_xmind(mind, texts, out, on_error))
+    _report(convert_xmind(mind, texts, out, on_error, overwrite))
 
 
 @convert.command()
@@ -104,26 +102,18 @@ def own(
     draw: Draw = "popularity",
     seed: Seed = 42,
     max_history: MaxHistory = None,
-    on_error: OnFault = "raise",
+    on_error: OnError = "raise",
+    overwrite: Overwrite = False,
 ) -> None:
     """Your own logs, CSV or Parquet: impressions, or clicks with negatives that are drawn."""
-    from recommenders_miner.datasets import convert_own_logs
+    from recommenders_miner.datasets import Negatives, convert_own_logs
 
-    _report(convert_own_logs(schema, out, _negatives(count, window_hours, draw, seed), on_error, max_history))
-
-
-def _negatives(count: int, window_hours: float, draw: str, seed: int) -> Negatives:
-    from recommenders_miner.datasets.negatives import DRAWS, MOST_HOURS, Negatives
-
-    if draw not in DRAWS:
-        raise typer.BadParameter(f"{draw!r}: expected {' or '.join(DRAWS)}.", param_hint="--draw")
-    if window_hours > MOST_HOURS:
-        raise typer.BadParameter(f"{window_hours:g}: at most {MOST_HOURS:,}.", param_hint="--window-hours")
-    return Negatives(count, window_hours, draw, seed)
+    negatives = Negatives(count, window_hours, draw, seed)
+    _report(convert_own_logs(schema, out, negatives, on_error, max_history, overwrite))
 
 
 def _report(conversion: Conversion) -> None:
-    """Shows what was written and what was left out, and what comes next."""
+    """Show what was written and what was left out, and what comes next."""
     for split, counts in conversion.counts.items():
         shown = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
         console.print(f"{split}: {shown}", soft_wrap=True)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from recommenders_miner.cli.app import MaxHistory, app, console
-
-if TYPE_CHECKING:
-    from recommenders_miner.data.split import SplitCounts
+from recommenders_miner.cli.convert import Overwrite
 
 _TIME_FORMATS = ["%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%m/%d/%Y %I:%M:%S %p"]
 _DEFAULT_SHARE = 0.1
@@ -55,8 +54,12 @@ def split(
     all_news: Annotated[
         bool, typer.Option("--all-news", help="Give each split the whole news table, not only what it refers to.")
     ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Split a click log by time, with histories of past clicks only."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
     from recommenders_miner.data.split import split_by_time
 
     if dev_share is None:
@@ -68,22 +71,13 @@ def split(
     if rebuild_histories is False and histories_at == "split":
         raise typer.BadParameter("--keep-histories leaves them as they are.", param_hint="--histories-at")
     written = split_by_time(
-        data, out, dev_from, dev_share, test_from, rebuild_histories, histories_at, all_news, max_history
+        data, out, dev_from, dev_share, test_from, rebuild_histories, histories_at, all_news, max_history, overwrite
     )
-    _print_table(written)
-    console.print(f"Written to {out}.", soft_wrap=True)
-
-
-def _print_table(written: dict[str, SplitCounts]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     for title in ("Split", "Impressions", "Users", "News", "Clicks", "First", "Last"):
         table.add_column(title, justify="left" if title == "Split" else "right")
     for name, counts in written.items():
-        figures = (counts.impressions, counts.users, counts.news, counts.clicks)
-        table.add_row(
-            name, *(f"{figure:,}" for figure in figures), counts.first[:_TO_MINUTES], counts.last[:_TO_MINUTES]
-        )
+        *figures, first, last = astuple(counts)
+        table.add_row(name, *(f"{figure:,}" for figure in figures), first[:_TO_MINUTES], last[:_TO_MINUTES])
     console.print(table)
+    console.print(f"Written to {out}.", soft_wrap=True)

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from recommenders_miner.data.lengths import LengthGroups, length_edges, rounded
+from recommenders_miner.data.news import distinct_rows
 from recommenders_miner.data.sampling import TrainingSamples
 
 Batch = tuple[dict[str, Any], np.ndarray, np.ndarray]
@@ -182,20 +183,6 @@ class TrainingBatches(keras.utils.PyDataset):
             samples = [{name: _extended(array, sizes.get(name, size)) for name, array in samples[0].items()}]
             labels, weights = _extended(labels, size), _extended(weights, size)
         return {"news": tuple(news), "samples": tuple(samples)}, labels, weights
-
-
-def distinct_rows(num_rows: int, *rows: np.ndarray) -> np.ndarray:
-    """Return the distinct ones among some rows of a news table, ascending, the padding article always among them.
-
-    Args:
-        num_rows: N+1, the table's rows.
-        *rows: arrays of rows, of any shape.
-    """
-    needed = np.zeros(num_rows, bool)
-    needed[0] = True
-    for array in rows:
-        needed[array] = True
-    return np.flatnonzero(needed)
 
 
 def _extended(array: np.ndarray, size: int) -> np.ndarray:

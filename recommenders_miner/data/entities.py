@@ -13,7 +13,7 @@ import numpy as np
 
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.text import token_places
-from recommenders_miner.data.tsv import LineFaults, read_tsv
+from recommenders_miner.data.tsv import LineErrors, read_tsv
 from recommenders_miner.data.vocabulary import Vocabulary, token_problem
 from recommenders_miner.errors import DataFormatError
 
@@ -76,13 +76,13 @@ def graph_neighbours(path: str | Path, entities: Vocabulary) -> np.ndarray:
     Raises:
         DataFormatError: the file is missing, or a line has not three columns.
     """
-    faults = LineFaults(Path(path), "raise")
+    errors = LineErrors(Path(path), "raise")
     pairs: list[tuple[int, int]] = []
-    for block, _ in read_tsv(Path(path), _TRIPLE, faults):
+    for block, _ in read_tsv(Path(path), _TRIPLE, errors):
         for head, tail in zip(block["head"].to_pylist(), block["tail"].to_pylist(), strict=True):
             if head in entities and tail in entities and head != tail:
                 pairs += [(entities[head], entities[tail]), (entities[tail], entities[head])]
-        faults.raise_earliest()
+        errors.raise_earliest()
     return _distinct_pairs(pairs)
 
 

@@ -13,6 +13,9 @@ WHOLE, SPLIT_NAMES = "all", ("train", "dev", "test")
 
 NEWS_FILE, BEHAVIORS_FILE = "news.tsv", "behaviors.tsv"
 
+ARTICLES_FILE = "articles.parquet"
+"""Stands beside a news.tsv where its source knows more: a column `id`, and others by whatever name."""
+
 _DEMO_REMEDY = "To make one for a try: recommenders-miner demo-data OUT"
 
 
@@ -30,7 +33,7 @@ class Split:
 
     @classmethod
     def find(cls, data_dir: str | Path, name: str) -> Self:
-        """Finds a split of a data folder that holds train/, dev/ and perhaps test/.
+        """Find a split of a data folder that holds train/, dev/ and perhaps test/.
 
         Raises:
             DataFormatError: the folder or one of the files is missing.
@@ -48,7 +51,7 @@ class Split:
 
 
 def split_folders(folder: str | Path) -> dict[str, Path]:
-    """Finds the splits of a data set, whole or not.
+    """Find the splits of a data set, whole or not.
 
     Args:
         folder: holds news.tsv and behaviors.tsv itself; or train/, dev/ and test/, or some of these; or all/, as what

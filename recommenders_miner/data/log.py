@@ -8,20 +8,14 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from recommenders_miner.data import cache as array_cache
-from recommenders_miner.data.behaviors import (
-    FILE_COLUMNS,
-    READER_VERSION,
-    UNKNOWN_NEWS,
-    UNLABELLED,
-    read_behaviors,
-)
+from recommenders_miner.data.behaviors import FILE_COLUMNS, READER_VERSION, UNLABELLED, read_behaviors
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.data.tsv import OnError, SkipReport, describe_columns, require_file
@@ -31,15 +25,7 @@ LOGGER = logging.getLogger("recommenders_miner")
 
 CACHE_FOLDER = ".recommenders_miner_cache"
 _IN_MEMORY = Path("<columns>")
-_BOUNDED = {"offsets": "candidates", "history_offsets": "histories", "user_offsets": "user_bytes"}
-_DTYPES = {
-    **dict.fromkeys(("candidates", "histories", "history_of", "user_of", "user_offsets"), np.dtype("int32")),
-    **dict.fromkeys(("offsets", "history_offsets", "time", "impression_id"), np.dtype("int64")),
-    **{"labels": np.dtype("int8"), "user_bytes": np.dtype("uint8")},
-}
 _ANONYMOUS = "anonymous"
-_LOOKED_THROUGH_BYTES = 2**29
-"""Cached arrays of more are not looked through, so that a log larger than memory opens without being read."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -60,6 +46,7 @@ class ImpressionLog:
         impression_id: the file's own number of each impression, (I,) int64.
         users: the distinct user ids, in the order of their first impression.
         skipped: what `read(…, on_error="skip")` left out; None where nothing may be left out.
+        key: what the log's cache is kept under; None where it has none.
     """
 
     candidates: Ragged
@@ -71,6 +58,7 @@ class ImpressionLog:
     impression_id: np.ndarray
     users: pa.StringArray
     skipped: SkipReport | None = None
+    key: str | None = None
 
     @classmethod
     def read(
@@ -81,7 +69,7 @@ class ImpressionLog:
         separator: str = "\t",
         cache: bool | str | Path = True,
     ) -> ImpressionLog:
-        r"""Reads a file in the format of MIND's `behaviors.tsv`.
+        r"""Read a file in the format of MIND's `behaviors.tsv`.
 
         The file has five columns and no header: impression id, user id, time (`11/12/2019 2:14:46 PM` or
         `2019-11-12 14:14:46`), history (news ids separated by spaces; may be empty) and impressions (`N1-0
@@ -94,8 +82,8 @@ class ImpressionLog:
         Args:
             path: the file.
             news: the news that the log refers to.
-            on_error: "raise" stops at the first faulty line. "skip" leaves out faulty lines, and of sound
-                lines the news that the table lacks; it counts both in `skipped` and logs a warning. An
+            on_error: "raise" stops at the first line with an error. "skip" leaves out such lines, and of sound
+                lines the articles that the table lacks; it counts both in `skipped` and logs a warning. An
                 impression left without candidates is left out.
             separator: what stands between columns.
             cache: True keeps the cache in the folder `.recommenders_miner_cache` beside the file; a path
@@ -104,21 +92,34 @@ class ImpressionLog:
 
         Raises:
             DataFormatError: the file is missing, a folder or empty; or a line has not five columns, is not
-                UTF-8, has a faulty impression id, time or label, no user id, no candidates, a news that the
+                UTF-8, has a bad impression id, time or label, no user id, no candidates, an article that the
                 table lacks, or only some labels where others have all or none.
         """
         path = Path(path)
         require_file(path, describe_columns(FILE_COLUMNS, separator))
-        if cache is False:
-            return cls._read_into_memory(path, news, on_error, separator)
+        if cache is not False:
+            root = path.parent / CACHE_FOLDER if cache is True else Path(cache)
+            log = cls._read_cached(path, news, on_error, separator, root)
+            if log is not None:
+                return log
+        parts = array_cache.ArrayParts()
+        skipped = read_behaviors(path, news, on_error, separator, parts)
+        return cls._from_arrays(parts.arrays(), skipped)
+
+    @classmethod
+    def _read_cached(
+        cls, path: Path, news: NewsTable, on_error: OnError, separator: str, root: Path
+    ) -> ImpressionLog | None:
+        """Open the cache of a file, which is made if there is none; return None where none can be kept."""
         before = _state(path)
         key = _cache_key(path, news, on_error, separator)
-        folder = (path.parent / CACHE_FOLDER if cache is True else Path(cache)) / f"behaviors-{key}"
+        folder = root / f"behaviors-{key}"
         log = cls._from_cache(folder, key, path, news, on_error)
         if log is not None:
             if log.skipped is not None and log.skipped.counts:
                 LOGGER.warning("%s", log.skipped.summary())
             return log
+        problem = None
         try:
             with array_cache.storing(folder, key) as writer:
                 skipped = read_behaviors(path, news, on_error, separator, writer)
@@ -126,34 +127,31 @@ class ImpressionLog:
                 if _state(path) != before:  # what was read may not be what the key was made of
                     raise OSError("the file changed while it was read")
         except OSError as error:
-            LOGGER.warning("No cache of %s could be kept (%s); it will be read anew next time.", path, error)
-        else:
-            log = cls._from_cache(folder, key, path, news, on_error)
-        return cls._read_into_memory(path, news, on_error, separator) if log is None else log
+            problem = error
+        log = cls._from_cache(folder, key, path, news, on_error)
+        if log is None:
+            LOGGER.warning("No cache of %s could be kept (%s); it will be read anew next time.", path, problem)
+        return log
 
     @classmethod
     def _from_cache(
         cls, folder: Path, key: str, path: Path, news: NewsTable, on_error: OnError
     ) -> ImpressionLog | None:
-        """Opens the log that a cache holds; None where there is no cache, or one that no log can be made of."""
+        """Open the log that a cache holds; None where there is no cache, or one that no log can be made of."""
         cached = array_cache.load(folder, key)
         if cached is None:
             return None
         try:
-            skipped = None if on_error == "raise" else _skip_report(path, cached.meta)
+            skipped = None if on_error == "raise" else SkipReport(path, **cached.meta)
+            if skipped is not None:
+                skipped.summary()  # raises where it is none
             _require_sound(cached.arrays, len(news))
-            log = cls._from_arrays(cached.arrays, skipped)
+            log = cls._from_arrays(cached.arrays, skipped, key)
             log.users.validate(full=True)
-        except (ValueError, TypeError) as error:  # ArrowInvalid is a ValueError
+        except (ValueError, TypeError, LookupError, AttributeError) as error:  # ArrowInvalid is a ValueError
             array_cache.discard(folder, error)
             return None
         return log
-
-    @classmethod
-    def _read_into_memory(cls, path: Path, news: NewsTable, on_error: OnError, separator: str) -> ImpressionLog:
-        parts = array_cache.ArrayParts()
-        skipped = read_behaviors(path, news, on_error, separator, parts)
-        return cls._from_arrays(parts.arrays(), skipped)
 
     @classmethod
     def from_columns(
@@ -166,12 +164,12 @@ class ImpressionLog:
         time: Sequence[int] | None = None,
         impression_id: Sequence[int] | None = None,
     ) -> ImpressionLog:
-        """Makes a log from columns in memory, one entry per impression.
+        """Make a log from columns in memory, one entry per impression.
 
         Args:
             news: the news that the log refers to.
-            histories: the ids of the news that the user had clicked on before, oldest first.
-            candidates: the ids of the news shown.
+            histories: the ids of the articles that the user had clicked on before, oldest first.
+            candidates: the ids of the articles shown.
             labels: 1 for each candidate clicked on, 0 for the others; None makes an unlabelled log.
             users: user ids; None makes all impressions those of one user, "anonymous".
             time: Unix seconds; None makes them 0.
@@ -187,21 +185,19 @@ class ImpressionLog:
         for name, values in {"histories": histories, **optional}.items():
             if values is not None and len(values) != count:
                 raise DataFormatError(_IN_MEMORY, f"{count} impressions, but {len(values)} entries of {name}.")
-        candidate_rows, candidate_counts = _rows_of_lists(candidates, news, "candidate")
-        if count == 0 or not candidate_counts.all():
-            line = int(np.argmin(candidate_counts)) + 1 if count else None
+        shown = _rows_of_lists(candidates, news, "candidate", range(count))
+        if count == 0 or not shown.lengths.all():
+            line = int(np.argmin(shown.lengths)) + 1 if count else None
             raise DataFormatError(_IN_MEMORY, "there are no candidates.", line=line)
         distinct: dict[tuple[str, ...], int] = {}
         history_of = [distinct.setdefault(tuple(history), len(distinct)) for history in histories]
         first_impression = np.unique(history_of, return_index=True)[1]
-        history_rows, history_counts = _rows_of_lists(list(distinct), news, "history", first_impression)
         user_index: dict[str, int] = {}
-        users = [_ANONYMOUS] * count if users is None else users
-        user_of = [user_index.setdefault(user, len(user_index)) for user in users]
+        user_of = [user_index.setdefault(user, len(user_index)) for user in users or [_ANONYMOUS] * count]
         return cls(
-            candidates=Ragged.of_lengths(candidate_rows, candidate_counts),
-            labels=_labels_of_lists(labels, candidate_counts),
-            histories=Ragged.of_lengths(history_rows, history_counts),
+            candidates=shown,
+            labels=_labels_of_lists(labels, shown.lengths),
+            histories=_rows_of_lists(list(distinct), news, "history", first_impression),
             history_of=np.array(history_of, np.int32),
             user_of=np.array(user_of, np.int32),
             time=np.zeros(count, np.int64) if time is None else np.array(time, np.int64),
@@ -210,13 +206,15 @@ class ImpressionLog:
         )
 
     @classmethod
-    def _from_arrays(cls, arrays: Mapping[str, np.ndarray], skipped: SkipReport | None) -> ImpressionLog:
-        """Makes a log of the arrays that `read_behaviors` makes and the cache holds."""
+    def _from_arrays(
+        cls, arrays: Mapping[str, np.ndarray], skipped: SkipReport | None, key: str | None = None
+    ) -> ImpressionLog:
+        """Make a log of the arrays that `read_behaviors` makes and the cache holds."""
         columns = dict(arrays)
         columns["candidates"] = Ragged(columns["candidates"], columns.pop("offsets"))
         columns["histories"] = Ragged(columns["histories"], columns.pop("history_offsets"))
         users = array_cache.unpack_strings(columns.pop("user_bytes"), columns.pop("user_offsets"))
-        return cls(**columns, users=users, skipped=skipped)
+        return cls(**columns, users=users, skipped=skipped, key=key)
 
     def __post_init__(self) -> None:
         for name, values in list(vars(self).items()):
@@ -242,30 +240,48 @@ class ImpressionLog:
         return len(self)
 
     def history(self, row: int) -> np.ndarray:
-        """The clicks of a distinct history, (clicks,) int32 rows of the news, oldest first."""
+        """Return the clicks of a distinct history, (clicks,) int32 rows of the news, oldest first."""
         return self.histories[row]
-
-    @property
-    def digest(self) -> str:
-        """Interim."""
-        arrays = (self.candidates.values, self.candidates.offsets, self.labels, self.histories.values, self.history_of)
-        return hashlib.blake2b(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
 
     @property
     def labelled(self) -> bool:
         """Whether the log says which candidates were clicked."""
         return bool(self.labels[0] != UNLABELLED)
 
+    @cached_property
+    def digest(self) -> str:
+        """A hex BLAKE2b digest that names the content: the cache's key, or, where there is no cache, of the arrays."""
+        if self.key is not None:
+            return self.key
+        digest = hashlib.blake2b(digest_size=16)
+        arrays = (self.labels, self.history_of, self.user_of, self.time, self.impression_id)
+        rows = (self.candidates.values, self.candidates.offsets, self.histories.values, self.histories.offsets)
+        for part in (*arrays, *rows, *array_cache.pack_strings(self.users)):
+            digest.update(part.size.to_bytes(8, "little"))
+            digest.update(np.ascontiguousarray(part))
+        return digest.hexdigest()
+
 
 def _read_only(array: np.ndarray) -> np.ndarray:
-    """A view that cannot be written through; the caller's own array stays as it is."""
+    """Return a view that cannot be written through; the caller's own array stays as it is."""
     frozen = array.view()
     frozen.setflags(write=False)
     return frozen
 
 
+# === The cache ===
+
+_KINDS = {
+    **dict.fromkeys(("candidates", "histories", "history_of", "user_of", "user_offsets"), (np.dtype("int32"), 1)),
+    **dict.fromkeys(("offsets", "history_offsets", "time", "impression_id"), (np.dtype("int64"), 1)),
+    **{"labels": (np.dtype("int8"), 1), "user_bytes": (np.dtype("uint8"), 1)},
+}
+_LOOKED_THROUGH_BYTES = 2**29
+"""Cached arrays of more are not looked through, so that a log larger than memory opens without being read."""
+
+
 def _cache_key(path: Path, news: NewsTable, on_error: OnError, separator: str) -> str:
-    """Names everything that the arrays of a log depend on."""
+    """Name everything that the arrays of a log depend on."""
     with open(path, "rb") as file:
         content = hashlib.file_digest(file, hashlib.blake2b).hexdigest()
     parts = (READER_VERSION, content, news.digest, on_error, separator)
@@ -273,77 +289,54 @@ def _cache_key(path: Path, news: NewsTable, on_error: OnError, separator: str) -
 
 
 def _state(path: Path) -> tuple[int, ...]:
-    """What differs after a file was written to, replaced, or replaced and put back."""
+    """Return what differs after a file was written to, replaced, or replaced and put back."""
     status = os.stat(path)
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _skip_report(path: Path, meta: Mapping[str, Any]) -> SkipReport:
-    """Makes the report of what a cache says was left out; raises ValueError or TypeError where that is none."""
-    report = SkipReport(path, **meta)
-    counts, lines = report.counts, report.lines
-    sound = (
-        isinstance(counts, dict)
-        and isinstance(lines, dict)
-        and counts.keys() == lines.keys()
-        and all(type(count) is int and 0 < count < 2**63 for count in counts.values())
-        and all(isinstance(some, list) and all(type(line) is int for line in some) for some in lines.values())
-    )
-    if not sound:
-        raise ValueError("its report of what was left out is none")
-    return report
-
-
 def _require_sound(arrays: Mapping[str, np.ndarray], news_rows: int) -> None:
-    """Refuses arrays that are not a log's, or that refer to what is not there; raises ValueError."""
-    if {name: array.dtype for name, array in arrays.items()} != _DTYPES or any(a.ndim != 1 for a in arrays.values()):
+    """Refuse arrays that are not a log's, or that refer to what is not there; raises ValueError."""
+    if {name: (array.dtype, array.ndim) for name, array in arrays.items()} != _KINDS:
         raise ValueError("it holds other arrays than a log's")
-    for offsets, values in _BOUNDED.items():
+    for offsets, values in (
+        ("offsets", "candidates"),
+        ("history_offsets", "histories"),
+        ("user_offsets", "user_bytes"),
+    ):
         bounds = arrays[offsets]
         if not len(bounds) or bounds[0] != 0 or bounds[-1] != len(arrays[values]) or (bounds[1:] < bounds[:-1]).any():
             raise ValueError(f"the {offsets} are not those of the {values}")
     each = {len(arrays[name]) for name in ("impression_id", "time", "user_of", "history_of")}
     if each != {len(arrays["offsets"]) - 1} or len(arrays["labels"]) != len(arrays["candidates"]):
         raise ValueError("its arrays differ in length")
-    _require_within(arrays, "candidates", 1, news_rows - 1)
-    _require_within(arrays, "histories", 1, news_rows - 1)
-    _require_within(arrays, "history_of", 0, len(arrays["history_offsets"]) - 2)
-    _require_within(arrays, "user_of", 0, len(arrays["user_offsets"]) - 2)
-    unlabelled = arrays["labels"][:1] == UNLABELLED
-    _require_within(arrays, "labels", *((UNLABELLED, UNLABELLED) if unlabelled else (0, 1)))
-
-
-def _require_within(arrays: Mapping[str, np.ndarray], name: str, least: int, most: int) -> None:
-    """Refuses an array that holds other values than these, unless it is too large to be read at once."""
-    values = arrays[name]
-    if 0 < values.nbytes <= _LOOKED_THROUGH_BYTES and not least <= values.min() <= values.max() <= most:
-        raise ValueError(f"the {name} are not all from {least} to {most}")
+    unlabelled = UNLABELLED in arrays["labels"][:1]
+    for name, least, most in (
+        ("candidates", 1, news_rows - 1),
+        ("histories", 1, news_rows - 1),
+        ("history_of", 0, len(arrays["history_offsets"]) - 2),
+        ("user_of", 0, len(arrays["user_offsets"]) - 2),
+        ("labels", *((UNLABELLED, UNLABELLED) if unlabelled else (0, 1))),
+    ):
+        values = arrays[name]
+        if 0 < values.nbytes <= _LOOKED_THROUGH_BYTES and not least <= values.min() <= values.max() <= most:
+            raise ValueError(f"the {name} are not all from {least} to {most}")
 
 
 # === Columns in memory ===
 
 
-def _rows_of_lists(
-    lists: Sequence[Sequence[str]], news: NewsTable, kind: str, impressions: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """The news rows of all lists, (total,) int32, and the length of each list, (lists,) int64.
-
-    `kind` and `impressions`, the impression that each list belongs to, are for the error message.
-    """
-    counts = np.array([len(ids) for ids in lists], np.int64)
-    ids = list(itertools.chain.from_iterable(lists))
-    rows = np.array([news.row_of.get(news_id, UNKNOWN_NEWS) for news_id in ids], np.int32)
-    unknown = np.flatnonzero(rows == UNKNOWN_NEWS)
-    if len(unknown):
-        owner = int(np.searchsorted(np.cumsum(counts), unknown[0], side="right"))
-        impression = owner if impressions is None else int(impressions[owner])
-        problem = f"the {kind} news {ids[unknown[0]]!r} is not in the news table."
-        raise DataFormatError(_IN_MEMORY, problem, line=impression + 1)
-    return rows, counts
+def _rows_of_lists(lists: Sequence[Sequence[str]], news: NewsTable, kind: str, impressions: Sequence[int]) -> Ragged:
+    """Return the news rows of all lists; `kind` and `impressions`, where each list is from, are for the error."""
+    for ids, impression in zip(lists, impressions, strict=True):
+        for news_id in ids:
+            if news_id not in news.row_of:
+                problem = f"the {kind} news {news_id!r} is not in the news table."
+                raise DataFormatError(_IN_MEMORY, problem, line=int(impression) + 1)
+    return Ragged.of_lists([[news.row_of[news_id] for news_id in ids] for ids in lists])
 
 
 def _labels_of_lists(labels: Sequence[Sequence[int]] | None, candidate_counts: np.ndarray) -> np.ndarray:
-    """The labels of all candidates, (total candidates,) int8."""
+    """Return the labels of all candidates, (total candidates,) int8."""
     if labels is None:
         return np.full(candidate_counts.sum(), UNLABELLED, np.int8)
     for line, (values, count) in enumerate(zip(labels, candidate_counts, strict=True), start=1):

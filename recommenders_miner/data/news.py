@@ -1,20 +1,22 @@
-"""MIND's `news.tsv` as columns in memory."""
+"""MIND's `news.tsv` as columns in memory, and what else is known of the articles."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from recommenders_miner.data.cache import pack_strings
-from recommenders_miner.data.tsv import LineFaults, OnError, SkipReport, describe_columns, read_tsv
+from recommenders_miner.data.folders import ARTICLES_FILE
+from recommenders_miner.data.tsv import LineErrors, OnError, SkipReport, describe_columns, read_tsv
 from recommenders_miner.errors import DataFormatError, UnknownNewsError
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ FILE_COLUMNS = (
     "abstract entities",
 )
 _KEPT_COLUMNS = tuple(column for column in FILE_COLUMNS if column != "url")
+_COLUMNS = ("ids", "category", "subcategory", "title", "abstract", "title_entities", "abstract_entities")
 _IN_MEMORY = Path("<columns>")
 _SHOWN_IDS = 5
 
@@ -39,8 +42,8 @@ _SHOWN_IDS = 5
 class NewsTable:
     """The news that a click log refers to, as columns of N + 1 strings.
 
-    Row 0 is the padding news, whose every column is empty; rows 1 … N are the news in file order. The other
-    parts of the package name a news by its row.
+    Row 0 is padding, whose every column is empty; rows 1 … N are the articles in file order. The other
+    parts of the package name an article by its row.
 
     Attributes:
         ids: news ids, as in `N55528`.
@@ -50,6 +53,8 @@ class NewsTable:
         abstract: abstracts; may be empty.
         title_entities: the Wikidata entities of each title, as JSON; `[]` or empty where there are none.
         abstract_entities: the same for the abstract.
+        extra: further columns of N + 1 values, such as `published` (int64 Unix seconds) or `body`, null in row 0 and
+            where nothing is known of an article; None where there are none.
         skipped: what `read(…, on_error="skip")` left out; None where nothing may be left out.
     """
 
@@ -60,37 +65,42 @@ class NewsTable:
     abstract: pa.StringArray
     title_entities: pa.StringArray
     abstract_entities: pa.StringArray
+    extra: pa.Table | None = None
     skipped: SkipReport | None = None
 
     @classmethod
     def read(cls, path: str | Path, on_error: OnError = "raise", separator: str = "\t") -> NewsTable:
-        r"""Reads a file in the format of MIND's `news.tsv`.
+        r"""Read a file in the format of MIND's `news.tsv`, and the `articles.parquet` beside it if there is one.
 
         The file has eight columns and no header: news id, category, subcategory, title, abstract, url, title
-        entities, abstract entities. The url is not kept. A news that is there twice with the same content
+        entities, abstract entities. The url is not kept. An article that is there twice with the same content
         (the url apart) counts once, so that the news files of two splits can be joined by `cat`.
 
         Args:
             path: the file.
-            on_error: "raise" stops at the first faulty line; "skip" leaves faulty lines out, counts them in
+            on_error: "raise" stops at the first line with an error; "skip" leaves such lines out, counts them in
                 `skipped` and logs a warning.
             separator: what stands between columns.
 
         Raises:
             DataFormatError: the file is missing, a folder or empty; or a line has not eight columns, is not
-                UTF-8, has no news id, or repeats a news id with another content.
+                UTF-8, has no news id, or repeats a news id with another content; or articles.parquet is damaged.
         """
         path = Path(path)
-        faults = LineFaults(path, on_error)
-        blocks = (
-            (block.drop_columns("url"), lines) for block, lines in read_tsv(path, FILE_COLUMNS, faults, separator)
-        )
-        rows = _collect_news(blocks, faults)
-        skipped = faults.log_summary()
-        if rows.num_rows == 0:
+        errors = LineErrors(path, on_error)
+        blocks = []
+        try:
+            for block, lines in read_tsv(path, FILE_COLUMNS, errors, separator):
+                blocks.append(block.drop_columns("url").append_column("line", pa.array(lines)))
+        except DataFormatError as error:
+            if error.line is None or not blocks:
+                raise
+        rows = _first_of_each(pa.concat_tables(blocks), errors) if blocks else []
+        skipped = errors.log_summary()
+        if len(rows) == 0:
             expected = describe_columns(FILE_COLUMNS, separator)
             raise DataFormatError(path, f"no line could be used; expected {expected}.")
-        return cls._with_padding(rows, skipped)
+        return cls._of_rows(rows, _read_articles(path.with_name(ARTICLES_FILE)), skipped)
 
     @classmethod
     def from_columns(
@@ -102,8 +112,9 @@ class NewsTable:
         abstract: Sequence[str] | None = None,
         title_entities: Sequence[str] | None = None,
         abstract_entities: Sequence[str] | None = None,
+        extra: Mapping[str, Sequence[Any]] | None = None,
     ) -> NewsTable:
-        """Makes a table from columns in memory, one entry per news, the padding news not among them.
+        """Make a table from columns in memory, one entry per article, the padding not among them.
 
         Args:
             ids: news ids.
@@ -114,30 +125,38 @@ class NewsTable:
             abstract: abstracts.
             title_entities: JSON lists of entities, in MIND's form.
             abstract_entities: the same for the abstracts.
+            extra: further columns by name, of anything that Arrow can hold; None for what is not known.
 
         Raises:
             DataFormatError: the columns differ in length, an id is empty, or an id is repeated with another
                 content. The error's `line` counts entries from 1.
         """
         columns = (ids, category, subcategory, titles, abstract, title_entities, abstract_entities)
-        for name, values in zip(_KEPT_COLUMNS, columns, strict=True):
+        extra = dict(extra or {})
+        for name, values in [*zip(_KEPT_COLUMNS, columns, strict=True), *extra.items()]:
             if values is not None and len(values) != len(ids):
                 raise DataFormatError(_IN_MEMORY, f"{len(ids)} news ids, but {len(values)} entries of {name}.")
-        block = pa.table(
-            [_string_array(values, len(ids)) for values in columns],
-            names=list(_KEPT_COLUMNS),
-        )
-        faults = LineFaults(_IN_MEMORY, "raise")
-        return cls._with_padding(_collect_news([(block, np.arange(1, len(ids) + 1))], faults), None)
+        nothing = [None] * len(ids)
+        rows = {
+            name: pa.array(nothing if values is None else values, pa.string(), from_pandas=True).fill_null("")
+            for name, values in zip(_KEPT_COLUMNS, columns, strict=True)
+        }
+        articles = pa.table({**extra, "id": rows["news id"]}) if extra else None
+        rows = pa.table({**rows, "line": np.arange(1, len(ids) + 1)})
+        return cls._of_rows(_first_of_each(rows, LineErrors(_IN_MEMORY, "raise")), articles, None)
 
     @classmethod
-    def _with_padding(cls, rows: pa.Table, skipped: SkipReport | None) -> NewsTable:
-        padding = pa.array([""])
-        columns = [pa.concat_arrays([padding, *column.chunks]) for column in rows.columns]
-        return cls(*columns, skipped=skipped)
+    def _of_rows(cls, rows: pa.Table, articles: pa.Table | None, skipped: SkipReport | None) -> NewsTable:
+        """Put the padding before rows, and columns of other articles, under their `id`, beside them."""
+        ids, *columns = (pa.concat_arrays([pa.array([""]), *rows[name].chunks]) for name in _KEPT_COLUMNS)
+        if articles is not None:
+            place = pc.index_in(ids, value_set=articles["id"].combine_chunks())
+            place = pc.if_else(pc.equal(ids, ""), None, place)
+            articles = articles.drop_columns("id").take(place).combine_chunks()
+        return cls(ids, *columns, extra=articles, skipped=skipped)
 
     def __len__(self) -> int:
-        """The number of rows, N + 1: the news and the padding row."""
+        """The number of rows, N + 1: the articles and the padding."""
         return len(self.ids)
 
     def __repr__(self) -> str:
@@ -145,11 +164,11 @@ class NewsTable:
 
     @cached_property
     def row_of(self) -> Mapping[str, int]:
-        """The row of each news id; the padding news is not among them."""
+        """The row of each news id; the padding is not among them."""
         return {news_id: row for row, news_id in enumerate(self.ids.to_pylist()) if row > 0}
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
-        """The rows of some news ids, (len(ids),) int32.
+        """Return the rows of some news ids, (len(ids),) int32.
 
         Raises:
             UnknownNewsError: some ids are not in the table; the message names them.
@@ -162,12 +181,12 @@ class NewsTable:
         return np.array(rows, np.int32)
 
     def align(self, ids: pa.StringArray, values: np.ndarray, missing: float) -> np.ndarray:
-        """Carries the figures of another table's news over to the rows of this one.
+        """Carry the figures of another table's articles over to the rows of this one.
 
         Args:
             ids: the other table's news ids.
             values: (len(ids),) the figure of each.
-            missing: the figure of news that the other table lacks.
+            missing: the figure of articles that the other table lacks.
 
         Returns:
             (N + 1,) the figure of each row of this table.
@@ -176,17 +195,17 @@ class NewsTable:
         return np.where(row >= 0, values[row], missing)
 
     def select(self, ids: Sequence[str]) -> NewsTable:
-        """Returns a table of some of the news, each once, in the order of their first mention.
+        """Return a table of some of the articles, each once, in the order of their first mention.
 
         Raises:
             UnknownNewsError: some ids are not in the table.
         """
         rows = np.concatenate([[0], self.rows(list(dict.fromkeys(ids)))])
-        columns = (field.name for field in fields(self) if field.name != "skipped")
-        return NewsTable(*(getattr(self, name).take(rows) for name in columns), skipped=self.skipped)
+        extra = None if self.extra is None else self.extra.take(rows)
+        return NewsTable(*(getattr(self, name).take(rows) for name in _COLUMNS), extra=extra, skipped=self.skipped)
 
     def frame(self, ids: Sequence[str]) -> pd.DataFrame:
-        """Shows some news as a pandas table: `category`, `subcategory` and `title`, under their ids as given.
+        """Show some articles as a pandas table: `category`, `subcategory` and `title`, under their ids as given.
 
         Raises:
             UnknownNewsError: some ids are not in the table.
@@ -207,52 +226,67 @@ class NewsTable:
         came about, and describes what is in memory even if the file has changed since.
         """
         digest = hashlib.blake2b(digest_size=16)
-        for column in (
-            self.ids,
-            self.category,
-            self.subcategory,
-            self.title,
-            self.abstract,
-            self.title_entities,
-            self.abstract_entities,
-        ):
-            for part in pack_strings(column):
+        for name in _COLUMNS:
+            for part in pack_strings(getattr(self, name)):
                 digest.update(part.size.to_bytes(8, "little"))
                 digest.update(part)
+        if self.extra is not None:
+            content = pa.BufferOutputStream()
+            with pa.ipc.new_stream(content, self.extra.schema) as stream:
+                stream.write_table(self.extra.combine_chunks())
+            digest.update(content.getvalue())
         return digest.hexdigest()
 
 
-def _string_array(values: Sequence[str] | None, length: int) -> pa.StringArray:
-    if values is None:
-        values = [None] * length
-    return pa.array(values, pa.string(), from_pandas=True).fill_null("")
+def distinct_rows(num_news: int, *rows: np.ndarray) -> np.ndarray:
+    """Return the distinct ones among some rows of a news table, ascending, that of the padding always among them.
+
+    Args:
+        num_news: N+1, the table's rows.
+        *rows: arrays of rows, of any shape.
+    """
+    needed = np.zeros(num_news, bool)
+    needed[0] = True
+    for array in rows:
+        needed[array] = True
+    return np.flatnonzero(needed)
 
 
-def _collect_news(blocks: Iterable[tuple[pa.Table, np.ndarray]], faults: LineFaults) -> pa.Table:
-    """The rows that hold a news for the first time, in order."""
-    seen: dict[str, tuple[int, pa.Table, int]] = {}  # news id -> its line, block and row in the block
-    kept = [pa.table([pa.array([], pa.string())] * len(_KEPT_COLUMNS), names=list(_KEPT_COLUMNS))]
-    for block, lines in blocks:
-        new, nameless, clashing = [], [], []
-        for row, news_id in enumerate(block["news id"].to_pylist()):
-            if news_id == "":
-                nameless.append(row)
-            elif news_id not in seen:
-                seen[news_id] = int(lines[row]), block, row
-                new.append(row)
-            elif not _same_content(block, row, *seen[news_id][1:]):
-                clashing.append(row)
-        kept.append(block.take(pa.array(new, pa.int64())) if len(new) < block.num_rows else block)
+def _first_of_each(rows: pa.Table, errors: LineErrors) -> pa.Table:
+    """Return the rows that hold an article for the first time, in order; a column `line` has their 1-based lines."""
+    lines = rows["line"].to_numpy()
+    encoded = rows["news id"].combine_chunks().dictionary_encode()
+    index = encoded.indices.to_numpy()
+    first_row = np.unique(index, return_index=True)[1][index]
+    named = pc.not_equal(rows["news id"], "").to_numpy()
+    again = np.flatnonzero(named & (first_row < np.arange(len(rows))))
+    repeated, first = rows.drop_columns("line").take(again), rows.drop_columns("line").take(first_row[again])
+    same = np.ones(len(again), bool)
+    for one, other in zip(repeated.columns, first.columns, strict=True):
+        same &= pc.equal(one, other).to_numpy()
+    clashing = again[~same]
+    errors.add("empty news id", lines[~named], lambda _: "the news id, column 1, is empty.")
+    errors.add(
+        "news id repeated with another content",
+        lines[clashing],
+        lambda k: (
+            f"the news id {rows['news id'][clashing[k]].as_py()!r} stands in line {lines[first_row[clashing[k]]]} "
+            "with another content."
+        ),
+    )
+    errors.raise_earliest()
+    return rows.filter(named & (first_row == np.arange(len(rows))))
 
-        def describe_clash(k: int, ids: pa.ChunkedArray = block["news id"], rows: list[int] = clashing) -> str:
-            news_id = ids[rows[k]].as_py()
-            return f"the news id {news_id!r} stands in line {seen[news_id][0]} with another content."
 
-        faults.add("empty news id", lines[nameless], lambda _: "the news id, column 1, is empty.")
-        faults.add("news id repeated with another content", lines[clashing], describe_clash)
-        faults.raise_earliest()
-    return pa.concat_tables(kept)
-
-
-def _same_content(block: pa.Table, row: int, earlier_block: pa.Table, earlier_row: int) -> bool:
-    return block.slice(row, 1).equals(earlier_block.slice(earlier_row, 1))
+def _read_articles(path: Path) -> pa.Table | None:
+    """Read an articles.parquet, if there is one."""
+    if not path.exists():
+        return None
+    try:
+        articles = pq.read_table(path)
+        articles.validate(full=True)
+        return articles.set_column(articles.schema.names.index("id"), "id", articles["id"].cast(pa.string()))
+    except (OSError, ValueError, LookupError, pa.ArrowException) as error:
+        raise DataFormatError(
+            path, f"is not readable ({error}); expected Parquet with a column id, the news ids."
+        ) from None

@@ -78,8 +78,7 @@ class Ragged:
     def places(self, rows: np.ndarray) -> Ragged:
         """Where the values of some rows, in any order, stand among all values."""
         lengths = self.offsets[rows + 1] - self.offsets[rows]
-        starts = offsets_of(lengths)
-        return Ragged(np.arange(starts[-1]) + np.repeat(self.offsets[rows] - starts[:-1], lengths), starts)
+        return Ragged.of_lengths(stretches(self.offsets[rows], lengths), lengths)
 
     def take(self, rows: np.ndarray) -> Ragged:
         """Some rows, in any order and any number of times."""
@@ -118,5 +117,11 @@ class Ragged:
 
 
 def offsets_of(lengths: np.ndarray) -> np.ndarray:
-    """Returns where rows of the given lengths begin and the last one ends, (len(lengths) + 1,) int64."""
+    """Return where rows of the given lengths begin and the last one ends, (len(lengths) + 1,) int64."""
     return np.concatenate([[0], np.cumsum(lengths, dtype="int64")])
+
+
+def stretches(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return `starts[k] … starts[k] + lengths[k] - 1` for one k after another, (sum of lengths,) int64."""
+    offsets = offsets_of(lengths)
+    return np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)

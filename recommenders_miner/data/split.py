@@ -5,23 +5,32 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recommenders_miner.data.file_clock import file_time, unix_seconds
-from recommenders_miner.data.folders import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, split_folders
-from recommenders_miner.data.gathering import slots_of
+from recommenders_miner.data.folders import ARTICLES_FILE, BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, split_folders
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import FILE_COLUMNS, NewsTable
 from recommenders_miner.data.past_clicks import Histories, are_past_clicks, log_blocks, require_length
-from recommenders_miner.data.pooled_log import PooledLog
-from recommenders_miner.data.write import BehaviorsBlock, write_behaviors, write_table
-from recommenders_miner.errors import DataFormatError, RecommendersMinerError
-from recommenders_miner.storage import require_replaceable, whole_folder
+from recommenders_miner.data.ragged import Ragged
+from recommenders_miner.data.tsv import LineErrors, read_tsv
+from recommenders_miner.data.write import (
+    BehaviorsBlock,
+    require_apart,
+    write_articles,
+    write_behaviors,
+    write_table,
+)
+from recommenders_miner.errors import DataFormatError
+from recommenders_miner.storage import new_folder
 
 LOGGER = logging.getLogger("recommenders_miner")
 
@@ -61,19 +70,20 @@ def split_by_time(
     histories_at: HistoriesAt = "impression",
     all_news: bool = False,
     max_history: int | None = None,
+    overwrite: bool = False,
 ) -> dict[str, SplitCounts]:
-    """Splits a MIND-format data set by time, with histories that hold past clicks only.
+    """Split a MIND-format data set by time, with histories that hold past clicks only.
 
     The splits that the source has already are pooled; one without labels is left out, with a warning. Each impression
     goes to one split, by its time alone, and keeps its place in the order of the files; impressions of one second stay
     together. Impression ids are kept where they are all distinct, else numbered anew.
 
-    A rebuilt history is that of the user's first impression, whose clicks are older than the log, and behind it the
+    A rebuilt history is that of the user's first impression, whose clicks are older than the log, followed by the
     user's earlier clicks in the log, oldest first. A click of the same second is not earlier.
 
-    The news table of a split holds the news that its impressions and histories refer to, as in MIND: news that train
-    does not know are cold in dev, and the news that dev showed are what there was to retrieve from. A news that nobody
-    refers to has no date, so it is in none.
+    The news table of a split, and its `articles.parquet` where the source has one, hold the articles that its
+    impressions and histories refer to, as in MIND: articles that train does not know are cold in dev, and those that
+    dev showed are what there was to retrieve from. An article that nobody refers to is in no split.
 
     Args:
         source: holds news.tsv and behaviors.tsv, or train/, dev/ and test/ with these, or some of the three.
@@ -88,15 +98,17 @@ def split_by_time(
             rebuilds others, whose clicks are taken for as old as their impressions.
         histories_at: "impression" puts all clicks before an impression into its history. "split" stops at the beginning
             of the impression's split, as MIND does, so that a user has one history in a split.
-        all_news: give each split the whole table, those news included that nobody refers to.
+        all_news: give each split the whole table, with the articles that nobody refers to.
         max_history: clicks of a history that are kept, the newest; None keeps all.
+        overwrite: whether to replace a folder `out` that holds something.
 
     Returns:
         The splits that were written.
 
     Raises:
         DataFormatError: a file is missing or faulty, no split has labels, or a split would be empty.
-        RecommendersMinerError: `out` is `source` or a folder around it, or holds something else than an earlier result.
+        FolderExistsError: `out` holds something.
+        RecommendersMinerError: `out` is `source` or a folder around it.
         ValueError: an argument is out of range.
     """
     source, out = Path(source), Path(out)
@@ -105,27 +117,27 @@ def split_by_time(
     if histories_at not in ("impression", "split"):
         raise ValueError(f'histories_at must be "impression" or "split", got {histories_at!r}.')
     require_length(max_history)
-    _require_free(out, source)
-    folders = split_folders(source)
-    pool = PooledLog.read(folders)
-    log = pool.log
-    starts = _starts(source, log.time, dev_from, dev_share, test_from)
-    split_of = np.searchsorted(starts[1:], log.time, side="right")
-    if rebuild_histories is None:
-        rebuild_histories = histories_at == "split" or not are_past_clicks(source)
-    if rebuild_histories:
-        histories = Histories.rebuilt(log, log.time if histories_at == "impression" else starts[split_of])
-    else:
-        histories = Histories.of_log(log)
-    histories = histories.newest(max_history)
-    if not histories.length[split_of == 0].any():
-        why = ", since a history stops where its split begins; --histories-at impression has them grow"
-        LOGGER.warning(
-            "No history of train has a click%s: models of readers cannot learn from it.",
-            why if histories_at == "split" else "",
-        )
-    written = {}
-    with whole_folder(out) as new:
+    require_apart(out, source)
+    with new_folder(out, overwrite) as new:
+        folders = split_folders(source)
+        pool = _PooledLog.read(folders)
+        log = pool.log
+        starts = _starts(source, log.time, dev_from, dev_share, test_from)
+        split_of = np.searchsorted(starts[1:], log.time, side="right")
+        if rebuild_histories is None:
+            rebuild_histories = histories_at == "split" or not are_past_clicks(source)
+        if rebuild_histories:
+            histories = Histories.rebuilt(log, log.time if histories_at == "impression" else starts[split_of])
+        else:
+            histories = Histories.of_log(log)
+        histories = histories.newest(max_history)
+        if not histories.length[split_of == 0].any():
+            why = ", since a history stops where its split begins; --histories-at impression has them grow"
+            LOGGER.warning(
+                "No history of train has a click%s: user encoders cannot learn from it.",
+                why if histories_at == "split" else "",
+            )
+        written = {}
         for index, name in enumerate(SPLIT_NAMES[: len(starts)]):
             folder = new / name
             folder.mkdir()
@@ -142,13 +154,111 @@ def split_by_time(
     return written
 
 
-def _require_free(out: Path, source: Path) -> None:
-    """Refuses to replace the source, a folder that holds it, or anything that is not an earlier result."""
-    if out.resolve() in (source.resolve(), *source.resolve().parents):
-        raise RecommendersMinerError(f"{out}: the result would take the place of its source, {source}.")
-    if out.is_file():
-        raise RecommendersMinerError(f"{out}: is a file; name a folder to write.")
-    require_replaceable(out, DESCRIPTION_FILE, "the result of a split")
+# === The splits of the source as one log ===
+
+
+@dataclass(frozen=True)
+class _PooledLog:
+    """Several logs as one, in their order, over one table of news.
+
+    Attributes:
+        log: the impressions; its articles are rows of `news`, the first one being 0. Impression ids are the files' own
+            where they are all distinct, else 1 … I.
+        news: the articles, each once, as eight columns of strings; the url is among them.
+        articles: what else is known of them, with their `id`, in the same order; None where no split says.
+    """
+
+    log: ImpressionLog
+    news: pa.Table
+    articles: pa.Table | None
+
+    @property
+    def ids(self) -> pa.StringArray:
+        """The id of each article."""
+        return self.news["news id"].combine_chunks()
+
+    @classmethod
+    def read(cls, folders: Mapping[str, Path]) -> Self:
+        """Read splits. One without labels is left out, with a warning, since it has no clicks.
+
+        Where two splits describe an article differently, the first one's description counts, and a warning is logged.
+
+        Raises:
+            DataFormatError: a file is missing or faulty, or no split has labels.
+        """
+        logs, tables, labelled = [], [], []
+        for name, folder in folders.items():
+            table = NewsTable.read(folder / NEWS_FILE)
+            log = ImpressionLog.read(folder / BEHAVIORS_FILE, table, cache=False)
+            if not log.labelled:
+                LOGGER.warning("%s has no labels, and is left out: nobody knows what was clicked in it.", name)
+                continue
+            logs.append(log)
+            tables.append(table)
+            labelled.append(folder)
+        if not logs:
+            raise DataFormatError(
+                next(iter(folders.values())),
+                "there are no labels: nobody knows what was clicked.",
+                remedy="Candidates need to be written as N123-1 (clicked) and N456-0 (not clicked).",
+            )
+        # The lines that NewsTable has accepted, as they stand in the files, with their urls.
+        lines = [read_tsv(path / NEWS_FILE, FILE_COLUMNS, LineErrors(path / NEWS_FILE, "raise")) for path in labelled]
+        news = _distinct_news(pa.concat_tables([block for blocks in lines for block, _ in blocks]))
+        ids = news["news id"].combine_chunks()
+        rows = [pc.index_in(table.ids, value_set=ids).fill_null(0).to_numpy() for table in tables]
+        return cls(_join(logs, rows), news, _join_articles(tables, ids))
+
+
+def _distinct_news(news: pa.Table) -> pa.Table:
+    """Return the lines that describe an article for the first time."""
+    described = news.drop_columns("url").group_by(news.drop_columns("url").column_names).aggregate([]).num_rows
+    first = np.unique(news["news id"].combine_chunks().dictionary_encode().indices.to_numpy(), return_index=True)[1]
+    if described > len(first):
+        LOGGER.warning(
+            "%s news have another category, title, abstract or entities in a later split; their first description "
+            "is kept.",
+            f"{described - len(first):,}",
+        )
+    return news.take(np.sort(first))
+
+
+def _join_articles(tables: Sequence[NewsTable], ids: pa.StringArray) -> pa.Table | None:
+    """Join what the splits know of articles besides news.tsv; of an article, what the first split with a file knows."""
+    tables = [table for table in tables if table.extra is not None]
+    if not tables:
+        return None
+    try:
+        joined = pa.concat_tables([table.extra for table in tables], promote_options="permissive")
+    except pa.ArrowException as error:
+        raise DataFormatError(Path(ARTICLES_FILE), f"columns differ from those of other splits: {error}") from None
+    joined = joined.take(pc.index_in(ids, value_set=pa.concat_arrays([table.ids for table in tables])))
+    return joined.add_column(0, "id", ids)
+
+
+def _join(logs: Sequence[ImpressionLog], rows: Sequence[np.ndarray]) -> ImpressionLog:
+    """Join logs, the articles of each given as rows of the joint table."""
+    users = pa.chunked_array(
+        [pa.DictionaryArray.from_arrays(log.user_of, log.users) for log in logs]
+    ).unify_dictionaries()
+    first_history = np.cumsum([0, *(len(log.histories) for log in logs[:-1])])
+    ids = np.concatenate([log.impression_id for log in logs])
+
+    def joined(parts: Iterable[Ragged]) -> Ragged:
+        return Ragged.concat(
+            [Ragged(row[part.values].astype(np.int32), part.offsets) for part, row in zip(parts, rows, strict=True)]
+        )
+
+    return ImpressionLog(
+        candidates=joined(log.candidates for log in logs),
+        labels=np.concatenate([log.labels for log in logs]),
+        histories=joined(log.histories for log in logs),
+        history_of=np.concatenate([log.history_of + first for log, first in zip(logs, first_history, strict=True)]),
+        user_of=np.concatenate([chunk.indices.to_numpy() for chunk in users.chunks]),
+        time=np.concatenate([log.time for log in logs]),
+        impression_id=ids if len(np.unique(ids)) == len(ids) else np.arange(1, len(ids) + 1),
+        users=users.chunk(0).dictionary,
+    )
 
 
 # === Times ===
@@ -157,7 +267,7 @@ def _require_free(out: Path, source: Path) -> None:
 def _starts(
     source: Path, time: np.ndarray, dev_from: datetime | None, dev_share: float, test_from: datetime | None
 ) -> np.ndarray:
-    """When each split begins, (2 or 3,) int64 Unix seconds, ascending, none of them empty."""
+    """Return when each split begins, (2 or 3,) int64 Unix seconds, ascending, none of them empty."""
     ordered = np.sort(time)
     before_test = ordered if test_from is None else ordered[ordered < unix_seconds(test_from)]
     if dev_from is not None:
@@ -182,32 +292,34 @@ def _starts(
 
 
 def _write_split(
-    folder: Path, pool: PooledLog, histories: Histories, impressions: np.ndarray, all_news: bool
+    folder: Path, pool: _PooledLog, histories: Histories, impressions: np.ndarray, all_news: bool
 ) -> SplitCounts:
-    """Writes the impressions of a split and the news that they need."""
-    log, ids = pool.log, pool.news_ids
-    needed = np.full(len(ids), all_news)
+    """Write the impressions of a split and the articles that they need."""
+    log = pool.log
+    needed = np.full(len(pool.news), all_news)
 
     def blocks() -> Iterator[BehaviorsBlock]:
         for block in log_blocks(log, histories, impressions):
-            needed[block.candidates] = needed[block.histories] = True
+            needed[block.candidates.values] = needed[block.histories.values] = True
             yield block
 
-    write_behaviors(folder / BEHAVIORS_FILE, ids, blocks())
+    write_behaviors(folder / BEHAVIORS_FILE, pool.ids, blocks())
     write_table(folder / NEWS_FILE, pool.news.filter(pa.array(needed)))
+    if pool.articles is not None:
+        write_articles(folder / ARTICLES_FILE, pool.articles.filter(pa.array(needed)))
     time = log.time[impressions]
     return SplitCounts(
         impressions=len(impressions),
         users=len(np.unique(log.user_of[impressions])),
         news=int(needed.sum()),
-        clicks=int((log.labels[slots_of(log, impressions)[0]] == 1).sum()),
+        clicks=int((log.labels[log.candidates.places(impressions).values] == 1).sum()),
         first=str(file_time(time.min())),
         last=str(file_time(time.max())),
     )
 
 
 def _write_vectors(folder: Path, sources: Iterable[Path]) -> None:
-    """Joins the files of vectors of the sources; of a name that several have, the first vector counts."""
+    """Join the files of vectors of the sources; of a name that several have, the first vector counts."""
     files: dict[str, list[Path]] = {}
     for path in (path for source in sources for path in sorted(source.glob("*.vec"))):
         files.setdefault(path.name, []).append(path)

@@ -1,36 +1,30 @@
 """Adressa's event log (one week, the light version) as a data folder in MIND's form.
 
-The archive holds a file a day, `20170101` … `20170107`, with a JSON object in each line: an event of a reader on a
-page. An event of an article has the article's `id`, `title`, `category1`, `publishtime` and more; one of the front page
-or of a section has none of these. What was shown beside it is not known, so negatives are drawn.
+The archive holds a file a day, `20170101` … `20170107`, with a JSON object in each line: an event of a user on a page.
+An event of an article has the article's `id`, `title`, `category1`, `publishtime` and more; one of the front page or of
+a section has none of these. What was shown beside it is not known, so negatives are drawn.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from recommenders_miner.data.folders import WHOLE
 from recommenders_miner.data.past_clicks import PAST_CLICKS, require_length
-from recommenders_miner.data.tsv import LineFaults, OnError, require_file
-from recommenders_miner.datasets.click_logs import (
-    NO_NEGATIVES,
-    SPLIT,
-    Events,
-    clicks_with_negatives,
-    warn_of_little_use,
-    write_log,
-)
-from recommenders_miner.datasets.conversion import Conversion, Interned, conversion_to
+from recommenders_miner.data.tsv import LineErrors, OnError, require_file
+from recommenders_miner.datasets.click_logs import NO_NEGATIVES, clicks_with_negatives, first_clicks, write_log
+from recommenders_miner.datasets.columns import LAST_SECOND, Block
+from recommenders_miner.datasets.conversion import Conversion, Interned, conversion_to, news_rows
 from recommenders_miner.datasets.negatives import Negatives
-from recommenders_miner.datasets.news_rows import check_news_ids, check_user_ids, news_rows
-from recommenders_miner.datasets.times import LAST_SECOND
 from recommenders_miner.errors import DataFormatError
 
 BATCH_LINES = 50_000
@@ -38,6 +32,9 @@ BATCH_LINES = 50_000
 
 _MAX_LINE_BYTES = 2**24
 _FIELDS = ("userId", "time", "id", "title", "category1", "publishtime", "canonicalUrl", "url")
+_DESCRIPTION = pa.schema(
+    {"number": pa.int32(), "title": pa.string(), "category": pa.string(), "url": pa.string(), "published": pa.int64()}
+)
 
 
 def convert_adressa(
@@ -47,8 +44,9 @@ def convert_adressa(
     on_error: OnError = "raise",
     progress: Callable[[float, str], None] | None = None,
     max_history: int | None = None,
+    overwrite: bool = False,
 ) -> Conversion:
-    """Writes `out/all/`, with news.tsv and behaviors.tsv, of Adressa's event log.
+    """Write `out/all/`, with news.tsv, articles.parquet and behaviors.tsv, of Adressa's event log.
 
     A click is a user's first event with an article; it becomes an impression with drawn negatives, as
     `recommenders_miner.datasets.negatives` says. Left out, and counted, are events without an article and of articles
@@ -57,51 +55,59 @@ def convert_adressa(
 
     Args:
         source: the folder of the days, or one of their files, unpacked.
-        out: the folder to write. One that holds an earlier conversion is replaced.
+        out: the folder to write.
         negatives: how negatives are drawn.
         on_error: "raise" stops at the first faulty line; "skip" leaves faulty lines out and counts them.
         progress: is told the share of the bytes that is read, and the file.
         max_history: clicks of a history that are kept, the newest; None keeps all.
+        overwrite: whether to replace a folder `out` that holds something.
 
     Raises:
         DataFormatError: there is no file, a line is no JSON object, or lacks what an event of an article needs.
-        RecommendersMinerError: `out` holds something else.
+        FolderExistsError: `out` holds something.
         ValueError: `max_history` is negative.
     """
     require_length(max_history)
     files, negatives = _find_files(Path(source)), negatives or Negatives()
     settings = {"converter": "adressa", "source": str(source), "negatives": asdict(negatives)}
     settings |= {"max_history": max_history, **PAST_CLICKS}
-    with conversion_to(out, settings) as conversion:
-        log = _EventLog()
+    with conversion_to(out, settings, [Path(source)], overwrite) as conversion:
+        users, ids = Interned(), Interned()
+        events, descriptions, without_article = [], [], 0
         total, before = sum(path.stat().st_size for path in files), 0
         for path in files:
             if progress is not None:
                 progress(before / max(total, 1), path.name)
-            log.read(path, conversion, on_error)
+            errors = LineErrors(path, on_error)
+            for records, lines in _read_records(path, errors):
+                rows = [row for row, record in enumerate(records) if record.get("id") not in (None, "")]
+                without_article += len(records) - len(rows)
+                read, described = _read_events([records[row] for row in rows], lines[rows], users, ids, errors)
+                events.append(read)
+                descriptions.append(described)
+            conversion.finish(errors)
             before += path.stat().st_size
-        news, published, place_of = log.articles.table()
-        events = Events.join(log.parts)
-        titled = place_of[events.news] >= 0
-        events = Events(events.user[titled], events.time[titled], place_of[events.news[titled]])
-        if not len(events):
+        news, place_of, retitled = _articles(ids.texts, pa.concat_tables(descriptions))
+        events = pa.concat_tables(events)
+        place = pa.array(place_of).take(events["article"].combine_chunks())
+        titled = events.set_column(2, "article", place).filter(pc.greater_equal(place, 0))
+        if not len(titled):
             raise DataFormatError(files[0], "there are no events of articles with a title.")
-        clicks = events.first_clicks()
-        impressions = clicks_with_negatives(clicks, published, log.users.texts, negatives)
-        warn_of_little_use(files[0], impressions, NO_NEGATIVES)
-        write_log(conversion, impressions, news, max_history)
+        clicks = first_clicks(titled)
+        log = clicks_with_negatives(clicks, news, users.texts, negatives)
+        write_log(conversion, log, news, max_history, files[0], NO_NEGATIVES)
         conversion.note(
-            SPLIT,
-            events_without_an_article_left_out=log.without_article,
-            events_of_articles_without_a_title_left_out=(~titled).sum(),
-            repeated_clicks_left_out=len(events) - len(clicks),
-            articles_with_two_titles=log.articles.retitled,
+            WHOLE,
+            events_without_an_article_left_out=without_article,
+            events_of_articles_without_a_title_left_out=len(events) - len(titled),
+            repeated_clicks_left_out=len(titled) - len(clicks),
+            articles_with_two_titles=retitled,
         )
     return conversion
 
 
 def _find_files(source: Path) -> list[Path]:
-    """The files of the days, in the order of their names."""
+    """Return the files of the days, in the order of their names."""
     if not source.is_dir():
         require_file(source, "a folder of Adressa's files, one a day, or one of these")
         files = [source]
@@ -115,170 +121,108 @@ def _find_files(source: Path) -> list[Path]:
     return files
 
 
-class _EventLog:
-    """What the event files say, file after file.
-
-    Attributes:
-        parts: the events of articles, their news being numbers of `articles`.
-        users: the users.
-        articles: the articles.
-        without_article: events of other pages.
-    """
-
-    def __init__(self) -> None:
-        self.parts: list[Events] = []
-        self.users = Interned()
-        self.articles = _ArticleTable()
-        self.without_article = 0
-
-    def read(self, path: Path, conversion: Conversion, on_error: OnError) -> None:
-        """Reads a file."""
-        faults = LineFaults(path, on_error)
-        for records, lines in _read_records(path, faults):
-            of_articles = [k for k, record in enumerate(records) if record.get("id") not in (None, "")]
-            self.without_article += len(records) - len(of_articles)
-            self._add([records[k] for k in of_articles], lines[of_articles], faults)
-            faults.raise_earliest()
-        conversion.finish(faults)
-
-    def _add(self, records: list[dict[str, Any]], lines: np.ndarray, faults: LineFaults) -> None:
-        times = [record.get("time") for record in records]
-        timely = np.array([_is_time(time) for time in times], bool)
-        rows = np.flatnonzero(~timely)
-        faults.add(
-            "bad time",
-            lines[rows],
-            lambda k: f"the field 'time' is {times[rows[k]]!r}; expected Unix seconds.",
-        )
-        users, news = (
-            pa.array([_id_text(record.get(key)) for record in records], pa.string()) for key in ("userId", "id")
-        )
-        sound = timely & check_user_ids(users, lines, "userId", faults) & check_news_ids(news, lines, "id", faults)
-        kept = np.flatnonzero(sound)
-        taken = pa.array(kept)
-        number = self.articles.ids.numbers(news.take(taken))
-        for k, article in zip(kept.tolist(), number.tolist(), strict=True):
-            self.articles.describe(article, records[k])
-        seconds = np.array([int(times[k]) for k in kept], np.int64)
-        self.parts.append(Events(self.users.numbers(users.take(taken)), seconds, number))
-
-
-@dataclass
-class _Article:
-    """What the events say of an article, the first of them that does."""
-
-    title: str = ""
-    category: str = ""
-    url: str = ""
-    published: int = -1
-
-
-class _ArticleTable:
-    """The articles that events name.
-
-    Attributes:
-        ids: their ids, in the order in which they first come.
-        retitled: how many have another title in a later event.
-    """
-
-    def __init__(self) -> None:
-        self.ids = Interned()
-        self._articles: list[_Article] = []
-        self._retitled: set[int] = set()
-
-    @property
-    def retitled(self) -> int:
-        """How many articles have another title in a later event."""
-        return len(self._retitled)
-
-    def describe(self, number: int, record: dict[str, Any]) -> None:
-        """Takes from an event what is not known yet of its article."""
-        while len(self._articles) <= number:
-            self._articles.append(_Article())
-        article, title = self._articles[number], _text(record.get("title"))
-        if article.title and title and article.title != title:
-            self._retitled.add(number)
-        article.title = article.title or title
-        article.category = article.category or _text(record.get("category1"))
-        article.url = article.url or _text(record.get("canonicalUrl")) or _text(record.get("url"))
-        if article.published < 0:
-            article.published = _published(record.get("publishtime"))
-
-    def table(self) -> tuple[pa.Table, np.ndarray, np.ndarray]:
-        """Returns the articles that have a title.
-
-        Returns:
-            Their rows of news.tsv; when each was published, Unix seconds, -1 where that is not known; and the place of
-            every number among them, (numbers,) int32, -1 for those without a title.
-        """
-        titled = [number for number, article in enumerate(self._articles) if article.title]
-        place_of = np.full(len(self._articles), -1, np.int32)
-        place_of[titled] = np.arange(len(titled))
-        kept = [self._articles[number] for number in titled]
-        parts = [[part for part in article.category.split("|") if part] for article in kept]
-        rows = news_rows(
-            self.ids.texts.take(pa.array(titled, pa.int64())),
-            [article.title for article in kept],
-            category=[names[0] if names else "" for names in parts],
-            subcategory=[names[-1] if names else "" for names in parts],
-            url=[article.url for article in kept],
-        )
-        return rows, np.array([article.published for article in kept], np.int64), place_of
-
-
-def _read_records(path: Path, faults: LineFaults) -> Iterator[tuple[list[dict[str, Any]], np.ndarray]]:
-    """Yields the JSON objects of a file, some lines at a time, with their 1-based lines; passes over blank ones."""
+def _read_records(path: Path, errors: LineErrors) -> Iterator[tuple[list[dict[str, Any]], np.ndarray]]:
+    """Yield the JSON objects of a file, some lines at a time, with their 1-based lines; pass over blank ones."""
     records, lines = [], []
     with open(path, "rb") as file:
-        line = 0
-        while text := file.readline(_MAX_LINE_BYTES):
-            line += 1
+        for line, text in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES), b""), start=1):
             if not text.strip():
                 continue
             try:
                 record = json.loads(text)
+                problem = "JSON, but no object"
             except (ValueError, RecursionError) as error:
-                record = error
+                record, problem = None, f"not readable as JSON ({error})"
             if isinstance(record, dict):  # most of which, the profile, is not needed
                 records.append({field: record[field] for field in _FIELDS if field in record})
                 lines.append(line)
             else:
-                _report_no_object(record, line, faults)
+                said = f"the line is {problem}; expected one event in each line."
+                errors.add("line that is no JSON object", np.array([line]), lambda _, said=said: said)
+                errors.raise_earliest()
             if len(records) == BATCH_LINES:
                 yield records, np.array(lines, np.int64)
                 records, lines = [], []
     yield records, np.array(lines, np.int64)
-    faults.raise_earliest()
 
 
-def _report_no_object(record: Any, line: int, faults: LineFaults) -> None:
-    problem = f"not readable as JSON ({record})" if isinstance(record, Exception) else "JSON, but no object"
-    faults.add(
-        "line that is no JSON object",
-        np.array([line]),
-        lambda _: f"the line is {problem}; expected one event in each line.",
+def _read_events(
+    records: Sequence[dict[str, Any]], lines: np.ndarray, users: Interned, ids: Interned, errors: LineErrors
+) -> tuple[pa.Table, pa.Table]:
+    """Return the sound events, and what they say of their articles, which have numbers of `ids`, each row once."""
+    times = [record.get("time") for record in records]
+    ids_of = {name: pa.array([_id(record.get(name)) for record in records], pa.string()) for name in ("userId", "id")}
+    block = Block(pa.table(ids_of), lines, errors)
+    block.report(
+        "bad time",
+        np.array([not _is_time(time) for time in times], bool),
+        lambda row: f"the field 'time' is {times[row]!r}; expected Unix seconds.",
     )
-    faults.raise_earliest()
+    user, article = block.user_ids("userId"), block.news_ids("id")
+    errors.raise_earliest()
+    kept = np.flatnonzero(block.sound)
+    number = ids.numbers(article.take(kept))
+    events = {
+        "user": users.numbers(user.take(kept)),
+        "time": np.array([int(times[row]) for row in kept], np.int64),
+        "article": number,
+    }
+    records = [records[row] for row in kept]
+    described = {
+        "number": number,
+        "title": [_text(record.get("title")) for record in records],
+        "category": [_text(record.get("category1")) for record in records],
+        "url": [_text(record.get("canonicalUrl")) or _text(record.get("url")) for record in records],
+        "published": [_published(record.get("publishtime")) for record in records],
+    }
+    described = pa.table(described, _DESCRIPTION).append_column("row", pa.array(np.arange(len(records))))
+    described = described.group_by(_DESCRIPTION.names).aggregate([("row", "min")]).sort_by("row_min")
+    return pa.table(events), described.select(_DESCRIPTION.names)
+
+
+def _articles(ids: pa.StringArray, descriptions: pa.Table) -> tuple[pa.Table, np.ndarray, int]:
+    """Join what events say of articles: of each column, the first that says something.
+
+    Returns:
+        The articles that have a title, as columns of news.tsv and `published`; the place of every number among them,
+        (numbers,) int32, -1 for those without a title; and how many have another title in a later event.
+    """
+    first = [(name, "first") for name in _DESCRIPTION.names[1:]]
+    articles = descriptions.group_by("number", use_threads=False).aggregate([*first, ("title", "count_distinct")])
+    titled = articles.filter(pc.is_valid(articles["title_first"])).sort_by("number").combine_chunks()
+    number = titled["number"].to_numpy()
+    place_of = np.full(len(ids), -1, np.int32)
+    place_of[number] = np.arange(len(number))
+    categories = [[part for part in (text or "").split("|") if part] for text in titled["category_first"].to_pylist()]
+    news = news_rows(
+        ids.take(number),
+        titled["title_first"].combine_chunks(),
+        category=[names[0] if names else "" for names in categories],
+        subcategory=[names[-1] if names else "" for names in categories],
+        url=titled["url_first"].combine_chunks(),
+    )
+    retitled = pc.sum(pc.greater(titled["title_count_distinct"], 1)).as_py() or 0
+    return news.append_column("published", titled["published_first"]), place_of, retitled
 
 
 def _is_time(time: Any) -> bool:
     return isinstance(time, int | float) and not isinstance(time, bool) and 0 <= time <= LAST_SECOND
 
 
-def _id_text(value: Any) -> str:
-    """An id as a text; the empty one, which is a fault, where it is neither a text nor a whole number."""
+def _id(value: Any) -> str | None:
+    """Return an id as a text; None, which is an error, where it is neither a text nor a whole number."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
 
 
-def _text(value: Any) -> str:
-    """A text, a question mark standing for half a surrogate pair; the empty one where it is none."""
-    return value.strip().encode(errors="replace").decode() if isinstance(value, str) else ""
+def _text(value: Any) -> str | None:
+    """Return a text, a question mark standing for half a surrogate pair; None where there is none."""
+    return (value.strip().encode(errors="replace").decode() if isinstance(value, str) else "") or None
 
 
-def _published(value: Any) -> int:
-    """Unix seconds of a time like 2016-12-31T17:13:57.000Z; -1 where it is none, as for a few articles."""
+def _published(value: Any) -> int | None:
+    """Return Unix seconds of a time like 2016-12-31T17:13:57.000Z; None where it is none, as for a few articles."""
     try:
         time = datetime.fromisoformat(value)
     except (TypeError, ValueError):
-        return -1
+        return None
     return max(int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()), 0)

@@ -1,155 +1,113 @@
-"""Events of readers as impressions: rows shown together, or clicks with drawn negatives."""
+"""Events of users as impressions: rows shown together, or clicks with drawn negatives.
+
+Events are a table: `user` and `article` (int32, places in a list of users and a table of articles), `time` (int64 Unix
+seconds), and where they say what was shown, `clicked` (bool) and `group` (int64, which rows belong together).
+"""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pyarrow as pa
 
-from recommenders_miner.data.folders import BEHAVIORS_FILE, NEWS_FILE
+from recommenders_miner.data.folders import BEHAVIORS_FILE, WHOLE
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.past_clicks import Histories, log_blocks
 from recommenders_miner.data.ragged import Ragged
-from recommenders_miner.data.write import write_behaviors, write_table
-from recommenders_miner.datasets.conversion import Conversion
+from recommenders_miner.data.write import write_behaviors
+from recommenders_miner.datasets.conversion import Conversion, write_news
 from recommenders_miner.datasets.negatives import Negatives, draw_negatives
 
 LOGGER = logging.getLogger("recommenders_miner")
 
-SPLIT = "all"
-"""The one split of a log that has not been split by time."""
-
-NO_NEGATIVES = "Nobody else's click is near enough in time: more readers, or a longer --window-hours, may help."
+NO_NEGATIVES = "Nobody else's click is near enough in time: more users, or a longer --window-hours, may help."
 _LONG_HISTORY = 10_000
 _MOST_USELESS = 0.5
+_NEVER = np.iinfo(np.int64).max
+_LOW_BITS = 2**32 - 1
 
 
-@dataclass(frozen=True)
-class Events:
-    """E events of readers, in the order of their files.
+def group_shown(events: pa.Table, users: pa.StringArray) -> tuple[ImpressionLog, np.ndarray]:
+    """Make an impression of the rows of each group and user.
 
-    Attributes:
-        user: (E,) int32, places in a list of users.
-        time: (E,) int64 Unix seconds.
-        news: (E,) int32, places in a table of news.
-    """
-
-    user: np.ndarray
-    time: np.ndarray
-    news: np.ndarray
-
-    @classmethod
-    def join(cls, parts: list[Events]) -> Self:
-        """Lays events one behind another."""
-        return cls(
-            np.concatenate([np.empty(0, np.int32), *(part.user for part in parts)]),
-            np.concatenate([np.empty(0, np.int64), *(part.time for part in parts)]),
-            np.concatenate([np.empty(0, np.int32), *(part.news for part in parts)]),
-        )
-
-    def __len__(self) -> int:
-        """The number of events."""
-        return len(self.user)
-
-    def take(self, places: np.ndarray) -> Events:
-        """Returns some of the events."""
-        return Events(self.user[places], self.time[places], self.news[places])
-
-    def first_clicks(self) -> Events:
-        """Returns each user's first event with each news, in the order of time."""
-        by_time = self.take(np.argsort(self.time, kind="stable"))
-        pairs = pair_keys(by_time.user, by_time.news)
-        return by_time.take(np.sort(np.unique(pairs, return_index=True)[1]))
-
-
-def pair_keys(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Makes one int64 of each pair of numbers from 0 to 2³¹ - 1, in the order of the pairs."""
-    return first.astype(np.int64) << 32 | second.astype(np.int64)
-
-
-def group_shown(
-    events: Events, clicked: np.ndarray, group: np.ndarray, users: pa.StringArray
-) -> tuple[ImpressionLog, np.ndarray]:
-    """Makes an impression of the rows of each group and user.
-
-    An impression is as old as its earliest row. A news that stands in it twice is one candidate, clicked if one of the
-    rows is. Impressions are in the order of time, candidates in the order of the rows.
+    An impression is as old as its earliest row. An article that stands in it twice is one candidate, clicked if one of
+    the rows is. Impressions are in the order of time, candidates in the order of the rows.
 
     Args:
         events: the rows.
-        clicked: (E,) bool.
-        group: (E,) int, which rows belong together.
-        users: what `events.user` refers to.
+        users: what the column `user` refers to.
 
     Returns:
         The log; and when each candidate was clicked on, the earliest row that says so, (candidates,) int64 Unix
         seconds, or anything where it was not.
     """
-    impression = _numbered(pair_keys(group, events.user))
-    time = np.full(impression.max() + 1, np.iinfo(np.int64).max)
-    np.minimum.at(time, impression, events.time)
-    first_row = np.unique(impression, return_index=True)[1]
-    place_of = np.empty(len(time), np.int64)  # of an impression in the order of time
-    place_of[np.lexsort((first_row, time))] = np.arange(len(time))
-    impression = place_of[impression]
+    user, article, time, clicked = (events[name].to_numpy() for name in ("user", "article", "time", "clicked"))
+    group, _ = _numbered(events["group"].to_numpy())
+    impression, pairs = _numbered(group.astype(np.int64) << 32 | user)  # in the order of their first rows
+    begins = np.full(len(pairs), _NEVER)
+    np.minimum.at(begins, impression, time)
+    order = np.argsort(begins, kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
 
-    candidate, first = np.unique(pair_keys(impression, events.news), return_index=True)
-    candidate_of = np.searchsorted(candidate, pair_keys(impression, events.news))
-    label = np.zeros(len(candidate), np.int8)
-    np.maximum.at(label, candidate_of, clicked.astype(np.int8))
-    clicked_at = np.full(len(candidate), np.iinfo(np.int64).max)
-    np.minimum.at(clicked_at, candidate_of[clicked], events.time[clicked])
-    order = np.lexsort((first, candidate >> 32))
-    rows = first[order]
-    starts = np.searchsorted(impression[rows], np.arange(len(time) + 1))
+    candidate, keys = _numbered(place[impression] << 32 | article)
+    clicked_at = np.full(len(keys), _NEVER)
+    np.minimum.at(clicked_at, candidate[clicked], time[clicked])
+    by_impression = np.argsort(keys >> 32, kind="stable")
+    clicked_at = clicked_at[by_impression]
     log = _log(
         users,
-        user=events.user[rows[starts[:-1]]],
-        time=np.sort(time),
-        candidates=events.news[rows],
-        labels=label[order],
-        offsets=starts,
+        user=(pairs[order] & _LOW_BITS).astype(np.int32),
+        time=begins[order],
+        candidates=Ragged.of_lengths((keys[by_impression] & _LOW_BITS).astype(np.int32), np.bincount(keys >> 32)),
+        labels=(clicked_at != _NEVER).astype(np.int8),
     )
-    return log, clicked_at[order]
+    return log, clicked_at
 
 
-def _numbered(keys: np.ndarray) -> np.ndarray:
-    """The rank of each key among the distinct ones."""
-    return np.unique(keys, return_inverse=True)[1]
+def _numbered(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number keys in the order in which they first come; return the number of each, and the keys by number."""
+    encoded = pa.array(keys).dictionary_encode()
+    return encoded.indices.to_numpy(), encoded.dictionary.to_numpy()
+
+
+def first_clicks(events: pa.Table) -> pa.Table:
+    """Return each user's first event with each article, in the order of time."""
+    by_time = events.take(np.argsort(events["time"].to_numpy(), kind="stable"))
+    numbered = by_time.append_column("row", pa.array(np.arange(len(events))))
+    first = numbered.group_by(["user", "article"]).aggregate([("row", "min")])["row_min"]
+    return by_time.take(np.sort(first.to_numpy()))
 
 
 def clicks_with_negatives(
-    clicks: Events, published: np.ndarray, users: pa.StringArray, negatives: Negatives
+    clicks: pa.Table, news: pa.Table, users: pa.StringArray, negatives: Negatives
 ) -> ImpressionLog:
-    """Makes an impression of each click and news that the user could have clicked on instead; see `draw_negatives`.
+    """Make an impression of each click and articles that the user could have clicked on instead; see `draw_negatives`.
 
     Args:
-        clicks: the clicks, as `Events.first_clicks` returns them.
-        published: (N,) Unix seconds of each news; -1 where that is not known.
-        users: what `clicks.user` refers to.
+        clicks: the clicks, as `first_clicks` returns them.
+        news: what their column `article` refers to, perhaps with a column `published`.
+        users: what their column `user` refers to.
         negatives: how negatives are drawn.
     """
-    candidates, labels, offsets = draw_negatives(clicks.user, clicks.time, clicks.news, published, negatives)
-    return _log(users, clicks.user, clicks.time, candidates, labels, offsets)
+    user, time, article = (clicks[name].to_numpy() for name in ("user", "time", "article"))
+    published = np.full(len(news), -1)
+    if "published" in news.column_names:
+        published = news["published"].fill_null(-1).to_numpy()
+    candidates, labels = draw_negatives(user, time, article, published, negatives)
+    return _log(users, user, time, candidates, labels)
 
 
 def _log(
-    users: pa.StringArray,
-    user: np.ndarray,
-    time: np.ndarray,
-    candidates: np.ndarray,
-    labels: np.ndarray,
-    offsets: np.ndarray,
+    users: pa.StringArray, user: np.ndarray, time: np.ndarray, candidates: Ragged, labels: np.ndarray
 ) -> ImpressionLog:
-    """A log without histories, whose news are places in a table without a padding row."""
+    """Make a log without histories, whose articles are places in a table without a padding row."""
     return ImpressionLog(
-        candidates=Ragged(candidates, offsets),
+        candidates=candidates,
         labels=labels,
-        histories=Ragged(np.empty(0, np.int32), np.zeros(2, np.int64)),
+        histories=Ragged.of_lists([[]]),
         history_of=np.zeros(len(user), np.int32),
         user_of=user,
         time=time,
@@ -158,53 +116,41 @@ def _log(
     )
 
 
-def warn_of_little_use(path: Path, log: ImpressionLog, remedy: str) -> None:
-    """Warns of a log most of whose impressions nothing can be learnt from.
-
-    Args:
-        path: the file to name.
-        log: the impressions.
-        remedy: what to do, a sentence.
-    """
-    clicks = _clicks_of(log)
-    useless = (clicks == 0) | (clicks == log.candidates.lengths)
-    if useless.mean() > _MOST_USELESS:
-        LOGGER.warning(
-            "%s: %s of %s impressions lack a click, or a news that was passed over, and teach a model nothing. %s",
-            path,
-            f"{useless.sum():,}",
-            f"{len(log):,}",
-            remedy,
-        )
-
-
 def write_log(
     conversion: Conversion,
     log: ImpressionLog,
     news: pa.Table,
     max_history: int | None,
+    path: Path,
+    remedy: str,
     clicked_at: np.ndarray | None = None,
 ) -> None:
-    """Writes a log as the split `all`, the history of an impression being the user's clicks before its second.
+    """Write a log as the split `all`, the history of an impression being the user's clicks before its second.
+
+    Where nothing can be learnt from most impressions, or a history is of a length that no person has, a warning is
+    logged.
 
     Args:
         conversion: where to, and where counts are noted.
-        log: the impressions, whose news are rows of `news`.
-        news: the rows of news.tsv.
+        log: the impressions, whose articles are rows of `news`.
+        news: the columns of news.tsv, and perhaps others.
         max_history: clicks of a history that are kept, the newest; None keeps all.
+        path: the file of the events, for the warning.
+        remedy: what to do where nothing can be learnt from most impressions, a sentence.
         clicked_at: (candidates,) Unix seconds of each click; None: clicks are as old as their impressions.
     """
-    folder: Path = conversion.folder / SPLIT
+    folder = conversion.folder / WHOLE
     folder.mkdir()
     histories = Histories.rebuilt(log, log.time, clicked_at).newest(max_history)
+    clicks = Ragged(log.labels, log.candidates.offsets).sums()
+    _warn_of_little_use(log, clicks, path, remedy)
     _warn_of_long_histories(log, histories)
     ids = news["news id"].combine_chunks()
     write_behaviors(folder / BEHAVIORS_FILE, ids, log_blocks(log, histories, np.arange(len(log))))
-    write_table(folder / NEWS_FILE, news)
-    clicks = _clicks_of(log)
+    write_news(folder, news)
     conversion.note(
-        SPLIT,
-        news=news.num_rows,
+        WHOLE,
+        news=len(news),
         users=len(np.unique(log.user_of)),
         impressions=len(log),
         candidates=len(log.candidates.values),
@@ -214,9 +160,16 @@ def write_log(
     )
 
 
-def _clicks_of(log: ImpressionLog) -> np.ndarray:
-    """The number of clicks of each impression, (I,) int64."""
-    return np.add.reduceat(log.labels, log.candidates.offsets[:-1], dtype=np.int64)
+def _warn_of_little_use(log: ImpressionLog, clicks: np.ndarray, path: Path, remedy: str) -> None:
+    useless = (clicks == 0) | (clicks == log.candidates.lengths)
+    if useless.mean() > _MOST_USELESS:
+        LOGGER.warning(
+            "%s: %s of %s impressions lack a click, or an article that was passed over, and teach a model nothing. %s",
+            path,
+            f"{useless.sum():,}",
+            f"{len(log):,}",
+            remedy,
+        )
 
 
 def _warn_of_long_histories(log: ImpressionLog, histories: Histories) -> None:

@@ -1,20 +1,21 @@
 """Negatives for a log of clicks that does not say what was shown.
 
-Which news a reader saw and passed over is unknown, so it is supposed: for each click, news that were alive at that
-time. A news is alive if it was published by then, and somebody clicked on it within the window around the click,
-before or after. Where it is not known when a news was published, that is when it was first clicked on, so that no news
-is a negative before anybody could read it. News that the same user clicks on, at any time, are no negatives.
+Which articles a user saw and passed over is unknown, so it is supposed: for each click, articles that were alive at
+that time. An article is alive if it was published by then, and somebody clicked on it within the window around the
+click, before or after. Where it is not known when an article was published, that is when it was first clicked on, so
+that none is a negative before anybody could read it. Articles that the same user clicks on, at any time, are no
+negatives.
 
 How they are drawn decides what a model can learn from them:
 
-`popularity` (the default) draws a click of somebody else within the window, and takes its news: in proportion to the
+`popularity` (the default) draws a click of somebody else within the window, and takes its article: in proportion to the
 clicks on it. Clicks are spread so themselves, so popularity does not help to tell a click from a negative, and what is
-left to learn is whose interest a news is. Measured values are lower than on real impressions, and a model does not
-learn to prefer what everybody likes. The longer the window, the more a news past its best hours is still drawn by the
-clicks of these, which turns popularity against the news that have it.
+left to learn is whose interest an article is. Measured values are lower than on real impressions, and a model does not
+learn to prefer what everybody likes. The longer the window, the more an article past its best hours is still drawn by
+the clicks of these, which turns popularity against the articles that have it.
 
-`uniform` draws any news that is alive, each with the same probability. Popular news are then clicks far more often than
-negatives, and popularity alone scores high.
+`uniform` draws any article that is alive, each with the same probability. Popular articles are then clicks far more
+often than negatives, and popularity alone scores high.
 
 Neither is what an editor shows. Compare models on the same negatives, and do not set the figures beside those of logs
 with real impressions.
@@ -22,13 +23,12 @@ with real impressions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from recommenders_miner.data.gathering import stretches
+from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.data.write import blocks_of_rows
 
 Draw = Literal["popularity", "uniform"]
@@ -46,8 +46,8 @@ class Negatives:
     """How negatives are drawn.
 
     Attributes:
-        count: of each click, at most: fewer where fewer news are alive.
-        window_hours: how long before or after the click somebody has to have clicked on a news that is alive.
+        count: of each click, at most: fewer where fewer articles are alive.
+        window_hours: how long before or after the click somebody has to have clicked on an article that is alive.
         draw: "popularity" or "uniform".
         seed: the same seed draws the same negatives.
 
@@ -74,68 +74,51 @@ class Negatives:
 
 
 def draw_negatives(
-    user: np.ndarray, time: np.ndarray, news: np.ndarray, published: np.ndarray, settings: Negatives
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draws negatives for E clicks.
+    user: np.ndarray, time: np.ndarray, article: np.ndarray, published: np.ndarray, settings: Negatives
+) -> tuple[Ragged, np.ndarray]:
+    """Draw negatives for E clicks.
 
     Args:
         user: (E,) int, whose click it is.
         time: (E,) int64 Unix seconds, ascending.
-        news: (E,) int, what was clicked on.
-        published: (N,) int64 Unix seconds of each news; -1 where that is not known.
+        article: (E,) int, what was clicked on.
+        published: (N,) int64 Unix seconds of each article; -1 where that is not known.
         settings: how they are drawn.
 
     Returns:
-        The candidates of all clicks, (total,) int32, the click at a random place among its negatives; their labels,
-        (total,) int8; and where each click's candidates begin and the last one's end, (E + 1,) int64.
+        The candidates of each click, int32, itself at a random place among its negatives; and their labels, int8.
     """
-    published = _published_or_clicked(published, news, time)
-    alive = _Alive(user, time, news, published, round(settings.window_hours * 3600))
-    propose = alive.propose_clicks if settings.draw == "popularity" else alive.propose_news
-    candidates, labels, counts = [np.empty(0, np.int32)], [np.empty(0, np.int8)], [np.empty(0, np.int64)]
+    alive = _Alive(user, time, article, published, round(settings.window_hours * 3600))
+    candidates, labels, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int8)], [np.empty(0, np.int64)]
     for first in range(0, len(user), _BLOCK_CLICKS):
         clicks = np.arange(first, min(first + _BLOCK_CLICKS, len(user)))
         rng = np.random.default_rng([settings.seed, first])
-        drawn = _draw(alive, clicks, settings, propose, rng)
-        shown = np.concatenate([news[clicks, None], drawn], axis=1)
+        shown = np.concatenate([article[clicks, None], _draw(alive, clicks, settings, rng)], axis=1)
         places = rng.random(shown.shape)
-        places[shown == _NONE] = 2.0  # behind all that there are
+        places[shown == _NONE] = 2.0  # after all that there are
         order = np.argsort(places, axis=1)
         shown = np.take_along_axis(shown, order, axis=1)
         real = shown != _NONE
         candidates.append(shown[real].astype(np.int32))
         labels.append((order == 0)[real].astype(np.int8))
-        counts.append(real.sum(axis=1))
-    offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
-    return np.concatenate(candidates), np.concatenate(labels), offsets
+        lengths.append(real.sum(axis=1))
+    return Ragged.of_lengths(np.concatenate(candidates), np.concatenate(lengths)), np.concatenate(labels)
 
 
-def _published_or_clicked(published: np.ndarray, news: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """When each news was published, or first clicked on where that is not known, (N,) int64 Unix seconds."""
-    first_click = np.full(len(published), np.iinfo(np.int64).max)
-    np.minimum.at(first_click, news, time)
-    return np.where(published < 0, first_click, published)
-
-
-def _draw(
-    alive: _Alive,
-    clicks: np.ndarray,
-    settings: Negatives,
-    propose: Callable[[np.ndarray, int, np.random.Generator], np.ndarray],
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Negatives of some clicks, (clicks, count), the places without one holding -1."""
+def _draw(alive: _Alive, clicks: np.ndarray, settings: Negatives, rng: np.random.Generator) -> np.ndarray:
+    """Draw negatives of some clicks, (clicks, count), the places without one holding -1."""
+    propose = alive.propose_clicks if settings.draw == "popularity" else alive.propose_articles
     drawn = np.full((len(clicks), settings.count), _NONE, np.int64)
-    plenty = alive.most(clicks) > settings.count
+    most = alive.most(clicks)
     for _ in range(_ROUNDS):
-        rows = np.flatnonzero(plenty & (drawn[:, -1] == _NONE))
+        rows = np.flatnonzero((most > settings.count) & (drawn[:, -1] == _NONE))
         if not len(rows):
             break
         proposed = propose(clicks[rows], settings.count, rng)
         proposed[~alive.admits(clicks[rows, None], proposed)] = _NONE
         drawn[rows] = _first_distinct(np.concatenate([drawn[rows], proposed], axis=1), settings.count)
     rows = np.flatnonzero(drawn[:, -1] == _NONE)
-    for block in blocks_of_rows(alive.most(clicks[rows])):
+    for block in blocks_of_rows(most[rows]):
         drawn[rows[block]] = _filled_up(alive, clicks[rows[block]], drawn[rows[block]], settings.draw, rng)
     return drawn
 
@@ -143,22 +126,22 @@ def _draw(
 def _filled_up(
     alive: _Alive, clicks: np.ndarray, drawn: np.ndarray, draw: Draw, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draws the negatives that some clicks lack from all that there are; returns them all, (clicks, count)."""
-    row, news, weight = alive.count_out(clicks)
-    rest = ~np.isin(row << 32 | news, np.arange(len(clicks))[:, None] << 32 | drawn)
-    row, news, weight = row[rest], news[rest], weight[rest] if draw == "popularity" else 1
+    """Draw the negatives that some clicks lack from all that there are; return them all, (clicks, count)."""
+    row, article, weight = alive.count_out(clicks)
+    rest = ~np.isin(row << 32 | article, np.arange(len(clicks))[:, None] << 32 | drawn)
+    row, article, weight = row[rest], article[rest], weight[rest] if draw == "popularity" else 1
     # Of exponential waiting times, those of larger weight being shorter, the first are a draw without replacement.
     order = np.lexsort((rng.exponential(size=len(row)) / weight, row))
-    row, news = row[order], news[order]
+    row, article = row[order], article[order]
     place = (drawn != _NONE).sum(axis=1)[row] + np.arange(len(row)) - np.searchsorted(row, row)
     wanted = place < drawn.shape[1]
     filled = drawn.copy()
-    filled[row[wanted], place[wanted]] = news[wanted]
+    filled[row[wanted], place[wanted]] = article[wanted]
     return filled
 
 
 def _first_distinct(values: np.ndarray, count: int) -> np.ndarray:
-    """The first `count` distinct values of each row, -1 not being one and standing where they run out."""
+    """Return the first `count` distinct values of each row, -1 not being one and standing where they run out."""
     order = np.argsort(values, axis=1, kind="stable")
     ordered = np.take_along_axis(values, order, axis=1)
     repeated = np.zeros(values.shape, bool)
@@ -169,97 +152,71 @@ def _first_distinct(values: np.ndarray, count: int) -> np.ndarray:
 
 
 class _Alive:
-    """Which news are alive at a click.
+    """Which articles are alive at a click.
 
     Args:
         user: (E,) whose click it is.
         time: (E,) ascending.
-        news: (E,) what was clicked on.
-        published: (N,) when there was something to click on.
+        article: (E,) what was clicked on.
+        published: (N,) when there was something to click on; -1: at the first click.
         window: seconds.
     """
 
     def __init__(
-        self, user: np.ndarray, time: np.ndarray, news: np.ndarray, published: np.ndarray, window: int
+        self, user: np.ndarray, time: np.ndarray, article: np.ndarray, published: np.ndarray, window: int
     ) -> None:
-        self._user, self._time, self._news, self._published = user.astype(np.int64), time, news, published
+        first_click = np.full(len(published), np.iinfo(np.int64).max)
+        np.minimum.at(first_click, article, time)
+        self._published = np.where(published < 0, first_click, published)
+        self._user, self._time, self._article = user.astype(np.int64), time, article.astype(np.int64)
         self._first = np.searchsorted(time, time - window, side="left")
         self._last = np.searchsorted(time, time + window, side="right")
-        self._clicked = np.unique(self._user << 32 | news)
-        # Clicks by news, then time. The rank of a click in the order of time stands for its time.
-        self._clicks_of_news = np.sort(news.astype(np.int64) << 32 | np.arange(len(news)))
-        self._pools = _Pools.build((time - time[0]) // window if len(time) else time, news)
+        self._clicked = np.unique(self._user << 32 | self._article)
+        # Clicks by article, then time. The rank of a click in the order of time stands for its time.
+        self._clicks_of_articles = np.sort(self._article << 32 | np.arange(len(article)))
+        # To draw from: for each stretch of time as long as the window, what was clicked on in it or beside it.
+        stretch = (time - time[:1]) // window + 1
+        own = np.unique(stretch << 32 | self._article)
+        pooled = np.unique(np.concatenate([own + (shift << 32) for shift in (-1, 0, 1)]))
+        stretches, sizes = np.unique(pooled >> 32, return_counts=True)
+        self._pools = Ragged.of_lengths(pooled & (2**32 - 1), sizes)
+        self._pool_of = np.searchsorted(stretches, stretch)
 
-    def admits(self, clicks: np.ndarray, news: np.ndarray) -> np.ndarray:
-        """Whether news are published by the time of a click, and not among its user's clicks; -1 is no news."""
-        keys = self._user[clicks] << 32 | np.maximum(news, 0)
+    def admits(self, clicks: np.ndarray, articles: np.ndarray) -> np.ndarray:
+        """Whether articles are published by the time of a click, and not among its user's clicks; -1 is no article."""
+        keys = self._user[clicks] << 32 | np.maximum(articles, 0)
         place = np.minimum(np.searchsorted(self._clicked, keys), len(self._clicked) - 1)
-        return (news != _NONE) & (self._clicked[place] != keys) & (self._published[news] <= self._time[clicks])
+        new = self._clicked[place] != keys
+        return (articles != _NONE) & new & (self._published[articles] <= self._time[clicks])
 
     def propose_clicks(self, clicks: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Draws clicks of the window, and returns their news, (clicks, count)."""
-        first, last = self._first[clicks, None], self._last[clicks, None]
-        return self._news[rng.integers(first, last, (len(clicks), count))].astype(np.int64)
+        """Draw clicks of the window, and return their articles, (clicks, count)."""
+        return self._article[rng.integers(self._first[clicks, None], self._last[clicks, None], (len(clicks), count))]
 
-    def propose_news(self, clicks: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Draws news, each alike, and returns those that are clicked on within the window, (clicks, count), else -1."""
-        news = self._pools.draw(clicks, count, rng)
-        first, last = self._ranks(news, clicks[:, None])
-        return np.where(first < last, news, _NONE)
+    def propose_articles(self, clicks: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw articles, each alike, (clicks, count); -1 in the place of those that nobody clicks on in the window."""
+        places = rng.integers(0, self.most(clicks)[:, None], (len(clicks), count))
+        articles = self._pools.values[self._pools.offsets[self._pool_of[clicks], None] + places]
+        return np.where(self._clicks_within(articles, clicks[:, None]) > 0, articles, _NONE)
 
     def most(self, clicks: np.ndarray) -> np.ndarray:
         """At most how many negatives there are for each of some clicks."""
-        return self._pools.size[clicks]
+        return self._pools.lengths[self._pool_of[clicks]]
 
     def count_out(self, clicks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Finds all negatives of some clicks.
+        """Find all negatives of some clicks.
 
         Returns:
-            For each of them, click by click, (total,): the place of its click among `clicks`; the news; how often it is
-            clicked on within the window.
+            For each of them, click by click, (total,): the place of its click among `clicks`; the article; how often it
+            is clicked on within the window.
         """
-        row, news = self._pools.of(clicks)
-        first, last = self._ranks(news, clicks[row])
-        admitted = (first < last) & self.admits(clicks[row], news)
-        return row[admitted], news[admitted], (last - first)[admitted]
+        pools = self._pools.take(self._pool_of[clicks])
+        row, articles = pools.rows(), pools.values
+        weight = self._clicks_within(articles, clicks[row])
+        admitted = (weight > 0) & self.admits(clicks[row], articles)
+        return row[admitted], articles[admitted], weight[admitted]
 
-    def _ranks(self, news: np.ndarray, clicks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where the clicks on news within the window of a click begin, and end, among all by news and time."""
-        keys = news << 32
-        return (
-            np.searchsorted(self._clicks_of_news, keys | self._first[clicks]),
-            np.searchsorted(self._clicks_of_news, keys | self._last[clicks]),
-        )
-
-
-@dataclass(frozen=True)
-class _Pools:
-    """News to draw from: for each stretch of time as long as the window, those clicked on in it or beside it.
-
-    Attributes:
-        news: the pools one behind another, int64.
-        start: (E,) where the pool of each click's stretch begins.
-        size: (E,) how many news it has.
-    """
-
-    news: np.ndarray
-    start: np.ndarray
-    size: np.ndarray
-
-    @classmethod
-    def build(cls, stretch: np.ndarray, news: np.ndarray) -> _Pools:
-        own = np.unique((stretch.astype(np.int64) + 1) << 32 | news)
-        pooled = np.unique(np.concatenate([own + (shift << 32) for shift in (-1, 0, 1)]))
-        of_stretch = pooled >> 32
-        start = np.searchsorted(of_stretch, stretch + 1, side="left")
-        return cls(pooled & (2**32 - 1), start, np.searchsorted(of_stretch, stretch + 1, side="right") - start)
-
-    def of(self, clicks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the pools of some clicks one behind another: the place among `clicks` of each news, and the news."""
-        size = self.size[clicks]
-        return np.repeat(np.arange(len(clicks)), size), self.news[stretches(self.start[clicks], size)]
-
-    def draw(self, clicks: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Draws from the pool of each click, (clicks, count)."""
-        places = rng.integers(0, self.size[clicks, None], (len(clicks), count))
-        return self.news[self.start[clicks, None] + places]
+    def _clicks_within(self, articles: np.ndarray, clicks: np.ndarray) -> np.ndarray:
+        """Count the clicks on articles within the windows of clicks."""
+        last = np.searchsorted(self._clicks_of_articles, articles << 32 | self._last[clicks])
+        return last - np.searchsorted(self._clicks_of_articles, articles << 32 | self._first[clicks])

@@ -6,9 +6,10 @@ news:
   title: headline
   category: section             # optional, as are subcategory, abstract and published
   published: {column: online_since, format: "%d.%m.%Y %H:%M"}
+  columns: [body, premium]      # optional: further ones that articles.parquet gets as they are
 events:
   file: [clicks-1.csv, clicks-2.csv]
-  user: reader
+  user: visitor
   time: {column: ts, unit: ms}  # a plain name: ISO 8601, or a column of times in a Parquet file
   news: article_id
   clicked: was_clicked          # optional: whether the row was clicked on; without it every row is a click
@@ -25,28 +26,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recommenders_miner.data.news import FILE_COLUMNS
 from recommenders_miner.data.tsv import require_file
-from recommenders_miner.datasets.times import UNITS, TimeColumn
+from recommenders_miner.datasets.columns import UNITS, TimeColumn
 from recommenders_miner.errors import DataFormatError
-from recommenders_miner.plain_yaml import parse_yaml
+from recommenders_miner.storage import parse_yaml
 
 _LONGEST_NAME = 255  # of a file
 _EXPECTED = "a YAML file with the sections news and events"
+_TAKEN = ("id", "published", *FILE_COLUMNS)  # names that a further column cannot have
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewsColumns:
-    """Where the news are.
+    """Where the articles are.
 
     Attributes:
-        file: the files, one behind another.
+        file: the files, one after another.
         separator: what stands between the columns of a CSV.
-        id: the column of the news id; the others, and those that are None, likewise.
+        id: the column of the article's id; the others, and those that are None, likewise.
         title: titles.
         category: category names.
         subcategory: subcategory names.
         abstract: abstracts.
-        published: when a news could first be read.
+        published: when an article could first be read.
+        columns: further columns, which articles.parquet gets under their names: texts from a CSV, from Parquet what
+            they are there.
     """
 
     file: list[Path]
@@ -57,6 +62,7 @@ class NewsColumns:
     subcategory: str | None = None
     abstract: str | None = None
     published: TimeColumn | None = None
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +70,12 @@ class EventColumns:
     """Where the events are.
 
     Attributes:
-        file: the files, one behind another.
+        file: the files, one after another.
         separator: what stands between the columns of a CSV.
         user: the column of the user id; the others, and those that are None, likewise.
         time: when it happened.
-        news: the news id.
-        clicked: whether the news was clicked on, or only shown. None: every event is a click.
+        news: the article's id.
+        clicked: whether the article was clicked on, or only shown. None: every event is a click.
         impression: which events were shown together. None: those of one user and second.
     """
 
@@ -87,7 +93,7 @@ class LogSchema:
     """What a YAML file says.
 
     Attributes:
-        news: where the news are.
+        news: where the articles are.
         events: where the events are.
     """
 
@@ -96,7 +102,7 @@ class LogSchema:
 
     @classmethod
     def read(cls, path: str | Path) -> LogSchema:
-        """Reads a YAML file; see the module for its form.
+        """Read a YAML file; see the module for its form.
 
         Raises:
             DataFormatError: the file is missing or no YAML, a key is unknown (the nearest known one is named), one that
@@ -121,19 +127,12 @@ class LogSchema:
 
 
 def _section(path: Path, content: Any, kind: type, name: str) -> Any:
-    """Reads a section as a `NewsColumns` or `EventColumns`."""
-    specs = {spec.name: spec for spec in dataclasses.fields(kind)}
-    needed = [key for key, spec in specs.items() if spec.default is dataclasses.MISSING]
-    values = _mapping(path, content, name, list(specs), needed)
-    read = {}
-    for key, value in values.items():
-        where = f"{name}: {key}"
-        if key == "file":
-            read[key] = _files(path, value, where)
-        elif "TimeColumn" in str(specs[key].type):
-            read[key] = _time_column(path, value, where)
-        else:
-            read[key] = _text(path, value, where, "the name of a column")
+    """Read a section as a `NewsColumns` or `EventColumns`."""
+    specs = dataclasses.fields(kind)
+    needed = [spec.name for spec in specs if spec.default is dataclasses.MISSING]
+    values = _mapping(path, content, name, [spec.name for spec in specs], needed)
+    readers = {"file": _files, "columns": _further_columns, "published": _time_column, "time": _time_column}
+    read = {key: readers.get(key, _column)(path, value, f"{name}: {key}") for key, value in values.items()}
     if read.get("separator") == "\\t":  # which YAML takes for two characters unless it is quoted
         read["separator"] = "\t"
     separator = read.get("separator", ",")
@@ -165,6 +164,17 @@ def _files(path: Path, value: Any, where: str) -> list[Path]:
     return files
 
 
+def _further_columns(path: Path, value: Any, where: str) -> tuple[str, ...]:
+    names = value if isinstance(value, list) else [value]
+    names = tuple(dict.fromkeys(_text(path, name, where, "the name of a column or a list of names") for name in names))
+    for name in names:
+        if name in _TAKEN:
+            raise DataFormatError(
+                path, f"{where}: {name!r} means something else in news.tsv or articles.parquet.", remedy="Rename it."
+            )
+    return names
+
+
 def _time_column(path: Path, value: Any, where: str) -> TimeColumn:
     if isinstance(value, str):
         return TimeColumn(value)
@@ -176,6 +186,10 @@ def _time_column(path: Path, value: Any, where: str) -> TimeColumn:
     if read.get("unit", "s") not in UNITS:
         raise DataFormatError(path, f"{where}: unit: expected {', '.join(UNITS)}, got {read['unit']!r}.")
     return TimeColumn(**read)
+
+
+def _column(path: Path, value: Any, where: str) -> str:
+    return _text(path, value, where, "the name of a column")
 
 
 def _text(path: Path, value: Any, where: str, expected: str) -> str:

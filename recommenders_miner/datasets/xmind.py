@@ -8,58 +8,60 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recommenders_miner.data.folders import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, split_folders
+from recommenders_miner.data.folders import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, WHOLE, split_folders
 from recommenders_miner.data.news import FILE_COLUMNS
-from recommenders_miner.data.tsv import LineFaults, OnError, read_tsv, require_file
+from recommenders_miner.data.tsv import LineErrors, OnError, read_tsv, require_file
 from recommenders_miner.data.write import write_table
-from recommenders_miner.datasets.column_files import read_columns
-from recommenders_miner.datasets.conversion import Conversion, conversion_to
-from recommenders_miner.datasets.news_rows import one_line
-from recommenders_miner.datasets.typed_columns import ids_of, texts_of
+from recommenders_miner.datasets.columns import is_blank, read_columns
+from recommenders_miner.datasets.conversion import Conversion, FirstRows, conversion_to, one_line
 from recommenders_miner.errors import DataFormatError
 
 _COLUMNS = ("nid", "title", "abstract")
 
 
 def convert_xmind(
-    mind: str | Path, texts: Sequence[str | Path], out: str | Path, on_error: OnError = "raise"
+    mind: str | Path,
+    texts: Sequence[str | Path],
+    out: str | Path,
+    on_error: OnError = "raise",
+    overwrite: bool = False,
 ) -> Conversion:
-    """Writes MIND in another language: each split of `mind`, its titles and abstracts replaced by xMIND's.
+    """Write MIND in another language: each split of `mind`, its titles and abstracts replaced by xMIND's.
 
-    News that xMIND lacks keep their own texts, and are counted. behaviors.tsv and vectors of entities are hard links to
-    the files of `mind` where the file system has these, else copies. The places of entities in a title
+    Articles that xMIND lacks keep their own texts, and are counted. behaviors.tsv and vectors of entities are hard
+    links to the files of `mind` where the file system has these, else copies. The places of entities in a title
     (`OccurrenceOffsets`) stay as they are, and are those of the English title.
 
     Args:
         mind: MIND's folder, with train/ and dev/, or with news.tsv and behaviors.tsv itself.
         texts: files of xMIND of one language, or folders that hold some. They are pooled: each serves every split.
-        out: the folder to write. One that holds an earlier conversion is replaced.
+        out: the folder to write.
         on_error: "raise" stops at the first faulty line; "skip" leaves faulty lines of xMIND out and counts them.
+        overwrite: whether to replace a folder `out` that holds something.
 
     Raises:
-        DataFormatError: a file is missing or faulty, no news of `mind` is translated, or two files translate a news in
+        DataFormatError: a file is missing or faulty, no article of `mind` is translated, or two files translate one in
             different words.
-        RecommendersMinerError: `out` holds something else.
+        FolderExistsError: `out` holds something.
     """
     folders = split_folders(mind)
     files = [file for path in texts for file in _find_files(Path(path))]
     settings = {"converter": "xmind", "source": str(mind), "texts": [str(file) for file in files]}
-    with conversion_to(out, settings) as conversion:
+    with conversion_to(out, settings, [Path(mind), *files], overwrite) as conversion:
         translations = _read_translations(files, conversion, on_error)
         for name, folder in folders.items():
-            split = name if name in SPLIT_NAMES else "all"
+            split = name if name in SPLIT_NAMES else WHOLE
             _convert_split(folder, split, translations, conversion)
         if not any(counts["news"] > counts["news in their own language"] for counts in conversion.counts.values()):
             raise DataFormatError(
                 files[0],
-                f"translates no news of {mind}.",
+                f"translates no article of {mind}.",
                 remedy="Is it of the same size of MIND, and of the same split?",
             )
     return conversion
@@ -78,63 +80,34 @@ def _find_files(path: Path) -> list[Path]:
 
 
 def _read_translations(files: Sequence[Path], conversion: Conversion, on_error: OnError) -> pa.Table:
-    """The texts of xMIND, each news once."""
-    place_of: dict[str, int] = {}
-    kept: list[pa.Table] = []
+    """Read the texts of xMIND, each article once."""
+    translations = FirstRows(_COLUMNS[1:])
     for path in files:
-        faults = LineFaults(path, on_error)
-        for block, lines in read_columns(path, _COLUMNS, faults, separator="\t", retained=True):
-            rows = pa.table(
-                [ids_of(path, block, "nid"), *(one_line(texts_of(path, block, name)) for name in _COLUMNS[1:])],
-                names=list(_COLUMNS),
+        errors = LineErrors(path, on_error)
+        for block in read_columns(path, _COLUMNS, errors, separator="\t"):
+            ids, *texts = block.ids("nid"), *(one_line(block.texts(name)) for name in _COLUMNS[1:])
+            block.report("empty news id", is_blank(ids), lambda _: "the news id, column 'nid', is empty.")
+            block.report("empty title", is_blank(texts[0]), lambda _: "the title, column 'title', is empty.")
+            translations.add(
+                block,
+                pa.table([ids, *texts], names=list(_COLUMNS)),
+                ids,
+                reason="article translated twice, in different words",
+                says="the news {} came before with another text.",
+                remedy="Name the files of one language only; --on-error skip keeps the first text.",
             )
-            ids = rows["nid"].to_pylist()
-            nameless = np.flatnonzero([not news_id for news_id in ids])
-            faults.add("empty news id", lines[nameless], lambda _: "the news id, column 'nid', is empty.")
-            untitled = pc.equal(rows["title"], "").to_numpy()
-            faults.add("empty title", lines[untitled], lambda _: "the title, column 'title', is empty.")
-            new = _first_rows(ids, ~untitled, place_of)
-            kept.append(rows.take(pa.array(new, pa.int64())))
-            known = pa.concat_tables(kept)
-            again = [row for row in np.setdiff1d(np.arange(len(ids)), new).tolist() if ids[row] and not untitled[row]]
-            _report_clashes(known, rows, again, [place_of[ids[row]] for row in again], lines, faults)
-            faults.raise_earliest()
-        conversion.finish(faults)
-    if not place_of:
+            errors.raise_earliest()
+        conversion.finish(errors)
+    if not translations.place_of:
         raise DataFormatError(files[0], "there are no texts that could be used.")
-    return pa.concat_tables(kept).combine_chunks()
-
-
-def _first_rows(ids: Sequence[str | None], usable: np.ndarray, place_of: dict[str, int]) -> list[int]:
-    """The rows whose id comes for the first time, which is noted in `place_of`."""
-    rows = []
-    for row, news_id in enumerate(ids):
-        if news_id and usable[row] and news_id not in place_of:
-            place_of[news_id] = len(place_of)
-            rows.append(row)
-    return rows
-
-
-def _report_clashes(
-    known: pa.Table, rows: pa.Table, again: Sequence[int], places: Sequence[int], lines: np.ndarray, faults: LineFaults
-) -> None:
-    first, later = known.take(pa.array(places, pa.int64())), rows.take(pa.array(again, pa.int64()))
-    differs = np.zeros(len(again), bool)
-    for name in _COLUMNS[1:]:
-        differs |= pc.not_equal(first[name], later[name]).to_numpy()
-    clashing = np.array(again, np.int64)[differs]
-    faults.add(
-        "news translated twice, in different words",
-        lines[clashing],
-        lambda k: f"the news {rows['nid'][int(clashing[k])].as_py()!r} came before with another text.",
-        remedy="Name the files of one language only; --on-error skip keeps the first text.",
-    )
+    return translations.table.combine_chunks()
 
 
 def _convert_split(folder: Path, split: str, translations: pa.Table, conversion: Conversion) -> None:
     target = conversion.folder / split
     target.mkdir()
-    news = pa.concat_tables(_read_news(folder / NEWS_FILE))
+    path = folder / NEWS_FILE
+    news = pa.concat_tables([block for block, _ in read_tsv(path, FILE_COLUMNS, LineErrors(path, "raise"))])
     place = pc.index_in(news["news id"], value_set=translations["nid"].combine_chunks())
     for column in _COLUMNS[1:]:
         translated = translations[column].combine_chunks().take(place.combine_chunks())
@@ -146,11 +119,6 @@ def _convert_split(folder: Path, split: str, translations: pa.Table, conversion:
         if path.name != NEWS_FILE and not path.name.startswith("."):
             _link(path, target / path.name)
     conversion.note(split, news=news.num_rows, news_in_their_own_language=place.null_count)
-
-
-def _read_news(path: Path) -> Iterator[pa.Table]:
-    for block, _ in read_tsv(path, FILE_COLUMNS, LineFaults(path, "raise")):
-        yield block
 
 
 def _link(source: Path, target: Path) -> None:

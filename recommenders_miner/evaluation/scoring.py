@@ -9,9 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from recommenders_miner.data.batching import distinct_rows
 from recommenders_miner.data.lengths import growing_edges, length_edges
 from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import distinct_rows
 from recommenders_miner.encoders.whole_table import (
     NetworkPart,
     batches_of,

@@ -81,7 +81,7 @@ def test_what_is_kept_is_computed_once_for_a_key(vocabularies, tmp_path):
 
 def test_a_damaged_array_is_made_anew(vocabularies, tmp_path, caplog):
     features(vocabularies, folder=tmp_path).kept("vectors", "k", lambda: np.arange(4.0))
-    [file] = tmp_path.glob("*/*.npy")
+    [file] = tmp_path.glob("*/*.bin")
     file.write_bytes(file.read_bytes()[:-8])
     assert features(vocabularies, folder=tmp_path).kept("vectors", "k", lambda: np.arange(5.0)).tolist() == list(
         range(5)

@@ -1,10 +1,12 @@
 import logging
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from recommenders_miner.data import tsv
-from recommenders_miner.data.news import NewsTable, UnknownNewsError
+from recommenders_miner.data.news import NewsTable, UnknownNewsError, distinct_rows
 from recommenders_miner.errors import DataFormatError
 
 COLUMNS = ("ids", "category", "subcategory", "title", "abstract", "title_entities", "abstract_entities")
@@ -187,3 +189,48 @@ def test_select_keeps_some_news_each_once():
     assert some.rows(["N1"]).tolist() == [2]
     with pytest.raises(UnknownNewsError, match="'N9'"):
         table.select(["N1", "N9"])
+
+
+# === Further columns ===
+
+
+def test_what_stands_beside_the_file_is_aligned_with_its_rows(tmp_path):
+    path = write(tmp_path, row("N1"), row("N2"), row("N3"))
+    plain = NewsTable.read(path)
+    assert plain.extra is None
+    articles = {"published": pa.array([30, None, 10], pa.int64()), "id": ["N3", "N9", "N1"], "body": ["c", "x", "a"]}
+    pq.write_table(pa.table(articles), tmp_path / "articles.parquet")
+    table = NewsTable.read(path)
+    assert table.extra.to_pydict() == {"published": [None, 10, None, 30], "body": [None, "a", None, "c"]}
+    assert table.extra.schema.field("published").type == pa.int64()
+    assert table.select(["N3", "N2"]).extra.to_pydict() == {"published": [None, 30, None], "body": [None, "c", None]}
+    titles = [["N1", "N2", "N3"], ["A title"] * 3, ["sports"] * 3, ["sports_a"] * 3, ["Text."] * 3, ["[]"] * 3]
+    same, other = (
+        NewsTable.from_columns(*titles, ["[]"] * 3, extra={"published": published, "body": ["a", None, "c"]})
+        for published in ([10, None, 30], [10, None, 31])
+    )
+    assert same.extra.equals(table.extra)
+    assert table.digest == same.digest
+    assert len({table.digest, plain.digest, other.digest}) == 3
+
+
+@pytest.mark.parametrize("content", [b"PAR1 but no more", pa.table({"body": ["x"]}), pa.table({"id": [[1]]})], ids=type)
+def test_articles_that_cannot_be_read_are_named(tmp_path, content):
+    path = write(tmp_path, row("N1"))
+    if isinstance(content, bytes):
+        (tmp_path / "articles.parquet").write_bytes(content)
+    else:
+        pq.write_table(content, tmp_path / "articles.parquet")
+    with pytest.raises(
+        DataFormatError, match=r"articles\.parquet: is not readable \(.+expected Parquet with a column id"
+    ):
+        NewsTable.read(path)
+
+
+def test_further_columns_in_memory_are_as_long_as_the_others():
+    with pytest.raises(DataFormatError, match="2 news ids, but 1 entries of body"):
+        NewsTable.from_columns(["a", "b"], ["A", "B"], extra={"body": ["x"]})
+
+
+def test_distinct_rows_always_have_the_padding():
+    assert distinct_rows(6, np.array([[3, 1], [0, 3]]), np.array([5])).tolist() == [0, 1, 3, 5]

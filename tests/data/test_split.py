@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,8 +17,9 @@ from recommenders_miner.cli import app
 from recommenders_miner.data import write as tsv_writer
 from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.data.split import split_by_time
-from recommenders_miner.errors import DataFormatError, RecommendersMinerError
+from recommenders_miner.errors import DataFormatError, FolderExistsError, RecommendersMinerError
 from tests.command_line import run
 
 MIDNIGHT = datetime(2024, 2, 29)
@@ -61,26 +64,20 @@ def write(folder, impressions, news=("N1", "N2", "N3", "N4"), end="\n"):
 
 
 def read(folder):
-    """A split that was written, through the package's own readers, and the ids of its news."""
+    """A split that was written, through the package's own readers, and the ids of its articles."""
     table = NewsTable.read(folder / "news.tsv")
     log = ImpressionLog.read(folder / "behaviors.tsv", table, cache=False)
-    ids = table.ids.to_pylist()
-    found = []
-    for i in range(len(log)):
-        history = slice(*log.histories.offsets[log.history_of[i] :][:2])
-        shown = slice(log.candidates.offsets[i], log.candidates.offsets[i + 1])
-        found.append(
-            Impression(
-                time=int(log.time[i] - MIDNIGHT.replace(tzinfo=UTC).timestamp()),
-                shown=tuple(
-                    (ids[c], int(label))
-                    for c, label in zip(log.candidates.values[shown], log.labels[shown], strict=True)
-                ),
-                history=tuple(ids[row] for row in log.histories.values[history]),
-                user=log.users[int(log.user_of[i])].as_py(),
-                id=int(log.impression_id[i]),
-            )
+    ids, users, labels = table.ids.to_pylist(), log.users.to_pylist(), Ragged(log.labels, log.candidates.offsets)
+    found = [
+        Impression(
+            time=int(log.time[i] - MIDNIGHT.replace(tzinfo=UTC).timestamp()),
+            shown=tuple((ids[row], int(label)) for row, label in zip(log.candidates[i], labels[i], strict=True)),
+            history=tuple(ids[row] for row in log.histories[log.history_of[i]]),
+            user=users[log.user_of[i]],
+            id=int(log.impression_id[i]),
         )
+        for i in range(len(log))
+    ]
     return found, ids[1:]
 
 
@@ -117,7 +114,7 @@ logs = st.lists(
 ).map(numbered)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(
     log=logs,
     dev_from=st.integers(0, 13),
@@ -166,7 +163,7 @@ def test_any_log_is_split_as_its_restatement_says(tmp_path_factory, log, dev_fro
         assert written[name].users == len({impression.user for impression in impressions})
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
 @given(log=logs, share=st.floats(0.01, 0.99), test_from=st.none() | st.integers(0, 13))
 def test_a_share_puts_the_latest_impressions_into_dev(tmp_path_factory, log, share, test_from):
     tmp_path = tmp_path_factory.mktemp("share")
@@ -202,23 +199,6 @@ def test_a_click_of_the_same_second_is_not_past(tmp_path):
     assert histories(tmp_path / "out" / "dev") == {7: ["N4", "N1", "N2"], 8: ["N4", "N1", "N2", "N3", "N1"]}
 
 
-def test_histories_of_a_split_stop_where_it_begins(tmp_path):
-    log = numbered([Impression(t, ((f"N{t}", 1), ("N4", 0))) for t in (1, 2, 3)] + [Impression(3, user="U2")])
-    source = write(tmp_path / "source", log)
-    split_by_time(source, tmp_path / "out", dev_from=at(2), histories_at="split")
-    assert histories(tmp_path / "out" / "train") == {1: []}
-    assert histories(tmp_path / "out" / "dev") == {2: ["N1"], 3: ["N1"], 4: []}
-
-
-def test_a_history_of_the_file_that_knows_the_future_is_gone_unless_kept(tmp_path):
-    log = numbered([Impression(1, (("N1", 0), ("N2", 1))), Impression(5, (("N3", 1), ("N1", 0)), ("N3",))])
-    source = write(tmp_path / "source", log)
-    split_by_time(source, tmp_path / "rebuilt", dev_from=at(5))
-    assert histories(tmp_path / "rebuilt" / "dev") == {2: ["N2"]}
-    split_by_time(source, tmp_path / "kept", dev_from=at(5), rebuild_histories=False)
-    assert histories(tmp_path / "kept" / "dev") == {2: ["N3"]}
-
-
 def test_news_of_dev_that_train_did_not_know_stay_cold(tmp_path):
     log = numbered([Impression(1), Impression(2, (("N3", 1), ("N2", 0)))])
     source = write(tmp_path / "source", log)
@@ -244,6 +224,23 @@ def test_times_are_written_by_minds_clock(tmp_path):
     split_by_time(write(tmp_path / "source", log), tmp_path / "out", dev_from=at(2))
     times = [(tmp_path / "out" / name / "behaviors.tsv").read_text().split("\t")[2] for name in ("train", "dev")]
     assert times == ["2/29/2024 12:00:01 AM", "2/29/2024 1:01:02 PM"]
+
+
+def test_histories_are_cut_to_the_newest_clicks(tmp_path):
+    log = numbered([Impression(0, history=("N3", "N4")), Impression(1), Impression(2)])
+    split_by_time(write(tmp_path / "source", log), tmp_path / "out", dev_from=at(2), max_history=3)
+    assert histories(tmp_path / "out" / "train") == {1: ["N3", "N4"], 2: ["N3", "N4", "N1"]}
+    assert histories(tmp_path / "out" / "dev") == {3: ["N4", "N1", "N1"]}
+
+
+def test_train_without_histories_is_warned_of(tmp_path, caplog):
+    source = write(tmp_path / "source", numbered([Impression(0), Impression(1), Impression(2)]))
+    split_by_time(source, tmp_path / "split", dev_from=at(2), histories_at="split")
+    assert "No history of train has a click" in caplog.text
+    assert "--histories-at impression" in caplog.text
+    caplog.clear()
+    split_by_time(source, tmp_path / "impression", dev_from=at(2))
+    assert caplog.text == ""
 
 
 # === Several splits ===
@@ -300,6 +297,44 @@ def test_vectors_are_carried_along_each_name_once(tmp_path):
         assert (tmp_path / "out" / name / "relation_embedding.vec").read_text() == "P1\t7\n"
 
 
+def test_what_else_is_known_of_articles_is_carried_along_with_their_rows(tmp_path):
+    source = pooled_source(tmp_path)
+    rows = {"id": ["N1", "N9", "N2"], "published": pa.array([10, 90, None], pa.int64()), "body": ["one", "-", "two"]}
+    pq.write_table(pa.table(rows), source / "train" / "articles.parquet")
+    rows = {"id": ["N3", "N1"], "published": pa.array([30, 11], pa.int64()), "premium": [True, False]}
+    pq.write_table(pa.table(rows), source / "dev" / "articles.parquet")
+    split_by_time(source, tmp_path / "out", dev_from=at(4))
+    train = pq.read_table(tmp_path / "out" / "train" / "articles.parquet")
+    assert train.schema.field("published").type == pa.int64()
+    assert train.to_pylist() == [
+        {"id": "N2", "published": None, "body": "two", "premium": None},
+        {"id": "N1", "published": 10, "body": "one", "premium": None},
+        {"id": "N3", "published": 30, "body": None, "premium": True},
+        {"id": "N4", "published": None, "body": None, "premium": None},
+    ]
+    dev = pq.read_table(tmp_path / "out" / "dev" / "articles.parquet")
+    assert dev["id"].to_pylist() == read(tmp_path / "out" / "dev")[1]
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda path: path.write_bytes(b"PAR1"), "is not readable"),
+        (lambda path: pq.write_table(pa.table({"nid": ["N1"]}), path), "with a column id"),
+        (
+            lambda path: pq.write_table(pa.table({"id": ["N1"], "published": ["May"]}), path),
+            "columns differ from those",
+        ),
+    ],
+)
+def test_a_bad_file_of_articles_is_an_error(tmp_path, damage, says):
+    source = pooled_source(tmp_path)
+    pq.write_table(pa.table({"id": ["N1"], "published": [10]}), source / "train" / "articles.parquet")
+    damage(source / "dev" / "articles.parquet")
+    with pytest.raises(DataFormatError, match=rf"articles\.parquet: .*{says}"):
+        split_by_time(source, tmp_path / "out", dev_from=at(4))
+
+
 def test_a_benchmark_split_where_it_was_split_is_itself_again(data, tmp_path):
     split_by_time(data, tmp_path / "out", dev_from=datetime(2019, 11, 12), rebuild_histories=False)
     for name in ("train", "dev"):
@@ -313,10 +348,10 @@ def test_a_benchmark_split_where_it_was_split_is_itself_again(data, tmp_path):
     assert after.startswith(b"301\t")
 
 
-# === What is refused, and what is left behind ===
+# === What is refused, and what is left over ===
 
 
-def test_a_faulty_line_is_named_and_nothing_is_written(tmp_path):
+def test_a_bad_line_is_named_and_nothing_is_written(tmp_path):
     source = write(tmp_path / "source", [Impression(1), Impression(2, (("N9", 1),))])
     with pytest.raises(DataFormatError, match=r"behaviors\.tsv, line 2: the candidate 'N9-1'"):
         split_by_time(source, tmp_path / "out")
@@ -333,26 +368,23 @@ def test_a_full_disk_leaves_the_earlier_result_whole(tmp_path, monkeypatch):
 
     monkeypatch.setattr("recommenders_miner.data.split.write_table", full)
     with pytest.raises(OSError, match="No space left"):
-        split_by_time(source, out, dev_from=at(2), all_news=True)
+        split_by_time(source, out, dev_from=at(2), all_news=True, overwrite=True)
     assert {path: path.read_bytes() for path in out.rglob("*.*")} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
 
 
-def test_an_earlier_result_is_replaced_and_nothing_else(tmp_path):
+def test_a_folder_that_exists_is_replaced_only_if_that_is_asked_for_and_never_the_source(tmp_path):
     source = write(tmp_path / "data" / "source", numbered([Impression(1), Impression(2), Impression(3)]))
-    for boundary, expected in ((2, 1), (3, 2)):
-        written = split_by_time(source, tmp_path / "out", dev_from=at(boundary))
-        assert written["train"].impressions == expected
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    for folder, problem in (
-        (tmp_path / "mine", "holds something else"),
-        (tmp_path / "mine" / "thesis.txt", "is a file; name a folder"),
-        (source, "take the place of its source"),
-        (tmp_path / "data", "take the place of its source"),
-    ):
-        with pytest.raises(RecommendersMinerError, match=problem):
-            split_by_time(source, folder)
+    for boundary in (2, 3):
+        written = split_by_time(source, tmp_path / "out", dev_from=at(boundary), overwrite=True)
+        assert written["train"].impressions == boundary - 1
+    (tmp_path / "thesis.txt").write_text("years of work")
+    for path in (tmp_path / "out", tmp_path / "thesis.txt"):
+        with pytest.raises(FolderExistsError, match="--overwrite"):
+            split_by_time(source, path)
+    for path in (source, tmp_path / "data"):
+        with pytest.raises(RecommendersMinerError, match="take the place of its source"):
+            split_by_time(source, path, overwrite=True)
     assert (source / "behaviors.tsv").exists()
     assert not (source / CACHE_FOLDER).exists(), "the source is left as it is"
 
@@ -394,32 +426,15 @@ def test_the_command_reads_times_as_the_files_write_them(tmp_path, time):
     assert len(read(tmp_path / "out" / "dev")[0]) == 3
 
 
-@pytest.mark.parametrize("options", [["--dev-share", "0.1", "--dev-from", "2024-02-29"], ["--dev-share", "1"]])
-def test_the_command_refuses_contradictions(tmp_path, options):
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--dev-share", "0.1", "--dev-from", "2024-02-29"], "--dev-share"),
+        (["--dev-share", "1"], "--dev-share"),
+        (["--keep-histories", "--histories-at", "split"], "--histories-at"),
+    ],
+)
+def test_the_command_refuses_contradictions(tmp_path, options, named):
     result = CliRunner().invoke(app, ["split", str(tmp_path), str(tmp_path / "out"), *options])
     assert result.exit_code == 2
-
-
-def test_histories_are_cut_to_the_newest_clicks(tmp_path):
-    log = numbered([Impression(0, history=("N3", "N4")), Impression(1), Impression(2)])
-    split_by_time(write(tmp_path / "source", log), tmp_path / "out", dev_from=at(2), max_history=3)
-    assert histories(tmp_path / "out" / "train") == {1: ["N3", "N4"], 2: ["N3", "N4", "N1"]}
-    assert histories(tmp_path / "out" / "dev") == {3: ["N4", "N1", "N1"]}
-
-
-def test_train_without_histories_is_warned_of(tmp_path, caplog):
-    source = write(tmp_path / "source", numbered([Impression(0), Impression(1), Impression(2)]))
-    split_by_time(source, tmp_path / "split", dev_from=at(2), histories_at="split")
-    assert "No history of train has a click" in caplog.text
-    assert "--histories-at impression" in caplog.text
-    caplog.clear()
-    split_by_time(source, tmp_path / "impression", dev_from=at(2))
-    assert caplog.text == ""
-
-
-def test_histories_that_are_kept_stop_nowhere(tmp_path):
-    source = write(tmp_path / "source", numbered([Impression(0), Impression(1)]))
-    options = ["--keep-histories", "--histories-at", "split"]
-    result = CliRunner().invoke(app, ["split", str(source), str(tmp_path / "out"), *options])
-    assert result.exit_code == 2
-    assert "--histories-at" in result.output
+    assert named in result.output

@@ -7,7 +7,9 @@ from recommenders_miner.data import vectors as word_vectors
 from recommenders_miner.data.vectors import read_word_vectors
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.errors import DataFormatError
-from tests.fuzz.limits import FLOOR_BYTES, TIMES_THE_FILE, measured
+from tests.peak_memory import measured
+
+TIMES_THE_FILE, FLOOR_BYTES = 64, 4 * 2**20
 
 GLOVE = "the 0.1 -2 3e-1\ncat 1 2 3\ndog 4 5 6\n"
 

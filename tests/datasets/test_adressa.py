@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from recommenders_miner.data.split import split_by_time
 from recommenders_miner.datasets import Negatives, adressa, convert_adressa
 from recommenders_miner.errors import DataFormatError
-from tests.datasets.read_back import impressions, news
+from tests.datasets.read_back import articles, impressions, news
 
 NOON = 1483272000  # 2017-01-01
 PAGE = {"city": "trondheim", "activeTime": 8, "referrerHostClass": "direct", "sessionStart": False, "os": "iPhone OS"}
@@ -61,7 +62,7 @@ def test_first_clicks_become_impressions_and_other_pages_are_left_out(write):
     source, out = write()
     conversion = convert_adressa(source, out)
     assert impressions(out / "all") == [
-        (1, "cx:1:a", NOON + 10, [], {"9f39": 1}),  # all there is was clicked on by this reader
+        (1, "cx:1:a", NOON + 10, [], {"9f39": 1}),  # all there is was clicked on by this user
         (2, "cx:2:b", NOON + 20, [], {"77aa": 1}),
         (3, "cx:2:b", NOON + 7200, ["77aa"], {"9f39": 1}),
         (4, "cx:1:a", NOON + 7300, ["9f39"], {"77aa": 1}),
@@ -72,7 +73,7 @@ def test_first_clicks_become_impressions_and_other_pages_are_left_out(write):
     assert counts["impressions without a negative"] == 4
 
 
-def test_articles_have_title_and_both_categories_and_no_abstract(write):
+def test_articles_have_title_both_categories_and_a_time_but_no_abstract(write, tmp_path):
     source, out = write()
     convert_adressa(source, out)
     assert news(out / "all") == {
@@ -80,6 +81,9 @@ def test_articles_have_title_and_both_categories_and_no_abstract(write):
         "77aa": ("sport", "sport", "Tittel 77aa", ""),
     }
     assert "\thttp://www.adressa.no/9f39.ece\t" in (out / "all" / "news.tsv").read_text()
+    assert articles(out / "all") == {"9f39": {"published": 1483204437}, "77aa": {"published": 1483204437}}
+    split_by_time(out / "all", tmp_path / "data", dev_share=0.3)
+    assert articles(tmp_path / "data" / "train") == articles(out / "all")
 
 
 def test_negatives_are_published_by_then_and_read_within_the_window(write):
@@ -100,13 +104,14 @@ def test_what_an_event_lacks_of_its_article_another_may_have(write):
     bare = read("cx:9", NOON, "9f39", title=None, category1=None, publishtime="soon")
     titleless = read("cx:9", NOON + 1, "5555", title="  ")
     retitled = read("cx:9", NOON + 2, "77aa", title="Ny tittel")
-    source, out = write({"20161231": [bare, titleless], **DAYS, "20170103": [retitled]})
+    last = read("cx:8", NOON + 9000, "5555", title=None)  # of a user who reads nothing else
+    source, out = write({"20161231": [bare, titleless], **DAYS, "20170103": [retitled, last]})
     conversion = convert_adressa(source, out)
     assert news(out / "all") == {
         "9f39": ("nyheter", "trondheim", "Tittel 9f39", ""),
         "77aa": ("sport", "sport", "Tittel 77aa", ""),
     }
-    assert conversion.counts["all"]["events of articles without a title left out"] == 1
+    assert conversion.counts["all"]["events of articles without a title left out"] == 2
     assert conversion.counts["all"]["articles with two titles"] == 1
     assert impressions(out / "all")[0][1] == "cx:9"
 
@@ -117,7 +122,8 @@ def test_batches_of_any_size_give_the_same(write, monkeypatch, tmp_path, batch):
     convert_adressa(source, out)
     monkeypatch.setattr(adressa, "BATCH_LINES", batch)
     convert_adressa(source, tmp_path / "again")
-    assert (tmp_path / "again" / "all" / "behaviors.tsv").read_bytes() == (out / "all" / "behaviors.tsv").read_bytes()
+    for name in ("behaviors.tsv", "news.tsv", "articles.parquet"):
+        assert (tmp_path / "again" / "all" / name).read_bytes() == (out / "all" / name).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -134,7 +140,7 @@ def test_batches_of_any_size_give_the_same(write, monkeypatch, tmp_path, batch):
         (read("cx:1", NOON, ["9f39"]), "line 3: the news id, column 'id', is empty"),
     ],
 )
-def test_a_faulty_line_is_named_or_left_out_and_counted(write, bad, says):
+def test_a_bad_line_is_named_or_left_out_and_counted(write, bad, says):
     source, out = write({"20170101": [DAYS["20170101"][0], "", bad, *DAYS["20170101"][1:]]})
     with pytest.raises(DataFormatError, match=says) as caught:
         convert_adressa(source, out)
@@ -145,45 +151,31 @@ def test_a_faulty_line_is_named_or_left_out_and_counted(write, bad, says):
     assert [sum(reasons.values()) for reasons in conversion.left_out.values()] == [1]
 
 
-def test_half_a_surrogate_pair_becomes_a_question_mark(write):
-    source, out = write({"20170101": [read("cx:1", NOON, "9f39", title="Tittel \ud83d her")]})
+def test_half_a_surrogate_pair_becomes_a_question_mark_and_what_is_no_time_null(write):
+    source, out = write({"20170101": [read("cx:1", NOON, "9f39", title="Tittel \ud83d her", publishtime="soon")]})
     convert_adressa(source, out)
     assert news(out / "all")["9f39"][2] == "Tittel ? her"
+    assert articles(out / "all") == {"9f39": {"published": None}}
 
 
-def test_one_file_will_do_and_progress_is_told(write):
+def test_one_file_will_do_and_histories_can_be_cut_and_progress_is_told(write):
     source, out = write()
     told = []
-    convert_adressa(source / "20170102", out, progress=lambda share, doing: told.append((share, doing)))
+    convert_adressa(source / "20170102", out, progress=lambda share, doing: told.append((share, doing)), max_history=0)
     assert told == [(0.0, "20170102")]
-    assert len(impressions(out / "all")) == 2
+    assert [history for _, _, _, history, _ in impressions(out / "all")] == [[], []]
 
 
-def test_sources_without_events_are_errors(write, tmp_path):
-    source, out = write({})
-    with pytest.raises(DataFormatError, match="there are no files"):
-        convert_adressa(source, out)
-    with pytest.raises(DataFormatError, match="the path does not exist"):
-        convert_adressa(tmp_path / "nowhere", out)
-    (source / "one_week.tar.gz").write_bytes(b"\x1f\x8b")
-    with pytest.raises(DataFormatError, match=r"is an archive\. Unpack it: tar -xf one_week\.tar\.gz"):
-        convert_adressa(source, out)
-    source, out = write({"one_week.tar.gz": []})
-    (source / "one_week.tar.gz").unlink()
-    write({"20170101": [front_page("cx:1", NOON)]})
-    with pytest.raises(DataFormatError, match="no events of articles with a title"):
-        convert_adressa(source, out)
-
-
-def test_a_reader_of_untitled_articles_alone_is_left_out_with_the_events(write):
-    last = read("cx:9", NOON + 9000, "5555", title=None)
-    source, out = write({**DAYS, "20170103": [last]})
-    conversion = convert_adressa(source, out)
-    assert len(impressions(out / "all")) == 4
-    assert conversion.counts["all"]["events of articles without a title left out"] == 1
-
-
-def test_histories_can_be_cut(write):
-    source, out = write()
-    convert_adressa(source, out, max_history=0)
-    assert [history for _, _, _, history, _ in impressions(out / "all")] == [[]] * 4
+@pytest.mark.parametrize(
+    ("days", "says"),
+    [
+        ({}, "there are no files"),
+        ({"one_week.tar.gz": []}, r"is an archive\. Unpack it: tar -xf one_week\.tar\.gz"),
+        ({"20170101": [front_page("cx:1", NOON)]}, "no events of articles with a title"),
+        (None, "the path does not exist"),
+    ],
+)
+def test_sources_without_events_are_errors(write, days, says):
+    source, out = write(days or {})
+    with pytest.raises(DataFormatError, match=says):
+        convert_adressa(source / "nowhere" if days is None else source, out)

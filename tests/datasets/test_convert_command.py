@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from recommenders_miner.cli import app, main
-from recommenders_miner.errors import DataFormatError
+from recommenders_miner.errors import DataFormatError, FolderExistsError
 from tests.command_line import run
 from tests.datasets.read_back import impressions
 
@@ -28,34 +28,38 @@ def schema(tmp_path):
 
 
 def test_own_logs_are_converted_and_then_split(schema, tmp_path):
-    output = run("convert", "own", schema, tmp_path / "all", "--negatives", 3, "--window-hours", 48, "--seed", 1)
-    assert (
-        "all: 20 news, 4 users, 20 impressions, 76 candidates, 20 clicks, 40 repeated clicks left out"
-        in output.replace("\n", "")
-    )
-    assert f"recommenders-miner split {tmp_path / 'all' / 'all'}" in output
-    described = json.loads((tmp_path / "all" / "conversion.json").read_text())
+    out = tmp_path / "[red]o[" / "t]"  # shown as it is, though it looks like markup
+    options = ["--negatives", 3, "--window-hours", 48, "--seed", 1]
+    output = run("convert", "own", schema, out, *options).replace("\n", "")
+    counts = "20 news, 4 users, 20 impressions, 76 candidates, 20 clicks, 40 repeated clicks left out"
+    assert f"all: {counts}" in output
+    assert f"Written to {out}." in output
+    assert f"recommenders-miner split {out / 'all'}" in output
+    described = json.loads((out / "conversion.json").read_text())
     assert described["negatives"] == {"count": 3, "window_hours": 48.0, "draw": "popularity", "seed": 1}
-    run("split", tmp_path / "all" / "all", tmp_path / "data", "--dev-share", 0.3)
-    for _, user, time, history, _ in impressions(tmp_path / "data" / "dev"):
-        clicks = [
-            next(item for item, label in shown.items() if label)
-            for split in ("train", "dev")
-            for _, who, when, _, shown in impressions(tmp_path / "data" / split)
-            if who == user and when < time
-        ]
-        assert history == clicks
+    data = tmp_path / "[bold]d[" / "x]"
+    assert f"Written to {data}." in run("split", out / "all", data, "--dev-share", 0.3).replace("\n", "")
+    log = [*impressions(data / "train"), *impressions(data / "dev")]
+    for _, user, time, history, _ in impressions(data / "dev"):
+        past = [shown for _, who, when, _, shown in log if who == user and when < time]
+        assert history == [next(item for item, label in shown.items() if label) for shown in past]
+    with pytest.raises(FolderExistsError):
+        run("convert", "own", schema, out)
+    with pytest.raises(FolderExistsError):
+        run("split", out / "all", data)
+    run("convert", "own", schema, out, "--overwrite")
+    run("split", out / "all", data, "--overwrite")
 
 
 def test_what_was_left_out_is_shown(schema, tmp_path):
     (tmp_path / "clicks.csv").write_text((tmp_path / "clicks.csv").read_text() + "u1,2024-03-01,gone\n")
-    with pytest.raises(DataFormatError, match=r"clicks\.csv, line 62: the news 'gone'"):
+    with pytest.raises(DataFormatError, match=r"clicks\.csv, line 62: the article 'gone'"):
         run("convert", "own", schema, tmp_path / "out")
     output = run("convert", "own", schema, tmp_path / "out", "--on-error", "skip", "--draw", "uniform")
-    assert "1 (event of a news that is not among the news)" in output
+    assert "1 (event of an article that is not among the news)" in output
 
 
-def test_a_fault_is_one_line_and_exit_status_1(schema, tmp_path, monkeypatch, capsys):
+def test_an_error_is_one_line_and_exit_status_1(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["recommenders-miner", "convert", "own", str(tmp_path / "no.yaml"), str(tmp_path)])
     with pytest.raises(SystemExit) as caught:
         main()
@@ -64,21 +68,21 @@ def test_a_fault_is_one_line_and_exit_status_1(schema, tmp_path, monkeypatch, ca
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("option", "value"),
     [
-        ["--draw", "best"],
-        ["--on-error", "ignore"],
-        ["--negatives", "0"],
-        ["--window-hours", "0"],
-        ["--window-hours", "1e9"],
-        ["--max-history", "-1"],
-        ["--seed", "-1"],
+        ("--draw", "best"),
+        ("--on-error", "ignore"),
+        ("--negatives", "0"),
+        ("--window-hours", "0"),
+        ("--window-hours", "1e9"),
+        ("--max-history", "-1"),
+        ("--seed", "-1"),
     ],
 )
-def test_options_out_of_range_are_refused(schema, tmp_path, options):
-    result = CliRunner().invoke(app, ["convert", "own", str(schema), str(tmp_path / "out"), *options])
+def test_options_out_of_range_are_refused(schema, tmp_path, option, value):
+    result = CliRunner().invoke(app, ["convert", "own", str(schema), str(tmp_path / "out"), option, value])
     assert result.exit_code == 2
-    assert options[0] in result.output
+    assert option in result.output
     assert not (tmp_path / "out").exists()
 
 
@@ -93,6 +97,7 @@ def test_ebnerd_adressa_and_xmind_have_their_commands(tmp_path):
     pq.write_table(pa.table({"user_id": [1], "article_id_fixed": [[1, 1]]}), bundle / "train" / "history.parquet")
     assert "train: 1 impressions" in run("convert", "ebnerd", bundle, tmp_path / "ebnerd", "--max-history", 1)
     assert impressions(tmp_path / "ebnerd" / "train") == [(1, "1", 10**9, ["1"], {"1": 0, "2": 1})]
+    assert not (tmp_path / "ebnerd" / "train" / "articles.parquet").exists()  # nothing more is known
 
     (tmp_path / "20170101").write_text(json.dumps({"userId": "u", "time": 10**9, "id": "i", "title": "t"}) + "\n")
     assert "all: 1 news, 1 users, 1 impressions, 1 candidates, 1 clicks, 1 impressions without a negative" in run(
@@ -104,10 +109,3 @@ def test_ebnerd_adressa_and_xmind_have_their_commands(tmp_path):
     output = run("convert", "xmind", tmp_path / "ebnerd", tmp_path / "out", "--texts", tmp_path / "xmind.tsv")
     assert "train: 2 news, 1 news in their own language" in output.replace("\n", "")
     assert "\täiti\t" in (tmp_path / "out" / "train" / "news.tsv").read_text()
-
-
-def test_names_that_look_like_markup_are_shown_as_they_are(schema, tmp_path):
-    out = tmp_path / "[red]o[" / "t]"
-    assert f"Written to {out}." in run("convert", "own", schema, out).replace("\n", "")
-    data = tmp_path / "[bold]d[" / "x]"
-    assert f"Written to {data}." in run("split", out / "all", data, "--dev-share", 0.3).replace("\n", "")

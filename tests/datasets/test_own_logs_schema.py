@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
+from recommenders_miner.datasets.columns import TimeColumn
 from recommenders_miner.datasets.own_schema import LogSchema
-from recommenders_miner.datasets.times import TimeColumn
 from recommenders_miner.errors import DataFormatError
 
 NEWS = {"file": "n.csv", "id": "key", "title": "headline"}
@@ -22,12 +22,15 @@ def test_columns_are_read_and_files_stand_beside_the_yaml(tmp_path):
     schema = read(
         tmp_path,
         {
-            "news": NEWS | {"category": "c", "subcategory": "s", "abstract": "a", "published": published},
+            "news": NEWS
+            | {"category": "c", "subcategory": "s", "abstract": "a", "published": published}
+            | {"columns": ["x", "x"]},
             "events": EVENTS
             | {"file": ["/x/1.csv", "2.csv"], "time": {"column": "t", "unit": "ms"}, "clicked": "k", "impression": "i"},
         },
     )
     assert schema.news.file == [tmp_path / "n.csv"]
+    assert schema.news.columns == ("x",)
     assert schema.news.published == TimeColumn("online", format="%d.%m.%Y")
     assert [str(path) for path in schema.events.file] == ["/x/1.csv", str(tmp_path / "2.csv")]
     assert schema.events.time == TimeColumn("t", unit="ms")
@@ -49,6 +52,9 @@ def test_what_is_optional_may_be_left_out(tmp_path):
         ({}, {"time": None}, "events: the key 'time' is missing"),
         ({"id": 3}, {}, r"news: id: expected the name of a column, got 3 \(int\). Quote it"),
         ({"id": ""}, {}, "news: id: expected the name of a column"),
+        ({"columns": 3}, {}, "news: columns: expected the name of a column or a list of names, got 3"),
+        ({"columns": ["body", "title"]}, {}, "news: columns: 'title' means something else in news.tsv"),
+        ({"columns": "published"}, {}, "'published' means something else"),
         ({"file": []}, {}, "news: file: the list is empty"),
         ({"file": "x" * 300}, {}, "news: file: a name in a path is longer than 255 bytes"),
         ({"file": [1]}, {}, "news: file: expected a path or a list of paths"),

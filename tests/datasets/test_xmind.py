@@ -9,7 +9,7 @@ import pytest
 
 from recommenders_miner.datasets import convert_xmind, xmind
 from recommenders_miner.errors import DataFormatError
-from tests.datasets.read_back import impressions, news
+from tests.datasets.read_back import articles, impressions, news
 
 ENTITIES = '[{"Label": "Hen", "OccurrenceOffsets": [4], "SurfaceForms": ["hen"], "WikidataId": "Q1"}]'
 TRAIN = [
@@ -18,7 +18,6 @@ TRAIN = [
     ["N3", "town", "parks", "Park opens", "At nine", "https://example.org/3", "[]", "[]"],
 ]
 DEV = [TRAIN[0], ["N4", "farm", "goats", "A goat", "Brown", "https://example.org/4", "[]", "[]"]]
-
 TRAIN_TEXTS = """\
 nid\ttitle\tabstract
 N1\t"Kana ""laulaa"" \tkovaa"\t"Kana, äänekäs"
@@ -29,7 +28,7 @@ DEV_TEXTS = 'nid\ttitle\tabstract\nN4\tVuohi\tRuskea\nN1\t"Kana ""laulaa"" \tkov
 
 @pytest.fixture
 def folders(tmp_path):
-    """A folder of MIND and one of xMIND."""
+    """A folder of MIND, one of xMIND, and one to write."""
     for split, rows, log in (
         ("train", TRAIN, "1\tU1\t11/12/2019 2:14:46 PM\tN2\tN1-1 N3-0\n"),
         ("dev", DEV, "2\tU1\t11/13/2019 2:14:46 PM\tN1\tN4-1 N1-0\n"),
@@ -39,11 +38,12 @@ def folders(tmp_path):
         (folder / "news.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
         (folder / "behaviors.tsv").write_text(log)
         (folder / "entity_embedding.vec").write_text("Q1\t0.5\n")
+        table = pa.table({"id": [row[0] for row in rows], "published": [1] * len(rows)})
+        pq.write_table(table, folder / "articles.parquet")
         (folder / ".recommenders_miner_cache").mkdir()
     for name, texts in (("xMINDsmall_train", TRAIN_TEXTS), ("xMINDsmall_dev", DEV_TEXTS)):
-        folder = tmp_path / "fin" / name
-        folder.mkdir(parents=True)
-        (folder / "news.tsv").write_text(texts)
+        (tmp_path / "fin" / name).mkdir(parents=True)
+        (tmp_path / "fin" / name / "news.tsv").write_text(texts)
     return tmp_path / "mind", tmp_path / "fin", tmp_path / "out"
 
 
@@ -62,25 +62,19 @@ def test_titles_and_abstracts_are_replaced_and_all_else_stays(folders):
         "train": {"news": 3, "news in their own language": 1},
         "dev": {"news": 2, "news in their own language": 0},
     }
-
-
-def test_the_log_and_the_vectors_are_those_of_mind(folders):
-    mind, texts, out = folders
-    convert_xmind(mind, [texts], out)
     assert impressions(out / "train") == [(1, "U1", 1573568086, ["N2"], {"N1": 1, "N3": 0})]
-    assert sorted(path.name for path in (out / "dev").iterdir()) == [
-        "behaviors.tsv",
-        "entity_embedding.vec",
-        "news.tsv",
-    ]
-    assert os.path.samefile(out / "dev" / "behaviors.tsv", mind / "dev" / "behaviors.tsv")
+    assert articles(out / "dev") == {"N1": {"published": 1}, "N4": {"published": 1}}
 
 
-def test_files_are_copied_where_links_cannot_be_made(folders, monkeypatch):
+@pytest.mark.parametrize("can_link", [True, False])
+def test_other_files_are_linked_or_copied_where_links_cannot_be_made(folders, monkeypatch, can_link):
     mind, texts, out = folders
-    monkeypatch.setattr(xmind.os, "link", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
+    if not can_link:
+        monkeypatch.setattr(xmind.os, "link", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
     convert_xmind(mind, [texts], out)
-    assert not os.path.samefile(out / "dev" / "behaviors.tsv", mind / "dev" / "behaviors.tsv")
+    names = ["articles.parquet", "behaviors.tsv", "entity_embedding.vec", "news.tsv"]
+    assert sorted(path.name for path in (out / "dev").iterdir()) == names
+    assert os.path.samefile(out / "dev" / "behaviors.tsv", mind / "dev" / "behaviors.tsv") == can_link
     assert (out / "dev" / "behaviors.tsv").read_bytes() == (mind / "dev" / "behaviors.tsv").read_bytes()
 
 
@@ -98,9 +92,8 @@ def test_a_single_split_and_parquet_files_of_the_hub(folders):
 def test_two_languages_at_once_are_an_error_that_names_the_line(folders):
     mind, texts, out = folders
     (texts / "xMINDsmall_train" / "news.tsv").write_text(TRAIN_TEXTS.replace("kovaa", "hyvin"))
-    with pytest.raises(
-        DataFormatError, match=r"xMINDsmall_train/news\.tsv, line 2: the news 'N1' came before with another"
-    ):
+    says = r"xMINDsmall_train/news\.tsv, line 2: the news 'N1' came before with another"
+    with pytest.raises(DataFormatError, match=says):
         convert_xmind(mind, [texts], out)
     assert not out.exists()
     convert_xmind(mind, [texts], out, on_error="skip")
@@ -116,13 +109,15 @@ def test_two_languages_at_once_are_an_error_that_names_the_line(folders):
         ("nid\ttitle\tabstract\nN1\t\tx\n", "line 2: the title, column 'title', is empty"),
         ("nid\ttitle\tabstract\nN1\tKana\n", "line 2: expected 3 columns, as in the header, got 2"),
         ('nid\ttitle\tabstract\nN1\t"Kana\tx\n', "not readable as CSV"),
+        ("nid\ttitle\tabstract\nX9\tToinen\t\n", "translates no article"),
     ],
 )
-def test_faulty_texts_are_named(folders, content, says):
+def test_bad_texts_are_named(folders, content, says):
     mind, texts, out = folders
     (texts / "one.tsv").write_text(content)
     with pytest.raises(DataFormatError, match=says):
         convert_xmind(mind, [texts / "one.tsv"], out)
+    assert not out.exists()
 
 
 def test_missing_files_are_errors(folders):
@@ -136,11 +131,3 @@ def test_missing_files_are_errors(folders):
     texts.mkdir()
     with pytest.raises(DataFormatError, match="there are no files of xMIND"):
         convert_xmind(mind, [texts], out)
-
-
-def test_texts_of_other_news_are_an_error(folders, tmp_path):
-    mind, _, out = folders
-    (tmp_path / "texts.tsv").write_text("nid\ttitle\tabstract\nX9\tToinen\t\n")
-    with pytest.raises(DataFormatError, match="translates no news"):
-        convert_xmind(mind, [tmp_path / "texts.tsv"], out)
-    assert not out.exists()
