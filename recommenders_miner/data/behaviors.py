@@ -252,8 +252,10 @@ class _LogReader:
         digests = (hashlib.blake2b(text, digest_size=16).digest() for text in distinct.cast(pa.binary()).to_pylist())
         rows = np.array([self._row_of.setdefault(digest, len(self._row_of)) for digest in digests], np.int32)
         self._append_histories(distinct.filter(pa.array(rows >= first_new)), first_new)
-        unknown_in = np.array([self._unknown_in.get(row, 0) for row in rows.tolist()], np.int64)
-        wrong = np.repeat(np.arange(len(lines)), unknown_in[which])
+        unknown = np.zeros(len(rows), np.int64)
+        if self._unknown_in:
+            unknown[:] = [self._unknown_in.get(row, 0) for row in rows.tolist()]
+        wrong = np.repeat(np.arange(len(lines)), unknown[which])
 
         def describe(k: int) -> str:
             history = histories[int(wrong[k])].as_py().split(" ")
