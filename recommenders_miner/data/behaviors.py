@@ -66,41 +66,57 @@ class _Block:
         table: the lines' columns, as written.
         impression_id: (rows,) int64, -1 where the text is no number.
         time: (rows,) int64, Unix seconds, -1 where the text is no time.
+        users: the user ids.
+        histories: the histories as written.
         tokens: the distinct tokens of the impressions.
         shown: which of them each impression shows.
         news: what each distinct token stands for, (distinct,) int32: a row of the table, or why there is none.
         label: the label of each distinct token, (distinct,) int8.
+        bad, unknown, labelled, unlabelled: how many tokens of each impression are of that kind, (rows,) int64.
     """
 
     table: pa.Table
     impression_id: np.ndarray
     time: np.ndarray
+    users: pa.DictionaryArray
+    histories: pa.DictionaryArray
     tokens: pa.StringArray
     shown: Ragged
     news: np.ndarray
     label: np.ndarray
+    bad: np.ndarray
+    unknown: np.ndarray
+    labelled: np.ndarray
+    unlabelled: np.ndarray
 
     @classmethod
     def parse(cls, news: NewsTable, table: pa.Table) -> Self:
         """Take lines apart; never raises for what stands in them."""
-        tokens, shown = _split(table["impressions"])
+        tokens, shown = _split(table["impressions"].combine_chunks())
+        rows, label = _find_candidates(tokens, news)
+        kinds = rows == _BAD_LABEL, rows == UNKNOWN_NEWS, (rows > 0) & (label >= 0), (rows > 0) & (label < 0)
         is_number = pc.match_substring_regex(table["impression id"], "^[0-9]{1,18}$")
-        impression_id = pc.if_else(is_number, table["impression id"], "-1").cast(pa.int64()).to_numpy()
-        return cls(table, impression_id, parse_times(table["time"]), tokens, shown, *_find_candidates(tokens, news))
+        return cls(
+            table,
+            pc.if_else(is_number, table["impression id"], "-1").cast(pa.int64()).to_numpy(),
+            parse_times(table["time"]),
+            *(table[name].combine_chunks().dictionary_encode() for name in ("user id", "history")),
+            tokens,
+            shown,
+            rows,
+            label,
+            *(_count(shown, kind) for kind in kinds),
+        )
 
-    def count(self, kind: np.ndarray) -> np.ndarray:
-        """Count the tokens of each impression that are of a kind, (rows,) int64; `kind` (distinct,) says which are."""
-        return _count(self.shown, kind)
-
-    def first(self, kind: np.ndarray, row: int) -> str:
-        """Return the first token of an impression that is of a kind."""
+    def first(self, kind: int, row: int) -> str:
+        """Return the first token of an impression that stands for `kind`."""
         shown = self.shown[row]
-        return self.tokens[int(shown[np.argmax(kind[shown])])].as_py()
+        return self.tokens[int(shown[np.argmax(self.news[shown] == kind)])].as_py()
 
 
-def _split(texts: pa.ChunkedArray) -> tuple[pa.StringArray, Ragged]:
+def _split(texts: pa.StringArray) -> tuple[pa.StringArray, Ragged]:
     """Split texts at spaces; return the distinct tokens, and which of them each text has."""
-    words = pc.split_pattern(texts.combine_chunks(), " ")
+    words = pc.split_pattern(texts, " ")
     encoded = words.flatten().dictionary_encode()
     return encoded.dictionary, Ragged(encoded.indices.to_numpy(), words.offsets.to_numpy().astype(np.int64))
 
@@ -157,7 +173,7 @@ class _LogReader:
 
     def add(self, block: _Block, lines: np.ndarray) -> None:
         """Add some lines. Of several errors in one line, the first one found counts."""
-        table, news, errors = block.table, block.news, self._errors
+        table, errors = block.table, self._errors
         sound = np.ones(len(lines), bool)
 
         def reject(wrong: np.ndarray, reason: str, describe: Callable[[int], str]) -> None:
@@ -177,26 +193,24 @@ class _LogReader:
             "bad time",
             lambda row: f"expected a time like 11/12/2019 2:14:46 PM, got {table['time'][row].as_py()!r}.",
         )
+        labelled, unlabelled = block.labelled, block.unlabelled
         reject(
-            block.count(news == _NO_TOKEN) == block.shown.lengths,
+            labelled + unlabelled + block.unknown + block.bad == 0,
             "no candidates",
             lambda _: "the impression has no candidates.",
         )
-        bad, unknown = news == _BAD_LABEL, news == UNKNOWN_NEWS
         reject(
-            block.count(bad) > 0,
+            block.bad > 0,
             "bad label",
-            lambda row: f"the label after the last hyphen must be 0 or 1, got {block.first(bad, row)!r}.",
+            lambda row: f"the label after the last hyphen must be 0 or 1, got {block.first(_BAD_LABEL, row)!r}.",
         )
-        unknown_in = np.repeat(np.arange(len(lines)), block.count(unknown) * sound)
+        unknown_in = np.repeat(np.arange(len(lines)), block.unknown * sound)
         errors.add(
             "unknown news id among the candidates",
             lines[unknown_in],
-            lambda k: f"the candidate {block.first(unknown, unknown_in[k])!r} is not in the news table.",
+            lambda k: f"the candidate {block.first(UNKNOWN_NEWS, unknown_in[k])!r} is not in the news table.",
             remedy=_UNKNOWN_REMEDY,
         )
-        labelled = block.count((news > 0) & (block.label != UNLABELLED))
-        unlabelled = block.count((news > 0) & (block.label == UNLABELLED))
         reject(
             (labelled > 0) & (unlabelled > 0),
             "some candidates labelled and some not",
@@ -215,34 +229,36 @@ class _LogReader:
 
     def _append(self, block: _Block, lines: np.ndarray, sound: np.ndarray, num_candidates: np.ndarray) -> None:
         """Append the sound rows of a block."""
-        table, shown = block.table, block.shown.values
+        shown, users, histories = block.shown.values, block.users, block.histories
         if not sound.all() or (block.news <= 0).any():
             shown = shown[(block.news > 0)[shown] & block.shown.repeat(sound)]
-            table = table.filter(pa.array(sound))
-        self._users.append(table["user id"].combine_chunks().dictionary_encode())
+            kept = block.table.filter(pa.array(sound))
+            users, histories = (kept[name].combine_chunks().dictionary_encode() for name in ("user id", "history"))
+        self._users.append(users)
         self._into.append(
             candidates=block.news[shown],
             labels=block.label[shown],
             offsets=self._num_candidates + np.cumsum(num_candidates),
             time=block.time[sound],
             impression_id=block.impression_id[sound],
-            history_of=self._find_histories(table["history"].combine_chunks(), lines[sound]),
+            history_of=self._find_histories(histories, lines[sound]),
         )
         self._num_candidates += len(shown)
 
-    def _find_histories(self, texts: pa.StringArray, lines: np.ndarray) -> np.ndarray:
-        """Return the row of each history, (rows,) int32; histories not met before are appended."""
-        encoded = texts.dictionary_encode()
-        distinct, which = encoded.dictionary, encoded.indices.to_numpy()
+    def _find_histories(self, histories: pa.DictionaryArray, lines: np.ndarray) -> np.ndarray:
+        """Return the row of each history, (rows,) int32; those not met before are appended."""
+        distinct, which = histories.dictionary, histories.indices.to_numpy()
         first_new = len(self._row_of)
         digests = (hashlib.blake2b(text, digest_size=16).digest() for text in distinct.cast(pa.binary()).to_pylist())
         rows = np.array([self._row_of.setdefault(digest, len(self._row_of)) for digest in digests], np.int32)
         self._append_histories(distinct.filter(pa.array(rows >= first_new)), first_new)
-        unknown_in = np.array([self._unknown_in.get(row, 0) for row in rows.tolist()], np.int64)
-        wrong = np.repeat(np.arange(len(lines)), unknown_in[which])
+        unknown = np.zeros(len(rows), np.int64)
+        if self._unknown_in:
+            unknown[:] = [self._unknown_in.get(row, 0) for row in rows.tolist()]
+        wrong = np.repeat(np.arange(len(lines)), unknown[which])
 
         def describe(k: int) -> str:
-            history = texts[int(wrong[k])].as_py().split(" ")
+            history = histories[int(wrong[k])].as_py().split(" ")
             news_id = next(news_id for news_id in history if news_id and news_id not in self._news.row_of)
             return f"the news {news_id!r} in the history is not in the news table."
 
@@ -251,7 +267,7 @@ class _LogReader:
 
     def _append_histories(self, texts: pa.StringArray, first_row: int) -> None:
         """Append histories that were not met before; the first of them gets the row `first_row`."""
-        tokens, history = _split(pa.chunked_array([texts]))
+        tokens, history = _split(texts)
         news = _find_news(tokens, self._news)
         unknown = _count(history, news == UNKNOWN_NEWS)
         self._unknown_in |= {first_row + int(k): int(unknown[k]) for k in np.flatnonzero(unknown)}

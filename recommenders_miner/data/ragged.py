@@ -23,18 +23,18 @@ class Ragged:
 
     @classmethod
     def of_lengths(cls, values: np.ndarray, lengths: np.ndarray) -> Self:
-        """Cuts values into rows of the given lengths."""
+        """Cut values into rows of the given lengths."""
         return cls(values, offsets_of(lengths))
 
     @classmethod
     def of_lists(cls, rows: Sequence[Sequence], dtype: str = "int32") -> Self:
-        """Joins lists or arrays, one a row."""
+        """Join lists or arrays, one a row."""
         lengths = np.fromiter(map(len, rows), "int64", len(rows))
         return cls.of_lengths(np.concatenate([[], *rows]).astype(dtype), lengths)
 
     @classmethod
     def concat(cls, parts: Sequence[Ragged]) -> Self:
-        """Puts the rows of several one after another; there must be at least one."""
+        """Put the rows of several one after another; there must be at least one."""
         return cls.of_lengths(
             np.concatenate([part.values for part in parts]), np.concatenate([part.lengths for part in parts])
         )
@@ -64,7 +64,7 @@ class Ragged:
         return self.repeat(np.arange(len(self)))
 
     def repeat(self, of_rows: np.ndarray) -> np.ndarray:
-        """Repeats what each row has, (R, …), for each of its values, (total, …)."""
+        """Repeat what each row has, (R, …), for each of its values, (total, …)."""
         return np.repeat(of_rows, self.lengths, axis=0)
 
     def ranks(self) -> np.ndarray:

@@ -89,7 +89,7 @@ def test_a_news_with_two_contents_is_an_error_that_names_both_lines(tmp_path, mo
         (row("N1", title="Another"), "line 1 with another content"),
     ],
 )
-def test_a_faulty_line_is_named_or_skipped(tmp_path, bad, problem, caplog):
+def test_a_line_with_an_error_is_named_or_skipped(tmp_path, bad, problem, caplog):
     path = write(tmp_path, row("N1"), bad, row("N3"))
     with pytest.raises(DataFormatError, match=problem) as caught:
         NewsTable.read(path)
@@ -104,7 +104,7 @@ def test_a_faulty_line_is_named_or_skipped(tmp_path, bad, problem, caplog):
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
-def test_the_earliest_faulty_line_is_reported(tmp_path, order):
+def test_the_earliest_line_with_an_error_is_reported(tmp_path, order):
     bad = ["too few", row(""), row("N1", title="Another")]
     path = write(tmp_path, row("N1"), *(bad[k] for k in order))
     with pytest.raises(DataFormatError) as caught:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.reliability.readers import EVENTS, LOG, READERS, check, parquet
 
 pytestmark = pytest.mark.slow
-SECONDS = 2  # for each reader
+SECONDS = 10  # for each reader
 SIZE = 2**18
 
 TOKENS = (
