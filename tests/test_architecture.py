@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "recommenders_miner"
 
 # A module imports from its own entry and from those above it.
 LEVELS = (
-    ("errors", "progress", "backend", "compat.settings"),
+    ("errors", "progress", "backend", "tables", "compat.settings"),
     ("storage", "hparams"),
     ("data",),
     ("layers",),

@@ -5,12 +5,10 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recommenders_miner import hparams
 
-if TYPE_CHECKING:
-    pass
 
 _CLASSES: dict[str, type[Any]] = {}
 

@@ -10,7 +10,7 @@ import json
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import keras
 
@@ -21,16 +21,13 @@ from recommenders_miner.models.network import NewsRecommender
 from recommenders_miner.models.registry import MODELS
 from recommenders_miner.storage import atomic_write
 
-if TYPE_CHECKING:
-    from recommenders_miner.models.base import BaseModel
-
 FORMAT = 3
 NETWORK, DESCRIPTION = "model.keras", "model.json"
 _OF_OLD_FORM = "network.keras"
 _MOST_EXPANSION = 100
 
 
-def save_model(model: BaseModel, folder: str | Path) -> None:
+def save_model(model: Any, folder: str | Path) -> None:
     """Write a model to a folder.
 
     `model.keras` holds all of it and replaces one that stands there in one step; `keras.saving.load_model` reads it,
@@ -64,7 +61,7 @@ def _without_optimizer(network: NewsRecommender) -> NewsRecommender:
     return copy
 
 
-def load_model(folder: str | Path) -> BaseModel:
+def load_model(folder: str | Path) -> Any:
     """Load a model of whatever class that `save_model` wrote. Nothing in the folder is run.
 
     Raises:
@@ -91,7 +88,7 @@ def load_model(folder: str | Path) -> BaseModel:
         ) from error
 
 
-def _model_of(network: keras.Model) -> BaseModel:
+def _model_of(network: keras.Model) -> Any:
     if not isinstance(network, NewsRecommender) or network.vocabularies is None:
         raise TypeError(f"it holds a {type(network).__name__} without a model's vocabularies")
     description = network.description
