@@ -37,6 +37,7 @@ setup(
         "scikit-learn>=1.5",
         "scipy>=1.13",
         "pyyaml>=6.0",
+        "pydantic>=2.7",
         "pyarrow>=17",
         "matplotlib>=3.9",
         "typer>=0.15",

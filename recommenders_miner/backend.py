@@ -1,7 +1,7 @@
 """Choose the Keras backend, and how the C library keeps memory: what a process settles before `keras` is imported.
 
-Keras takes its backend from KERAS_BACKEND when it is first imported. Where the user has not chosen, TensorFlow is used
-if it is installed, else JAX, else torch, so that a machine with JAX alone needs no setting.
+Keras takes its backend from KERAS_BACKEND when it is first imported. Where the user has not chosen, it is TensorFlow,
+which is installed with the package; where that was removed, JAX, else torch.
 """
 
 from __future__ import annotations
