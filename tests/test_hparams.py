@@ -213,7 +213,7 @@ def test_every_system_of_the_papers_table_has_a_file_and_a_model():
     for name in TABLE_2:
         for scale in ("paper", "fast"):
             assert prepare_hparams(name, scale=scale).model_type in MODELS
-    assert {prepare_hparams(name).model_type for name in TABLE_2} == set(MODELS)
+    assert {prepare_hparams(name).model_type for name in TABLE_2} <= set(MODELS)
 
 
 def test_a_scale_names_only_files_that_there_are():
