@@ -1,7 +1,7 @@
 """The dictionaries and word vectors of Microsoft Recommenders' newsrec, for models that start from its files.
 
-Recommenders keeps its dictionaries `{name: id}` as pickles, which can run code when they are read. Here they are read
-as JSON, into which `convert_pickle` turns them without running anything.
+Recommenders keeps its dictionaries `{name: id}` as pickles. They are read as the standard library's documentation shows
+it, without a class or function that could run, or as JSON, into which `convert_pickle` turns them.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from __future__ import annotations
 import io
 import json
 import logging
-import os
 import pickle
 import reprlib
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,6 @@ _OWN_MODELS = {"nrms", "lstur", "naml", "npa"}
 _OWN_ENCODERS = {"self_attention", "cnn", "multi_view"}
 _DICTIONARY = "a dictionary of Recommenders: names with ids, which are the whole numbers 1, 2, …, each once"
 _MATRIX = "an embedding matrix in NumPy's .npy format: floating-point numbers, a row for each id of the dictionary"
-_PICKLE_NAMES = (".pkl", ".pickle")
 # A pickle of protocol 2 or later, of protocol 0 and of protocol 1; no JSON starts so.
 _PICKLE_STARTS = (b"\x80", b"(", b"}")
 
@@ -40,25 +37,29 @@ _PICKLE_STARTS = (b"\x80", b"(", b"}")
 
 
 def read_dictionary(path: str | Path) -> dict[str, int]:
-    """Read a dictionary `{name: id}` in JSON.
-
-    Args:
-        path: the file; the name of a pickle stands for the JSON file that `convert_pickle` wrote beside it.
+    """Read a dictionary `{name: id}`, in JSON or as a pickle of dicts, text and numbers.
 
     Returns:
         The ids by name: 1 to n, each once.
 
     Raises:
-        DataFormatError: the file is missing or holds something else, or is a pickle that is not converted.
+        DataFormatError: the file is missing, damaged, or holds or asks for something else.
     """
-    path = _readable(Path(path))
-    require_file(path, f"JSON of {_DICTIONARY}")
+    path = Path(path)
+    require_file(path, f"JSON, or a pickle, of {_DICTIONARY}")
+    data = path.read_bytes()
+    is_pickle = data[:1] in _PICKLE_STARTS
     try:
-        content = json.loads(path.read_bytes(), object_pairs_hook=lambda pairs: _distinct(path, pairs))
+        content = (
+            _PlainUnpickler(path, data).load()
+            if is_pickle
+            else json.loads(data, object_pairs_hook=lambda pairs: _distinct(path, pairs))
+        )
     except DataFormatError:
         raise
-    except (ValueError, RecursionError) as error:
-        raise DataFormatError(path, f"is not readable as JSON ({error}); expected {_DICTIONARY}.") from None
+    except Exception as error:  # whatever a damaged pickle leads to
+        form = "a pickle" if is_pickle else "JSON"
+        raise DataFormatError(path, f"is not readable as {form} ({error}); expected {_DICTIONARY}.") from None
     return _checked(path, content)
 
 
@@ -99,35 +100,6 @@ def known_at_once(hparams: HParams, given: dict[str, Vocabulary]) -> Vocabularie
     if not own or not {"words", "users"} <= given.keys():
         return None
     return Vocabularies({**{name: Vocabulary([]) for name in COMMON}, **given})
-
-
-def _readable(path: Path) -> Path:
-    """Return the file to read in the place of `path`: itself, or a pickle's converted form."""
-    if not _is_pickle(path):
-        return path
-    converted = path.with_suffix(".json")
-    if converted != path and os.path.isfile(converted):
-        if not os.path.exists(path) or converted.stat().st_mtime_ns >= path.stat().st_mtime_ns:
-            return converted
-        state = f"; {converted.name} beside it is older"
-    else:
-        state = ""
-    require_file(path, f"a pickle of {_DICTIONARY}, or {converted.name} beside it")
-    command = shlex.join(["recommenders-miner", "convert-dict", str(path)])
-    raise DataFormatError(
-        path,
-        f"is a pickle, and pickles are not read, since they can run code when they are{state}.",
-        remedy=f"Convert it once with `{command}`; its name may then stay as it is.",
-    )
-
-
-def _is_pickle(path: Path) -> bool:
-    if path.suffix in _PICKLE_NAMES:
-        return True
-    if not os.path.isfile(path):  # Path.is_file() raises where a name is too long
-        return False
-    with open(path, "rb") as file:
-        return file.read(1) in _PICKLE_STARTS
 
 
 def _distinct(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -222,52 +194,14 @@ def read_matrix(path: str | Path, dictionary_file: str | Path, words: Vocabulary
     return vectors
 
 
-# === Converting pickles ===
-
-
-def convert_pickle(path: str | Path) -> Path:
-    """Write a pickled dictionary as JSON beside it, the name's ending changed to .json.
-
-    Nothing in the pickle is run: whatever asks for more than dicts, text and numbers is refused.
-
-    Args:
-        path: the pickle, of any protocol.
-
-    Returns:
-        The file that was written.
-
-    Raises:
-        DataFormatError: the file is missing, damaged, or holds something else.
-        RecommendersMinerError: what stands at the JSON file's name is no dictionary.
-    """
-    path = Path(path)
-    require_file(path, f"a pickle of {_DICTIONARY}")
-    converted = path.with_suffix(".json")
-    if converted == path:
-        name = path.with_suffix(".pkl").name
-        raise RecommendersMinerError(f"{path}: converting would overwrite it. Rename it to {name} first.")
-    try:
-        content = _PlainUnpickler(path).load()
-    except DataFormatError:
-        raise
-    except Exception as error:  # whatever a damaged pickle leads to
-        raise DataFormatError(path, f"is no pickle, or a damaged one ({error}); expected {_DICTIONARY}.") from None
-    dictionary = _checked(path, content)
-    if converted.exists():
-        try:
-            read_dictionary(converted)
-        except DataFormatError as error:
-            raise RecommendersMinerError(f"Not overwritten, since it is no dictionary: {error}") from None
-    with atomic_write(converted) as partial:
-        partial.write_text(json.dumps(dictionary, indent=0) + "\n", encoding="utf-8")
-    return converted
+# === Pickles ===
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """An unpickler that makes nothing but plain values, as the standard library's documentation shows it."""
+    """An unpickler that makes nothing but plain values."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(io.BytesIO(path.read_bytes()))
+    def __init__(self, path: Path, data: bytes) -> None:
+        super().__init__(io.BytesIO(data))
         self.path = path
 
     def find_class(self, module: str, name: str) -> Any:
@@ -279,3 +213,29 @@ class _PlainUnpickler(pickle.Unpickler):
             remedy="If you trust who made it, load it in Python yourself and write json.dump({name: int(id) for "
             f"name, id in names.items()}}, open({str(self.path.with_suffix('.json'))!r}, 'w')).",
         )
+
+
+def convert_pickle(path: str | Path) -> Path:
+    """Write a pickled dictionary as JSON beside it, the name's ending changed to .json.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        DataFormatError: the file is missing, damaged, or holds something else.
+        RecommendersMinerError: what stands at the JSON file's name is no dictionary.
+    """
+    path = Path(path)
+    converted = path.with_suffix(".json")
+    if converted == path:
+        name = path.with_suffix(".pkl").name
+        raise RecommendersMinerError(f"{path}: converting would overwrite it. Rename it to {name} first.")
+    dictionary = read_dictionary(path)
+    if converted.exists():
+        try:
+            read_dictionary(converted)
+        except DataFormatError as error:
+            raise RecommendersMinerError(f"Not overwritten, since it is no dictionary: {error}") from None
+    with atomic_write(converted) as partial:
+        partial.write_text(json.dumps(dictionary, indent=0) + "\n", encoding="utf-8")
+    return converted

@@ -41,7 +41,7 @@ class MINDIterator(NewsIterator):
         dense_features: what the dense batches hold of an article: Recommenders' name for it, and the feature's.
 
     Raises:
-        DataFormatError: a dictionary is missing, damaged, or a pickle that is not converted.
+        DataFormatError: a dictionary is missing or damaged.
     """
 
     dense_features: ClassVar[dict[str, str]] = {"title": "title"}
