@@ -61,16 +61,14 @@ class Negatives:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ValueError(f"The number of negatives must be at least 1, got {self.count}.")
-        if not 1 / 3600 <= self.window_hours <= MOST_HOURS:
-            raise ValueError(
-                f"window_hours must lie between a second and {MOST_HOURS:,} hours, got {self.window_hours}."
-            )
-        if self.draw not in DRAWS:
-            raise ValueError(f"draw must be one of {', '.join(DRAWS)}, got {self.draw!r}.")
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {self.seed}.")
+        for name, allowed, expected in (
+            ("count", self.count >= 1, "at least 1"),
+            ("window_hours", 1 / 3600 <= self.window_hours <= MOST_HOURS, f"a second to {MOST_HOURS:,} hours"),
+            ("draw", self.draw in DRAWS, f"one of {', '.join(DRAWS)}"),
+            ("seed", self.seed >= 0, "at least 0"),
+        ):
+            if not allowed:
+                raise ValueError(f"{name}: expected {expected}, got {getattr(self, name)!r}.")
 
 
 def draw_negatives(
@@ -152,15 +150,7 @@ def _first_distinct(values: np.ndarray, count: int) -> np.ndarray:
 
 
 class _Alive:
-    """Which articles are alive at a click.
-
-    Args:
-        user: (E,) whose click it is.
-        time: (E,) ascending.
-        article: (E,) what was clicked on.
-        published: (N,) when there was something to click on; -1: at the first click.
-        window: seconds.
-    """
+    """Which articles are alive at a click; the arguments are those of `draw_negatives`, and a window in seconds."""
 
     def __init__(
         self, user: np.ndarray, time: np.ndarray, article: np.ndarray, published: np.ndarray, window: int
@@ -204,12 +194,7 @@ class _Alive:
         return self._pools.lengths[self._pool_of[clicks]]
 
     def count_out(self, clicks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Find all negatives of some clicks.
-
-        Returns:
-            For each of them, click by click, (total,): the place of its click among `clicks`; the article; how often it
-            is clicked on within the window.
-        """
+        """Return, (total,), of all negatives: the place of its click among `clicks`, the article, the clicks on it."""
         pools = self._pools.take(self._pool_of[clicks])
         row, articles = pools.rows(), pools.values
         weight = self._clicks_within(articles, clicks[row])

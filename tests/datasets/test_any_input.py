@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recommenders_miner.datasets import convert_adressa, convert_own_logs, convert_xmind
-from recommenders_miner.datasets.own_schema import LogSchema
+from recommenders_miner.datasets.own import LogSchema
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError
 from tests.datasets.read_back import read_back
 

@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from recommenders_miner.datasets.columns import TimeColumn
-from recommenders_miner.datasets.own_schema import LogSchema
+from recommenders_miner.datasets.own import TimeColumn
+from recommenders_miner.datasets.own import LogSchema
 from recommenders_miner.errors import DataFormatError
 
 NEWS = {"file": "n.csv", "id": "key", "title": "headline"}
