@@ -170,8 +170,14 @@ def _read_events(records: Sequence[dict[str, Any]], lines: np.ndarray, errors: L
         "url": [_text(record.get("canonicalUrl")) or _text(record.get("url")) for record in records],
         "published": [_published(record.get("publishtime")) for record in records],
     }
-    described = pa.table(described, _DESCRIPTION)
-    return pa.table(events), described.group_by(_DESCRIPTION.names, use_threads=False).aggregate([])
+    distinct = _grouped(pa.table(described, _DESCRIPTION), _DESCRIPTION.names)
+    return pa.table(events), distinct.select(_DESCRIPTION.names)
+
+
+def _grouped(table: pa.Table, keys: str | list[str], *aggregates: tuple[str, str]) -> pa.Table:
+    """Group rows, the groups standing in the order of their first rows."""
+    numbered = table.append_column("row", pa.array(np.arange(len(table))))
+    return numbered.group_by(keys, use_threads=False).aggregate([*aggregates, ("row", "min")]).sort_by("row_min")
 
 
 def _articles(descriptions: pa.Table) -> tuple[pa.Table, int]:
@@ -182,7 +188,7 @@ def _articles(descriptions: pa.Table) -> tuple[pa.Table, int]:
         later event.
     """
     first = [(name, "first") for name in _DESCRIPTION.names[1:]]
-    articles = descriptions.group_by("id", use_threads=False).aggregate([*first, ("title", "count_distinct")])
+    articles = _grouped(descriptions, "id", *first, ("title", "count_distinct"))
     titled = articles.filter(pc.is_valid(articles["title_first"])).combine_chunks()
     categories = [[part for part in (text or "").split("|") if part] for text in titled["category_first"].to_pylist()]
     news = news_rows(

@@ -68,14 +68,7 @@ class Block:
         self.sound = np.ones(len(self.lines), bool)
 
     def report(self, reason: str, bad: np.ndarray, describe: Callable[[int], str], remedy: str | None = None) -> None:
-        """Report bad rows.
-
-        Args:
-            reason: the kind of error, as what is left out is counted by it.
-            bad: (rows,) bool.
-            describe: says what is wrong with a row. Called for one row only.
-            remedy: what the user can do about it.
-        """
+        """Report bad rows, (rows,) bool; otherwise as `LineErrors.add`, given rows in the place of lines."""
         rows = np.flatnonzero(bad)
         self.sound &= ~bad
         self.errors.add(reason, self.lines[rows], lambda k: describe(int(rows[k])), remedy)
@@ -133,14 +126,14 @@ class Block:
             values, np.bincount(pc.list_parent_indices(lists).to_numpy()[real], minlength=len(lists))
         )
 
-    def seconds(self, column: str, form: str | None = None, unit: str | None = None) -> np.ndarray:
+    def seconds(self, column: str, format: str | None = None, unit: str | None = None) -> np.ndarray:
         """Return a column of times, (rows,) int64 Unix seconds, `NO_TIME` where there is none that can be read.
 
         A time with a zone is brought to UTC; one without counts as UTC. Fractions of a second are dropped.
 
         Args:
             column: its name.
-            form: how texts are written, in `datetime.strptime`'s form. None: ISO 8601, as in `2019-11-12 14:14:46`.
+            format: how texts are written, in `datetime.strptime`'s form. None: ISO 8601, as in `2019-11-12 14:14:46`.
             unit: a key of `UNITS`: the times are numbers since 1970.
         """
         values, kind = self.table[column], self.table[column].type
@@ -148,7 +141,7 @@ class Block:
             zone = kind.tz if pa.types.is_timestamp(kind) else None
             return values.cast(pa.timestamp("s", zone), safe=False).cast(pa.int64()).fill_null(NO_TIME).to_numpy()
         if pa.types.is_string(kind) and unit is None:
-            return np.array([_seconds_of(text, form) for text in values.to_pylist()], np.int64)
+            return np.array([_seconds_of(text, format) for text in values.to_pylist()], np.int64)
         if pa.types.is_string(kind):
             sound = pc.match_substring_regex(values, r"^[0-9]{1,19}(\.[0-9]*)?$")
             values = pc.if_else(sound, pc.replace_substring_regex(values, r"\.[0-9]*$", ""), None).cast(pa.uint64())
@@ -187,9 +180,9 @@ def is_blank(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return np.asarray(blank)
 
 
-def _seconds_of(text: str | None, form: str | None) -> int:
+def _seconds_of(text: str | None, format: str | None) -> int:
     try:
-        time = datetime.fromisoformat(text or "") if form is None else datetime.strptime(text or "", form)
+        time = datetime.fromisoformat(text or "") if format is None else datetime.strptime(text or "", format)
         return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() // 1)
     except (ValueError, OverflowError):
         return NO_TIME
@@ -199,23 +192,18 @@ def _seconds_of(text: str | None, form: str | None) -> int:
 
 
 def read_columns(
-    path: Path, columns: Sequence[str], errors: LineErrors, separator: str = ",", optional: Sequence[str] = ()
+    path: Path, columns: Sequence[str | None], errors: LineErrors, separator: str = ",", optional: Sequence[str] = ()
 ) -> Iterator[Block]:
     """Read some columns of a file, which is Parquet if it begins as such, else CSV with a header.
 
-    Whoever reads a block reports what is bad in it before the next; errors are raised then.
-
-    Args:
-        path: the file.
-        columns: names of the columns that are needed.
-        errors: told of every faulty line.
-        separator: what stands between the columns of a CSV.
-        optional: names of columns that are read where the file has them.
+    Whoever reads a block reports what is bad in it before the next; errors are raised then. Of `columns`, a None is
+    passed over; the `optional` ones are read where the file has them. The separator is that of a CSV.
 
     Raises:
         DataFormatError: the file is missing, empty or not readable, lacks a column, or has a faulty line and errors are
             raised.
     """
+    columns = [column for column in columns if column is not None]
     require_file(path, "a CSV file with a header, or a Parquet file")
     with open(path, "rb") as file:
         start = file.read(len(_PARQUET))
@@ -308,27 +296,18 @@ def _sound_rows(reader: Iterator[list[str]], errors: LineErrors) -> Iterator[tup
 
 
 def _find_columns(path: Path, found: Sequence[str], columns: Sequence[str], optional: Sequence[str]) -> list[str]:
-    """Return the columns of a file that are to be read.
-
-    Raises:
-        DataFormatError: the file lacks one that is needed, or has one of them twice.
-    """
-    for column in columns:
+    """Return the columns of a file that are to be read; those that it lacks, or has twice, are errors."""
+    wanted = list(dict.fromkeys([*columns, *(column for column in optional if column in found)]))
+    for column in wanted:
         if column not in found:
             named = found[:_MOST_NAMED]
             nearest = difflib.get_close_matches(column, named, n=1, cutoff=0.0)
             remedy = f"Did you mean {nearest[0]!r}?" if nearest else None
-            inside = [mark for mark in ";\t|," if len(found) == 1 and mark in found[0]]
-            if inside:
+            if len(found) == 1 and (inside := re.search("[;\t|,]", found[0])):
                 remedy = f"Is the separator another one? separator: {json.dumps(inside[0])}"
             more = f" and {len(found) - len(named):,} more" if len(found) > len(named) else ""
-            raise DataFormatError(
-                path,
-                f"there is no column {column!r}; the columns are {', '.join(map(repr, named))}{more}.",
-                remedy=remedy,
-            )
-    wanted = [*dict.fromkeys([*columns, *(column for column in optional if column in found)])]
-    for column in wanted:
+            says = f"there is no column {column!r}; the columns are {', '.join(map(repr, named))}{more}."
+            raise DataFormatError(path, says, remedy=remedy)
         if found.count(column) > 1:
             raise DataFormatError(path, f"there are {found.count(column)} columns {column!r}.", remedy="Rename them.")
     return wanted

@@ -72,7 +72,7 @@ class Conversion:
             self.left_out[str(path)] = dict(report.counts)
 
     def read(
-        self, path: Path, columns: Sequence[str], separator: str = ",", optional: Sequence[str] = ()
+        self, path: Path, columns: Sequence[str | None], separator: str = ",", optional: Sequence[str] = ()
     ) -> Iterator[Block]:
         """Read some columns of a file as `read_columns` does."""
         with self.errors_of(path) as errors:
@@ -83,17 +83,7 @@ class Conversion:
 def conversion_to(
     out: str | Path, settings: Mapping[str, Any], sources: Sequence[Path], on_error: OnError, overwrite: bool
 ) -> Iterator[Conversion]:
-    """Lend an empty folder that becomes `out` when the block ends without an error.
-
-    Args:
-        out: the folder to write.
-        settings: what the conversion depends on; goes into `conversion.json` with the counts.
-        sources: what is read.
-        on_error: what becomes of faulty lines.
-        overwrite: whether to replace a folder that holds something.
-
-    Yields:
-        The conversion, to write into its `folder` and to note counts in.
+    """Lend a conversion whose folder becomes `out`, with the settings and counts, when the block ends without an error.
 
     Raises:
         FolderExistsError: `out` holds something.

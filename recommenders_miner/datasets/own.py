@@ -32,7 +32,6 @@ from recommenders_miner.errors import DataFormatError
 from recommenders_miner.storage import parse_yaml
 
 _TRUE, _FALSE = ("1", "true", "yes", "t", "y", "1.0"), ("0", "false", "no", "f", "n", "0.0")
-_TAKEN = ("id", "published", *FILE_COLUMNS)  # names that a further column cannot have
 
 
 def convert_own_logs(
@@ -90,11 +89,19 @@ def convert_own_logs(
 
 # === The YAML file ===
 
+_EXPECTED = {
+    "the file": "the sections news and events",
+    "file": "a path or a list of paths",
+    "columns": "the name of a column or a list of names",
+    "separator": "one character",
+    "unit": "s, ms, us or ns",
+}
+"""What a key's value should be; that of others is the name of a column."""
 
-def _checked_further(names: list[str]) -> list[str]:
-    for name in names:
-        if name in _TAKEN:
-            raise ValueError(f"{name!r} means something else in news.tsv or articles.parquet. Rename it.")
+
+def _further(names: list[str]) -> list[str]:
+    if taken := {"id", "published", *FILE_COLUMNS}.intersection(names):
+        raise ValueError(f"{min(taken)!r} means something else in news.tsv or articles.parquet. Rename it.")
     return list(dict.fromkeys(names))
 
 
@@ -105,10 +112,10 @@ Columns = Annotated[
     pydantic.BeforeValidator(lambda value: value if isinstance(value, list) else [value]),
 ]
 Files = Annotated[Columns, pydantic.AfterValidator(lambda names, info: [info.context / name for name in names])]
-Separator = Annotated[  # YAML takes \\t for two characters unless it is quoted
+Separator = Annotated[  # YAML takes \t for two characters unless it is quoted
     str,
     pydantic.Field(pattern=r'^[^\r\n"]$'),
-    pydantic.BeforeValidator(lambda value: "\t" if value == "\\t" else value),
+    pydantic.BeforeValidator(lambda value: "\t" if value == r"\t" else value),
 ]
 
 
@@ -122,13 +129,7 @@ class _Section(pydantic.BaseModel):
 
 
 class TimeColumn(_Section):
-    """A column of times.
-
-    Attributes:
-        column: its name.
-        format: how the times are written, in `datetime.strptime`'s form. None: ISO 8601, as in `2019-11-12 14:14:46`.
-        unit: the times are numbers since 1970.
-    """
+    """A column of times, and how they are written; see `Block.seconds`."""
 
     column: Column
     format: Column | None = None
@@ -145,10 +146,6 @@ class TimeColumn(_Section):
             raise ValueError("give a format or a unit, not both.")
         return self
 
-    def seconds(self, block: Block) -> np.ndarray:
-        """Return the times of some rows, (rows,) int64 Unix seconds, `NO_TIME` where there is none."""
-        return block.seconds(self.column, self.format, self.unit)
-
     @property
     def remedy(self) -> str:
         """What to do about a time that cannot be read."""
@@ -163,20 +160,7 @@ class TimeColumn(_Section):
 
 
 class NewsColumns(_Section):
-    """Where the articles are.
-
-    Attributes:
-        file: the files, one after another.
-        separator: what stands between the columns of a CSV.
-        id: the column of the article's id; the others, and those that are None, likewise.
-        title: titles.
-        category: category names.
-        subcategory: subcategory names.
-        abstract: abstracts.
-        published: when an article could first be read.
-        columns: further columns, which articles.parquet gets under their names: texts from a CSV, from Parquet what
-            they are there.
-    """
+    """Where the articles are: their files, and the names of the columns."""
 
     file: Files
     separator: Separator = ","
@@ -186,21 +170,11 @@ class NewsColumns(_Section):
     subcategory: Column | None = None
     abstract: Column | None = None
     published: TimeColumn | None = None
-    columns: Annotated[Columns, pydantic.AfterValidator(_checked_further)] = []
+    columns: Annotated[Columns, pydantic.AfterValidator(_further)] = []
 
 
 class EventColumns(_Section):
-    """Where the events are.
-
-    Attributes:
-        file: the files, one after another.
-        separator: what stands between the columns of a CSV.
-        user: the column of the user id; the others, and those that are None, likewise.
-        time: when it happened.
-        news: the article's id.
-        clicked: whether the article was clicked on, or only shown. None: every event is a click.
-        impression: which events were shown together. None: those of one user and second.
-    """
+    """Where the events are: their files, and the names of the columns."""
 
     file: Files
     separator: Separator = ","
@@ -225,11 +199,12 @@ class LogSchema(_Section):
 
     ```yaml
     news:
-      file: articles.csv            # beside the YAML file, or an absolute path; several as a list
+      file: articles.csv            # CSV or Parquet, beside the YAML file, or an absolute path; several as a list
+      separator: ;                  # optional, of a CSV; a comma by default
       id: article_id
       title: headline
       category: section             # optional, as are subcategory, abstract and published
-      published: {column: online_since, format: "%d.%m.%Y %H:%M"}
+      published: {column: online_since, format: "%d.%m.%Y %H:%M"}  # when an article could first be read
       columns: [body, premium]      # optional: further ones that articles.parquet gets as they are
     events:
       file: [clicks-1.csv, clicks-2.csv]
@@ -237,12 +212,8 @@ class LogSchema(_Section):
       time: {column: ts, unit: ms}  # a plain name: ISO 8601, or a column of times in a Parquet file
       news: article_id
       clicked: was_clicked          # optional: whether the row was clicked on; without it every row is a click
-      impression: page_view         # optional: which rows were shown together
+      impression: page_view         # optional: which rows were shown together; without it, those of user and second
     ```
-
-    Attributes:
-        news: where the articles are.
-        events: where the events are.
     """
 
     news: NewsColumns
@@ -261,42 +232,30 @@ class LogSchema(_Section):
         try:
             return cls.model_validate(parse_yaml(path.read_text(encoding="utf-8")), context=path.parent)
         except pydantic.ValidationError as error:
-            message, remedy = _worded(error.errors()[0])
-            raise DataFormatError(path, message, remedy=remedy) from None
+            raise DataFormatError(path, *_worded(error.errors()[0])) from None
         except ValueError as error:
             raise DataFormatError(path, f"is not readable as YAML: {error}") from None
 
 
-def _worded(error: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Word pydantic's error as where it is and what was expected, and a remedy."""
-    keys = [key for key in error["loc"] if not isinstance(key, int)]
-    *section, key = keys or ["the file"]
-    shown = f"{reprlib.repr(error['input'])} ({type(error['input']).__name__})"
+def _worded(error: Mapping[str, Any]) -> tuple[str, None, str | None]:
+    """Word pydantic's error: where it is and what was expected, no line, and a remedy."""
+    *section, key = [key for key in error["loc"] if not isinstance(key, int)] or ["the file"]
+    where, shown = ": ".join(section) or "the file", f"{reprlib.repr(error['input'])} ({type(error['input']).__name__})"
+    sections = {"news": NewsColumns, "events": EventColumns, "time": TimeColumn, "published": TimeColumn}
     if error["type"] in ("extra_forbidden", "missing"):
-        sections = {"news": NewsColumns, "events": EventColumns, "time": TimeColumn, "published": TimeColumn}
-        fields = (sections[section[-1]] if section else LogSchema).model_fields
-        where = ": ".join(section or ["the file"])
+        fields = sections[section[-1]].model_fields if section else LogSchema.model_fields
         if error["type"] == "extra_forbidden":
             nearest = difflib.get_close_matches(reprlib.repr(key), fields, n=1, cutoff=0.0)[0]
-            return f"{where}: unknown key {reprlib.repr(key)}.", f"Did you mean {nearest!r}?"
+            return f"{where}: unknown key {reprlib.repr(key)}.", None, f"Did you mean {nearest!r}?"
         needed = ", ".join(name for name, one in fields.items() if one.is_required())
-        return f"{where}: the key {key!r} is missing.", f"Needed: {needed}."
-    where = ": ".join(map(str, keys)) or key
+        return f"{where}: the key {key!r} is missing.", None, f"Needed: {needed}."
+    where = ": ".join(map(str, [*section, key]))
     if error["type"] == "value_error":
-        return f"{where}: {error['ctx']['error']}", None
-    expected = {
-        "the file": "the sections news and events",
-        "news": f"the keys {', '.join(NewsColumns.model_fields)}",
-        "events": f"the keys {', '.join(EventColumns.model_fields)}",
-        "time": f"the keys {', '.join(TimeColumn.model_fields)}",
-        "published": f"the keys {', '.join(TimeColumn.model_fields)}",
-        "file": "a path or a list of paths",
-        "columns": "the name of a column or a list of names",
-        "separator": "one character",
-        "unit": "s, ms, us or ns",
-    }
+        return f"{where}: {error['ctx']['error']}", None, None
+    if key in sections:
+        return f"{where}: expected the keys {', '.join(sections[key].model_fields)}, got {shown}.", None, None
     remedy = "Quote it if it looks like a number." if error["type"] == "string_type" else None
-    return f"{where}: expected {expected.get(key, 'the name of a column')}, got {shown}.", remedy
+    return f"{where}: expected {_EXPECTED.get(key, 'the name of a column')}, got {shown}.", None, remedy
 
 
 # === News ===
@@ -306,8 +265,7 @@ def _read_news(columns: NewsColumns, conversion: Conversion) -> pa.Table:
     """Return the columns of news.tsv, `published` where the files say, and the further columns."""
     news, dated = FirstRows(FILE_COLUMNS), []
     texts = [columns.title, columns.category, columns.subcategory, columns.abstract]
-    named = [columns.id, *texts, *columns.columns, columns.published and columns.published.column]
-    wanted = list(dict.fromkeys(name for name in named if name is not None))
+    wanted = [columns.id, *texts, *columns.columns, columns.published and columns.published.column]
     for path in columns.file:
         for block in conversion.read(path, wanted, columns.separator):
             ids = block.ids(columns.id, "news id")
@@ -342,7 +300,7 @@ def _read_news(columns: NewsColumns, conversion: Conversion) -> pa.Table:
 
 def _published(block: Block, column: TimeColumn) -> pa.Array:
     """Return when articles were published, before 1970 counting as 1970; null where nothing is said."""
-    values, seconds = block.table[column.column], column.seconds(block)
+    values, seconds = block.table[column.column], block.seconds(**dict(column))
     block.report(
         "bad time of publication",
         (seconds == NO_TIME) & ~is_blank(values),
@@ -374,12 +332,11 @@ def _refuse_misread(path: Path, ids: pa.StringArray) -> None:
 def _read_events(columns: EventColumns, news_ids: pa.StringArray, conversion: Conversion) -> pa.Table:
     """Return the sound rows of all files of events, as `conversion` describes them."""
     parts = []
-    named = [columns.user, columns.time.column, columns.news, columns.clicked, columns.impression]
-    wanted = list(dict.fromkeys(name for name in named if name is not None))
+    wanted = [columns.user, columns.time.column, columns.news, columns.clicked, columns.impression]
     for path in columns.file:
         for block in conversion.read(path, wanted, columns.separator):
             news, times = block.ids(columns.news), block.table[columns.time.column]
-            seconds, place = columns.time.seconds(block), pc.index_in(news, value_set=news_ids)
+            seconds, place = block.seconds(**dict(columns.time)), pc.index_in(news, value_set=news_ids)
             read = {
                 "user": block.ids(columns.user, "user id").dictionary_encode(),
                 "time": seconds,
