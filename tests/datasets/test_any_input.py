@@ -1,6 +1,6 @@
 """Whatever files hold, a converter reads them or raises the package's own error, and leaves nothing half-written."""
 
-import contextlib
+import io
 import json
 import shutil
 
@@ -11,11 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recommenders_miner.datasets import convert_adressa, convert_own_logs, convert_xmind
-from recommenders_miner.datasets.own import LogSchema
-from recommenders_miner.errors import DataFormatError, RecommendersMinerError
+from recommenders_miner.errors import RecommendersMinerError
 from tests.datasets.read_back import read_back
-
-any_file = settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 YAML = b"""\
 news: {file: news, id: id, title: title, published: day}
@@ -55,63 +52,47 @@ def adressa(folder, out, **options):
     return convert_adressa(folder / "20170101", out, **options)
 
 
+@st.composite
+def damaged_parquet(draw):
+    table = {"user": ["u", "v"], "day": ["2024-01-02"] * 2, "id": ["n1", "n2"], "clicked": [True, False]}
+    file = io.BytesIO()
+    pq.write_table(pa.table(table), file)
+    content = bytearray(file.getvalue())[: len(file.getvalue()) - draw(st.integers(0, 400))]
+    for place, byte in draw(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=2)):
+        content[place % len(content)] = byte
+    return bytes(content)
+
+
+WORDS = ["news:", "events:", "file:", "id:", "title:", "time:", "!", "!!python/name:os", *"{}[],-&*1x?|>:\n"]
+yaml_bytes = st.lists(st.sampled_from(WORDS) | st.text(max_size=4), max_size=20).map(" ".join)
+
+
 @pytest.mark.parametrize(
     ("convert", "files", "damaged", "contents"),
     [
         (own, OWN, "events", with_header(b"user,day,id,clicked\n")),
         (own, OWN, "news", with_header(b"id,title,day\n")),
+        (own, OWN, "events", damaged_parquet()),
+        (own, OWN, "logs.yaml", yaml_bytes.map(lambda text: text.encode(errors="replace"))),
         (xmind, MIND, "texts.tsv", with_header(b"nid\ttitle\tabstract\n", tsv_bytes)),
         (adressa, {}, "20170101", with_header(b'{"userId": "u", "time": 5, "id": "a", "title": "A"}\n', json_bytes)),
     ],
-    ids=["own events", "own news", "xmind", "adressa"],
+    ids=["own events", "own news", "own parquet", "own yaml", "xmind", "adressa"],
 )
-@any_file
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), on_error=st.sampled_from(["raise", "skip"]))
 def test_any_file(tmp_path, convert, files, damaged, contents, data, on_error):
-    attempt(convert, tmp_path, files | {damaged: data.draw(contents)}, on_error)
-
-
-def attempt(convert, folder, files, on_error):
-    """Converts files into a fresh folder; whatever was written has to be readable."""
-    out = folder / "out"
+    """Convert files into a fresh folder; whatever was written has to be readable."""
+    out = tmp_path / "out"
     shutil.rmtree(out, ignore_errors=True)
-    for name, content in files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(content)
+    for name, content in (files | {damaged: data.draw(contents)}).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
     try:
-        convert(folder, out, on_error=on_error)
+        convert(tmp_path, out, on_error=on_error)
     except RecommendersMinerError:
         assert not out.exists()
     else:
         for split in (path for path in out.iterdir() if path.is_dir()):
             read_back(split)
-    assert not list(folder.glob(".out.*"))
-
-
-@pytest.fixture(scope="module")
-def parquet(tmp_path_factory):
-    path = tmp_path_factory.mktemp("parquet") / "events"
-    table = {"user": ["u", "v"], "day": ["2024-01-02"] * 2, "id": ["n1", "n2"], "clicked": [True, False]}
-    pq.write_table(pa.table(table), path)
-    return path.read_bytes()
-
-
-@any_file
-@given(cut=st.integers(0, 400), flips=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=2))
-def test_damaged_parquet_files(tmp_path, parquet, cut, flips):
-    content = bytearray(parquet[: len(parquet) - cut])
-    for place, byte in flips:
-        content[place % len(content)] = byte
-    attempt(own, tmp_path, OWN | {"events": bytes(content)}, "raise")
-
-
-WORDS = ["news:", "events:", "file:", "id:", "title:", "time:", "!", "!!python/name:os", *"{}[],-&*1x?|>:\n"]
-words = st.sampled_from(WORDS)
-
-
-@any_file
-@given(content=st.lists(words | st.text(max_size=4), max_size=20).map(" ".join))
-def test_yaml_files(tmp_path, content):
-    (tmp_path / "logs.yaml").write_text(content, encoding="utf-8", errors="replace")
-    with contextlib.suppress(DataFormatError):
-        LogSchema.read(tmp_path / "logs.yaml")
+    assert not list(tmp_path.glob(".out.*"))

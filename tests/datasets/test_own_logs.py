@@ -116,15 +116,9 @@ def test_rows_of_an_impression_become_a_line_with_the_users_earlier_clicks(conve
         (2, "bob", NOON - 3600, [], {"c": 0, "a": 1}),
         (3, "ann", NOON, ["a"], {"c": 1, "b": 0}),
     ]
-    assert convert.counts.counts["all"] == {
-        "news": 3,
-        "users": 2,
-        "impressions": 3,
-        "candidates": 6,
-        "clicks": 3,
-        "impressions without a click": 0,
-        "impressions without a negative": 0,
-    }
+    counts = {"news": 3, "users": 2, "impressions": 3, "candidates": 6, "clicks": 3}
+    none = dict.fromkeys(("impressions without a click", "impressions without a negative"), 0)
+    assert convert.counts.counts["all"] == counts | none
     assert news(folder) == {  # texts lose tabs and line ends and nothing else
         "a": ("local", "", 'Harbour "reopens", twice', "Two lines and a tab"),
         "b": ("nature", "", "Owls return", ""),
@@ -139,19 +133,6 @@ def test_without_a_column_of_impressions_rows_of_one_user_and_second_belong_toge
     convert(NO_PAGES, SHOWN.replace("11:00:00,a", "11:00:02,a"), out="apart")
     assert "lack a click, or an article that was passed over" in caplog.text
     assert "'impression'" in caplog.text
-
-
-def test_a_click_is_as_old_as_the_row_that_says_so(convert, tmp_path):
-    """Shown at 10:00 and clicked on at 10:05, an article is in no history of 10:02, nor after the log is split."""
-    rows = [
-        *("00,a,0,p1", "00,b,0,p1", "02,a,0,p2", "02,c,0,p2"),
-        *("05,a,1,p1", "06,a,1,p2", "07,b,1,p3", "07,c,0,p3"),
-    ]
-    lines = [f"ann,2024-03-02 10:{row[:2]}:00{row[2:]}" for row in rows]
-    folder = convert(events="\n".join([SHOWN.splitlines()[0], *lines]))
-    split_by_time(folder, tmp_path / "data", dev_share=0.3)
-    assert histories(folder) == [[], [], ["a", "a"]]
-    assert histories(folder) == [*histories(tmp_path / "data" / "train"), *histories(tmp_path / "data" / "dev")]
 
 
 def test_histories_can_be_cut_to_the_newest_clicks(convert):
@@ -193,28 +174,29 @@ def test_parquet_gives_the_same_as_csv(convert, changes):
         assert (one / name).read_bytes() == (other / name).read_bytes()
 
 
-def test_several_files_are_read_one_after_another(convert, tmp_path):
-    head, *rows = SHOWN.splitlines(keepends=True)
-    (tmp_path / "more.csv").write_text(head + "".join(rows[3:]))
-    schema = SHOWN_YAML.replace("events.csv", "[events.csv, more.csv]")
-    assert shown(convert(schema, head + "".join(rows[:3]))) == CANDIDATES
-
-
 @pytest.mark.parametrize(
     ("schema", "events"),
     [
         (SHOWN_YAML.replace("events.csv,", 'events.csv, separator: ";",'), "\ufeff" + SHOWN.replace(",", ";")),
         (SHOWN_YAML.replace("events.csv,", "events.csv, separator: \\t,"), SHOWN.replace(",", "\t")),
         (SHOWN_YAML, SHOWN.replace(",1,p", ",1.0,p").replace(",0,p", ",0.0,p")),  # as pandas writes flags with gaps
+        (SHOWN_YAML.replace("events.csv", "[events.csv, more.csv]"), "".join(SHOWN.splitlines(keepends=True)[:4])),
     ],
 )
-def test_other_separators_a_byte_order_mark_and_flags_as_numbers(convert, schema, events):
+def test_other_separators_a_byte_order_mark_flags_as_numbers_and_several_files(convert, tmp_path, schema, events):
+    head, *rows = SHOWN.splitlines(keepends=True)
+    (tmp_path / "more.csv").write_text(head + "".join(rows[3:]))
     assert shown(convert(schema, events)) == CANDIDATES
 
 
-def test_the_result_can_be_split_by_time(convert, tmp_path):
-    split_by_time(convert(), tmp_path / "data", dev_share=0.34)
-    assert impressions(tmp_path / "data" / "dev") == [(3, "ann", NOON, ["a"], {"c": 1, "b": 0})]
+def test_a_click_is_as_old_as_the_row_that_says_so_also_when_the_log_is_split(convert, tmp_path):
+    """Shown at 10:00 and clicked on at 10:05, an article is in no history of 10:02."""
+    rows = ["00,a,0,p1", "00,b,0,p1", "02,a,0,p2", "02,c,0,p2", "05,a,1,p1", "06,a,1,p2", "07,b,1,p3", "07,c,0,p3"]
+    lines = [f"ann,2024-03-02 10:{row[:2]}:00{row[2:]}" for row in rows]
+    folder = convert(events="\n".join([SHOWN.splitlines()[0], *lines]))
+    split_by_time(folder, tmp_path / "data", dev_share=0.3)
+    assert histories(folder) == [[], [], ["a", "a"]]
+    assert histories(folder) == [*histories(tmp_path / "data" / "train"), *histories(tmp_path / "data" / "dev")]
     assert articles(tmp_path / "data" / "train") == {news_id: {"published": PUBLISHED[news_id]} for news_id in "abc"}
 
 
@@ -286,12 +268,6 @@ def test_an_article_that_came_out_twice_came_out_the_first_time(convert):
         assert any(labels.get("a") == 0 for labels in candidates) == expected
 
 
-def test_a_click_without_negatives_is_kept_and_counted(convert):
-    folder = convert(CLICKS_YAML, "reader,when,article\nann,1709373600,a\n")
-    assert impressions(folder) == [(1, "ann", 1709373600, [], {"a": 1})]
-    assert convert.counts.counts["all"]["impressions without a negative"] == 1
-
-
 # === Errors ===
 
 OF_BOB = "bob,2024-03-02 11:00:00,c,"
@@ -308,7 +284,7 @@ OF_BOB = "bob,2024-03-02 11:00:00,c,"
         (OF_BOB, '"b\tob",2024-03-02 11:00:00,c,', 4, "'b\\tob'"),
         ("11:00:00,c,", "11:00:00,z,", 4, "the article 'z', column 'article', is not among the news"),
         ("c,false", "c,maybe", 4, "column 'hit': expected 1 or 0, true or false, got 'maybe'"),
-        ("c,false,p2", "c,false,", 4, "column 'page': the impression id is empty"),
+        ("c,false,p2", "c,false,", 4, "the impression id, column 'page', is empty"),
         ("c,false,p2", "c,false,p2,9", 4, "expected 5 columns, as in the header, got 6"),
         ("c,false,p2", 'c,"false"x,p2', 4, "not readable as CSV"),
     ],
@@ -346,9 +322,12 @@ def test_a_bad_article_is_named_with_its_line(convert, failure, good, bad, says)
     ("files", "says"),
     [
         ({"articles": NEWS.encode().replace(b"Kiln", b"K\xefln")}, "news.csv, line 5: the line is not valid UTF-8"),
-        ({"schema": SHOWN_YAML.replace("article,", "artikel,")}, "events.csv: there is no column 'artikel'"),
-        ({"schema": SHOWN_YAML.replace("article,", "artikel,")}, "'reader', 'when', 'article', 'hit', 'page'"),
-        ({"schema": SHOWN_YAML.replace("article,", "artikel,")}, "Did you mean 'article'?"),
+        (
+            {"schema": SHOWN_YAML.replace("article,", "artikel,")},
+            "events.csv: there is no column 'artikel'; the columns are 'reader', 'when', 'article', 'hit', 'page'. "
+            "Did you mean 'article'?",
+        ),
+        ({"schema": SHOWN_YAML.replace("events.csv", "x" * 300)}, "the path cannot be used (File name too long)"),
         ({"schema": NO_PAGES, "events": SHOWN.replace("page", "reader")}, "there are 2 columns 'reader'"),
         (  # ids that a label could be mistaken in
             {"articles": NEWS.replace("b,Owls", "a-1,Owls"), "events": SHOWN.replace(",b,", ",a-1,")},
@@ -394,19 +373,11 @@ def test_a_parquet_column_of_a_wrong_type_is_an_error(failure, column, values, s
     assert says in failure(events=pa.table(good | {column: values}))
 
 
-def test_truth_values_with_gaps_are_left_out(convert):
-    rows = {"reader": ["x"] * 3, "when": ["2024-03-02"] * 3, "article": ["a", "b", "c"], "page": [1] * 3}
-    folder = convert(events=pa.table(rows | {"hit": [1.0, 0.0, None]}), on_error="skip")
-    assert shown(folder)[0] == {"a": 1, "b": 0}
-
-
-def test_an_id_that_only_looks_like_a_label_is_kept(convert):
+def test_an_id_that_only_looks_like_a_label_and_long_fields_are_kept(convert):
     rows, events = NEWS.replace("b,Owls", "q-1,Owls"), SHOWN.replace(",b,", ",q-1,")
-    assert shown(convert(events=events, articles=rows))[0] == {"a": 1, "q-1": 0}
-
-
-def test_fields_longer_than_csv_expects_are_read(convert):
-    assert len(news(convert(articles=NEWS.replace("An old one", "x" * 200_000)))["c"][3]) == 200_000
+    folder = convert(events=events, articles=rows.replace("An old one", "x" * 200_000))  # longer than csv expects
+    assert shown(folder)[0] == {"a": 1, "q-1": 0}
+    assert len(news(folder)["c"][3]) == 200_000
 
 
 def test_a_column_of_parquet_without_a_value_is_missing_whatever_its_type(convert):
@@ -419,24 +390,17 @@ def test_a_column_of_parquet_without_a_value_is_missing_whatever_its_type(conver
 # === The folder ===
 
 
-def test_a_folder_that_exists_is_replaced_only_if_that_is_asked_for(convert, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "thesis.txt").write_text("years of work")
+def test_what_stands_in_the_folder_is_replaced_only_when_asked_and_when_all_went_well(convert, tmp_path):
+    before = (convert() / "behaviors.tsv").read_bytes()
     with pytest.raises(FolderExistsError, match="--overwrite"):
         convert()
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
-    assert len(impressions(convert(overwrite=True))) == 3
-    assert not (tmp_path / "out" / "thesis.txt").exists()
-    with pytest.raises(RecommendersMinerError, match="would take the place of its source"):
-        convert(out=".", overwrite=True)
-
-
-def test_after_an_error_the_earlier_conversion_stands_and_nothing_half_written(convert, tmp_path):
-    before = (convert() / "behaviors.tsv").read_bytes()
     with pytest.raises(DataFormatError):
         convert(events=SHOWN.replace("TRUE", "what"), overwrite=True)
+    with pytest.raises(RecommendersMinerError, match="would take the place of its source"):
+        convert(out=".", overwrite=True)
     assert (tmp_path / "out" / "all" / "behaviors.tsv").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["events.csv", "logs.yaml", "news.csv", "out"]
+    assert len(impressions(convert(NO_PAGES, overwrite=True))) == 4
 
 
 # === Any log ===
