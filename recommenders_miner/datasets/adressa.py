@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ import pyarrow.compute as pc
 from recommenders_miner.data.folders import WHOLE
 from recommenders_miner.data.past_clicks import PAST_CLICKS, require_length
 from recommenders_miner.data.tsv import LineErrors, OnError, require_file
-from recommenders_miner.datasets.columns import LAST_SECOND, Block
+from recommenders_miner.datasets.columns import LAST_SECOND, NO_TIME, Block
 from recommenders_miner.datasets.conversion import Conversion, conversion_to, news_rows, write_clicks
 from recommenders_miner.datasets.negatives import Negatives
 from recommenders_miner.errors import DataFormatError
@@ -31,9 +30,6 @@ BATCH_LINES = 50_000
 
 _MAX_LINE_BYTES = 2**24
 _FIELDS = ("userId", "time", "id", "title", "category1", "publishtime", "canonicalUrl", "url")
-_DESCRIPTION = pa.schema(
-    {"id": pa.string(), "title": pa.string(), "category": pa.string(), "url": pa.string(), "published": pa.int64()}
-)
 
 
 def convert_adressa(
@@ -145,33 +141,26 @@ def _read_records(path: Path, errors: LineErrors) -> Iterator[tuple[list[dict[st
 
 def _read_events(records: Sequence[dict[str, Any]], lines: np.ndarray, errors: LineErrors) -> tuple[pa.Table, pa.Table]:
     """Return the sound events, whose articles are still ids, and what they say of these, each row once."""
+    read = {name: _id if name in ("userId", "id") else _text for name in _FIELDS if name != "time"}
+    columns = {name: pa.array([of(record.get(name)) for record in records], pa.string()) for name, of in read.items()}
     times = [record.get("time") for record in records]
-    ids = {name: pa.array([_id(record.get(name)) for record in records], pa.string()) for name in ("userId", "id")}
-    block = Block(pa.table(ids), lines, errors)
-    is_time = [type(time) in (int, float) and 0 <= time <= LAST_SECOND for time in times]
-    block.report(
-        "bad time",
-        ~np.array(is_time, bool),
-        lambda row: f"the field 'time' is {times[row]!r}; expected Unix seconds.",
-    )
-    user, article = block.ids("userId", "user id"), block.ids("id", "news id")
+    is_time = np.array([type(time) in (int, float) and 0 <= time <= LAST_SECOND for time in times], bool)
+    block = Block(pa.table(columns), lines, errors)
+    block.report("bad time", ~is_time, lambda row: f"the field 'time' is {times[row]!r}; expected Unix seconds.")
+    user, article, published = block.ids("userId", "user id"), block.ids("id", "news id"), block.seconds("publishtime")
     errors.raise_earliest()
-    kept = np.flatnonzero(block.sound)
-    records = [records[row] for row in kept]
-    events = {
-        "user": user.take(kept).dictionary_encode(),
-        "time": np.array([int(record["time"]) for record in records], np.int64),
-        "article": article.take(kept).dictionary_encode(),
-    }
+    time = np.array([int(time) if sound else 0 for time, sound in zip(times, is_time, strict=True)], np.int64)
+    sound = pa.array(block.sound)
+    events = pa.table({"user": user.dictionary_encode(), "time": time, "article": article.dictionary_encode()})
     described = {
-        "id": article.take(kept),
-        "title": [_text(record.get("title")) for record in records],
-        "category": [_text(record.get("category1")) for record in records],
-        "url": [_text(record.get("canonicalUrl")) or _text(record.get("url")) for record in records],
-        "published": [_published(record.get("publishtime")) for record in records],
+        "id": article,
+        "title": columns["title"],
+        "category": columns["category1"],
+        "url": pc.coalesce(columns["canonicalUrl"], columns["url"]),
+        "published": pa.array(np.maximum(published, 0), mask=published == NO_TIME),
     }
-    distinct = _grouped(pa.table(described, _DESCRIPTION), _DESCRIPTION.names)
-    return pa.table(events), distinct.select(_DESCRIPTION.names)
+    described = pa.table(described).filter(sound)
+    return events.filter(sound), _grouped(described, described.column_names).select(described.column_names)
 
 
 def _grouped(table: pa.Table, keys: str | list[str], *aggregates: tuple[str, str]) -> pa.Table:
@@ -181,13 +170,8 @@ def _grouped(table: pa.Table, keys: str | list[str], *aggregates: tuple[str, str
 
 
 def _articles(descriptions: pa.Table) -> tuple[pa.Table, int]:
-    """Join what events say of articles: of each column, the first that says something.
-
-    Returns:
-        The articles that have a title, as columns of news.tsv and `published`; and how many have another title in a
-        later event.
-    """
-    first = [(name, "first") for name in _DESCRIPTION.names[1:]]
+    """Return the articles that have a title, with what events first say of them, and how many got another title."""
+    first = [(name, "first") for name in descriptions.column_names[1:]]
     articles = _grouped(descriptions, "id", *first, ("title", "count_distinct"))
     titled = articles.filter(pc.is_valid(articles["title_first"])).combine_chunks()
     categories = [[part for part in (text or "").split("|") if part] for text in titled["category_first"].to_pylist()]
@@ -210,12 +194,3 @@ def _id(value: Any) -> str | None:
 def _text(value: Any) -> str | None:
     """Return a text, a question mark standing for half a surrogate pair; None where there is none."""
     return (value.strip().encode(errors="replace").decode() if isinstance(value, str) else "") or None
-
-
-def _published(value: Any) -> int | None:
-    """Return Unix seconds of a time like 2016-12-31T17:13:57.000Z; None where it is none, as for a few articles."""
-    try:
-        time = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return None
-    return max(int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()), 0)

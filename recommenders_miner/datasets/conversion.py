@@ -72,11 +72,12 @@ class Conversion:
             self.left_out[str(path)] = dict(report.counts)
 
     def read(
-        self, path: Path, columns: Sequence[str | None], separator: str = ",", optional: Sequence[str] = ()
+        self, paths: Sequence[Path], columns: Sequence[str | None], separator: str = ",", optional: Sequence[str] = ()
     ) -> Iterator[Block]:
-        """Read some columns of a file as `read_columns` does."""
-        with self.errors_of(path) as errors:
-            yield from read_columns(path, columns, errors, separator, optional)
+        """Read some columns of files, one after another, as `read_columns` does."""
+        for path in paths:
+            with self.errors_of(path) as errors:
+                yield from read_columns(path, columns, errors, separator, optional)
 
 
 @contextmanager
@@ -104,17 +105,16 @@ def conversion_to(
 
 
 class FirstRows:
-    """The rows of tables that name an id, in the first of `compared`, for the first time.
+    """Picks the rows that name an id, in the first of `compared`, for the first time.
 
     A later row of an id has to say the same in all columns `compared`.
     """
 
     def __init__(self, compared: Sequence[str]) -> None:
-        self.rows: list[pa.Table] = []
         self._compared, self._content_of = compared, {}
 
-    def add(self, block: Block, rows: pa.Table, reason: str, says: str, remedy: str) -> None:
-        """Keep the rows of new ids, one a row of the block, that are sound; report those that contradict earlier ones.
+    def pick(self, block: Block, rows: pa.Table, reason: str, says: str, remedy: str) -> pa.Table:
+        """Return the sound rows, one a row of the block, of new ids; report those that contradict earlier ones.
 
         In `says`, what is wrong, `{}` stands for the id.
         """
@@ -124,8 +124,8 @@ class FirstRows:
             news_id = contents[row][0]
             new[row] = news_id not in self._content_of
             clashing[row] = self._content_of.setdefault(news_id, contents[row]) != contents[row]
-        self.rows.append(rows.filter(pa.array(new)))
         block.report(reason, clashing, lambda row: says.format(repr(contents[row][0])), remedy)
+        return rows.filter(pa.array(new))
 
 
 def news_rows(
@@ -185,11 +185,15 @@ def write_shown(conversion: Conversion, events: pa.Table, news: pa.Table, max_hi
     np.minimum.at(clicked_at, candidate[clicked], time[clicked])
     by_impression = np.argsort(keys >> 32, kind="stable")
     clicked_at = clicked_at[by_impression]
-    candidates = Ragged.of_lengths((keys[by_impression] & _LOW_BITS).astype(np.int32), np.bincount(keys >> 32))
-    labels = (clicked_at != _NEVER).astype(np.int8)
-    log = _log(users.dictionary, (pairs[order] & _LOW_BITS).astype(np.int32), begins[order], candidates, labels)
+    columns = {
+        "users": users.dictionary,
+        "user_of": (pairs[order] & _LOW_BITS).astype(np.int32),
+        "time": begins[order],
+        "candidates": Ragged.of_lengths((keys[by_impression] & _LOW_BITS).astype(np.int32), np.bincount(keys >> 32)),
+        "labels": (clicked_at != _NEVER).astype(np.int8),
+    }
     remedy = "Rows that were shown together need one second, or one id in a column that 'impression' names."
-    _write_log(conversion, log, news, max_history, path, remedy, clicked_at)
+    _write_impressions(conversion, news, max_history, (path, remedy), columns, clicked_at)
 
 
 def _numbered(keys: pa.Array) -> tuple[np.ndarray, pa.Array]:
@@ -219,42 +223,28 @@ def write_clicks(
     if "published" in news.column_names:
         published = news["published"].fill_null(-1).to_numpy()
     candidates, labels = draw_negatives(user, time, article, published, negatives)
-    log = _log(users.dictionary, user, time, candidates, labels)
+    columns = {"users": users.dictionary, "user_of": user, "time": time, "candidates": candidates, "labels": labels}
     remedy = "Nobody else's click is near enough in time: more users, or a longer --window-hours, may help."
-    _write_log(conversion, log, news, max_history, path, remedy)
+    _write_impressions(conversion, news, max_history, (path, remedy), columns)
     return len(events) - len(first)
 
 
-def _log(
-    users: pa.StringArray, user: np.ndarray, time: np.ndarray, candidates: Ragged, labels: np.ndarray
-) -> ImpressionLog:
-    """Make a log without histories, whose articles are places in a table without a padding row."""
-    return ImpressionLog(
-        candidates=candidates,
-        labels=labels,
-        histories=Ragged.of_lists([[]]),
-        history_of=np.zeros(len(user), np.int32),
-        user_of=user,
-        time=time,
-        impression_id=np.arange(1, len(user) + 1),
-        users=users,
-    )
-
-
-def _write_log(
+def _write_impressions(
     conversion: Conversion,
-    log: ImpressionLog,
     news: pa.Table,
     max_history: int | None,
-    path: Path,
-    remedy: str,
+    warning: tuple[Path, str],
+    columns: dict[str, Any],
     clicked_at: np.ndarray | None = None,
 ) -> None:
-    """Write a log as the split `all`, the history of an impression being the user's clicks before its second.
+    """Write the split `all` from columns of a log, the history of an impression being the clicks before its second.
 
-    Where nothing can be learnt from most impressions of the file `path`, or a history is of a length that no person
-    has, a warning is logged. `clicked_at` is for `Histories.rebuilt`.
+    Where nothing can be learnt from most impressions, or a history is of a length that no person has, a warning is
+    logged, with the file and what may help. `clicked_at` is for `Histories.rebuilt`.
     """
+    rows = len(columns["time"])
+    nothing = {"histories": Ragged.of_lists([[]]), "history_of": np.zeros(rows, np.int32)}
+    log = ImpressionLog(**columns, **nothing, impression_id=np.arange(1, rows + 1))
     folder = conversion.folder / WHOLE
     folder.mkdir()
     histories = Histories.rebuilt(log, log.time, clicked_at).newest(max_history)
@@ -263,10 +253,10 @@ def _write_log(
     if useless.mean() > _MOST_USELESS:
         LOGGER.warning(
             "%s: %s of %s impressions lack a click, or an article that was passed over, and teach a model nothing. %s",
-            path,
+            warning[0],
             f"{useless.sum():,}",
             f"{len(log):,}",
-            remedy,
+            warning[1],
         )
     longest = int(np.argmax(histories.length))
     if histories.length[longest] > _LONG_HISTORY:

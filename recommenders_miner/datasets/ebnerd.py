@@ -102,7 +102,7 @@ def _read_articles(path: Path, conversion: Conversion) -> pa.Table:
     """Return the columns of news.tsv and articles.parquet."""
     parts, seen = [], np.empty(0, np.int64)
     wanted = ["article_id", "title", "subtitle", "category_str", "subcategory", "url"]
-    for block in conversion.read(path, wanted, optional=["published_time", *FURTHER_COLUMNS]):
+    for block in conversion.read([path], wanted, optional=["published_time", *FURTHER_COLUMNS]):
         numbers = _first_numbers(block, "article", "article_id", seen)
         seen = np.append(seen, numbers[block.sound])
         subcategories = block.lists("subcategory")
@@ -132,7 +132,7 @@ def _read_histories(
 ) -> tuple[np.ndarray, Ragged]:
     """Return the users, and the places of the articles that each clicked on, oldest first; and none after the last."""
     users, clicks = np.empty(0, np.int64), []
-    for block in conversion.read(path, ["user_id", "article_id_fixed"]):
+    for block in conversion.read([path], ["user_id", "article_id_fixed"]):
         user = _first_numbers(block, "user", "user_id", users)
         lists = block.lists("article_id_fixed")
         if max_history is not None:
@@ -150,7 +150,7 @@ def _read_behaviors(
     """Yield logs as `write_behaviors` takes them; the last of `histories` is that of users who have none."""
     needed = ["impression_id", "user_id", "impression_time", "article_ids_inview"]
     conversion.note(split, impressions=0, candidates=0, clicks=0)
-    for block in conversion.read(path, needed, optional=["article_ids_clicked"]):
+    for block in conversion.read([path], needed, optional=["article_ids_clicked"]):
         is_labelled = "article_ids_clicked" in block.table.column_names
         if not is_labelled and split != "test":
             raise DataFormatError(path, "there is no column 'article_ids_clicked'; only the test set may lack it.")

@@ -263,31 +263,31 @@ def _worded(error: Mapping[str, Any]) -> tuple[str, None, str | None]:
 
 def _read_news(columns: NewsColumns, conversion: Conversion) -> pa.Table:
     """Return the columns of news.tsv, `published` where the files say, and the further columns."""
-    news, dated = FirstRows(FILE_COLUMNS), []
+    news, table, dated = FirstRows(FILE_COLUMNS), news_rows([], []), []
     texts = [columns.title, columns.category, columns.subcategory, columns.abstract]
     wanted = [columns.id, *texts, *columns.columns, columns.published and columns.published.column]
-    for path in columns.file:
-        for block in conversion.read(path, wanted, columns.separator):
-            ids = block.ids(columns.id, "news id")
-            rows = news_rows(ids, *(None if name is None else block.texts(name) for name in texts))
-            for name in columns.columns:
-                values = block.table[name]
-                if pa.types.is_string(values.type):  # a CSV can write nothing else for null
-                    values = pc.if_else(pc.equal(values, ""), None, values)
-                rows = rows.append_column(name, values)
-            published = None if columns.published is None else _published(block, columns.published)
-            news.add(
-                block,
-                rows,
-                reason="news id repeated with another content",
-                says=f"the news id {{}}, column {columns.id!r}, came before with another content.",
-                remedy="Each article needs one row; --on-error skip keeps the first.",
-            )
-            if published is not None:
-                dated.append(pa.table([ids, published], names=["id", "published"]).filter(pa.array(block.sound)))
+    for block in conversion.read(columns.file, wanted, columns.separator):
+        ids = block.ids(columns.id, "news id")
+        rows = news_rows(ids, *(None if name is None else block.texts(name) for name in texts))
+        for name in columns.columns:
+            values = block.table[name]
+            if pa.types.is_string(values.type):  # a CSV can write nothing else for null
+                values = pc.if_else(pc.equal(values, ""), None, values)
+            rows = rows.append_column(name, values)
+        published = None if columns.published is None else _published(block, columns.published)
+        new = news.pick(
+            block,
+            rows,
+            reason="news id repeated with another content",
+            says=f"the news id {{}}, column {columns.id!r}, came before with another content.",
+            remedy="Each article needs one row; --on-error skip keeps the first.",
+        )
+        if published is not None:
+            dated.append(pa.table([ids, published], names=["id", "published"]).filter(pa.array(block.sound)))
         try:
-            table = pa.concat_tables([news_rows([], []), *news.rows], promote_options="permissive")
+            table = pa.concat_tables([table, new], promote_options="permissive")
         except pa.ArrowException as error:
+            path = block.errors.path
             raise DataFormatError(path, f"columns are of other types than in the files before: {error}") from None
     if not len(table):
         raise DataFormatError(columns.file[0], "there are no news.")
@@ -333,36 +333,31 @@ def _read_events(columns: EventColumns, news_ids: pa.StringArray, conversion: Co
     """Return the sound rows of all files of events, as `conversion` describes them."""
     parts = []
     wanted = [columns.user, columns.time.column, columns.news, columns.clicked, columns.impression]
-    for path in columns.file:
-        for block in conversion.read(path, wanted, columns.separator):
-            news, times = block.ids(columns.news), block.table[columns.time.column]
-            seconds, place = block.seconds(**dict(columns.time)), pc.index_in(news, value_set=news_ids)
-            read = {
-                "user": block.ids(columns.user, "user id").dictionary_encode(),
-                "time": seconds,
-                "article": place,
-            }
-            block.report(
-                "bad time",
-                (seconds < 0) | (seconds > LAST_SECOND),
-                lambda row, times=times: (
-                    f"column {columns.time.column!r}: {times[row].as_py()!r} is not a time from 1970 to 9999."
-                ),
-                columns.time.remedy,
-            )
-            block.report(
-                "event of an article that is not among the news",
-                np.asarray(place.is_null()),
-                lambda row, news=news: (
-                    f"the article {news[row].as_py()!r}, column {columns.news!r}, is not among the news."
-                ),
-                "--on-error skip leaves such events out, and counts them.",
-            )
-            if columns.clicked is not None:
-                read |= {"clicked": _flags_of(block, columns.clicked), "group": seconds}
-            if columns.impression is not None:
-                read["group"] = block.ids(columns.impression, "impression id").dictionary_encode()
-            parts.append(pa.table(read).filter(pa.array(block.sound)))
+    for block in conversion.read(columns.file, wanted, columns.separator):
+        news, times = block.ids(columns.news), block.table[columns.time.column]
+        seconds, place = block.seconds(**dict(columns.time)), pc.index_in(news, value_set=news_ids)
+        read = {"user": block.ids(columns.user, "user id").dictionary_encode(), "time": seconds, "article": place}
+        block.report(
+            "bad time",
+            (seconds < 0) | (seconds > LAST_SECOND),
+            lambda row, times=times: (
+                f"column {columns.time.column!r}: {times[row].as_py()!r} is not a time from 1970 to 9999."
+            ),
+            columns.time.remedy,
+        )
+        block.report(
+            "event of an article that is not among the news",
+            np.asarray(place.is_null()),
+            lambda row, news=news: (
+                f"the article {news[row].as_py()!r}, column {columns.news!r}, is not among the news."
+            ),
+            "--on-error skip leaves such events out, and counts them.",
+        )
+        if columns.clicked is not None:
+            read |= {"clicked": _flags_of(block, columns.clicked), "group": seconds}
+        if columns.impression is not None:
+            read["group"] = block.ids(columns.impression, "impression id").dictionary_encode()
+        parts.append(pa.table(read).filter(pa.array(block.sound)))
     path = columns.file[0]
     if not sum(map(len, parts)):
         raise DataFormatError(path, "there are no events that could be used.")

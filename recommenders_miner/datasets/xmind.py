@@ -79,22 +79,21 @@ def _find_files(path: Path) -> list[Path]:
 
 def _read_translations(files: Sequence[Path], conversion: Conversion) -> pa.Table:
     """Read the texts of xMIND, each article once."""
-    translations = FirstRows(_COLUMNS)
-    for path in files:
-        for block in conversion.read(path, _COLUMNS, separator="\t"):
-            ids, *texts = block.ids("nid", "news id"), *(one_line(block.texts(name)) for name in _COLUMNS[1:])
-            block.report("empty title", is_blank(texts[0]), lambda _: "the title, column 'title', is empty.")
-            translations.add(
-                block,
-                pa.table([ids, *texts], names=list(_COLUMNS)),
-                reason="article translated twice, in different words",
-                says="the news {} came before with another text.",
-                remedy="Name the files of one language only; --on-error skip keeps the first text.",
-            )
-    rows = pa.concat_tables(translations.rows) if translations.rows else ()
-    if not len(rows):
+    first_rows, parts = FirstRows(_COLUMNS), []
+    for block in conversion.read(files, _COLUMNS, separator="\t"):
+        ids, *texts = block.ids("nid", "news id"), *(one_line(block.texts(name)) for name in _COLUMNS[1:])
+        block.report("empty title", is_blank(texts[0]), lambda _: "the title, column 'title', is empty.")
+        new = first_rows.pick(
+            block,
+            pa.table([ids, *texts], names=list(_COLUMNS)),
+            reason="article translated twice, in different words",
+            says="the news {} came before with another text.",
+            remedy="Name the files of one language only; --on-error skip keeps the first text.",
+        )
+        parts.append(new)
+    if not sum(map(len, parts)):
         raise DataFormatError(files[0], "there are no texts that could be used.")
-    return rows.combine_chunks()
+    return pa.concat_tables(parts).combine_chunks()
 
 
 def _convert_split(folder: Path, split: str, translations: pa.Table, conversion: Conversion) -> None:
