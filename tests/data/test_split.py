@@ -197,13 +197,6 @@ def test_news_lines_are_carried_over_whole(tmp_path):
     ).encode()
 
 
-def test_times_are_written_by_minds_clock(tmp_path):
-    log = numbered([Impression(1), Impression(13 * 3600 + 62)])
-    split_by_time(write(tmp_path / "source", log), tmp_path / "out", dev_from=at(2))
-    times = [(tmp_path / "out" / name / "behaviors.tsv").read_text().split("\t")[2] for name in ("train", "dev")]
-    assert times == ["2/29/2024 12:00:01 AM", "2/29/2024 1:01:02 PM"]
-
-
 def test_a_split_has_the_articles_that_it_refers_to_or_all(tmp_path):
     source = write(tmp_path / "source", numbered([Impression(1), Impression(2, (("N3", 1), ("N2", 0)))]))
     for all_news, expected in ((False, ["N1", "N2"]), (True, ["N1", "N2", "N3", "N4"])):

@@ -35,8 +35,6 @@ def test_own_logs_are_converted_and_then_split(schema, tmp_path):
     assert f"all: {counts}" in output
     assert f"Written to {out}." in output
     assert f"recommenders-miner split {out / 'all'}" in output
-    described = json.loads((out / "conversion.json").read_text())
-    assert described["negatives"] == {"count": 3, "window_hours": 48.0, "draw": "popularity", "seed": 1}
     data = tmp_path / "[bold]d[" / "x]"
     assert f"Written to {data}." in run("split", out / "all", data, "--dev-share", 0.3).replace("\n", "")
     log = [*impressions(data / "train"), *impressions(data / "dev")]

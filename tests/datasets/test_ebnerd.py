@@ -86,14 +86,19 @@ def bundle(tmp_path):
     return make
 
 
-def test_impressions_keep_ids_times_labels_and_the_users_history(bundle, tmp_path):
-    convert_ebnerd(bundle(), tmp_path / "out")
+def test_impressions_keep_ids_times_labels_and_the_users_history_and_are_counted(bundle, tmp_path):
+    conversion = convert_ebnerd(bundle(train=[*TRAIN, shown(5, 13538, [3001], [3002])]), tmp_path / "out")
+    history = ["3000", "3001", "3000"]
     assert impressions(tmp_path / "out" / "train") == [
-        (48401, "13538", SECONDS, ["3000", "3001", "3000"], {"3001": 0, "3002": 1, "3003": 0}),
+        (48401, "13538", SECONDS, history, {"3001": 0, "3002": 1, "3003": 0}),
         (152513, "7", SECONDS, [], {"3002": 0, "3000": 1}),
-        (214679, "13538", SECONDS, ["3000", "3001", "3000"], {"3003": 0, "3001": 0}),
+        (214679, "13538", SECONDS, history, {"3003": 0, "3001": 0}),
+        (5, "13538", SECONDS, history, {"3001": 0, "3002": 1}),
     ]
     assert [row[0] for row in impressions(tmp_path / "out" / "dev")] == [48401]
+    counts = {"impressions": 4, "candidates": 9, "clicks": 3, "news": 4}
+    decided = dict.fromkeys(("impressions of users without a history", "clicks that were not in view"), 1)
+    assert conversion.counts["train"] == counts | decided
 
 
 def test_the_files_of_articles_hold_those_of_their_split_with_what_is_known_of_them(bundle, tmp_path):
@@ -109,20 +114,6 @@ def test_the_files_of_articles_hold_those_of_their_split_with_what_is_known_of_t
     found = articles(tmp_path / "out" / "train")
     assert found["3001"] == {"published": SECONDS} | KNOWN  # counts of views know the future
     assert found["3000"] == dict.fromkeys(found["3001"])
-
-
-def test_the_counts_say_what_was_decided(bundle, tmp_path):
-    rows = [*TRAIN, shown(5, 13538, [3001], [3002])]
-    conversion = convert_ebnerd(bundle(train=rows), tmp_path / "out")
-    assert conversion.counts["train"] == {
-        "impressions": 4,
-        "candidates": 9,
-        "clicks": 3,
-        "impressions of users without a history": 1,
-        "clicks that were not in view": 1,
-        "news": 4,
-    }
-    assert impressions(tmp_path / "out" / "train")[3][4] == {"3001": 0, "3002": 1}
 
 
 @pytest.mark.parametrize(("kept", "history"), [(2, ["3001", "3000"]), (0, []), (9, ["3000", "3001", "3000"])])
