@@ -1,9 +1,10 @@
-"""Whatever files hold, a converter reads them or raises the package's own error, and leaves nothing half-written."""
+"""Whatever files hold, a converter reads them without loss or raises the package's own error, and leaves nothing behind."""
 
 import io
 import json
 import shutil
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -11,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recommenders_miner.datasets import convert_adressa, convert_own_logs, convert_xmind
-from recommenders_miner.errors import RecommendersMinerError
-from tests.datasets.read_back import read_back
+from recommenders_miner.errors import DataFormatError, RecommendersMinerError
+from tests.datasets.read_back import impressions, read_back
 
 YAML = b"""\
 news: {file: news, id: id, title: title, published: day}
@@ -96,3 +97,45 @@ def test_any_file(tmp_path, convert, files, damaged, contents, data, on_error):
         for split in (path for path in out.iterdir() if path.is_dir()):
             read_back(split)
     assert not list(tmp_path.glob(".out.*"))
+
+
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=8)
+event = st.tuples(st.integers(0, 3), st.integers(0, 20), st.integers(0, 4), st.booleans(), st.integers(0, 3))
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(titles=st.lists(texts, min_size=5, max_size=5), events=st.lists(event, min_size=1, max_size=25))
+def test_any_own_log_is_read_back_without_loss_and_without_a_look_ahead(tmp_path, titles, events):
+    columns = dict(zip(["user", "time", "news", "clicked", "page"], map(list, zip(*events, strict=True)), strict=True))
+    (tmp_path / "logs.yaml").write_text(
+        "news: {file: news, id: id, title: title}\n"
+        "events: {file: events, user: user, time: {column: time, unit: s}, news: news, clicked: clicked,"
+        " impression: page}\n"
+    )
+    pq.write_table(pa.table({"id": list(range(5)), "title": titles}), tmp_path / "news")
+    pq.write_table(pa.table(columns), tmp_path / "events", row_group_size=max(2, len(events) // 9))
+    folder = tmp_path / "out" / "all"
+    if len(set(columns["clicked"])) == 1:
+        with pytest.raises(DataFormatError, match=r"every event is a click|no event is a click"):
+            own(tmp_path, tmp_path / "out", overwrite=True)
+        return
+    own(tmp_path, tmp_path / "out", overwrite=True)
+    written, log = read_back(folder)
+    assert ["".join(title.split()) for title in written.title.to_pylist()[1:]] == ["".join(t.split()) for t in titles]
+
+    pages, clicked_at = {}, {}
+    for user, time, item, clicked, page in events:
+        first, candidates = pages.setdefault((page, str(user)), [time, {}])
+        pages[page, str(user)][0] = min(first, time)
+        candidates[str(item)] = max(candidates.get(str(item), 0), int(clicked))
+        if clicked:
+            key = (str(user), page, str(item))
+            clicked_at[key] = min(time, clicked_at.get(key, time))
+    found = impressions(folder)
+    key = lambda page: (page[1], page[0], sorted(page[2].items()))  # noqa: E731
+    expected = [(user, time, candidates) for (_, user), (time, candidates) in pages.items()]
+    assert sorted([(u, t, s) for _, u, t, _, s in found], key=key) == sorted(expected, key=key)
+    assert np.all(np.diff(log.time) >= 0)
+    for _, user, time, history, _ in found:
+        past = sorted(item for (who, _, item), when in clicked_at.items() if who == user and when < time)
+        assert sorted(history) == past
