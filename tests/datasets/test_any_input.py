@@ -1,4 +1,4 @@
-"""Whatever files hold, a converter reads them without loss or raises the package's own error, and leaves nothing behind."""
+"""Whatever files hold, a converter reads them without loss, or raises an error of its own and leaves nothing behind."""
 
 import io
 import json
