@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-import pyarrow as pa
 
 from recommenders_miner.data.log import ImpressionLog
-from recommenders_miner.data.ragged import Ragged, offsets_of
-from recommenders_miner.data.write import BehaviorsBlock, blocks_of_rows
+from recommenders_miner.data.ragged import Ragged, stretches
 
 CONVERSION_FILE = "conversion.json"
 """Stands in every converted folder, and says how it came about."""
@@ -42,8 +39,9 @@ class Histories:
     @classmethod
     def of_log(cls, log: ImpressionLog) -> Self:
         """Take the histories as the log has them."""
-        offsets, lengths = log.histories.offsets, log.histories.lengths
-        return cls(log.histories.values, offsets[log.history_of + 1], lengths[log.history_of])
+        return cls(
+            log.histories.values, log.histories.offsets[log.history_of + 1], log.histories.lengths[log.history_of]
+        )
 
     @classmethod
     def rebuilt(cls, log: ImpressionLog, known_before: np.ndarray, clicked_at: np.ndarray | None = None) -> Self:
@@ -69,12 +67,8 @@ class Histories:
         def key(user: np.ndarray, moment: np.ndarray | int) -> np.ndarray:
             return user.astype(np.int64) * (len(moments) + 2) + moment  # unlike seconds, these fit into one integer
 
-        keys = np.concatenate(
-            [
-                key(before_log.repeat(users), 0),
-                key(log.user_of[impression], np.searchsorted(moments, time) + 1),
-            ]
-        )
+        of_clicks = key(log.user_of[impression], np.searchsorted(moments, time) + 1)
+        keys = np.concatenate([key(before_log.repeat(users), 0), of_clicks])
         articles = np.concatenate([before_log.values, log.candidates.values[clicks]]).astype(np.int32)
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
@@ -88,13 +82,11 @@ class Histories:
     def take(self, impressions: np.ndarray) -> Ragged:
         """Return the histories of some impressions."""
         length = self.length[impressions]
-        offsets = offsets_of(length)
-        places = np.arange(offsets[-1]) + np.repeat(self.end[impressions] - offsets[1:], length)
-        return Ragged(self.articles[places], offsets)
+        return Ragged.of_lengths(self.articles[stretches(self.end[impressions] - length, length)], length)
 
 
 def are_past_clicks(source: Path) -> bool:
-    """Whether a conversion made the histories of a data folder, or of the one that it lies in, of past clicks only."""
+    """Return whether a conversion made the histories of a data folder, or of the one around it, of past clicks only."""
     for path in (source / CONVERSION_FILE, source.parent / CONVERSION_FILE):
         with contextlib.suppress(OSError, ValueError, RecursionError):
             description = json.loads(path.read_text(encoding="utf-8"))
@@ -103,25 +95,6 @@ def are_past_clicks(source: Path) -> bool:
 
 
 def require_length(max_history: int | None) -> None:
-    """Refuse a negative length of histories; None means all of them.
-
-    Raises:
-        ValueError: it is negative.
-    """
+    """Raise a ValueError if a length of histories is negative; None means all of them."""
     if max_history is not None and max_history < 0:
         raise ValueError(f"max_history must not be negative, got {max_history}.")
-
-
-def log_blocks(log: ImpressionLog, histories: Histories, impressions: np.ndarray) -> Iterator[BehaviorsBlock]:
-    """Yield the lines of some impressions of a labelled log, with these histories, as `write_behaviors` takes them."""
-    for rows in blocks_of_rows(log.candidates.lengths[impressions] + histories.length[impressions]):
-        here = impressions[rows]
-        slots = log.candidates.places(here)
-        yield BehaviorsBlock(
-            impression_id=log.impression_id[here],
-            user=log.users.take(pa.array(log.user_of[here])),
-            time=log.time[here],
-            histories=histories.take(here),
-            candidates=Ragged(log.candidates.values[slots.values], slots.offsets),
-            labels=log.labels[slots.values],
-        )

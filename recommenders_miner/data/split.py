@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,22 +19,14 @@ from recommenders_miner.data.file_clock import file_time, unix_seconds
 from recommenders_miner.data.folders import ARTICLES_FILE, BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, split_folders
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import FILE_COLUMNS, NewsTable
-from recommenders_miner.data.past_clicks import Histories, are_past_clicks, log_blocks, require_length
+from recommenders_miner.data.past_clicks import Histories, are_past_clicks, require_length
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.data.tsv import LineErrors, read_tsv
-from recommenders_miner.data.write import (
-    BehaviorsBlock,
-    require_apart,
-    write_articles,
-    write_behaviors,
-    write_table,
-)
+from recommenders_miner.data.write import require_apart, write_articles, write_behaviors, write_table
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.storage import new_folder
 
 LOGGER = logging.getLogger("recommenders_miner")
-
-DESCRIPTION_FILE = "split.json"
 
 HistoriesAt = Literal["impression", "split"]
 
@@ -120,8 +112,7 @@ def split_by_time(
     require_apart(out, source)
     with new_folder(out, overwrite) as new:
         folders = split_folders(source)
-        pool = _PooledLog.read(folders)
-        log = pool.log
+        log, news, articles = _pool(folders)
         starts = _starts(source, log.time, dev_from, dev_share, test_from)
         split_of = np.searchsorted(starts[1:], log.time, side="right")
         if rebuild_histories is None:
@@ -139,10 +130,22 @@ def split_by_time(
             )
         written = {}
         for index, name in enumerate(SPLIT_NAMES[: len(starts)]):
-            folder = new / name
+            folder, here = new / name, np.flatnonzero(split_of == index)
             folder.mkdir()
-            written[name] = _write_split(folder, pool, histories, np.flatnonzero(split_of == index), all_news)
+            ids = news["news id"].combine_chunks()
+            needed = write_behaviors(folder / BEHAVIORS_FILE, ids, [(log, histories, here)]) | all_news
+            write_table(folder / NEWS_FILE, news.filter(pa.array(needed)))
+            if articles is not None:
+                write_articles(folder / ARTICLES_FILE, articles.filter(pa.array(needed)))
             _write_vectors(folder, folders.values())
+            written[name] = SplitCounts(
+                impressions=len(here),
+                users=len(np.unique(log.user_of[here])),
+                news=int(needed.sum()),
+                clicks=int((log.labels[log.candidates.places(here).values] == 1).sum()),
+                first=str(file_time(log.time[here].min())),
+                last=str(file_time(log.time[here].max())),
+            )
         description = {
             "source": str(source),
             "starts": {name: str(file_time(start)) for name, start in zip(written, starts, strict=True)},
@@ -150,68 +153,46 @@ def split_by_time(
             "all_news": all_news,
             "splits": {name: asdict(counts) for name, counts in written.items()},
         }
-        (new / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        (new / "split.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     return written
 
 
 # === The splits of the source as one log ===
 
 
-@dataclass(frozen=True)
-class _PooledLog:
-    """Several logs as one, in their order, over one table of news.
+def _pool(folders: Mapping[str, Path]) -> tuple[ImpressionLog, pa.Table, pa.Table | None]:
+    """Read splits as one log, whose articles are rows of one table of news; splits without labels are left out.
 
-    Attributes:
-        log: the impressions; its articles are rows of `news`, the first one being 0. Impression ids are the files' own
-            where they are all distinct, else 1 … I.
-        news: the articles, each once, as eight columns of strings; the url is among them.
-        articles: what else is known of them, with their `id`, in the same order; None where no split says.
+    Returns:
+        The log, with the files' own impression ids where they are all distinct, else 1 … I; the lines of news.tsv; and
+        the rows of articles.parquet, in the same order, None where no split has one.
     """
-
-    log: ImpressionLog
-    news: pa.Table
-    articles: pa.Table | None
-
-    @property
-    def ids(self) -> pa.StringArray:
-        """The id of each article."""
-        return self.news["news id"].combine_chunks()
-
-    @classmethod
-    def read(cls, folders: Mapping[str, Path]) -> Self:
-        """Read splits. One without labels is left out, with a warning, since it has no clicks.
-
-        Where two splits describe an article differently, the first one's description counts, and a warning is logged.
-
-        Raises:
-            DataFormatError: a file is missing or faulty, or no split has labels.
-        """
-        logs, tables, labelled = [], [], []
-        for name, folder in folders.items():
-            table = NewsTable.read(folder / NEWS_FILE)
-            log = ImpressionLog.read(folder / BEHAVIORS_FILE, table, cache=False)
-            if not log.labelled:
-                LOGGER.warning("%s has no labels, and is left out: nobody knows what was clicked in it.", name)
-                continue
-            logs.append(log)
-            tables.append(table)
-            labelled.append(folder)
-        if not logs:
-            raise DataFormatError(
-                next(iter(folders.values())),
-                "there are no labels: nobody knows what was clicked.",
-                remedy="Candidates need to be written as N123-1 (clicked) and N456-0 (not clicked).",
-            )
-        # The lines that NewsTable has accepted, as they stand in the files, with their urls.
-        lines = [read_tsv(path / NEWS_FILE, FILE_COLUMNS, LineErrors(path / NEWS_FILE, "raise")) for path in labelled]
-        news = _distinct_news(pa.concat_tables([block for blocks in lines for block, _ in blocks]))
-        ids = news["news id"].combine_chunks()
-        rows = [pc.index_in(table.ids, value_set=ids).fill_null(0).to_numpy() for table in tables]
-        return cls(_join(logs, rows), news, _join_articles(tables, ids))
+    logs, tables, lines = [], [], []
+    for name, folder in folders.items():
+        path = folder / NEWS_FILE
+        table = NewsTable.read(path)
+        log = ImpressionLog.read(folder / BEHAVIORS_FILE, table, cache=False)
+        if not log.labelled:
+            LOGGER.warning("%s has no labels, and is left out: nobody knows what was clicked in it.", name)
+            continue
+        logs.append(log)
+        tables.append(table)
+        # What NewsTable has accepted, as it stands in the file, with the urls.
+        lines += [block for block, _ in read_tsv(path, FILE_COLUMNS, LineErrors(path, "raise"))]
+    if not logs:
+        raise DataFormatError(
+            next(iter(folders.values())),
+            "there are no labels: nobody knows what was clicked.",
+            remedy="Candidates need to be written as N123-1 (clicked) and N456-0 (not clicked).",
+        )
+    news = _distinct_news(pa.concat_tables(lines))
+    ids = news["news id"].combine_chunks()
+    rows = [pc.index_in(table.ids, value_set=ids).fill_null(0).to_numpy() for table in tables]
+    return _join(logs, rows), news, _join_articles(tables, ids)
 
 
 def _distinct_news(news: pa.Table) -> pa.Table:
-    """Return the lines that describe an article for the first time."""
+    """Return the lines that describe an article for the first time; warn where a later one does so differently."""
     described = news.drop_columns("url").group_by(news.drop_columns("url").column_names).aggregate([]).num_rows
     first = np.unique(news["news id"].combine_chunks().dictionary_encode().indices.to_numpy(), return_index=True)[1]
     if described > len(first):
@@ -238,10 +219,9 @@ def _join_articles(tables: Sequence[NewsTable], ids: pa.StringArray) -> pa.Table
 
 def _join(logs: Sequence[ImpressionLog], rows: Sequence[np.ndarray]) -> ImpressionLog:
     """Join logs, the articles of each given as rows of the joint table."""
-    users = pa.chunked_array(
-        [pa.DictionaryArray.from_arrays(log.user_of, log.users) for log in logs]
-    ).unify_dictionaries()
-    first_history = np.cumsum([0, *(len(log.histories) for log in logs[:-1])])
+    users = pa.chunked_array([pa.DictionaryArray.from_arrays(log.user_of, log.users) for log in logs])
+    users = users.unify_dictionaries()
+    histories = np.cumsum([0, *(len(log.histories) for log in logs[:-1])])
     ids = np.concatenate([log.impression_id for log in logs])
 
     def joined(parts: Iterable[Ragged]) -> Ragged:
@@ -253,7 +233,7 @@ def _join(logs: Sequence[ImpressionLog], rows: Sequence[np.ndarray]) -> Impressi
         candidates=joined(log.candidates for log in logs),
         labels=np.concatenate([log.labels for log in logs]),
         histories=joined(log.histories for log in logs),
-        history_of=np.concatenate([log.history_of + first for log, first in zip(logs, first_history, strict=True)]),
+        history_of=np.concatenate([log.history_of + first for log, first in zip(logs, histories, strict=True)]),
         user_of=np.concatenate([chunk.indices.to_numpy() for chunk in users.chunks]),
         time=np.concatenate([log.time for log in logs]),
         impression_id=ids if len(np.unique(ids)) == len(ids) else np.arange(1, len(ids) + 1),
@@ -261,61 +241,30 @@ def _join(logs: Sequence[ImpressionLog], rows: Sequence[np.ndarray]) -> Impressi
     )
 
 
-# === Times ===
-
-
 def _starts(
     source: Path, time: np.ndarray, dev_from: datetime | None, dev_share: float, test_from: datetime | None
 ) -> np.ndarray:
     """Return when each split begins, (2 or 3,) int64 Unix seconds, ascending, none of them empty."""
     ordered = np.sort(time)
-    before_test = ordered if test_from is None else ordered[ordered < unix_seconds(test_from)]
+    ends = [] if test_from is None else [unix_seconds(test_from)]
+    before_test = ordered[: np.searchsorted(ordered, ends[0])] if ends else ordered
     if dev_from is not None:
         dev_start = unix_seconds(dev_from)
     else:
         dev_start = before_test[-max(1, round(dev_share * len(before_test)))] if len(before_test) else ordered[0]
-    starts = [ordered[0], dev_start] if test_from is None else [ordered[0], dev_start, unix_seconds(test_from)]
+    starts = [ordered[0], dev_start, *ends]
     counts = np.diff(np.searchsorted(ordered, starts), append=len(ordered))
-    names = SPLIT_NAMES[: len(starts)]
-    for name, count in zip(names, counts.tolist(), strict=True):
+    for name, count in zip(SPLIT_NAMES, counts.tolist(), strict=False):
         if count <= 0:
-            limits = ", ".join(f"{name} from {file_time(start)}" for name, start in zip(names, starts, strict=True))
+            limits = ", ".join(
+                f"{name} from {file_time(start)}" for name, start in zip(SPLIT_NAMES, starts, strict=False)
+            )
             raise DataFormatError(
                 source,
                 f"{name} would have no impressions ({limits}).",
                 remedy=f"The log goes from {file_time(ordered[0])} to {file_time(ordered[-1])}; choose times between.",
             )
     return np.array(starts, np.int64)
-
-
-# === Files ===
-
-
-def _write_split(
-    folder: Path, pool: _PooledLog, histories: Histories, impressions: np.ndarray, all_news: bool
-) -> SplitCounts:
-    """Write the impressions of a split and the articles that they need."""
-    log = pool.log
-    needed = np.full(len(pool.news), all_news)
-
-    def blocks() -> Iterator[BehaviorsBlock]:
-        for block in log_blocks(log, histories, impressions):
-            needed[block.candidates.values] = needed[block.histories.values] = True
-            yield block
-
-    write_behaviors(folder / BEHAVIORS_FILE, pool.ids, blocks())
-    write_table(folder / NEWS_FILE, pool.news.filter(pa.array(needed)))
-    if pool.articles is not None:
-        write_articles(folder / ARTICLES_FILE, pool.articles.filter(pa.array(needed)))
-    time = log.time[impressions]
-    return SplitCounts(
-        impressions=len(impressions),
-        users=len(np.unique(log.user_of[impressions])),
-        news=int(needed.sum()),
-        clicks=int((log.labels[log.candidates.places(impressions).values] == 1).sum()),
-        first=str(file_time(time.min())),
-        last=str(file_time(time.max())),
-    )
 
 
 def _write_vectors(folder: Path, sources: Iterable[Path]) -> None:

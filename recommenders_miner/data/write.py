@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 
 from recommenders_miner.data.cache import pack_strings
 from recommenders_miner.data.file_clock import mind_times
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.past_clicks import Histories
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.errors import RecommendersMinerError
 from recommenders_miner.storage import atomic_write
@@ -21,47 +23,38 @@ BLOCK_TOKENS = 2**20
 """How many ids, of histories and candidates, are written at a time, roughly. The file does not depend on it."""
 
 
-@dataclass(frozen=True)
-class BehaviorsBlock:
-    """Some lines of a `behaviors.tsv`, articles being places in a list of ids.
-
-    Attributes:
-        impression_id: (rows,) int64.
-        user: the user ids.
-        time: (rows,) int64 Unix seconds, written as UTC.
-        histories: the articles of each history.
-        candidates: the articles of each impression.
-        labels: one for each candidate, 0 or 1, or -1 throughout a log without labels.
-    """
-
-    impression_id: np.ndarray
-    user: pa.StringArray
-    time: np.ndarray
-    histories: Ragged
-    candidates: Ragged
-    labels: np.ndarray
-
-
-def write_behaviors(path: Path, ids: pa.StringArray, blocks: Iterable[BehaviorsBlock]) -> None:
+def write_behaviors(
+    path: Path, ids: pa.StringArray, logs: Iterable[tuple[ImpressionLog, Histories, np.ndarray]]
+) -> np.ndarray:
     """Write a `behaviors.tsv` as MIND has it, with MIND's own clock: `11/9/2019 2:14:46 PM`.
 
     Args:
         path: the file.
         ids: of the articles.
-        blocks: its lines.
+        logs: one after another, logs whose articles are places in `ids`, the histories of their impressions, and which
+            impressions are written, in this order.
+
+    Returns:
+        Which articles stand in the file, (ids,) bool.
     """
     shown = pa.concat_arrays([*(pc.binary_join_element_wise(ids, label, "-") for label in ("0", "1")), ids])
+    used = np.zeros(len(ids), bool)
     with open(path, "wb") as file:
-        for block in blocks:
-            labelled = block.candidates.values + len(ids) * (block.labels.astype(np.int64) % 3)
-            columns = [
-                pa.array(block.impression_id).cast(pa.string()),
-                block.user,
-                mind_times(block.time),
-                _joined(ids, block.histories),
-                _joined(shown, Ragged(labelled, block.candidates.offsets)),
-            ]
-            file.write(_lines(columns))
+        for log, histories, impressions in logs:
+            for rows in blocks_of_rows(log.candidates.lengths[impressions] + histories.length[impressions]):
+                here = impressions[rows]
+                past, slots = histories.take(here), log.candidates.places(here)
+                articles, labels = log.candidates.values[slots.values], log.labels[slots.values].astype(np.int64)
+                used[past.values] = used[articles] = True
+                columns = [
+                    pa.array(log.impression_id[here]).cast(pa.string()),
+                    log.users.take(pa.array(log.user_of[here])),
+                    mind_times(log.time[here]),
+                    _joined(ids, past),
+                    _joined(shown, Ragged(articles + len(ids) * (labels % 3), slots.offsets)),
+                ]
+                file.write(_lines(columns))
+    return used
 
 
 def write_table(path: Path, table: pa.Table) -> None:
@@ -85,14 +78,9 @@ def write_articles(path: Path, table: pa.Table) -> None:
         pq.write_table(table, partial)
 
 
-def blocks_of_rows(tokens: np.ndarray, most: int | None = None) -> Iterator[slice]:
-    """Cut rows into stretches that hold so many tokens that they are written at once.
-
-    Args:
-        tokens: (rows,) how many each row has.
-        most: how many tokens are written at once; None: `BLOCK_TOKENS`. A single row may have more.
-    """
-    block = np.cumsum(tokens) // (most or BLOCK_TOKENS)
+def blocks_of_rows(tokens: np.ndarray) -> Iterator[slice]:
+    """Cut rows, which have so many tokens each, into stretches of roughly `BLOCK_TOKENS`, or of one longer row."""
+    block = np.cumsum(tokens) // BLOCK_TOKENS
     cuts = np.flatnonzero(np.diff(block)) + 1
     yield from (slice(start, end) for start, end in pairwise([0, *cuts.tolist(), len(tokens)]))
 
@@ -103,7 +91,7 @@ def require_apart(out: Path, *sources: Path) -> None:
     Raises:
         RecommendersMinerError: it is so.
     """
-    for source in sources:
+    for source in filter(os.path.exists, sources):
         if out.resolve() in (source.resolve(), *source.resolve().parents):
             raise RecommendersMinerError(f"{out}: the result would take the place of its source, {source}.")
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,8 @@ import pyarrow.compute as pc
 from recommenders_miner.data.folders import WHOLE
 from recommenders_miner.data.past_clicks import PAST_CLICKS, require_length
 from recommenders_miner.data.tsv import LineErrors, OnError, require_file
-from recommenders_miner.datasets.click_logs import NO_NEGATIVES, clicks_with_negatives, first_clicks, write_log
-from recommenders_miner.datasets.columns import LAST_SECOND, Block
-from recommenders_miner.datasets.conversion import Conversion, Interned, conversion_to, news_rows
+from recommenders_miner.datasets.columns import LAST_SECOND, NO_TIME, Block
+from recommenders_miner.datasets.conversion import Conversion, conversion_to, news_rows, write_clicks
 from recommenders_miner.datasets.negatives import Negatives
 from recommenders_miner.errors import DataFormatError
 
@@ -32,9 +30,6 @@ BATCH_LINES = 50_000
 
 _MAX_LINE_BYTES = 2**24
 _FIELDS = ("userId", "time", "id", "title", "category1", "publishtime", "canonicalUrl", "url")
-_DESCRIPTION = pa.schema(
-    {"number": pa.int32(), "title": pa.string(), "category": pa.string(), "url": pa.string(), "published": pa.int64()}
-)
 
 
 def convert_adressa(
@@ -71,36 +66,34 @@ def convert_adressa(
     files, negatives = _find_files(Path(source)), negatives or Negatives()
     settings = {"converter": "adressa", "source": str(source), "negatives": asdict(negatives)}
     settings |= {"max_history": max_history, **PAST_CLICKS}
-    with conversion_to(out, settings, [Path(source)], overwrite) as conversion:
-        users, ids = Interned(), Interned()
+    with conversion_to(out, settings, [Path(source)], on_error, overwrite) as conversion:
         events, descriptions, without_article = [], [], 0
         total, before = sum(path.stat().st_size for path in files), 0
         for path in files:
             if progress is not None:
                 progress(before / max(total, 1), path.name)
-            errors = LineErrors(path, on_error)
-            for records, lines in _read_records(path, errors):
-                rows = [row for row, record in enumerate(records) if record.get("id") not in (None, "")]
-                without_article += len(records) - len(rows)
-                read, described = _read_events([records[row] for row in rows], lines[rows], users, ids, errors)
-                events.append(read)
-                descriptions.append(described)
-            conversion.finish(errors)
             before += path.stat().st_size
-        news, place_of, retitled = _articles(ids.texts, pa.concat_tables(descriptions))
-        events = pa.concat_tables(events)
-        place = pa.array(place_of).take(events["article"].combine_chunks())
-        titled = events.set_column(2, "article", place).filter(pc.greater_equal(place, 0))
+            with conversion.errors_of(path) as errors:
+                for records, lines in _read_records(path, errors):
+                    rows = [row for row, record in enumerate(records) if record.get("id") not in (None, "")]
+                    without_article += len(records) - len(rows)
+                    read, described = _read_events([records[row] for row in rows], lines[rows], errors)
+                    events.append(read)
+                    descriptions.append(described)
+        news, retitled = _articles(pa.concat_tables(descriptions))
+        events = pa.concat_tables(events).unify_dictionaries()
+        article = events["article"].combine_chunks()
+        place = pc.index_in(article.dictionary, value_set=news["news id"].combine_chunks()).take(article.indices)
+        titled = events.set_column(2, "article", place)
+        titled = titled.filter(pc.is_valid(titled["article"]))
         if not len(titled):
             raise DataFormatError(files[0], "there are no events of articles with a title.")
-        clicks = first_clicks(titled)
-        log = clicks_with_negatives(clicks, news, users.texts, negatives)
-        write_log(conversion, log, news, max_history, files[0], NO_NEGATIVES)
+        repeated = write_clicks(conversion, titled, news, negatives, max_history, files[0])
         conversion.note(
             WHOLE,
             events_without_an_article_left_out=without_article,
             events_of_articles_without_a_title_left_out=len(events) - len(titled),
-            repeated_clicks_left_out=len(titled) - len(clicks),
+            repeated_clicks_left_out=repeated,
             articles_with_two_titles=retitled,
         )
     return conversion
@@ -146,67 +139,51 @@ def _read_records(path: Path, errors: LineErrors) -> Iterator[tuple[list[dict[st
     yield records, np.array(lines, np.int64)
 
 
-def _read_events(
-    records: Sequence[dict[str, Any]], lines: np.ndarray, users: Interned, ids: Interned, errors: LineErrors
-) -> tuple[pa.Table, pa.Table]:
-    """Return the sound events, and what they say of their articles, which have numbers of `ids`, each row once."""
+def _read_events(records: Sequence[dict[str, Any]], lines: np.ndarray, errors: LineErrors) -> tuple[pa.Table, pa.Table]:
+    """Return the sound events, whose articles are still ids, and what they say of these, each row once."""
+    read = {name: _id if name in ("userId", "id") else _text for name in _FIELDS if name != "time"}
+    columns = {name: pa.array([of(record.get(name)) for record in records], pa.string()) for name, of in read.items()}
     times = [record.get("time") for record in records]
-    ids_of = {name: pa.array([_id(record.get(name)) for record in records], pa.string()) for name in ("userId", "id")}
-    block = Block(pa.table(ids_of), lines, errors)
-    block.report(
-        "bad time",
-        np.array([not _is_time(time) for time in times], bool),
-        lambda row: f"the field 'time' is {times[row]!r}; expected Unix seconds.",
-    )
-    user, article = block.user_ids("userId"), block.news_ids("id")
+    is_time = np.array([type(time) in (int, float) and 0 <= time <= LAST_SECOND for time in times], bool)
+    block = Block(pa.table(columns), lines, errors)
+    block.report("bad time", ~is_time, lambda row: f"the field 'time' is {times[row]!r}; expected Unix seconds.")
+    user, article, published = block.ids("userId", "user id"), block.ids("id", "news id"), block.seconds("publishtime")
     errors.raise_earliest()
-    kept = np.flatnonzero(block.sound)
-    number = ids.numbers(article.take(kept))
-    events = {
-        "user": users.numbers(user.take(kept)),
-        "time": np.array([int(times[row]) for row in kept], np.int64),
-        "article": number,
-    }
-    records = [records[row] for row in kept]
+    time = np.array([int(time) if sound else 0 for time, sound in zip(times, is_time, strict=True)], np.int64)
+    sound = pa.array(block.sound)
+    events = pa.table({"user": user.dictionary_encode(), "time": time, "article": article.dictionary_encode()})
     described = {
-        "number": number,
-        "title": [_text(record.get("title")) for record in records],
-        "category": [_text(record.get("category1")) for record in records],
-        "url": [_text(record.get("canonicalUrl")) or _text(record.get("url")) for record in records],
-        "published": [_published(record.get("publishtime")) for record in records],
+        "id": article,
+        "title": columns["title"],
+        "category": columns["category1"],
+        "url": pc.coalesce(columns["canonicalUrl"], columns["url"]),
+        "published": pa.array(np.maximum(published, 0), mask=published == NO_TIME),
     }
-    described = pa.table(described, _DESCRIPTION).append_column("row", pa.array(np.arange(len(records))))
-    described = described.group_by(_DESCRIPTION.names).aggregate([("row", "min")]).sort_by("row_min")
-    return pa.table(events), described.select(_DESCRIPTION.names)
+    described = pa.table(described).filter(sound)
+    return events.filter(sound), _grouped(described, described.column_names).select(described.column_names)
 
 
-def _articles(ids: pa.StringArray, descriptions: pa.Table) -> tuple[pa.Table, np.ndarray, int]:
-    """Join what events say of articles: of each column, the first that says something.
+def _grouped(table: pa.Table, keys: str | list[str], *aggregates: tuple[str, str]) -> pa.Table:
+    """Group rows, the groups standing in the order of their first rows."""
+    numbered = table.append_column("row", pa.array(np.arange(len(table))))
+    return numbered.group_by(keys, use_threads=False).aggregate([*aggregates, ("row", "min")]).sort_by("row_min")
 
-    Returns:
-        The articles that have a title, as columns of news.tsv and `published`; the place of every number among them,
-        (numbers,) int32, -1 for those without a title; and how many have another title in a later event.
-    """
-    first = [(name, "first") for name in _DESCRIPTION.names[1:]]
-    articles = descriptions.group_by("number", use_threads=False).aggregate([*first, ("title", "count_distinct")])
-    titled = articles.filter(pc.is_valid(articles["title_first"])).sort_by("number").combine_chunks()
-    number = titled["number"].to_numpy()
-    place_of = np.full(len(ids), -1, np.int32)
-    place_of[number] = np.arange(len(number))
+
+def _articles(descriptions: pa.Table) -> tuple[pa.Table, int]:
+    """Return the articles that have a title, with what events first say of them, and how many got another title."""
+    first = [(name, "first") for name in descriptions.column_names[1:]]
+    articles = _grouped(descriptions, "id", *first, ("title", "count_distinct"))
+    titled = articles.filter(pc.is_valid(articles["title_first"])).combine_chunks()
     categories = [[part for part in (text or "").split("|") if part] for text in titled["category_first"].to_pylist()]
     news = news_rows(
-        ids.take(number),
+        titled["id"].combine_chunks(),
         titled["title_first"].combine_chunks(),
         category=[names[0] if names else "" for names in categories],
         subcategory=[names[-1] if names else "" for names in categories],
         url=titled["url_first"].combine_chunks(),
     )
     retitled = pc.sum(pc.greater(titled["title_count_distinct"], 1)).as_py() or 0
-    return news.append_column("published", titled["published_first"]), place_of, retitled
-
-
-def _is_time(time: Any) -> bool:
-    return isinstance(time, int | float) and not isinstance(time, bool) and 0 <= time <= LAST_SECOND
+    return news.append_column("published", titled["published_first"]), retitled
 
 
 def _id(value: Any) -> str | None:
@@ -217,12 +194,3 @@ def _id(value: Any) -> str | None:
 def _text(value: Any) -> str | None:
     """Return a text, a question mark standing for half a surrogate pair; None where there is none."""
     return (value.strip().encode(errors="replace").decode() if isinstance(value, str) else "") or None
-
-
-def _published(value: Any) -> int | None:
-    """Return Unix seconds of a time like 2016-12-31T17:13:57.000Z; None where it is none, as for a few articles."""
-    try:
-        time = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return None
-    return max(int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()), 0)

@@ -61,16 +61,14 @@ class Negatives:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ValueError(f"The number of negatives must be at least 1, got {self.count}.")
-        if not 1 / 3600 <= self.window_hours <= MOST_HOURS:
-            raise ValueError(
-                f"window_hours must lie between a second and {MOST_HOURS:,} hours, got {self.window_hours}."
-            )
-        if self.draw not in DRAWS:
-            raise ValueError(f"draw must be one of {', '.join(DRAWS)}, got {self.draw!r}.")
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {self.seed}.")
+        for name, allowed, expected in (
+            ("count", self.count >= 1, "at least 1"),
+            ("window_hours", 1 / 3600 <= self.window_hours <= MOST_HOURS, f"a second to {MOST_HOURS:,} hours"),
+            ("draw", self.draw in DRAWS, f"one of {', '.join(DRAWS)}"),
+            ("seed", self.seed >= 0, "at least 0"),
+        ):
+            if not allowed:
+                raise ValueError(f"{name}: expected {expected}, got {getattr(self, name)!r}.")
 
 
 def draw_negatives(
@@ -107,37 +105,18 @@ def draw_negatives(
 
 def _draw(alive: _Alive, clicks: np.ndarray, settings: Negatives, rng: np.random.Generator) -> np.ndarray:
     """Draw negatives of some clicks, (clicks, count), the places without one holding -1."""
-    propose = alive.propose_clicks if settings.draw == "popularity" else alive.propose_articles
     drawn = np.full((len(clicks), settings.count), _NONE, np.int64)
     most = alive.most(clicks)
     for _ in range(_ROUNDS):
         rows = np.flatnonzero((most > settings.count) & (drawn[:, -1] == _NONE))
         if not len(rows):
             break
-        proposed = propose(clicks[rows], settings.count, rng)
-        proposed[~alive.admits(clicks[rows, None], proposed)] = _NONE
+        proposed = alive.propose(clicks[rows], settings, rng)
         drawn[rows] = _first_distinct(np.concatenate([drawn[rows], proposed], axis=1), settings.count)
     rows = np.flatnonzero(drawn[:, -1] == _NONE)
     for block in blocks_of_rows(most[rows]):
-        drawn[rows[block]] = _filled_up(alive, clicks[rows[block]], drawn[rows[block]], settings.draw, rng)
+        drawn[rows[block]] = alive.filled_up(clicks[rows[block]], drawn[rows[block]], settings, rng)
     return drawn
-
-
-def _filled_up(
-    alive: _Alive, clicks: np.ndarray, drawn: np.ndarray, draw: Draw, rng: np.random.Generator
-) -> np.ndarray:
-    """Draw the negatives that some clicks lack from all that there are; return them all, (clicks, count)."""
-    row, article, weight = alive.count_out(clicks)
-    rest = ~np.isin(row << 32 | article, np.arange(len(clicks))[:, None] << 32 | drawn)
-    row, article, weight = row[rest], article[rest], weight[rest] if draw == "popularity" else 1
-    # Of exponential waiting times, those of larger weight being shorter, the first are a draw without replacement.
-    order = np.lexsort((rng.exponential(size=len(row)) / weight, row))
-    row, article = row[order], article[order]
-    place = (drawn != _NONE).sum(axis=1)[row] + np.arange(len(row)) - np.searchsorted(row, row)
-    wanted = place < drawn.shape[1]
-    filled = drawn.copy()
-    filled[row[wanted], place[wanted]] = article[wanted]
-    return filled
 
 
 def _first_distinct(values: np.ndarray, count: int) -> np.ndarray:
@@ -152,15 +131,7 @@ def _first_distinct(values: np.ndarray, count: int) -> np.ndarray:
 
 
 class _Alive:
-    """Which articles are alive at a click.
-
-    Args:
-        user: (E,) whose click it is.
-        time: (E,) ascending.
-        article: (E,) what was clicked on.
-        published: (N,) when there was something to click on; -1: at the first click.
-        window: seconds.
-    """
+    """Which articles are alive at a click; the arguments are those of `draw_negatives`, and a window in seconds."""
 
     def __init__(
         self, user: np.ndarray, time: np.ndarray, article: np.ndarray, published: np.ndarray, window: int
@@ -182,39 +153,45 @@ class _Alive:
         self._pools = Ragged.of_lengths(pooled & (2**32 - 1), sizes)
         self._pool_of = np.searchsorted(stretches, stretch)
 
-    def admits(self, clicks: np.ndarray, articles: np.ndarray) -> np.ndarray:
-        """Whether articles are published by the time of a click, and not among its user's clicks; -1 is no article."""
-        keys = self._user[clicks] << 32 | np.maximum(articles, 0)
-        place = np.minimum(np.searchsorted(self._clicked, keys), len(self._clicked) - 1)
-        new = self._clicked[place] != keys
-        return (articles != _NONE) & new & (self._published[articles] <= self._time[clicks])
-
-    def propose_clicks(self, clicks: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Draw clicks of the window, and return their articles, (clicks, count)."""
-        return self._article[rng.integers(self._first[clicks, None], self._last[clicks, None], (len(clicks), count))]
-
-    def propose_articles(self, clicks: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Draw articles, each alike, (clicks, count); -1 in the place of those that nobody clicks on in the window."""
-        places = rng.integers(0, self.most(clicks)[:, None], (len(clicks), count))
-        articles = self._pools.values[self._pools.offsets[self._pool_of[clicks], None] + places]
-        return np.where(self._clicks_within(articles, clicks[:, None]) > 0, articles, _NONE)
-
     def most(self, clicks: np.ndarray) -> np.ndarray:
-        """At most how many negatives there are for each of some clicks."""
+        """Return at most how many negatives there are for each of some clicks."""
         return self._pools.lengths[self._pool_of[clicks]]
 
-    def count_out(self, clicks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Find all negatives of some clicks.
+    def propose(self, clicks: np.ndarray, settings: Negatives, rng: np.random.Generator) -> np.ndarray:
+        """Draw articles, by clicks of the window or each alike, (clicks, count); -1 stands for those not admitted."""
+        shape = len(clicks), settings.count
+        if settings.draw == "popularity":
+            drawn = self._article[rng.integers(self._first[clicks, None], self._last[clicks, None], shape)]
+        else:
+            places = rng.integers(0, self.most(clicks)[:, None], shape)
+            drawn = self._pools.values[self._pools.offsets[self._pool_of[clicks], None] + places]
+        return np.where(self._admits(clicks[:, None], drawn), drawn, _NONE)
 
-        Returns:
-            For each of them, click by click, (total,): the place of its click among `clicks`; the article; how often it
-            is clicked on within the window.
-        """
+    def filled_up(
+        self, clicks: np.ndarray, drawn: np.ndarray, settings: Negatives, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Draw the negatives that some clicks lack from all that there are; return them all, (clicks, count)."""
         pools = self._pools.take(self._pool_of[clicks])
-        row, articles = pools.rows(), pools.values
-        weight = self._clicks_within(articles, clicks[row])
-        admitted = (weight > 0) & self.admits(clicks[row], articles)
-        return row[admitted], articles[admitted], weight[admitted]
+        row, article = pools.rows(), pools.values
+        new = ~np.isin(row << 32 | article, np.arange(len(clicks))[:, None] << 32 | drawn)
+        rest = np.flatnonzero(self._admits(clicks[row], article) & new)
+        row, article = row[rest], article[rest]
+        weight = self._clicks_within(article, clicks[row]) if settings.draw == "popularity" else 1
+        # Of exponential waiting times, those of larger weight being shorter, the first are a draw without replacement.
+        order = np.lexsort((rng.exponential(size=len(row)) / weight, row))
+        row, article = row[order], article[order]
+        place = (drawn != _NONE).sum(axis=1)[row] + np.arange(len(row)) - np.searchsorted(row, row)
+        wanted = place < drawn.shape[1]
+        filled = drawn.copy()
+        filled[row[wanted], place[wanted]] = article[wanted]
+        return filled
+
+    def _admits(self, clicks: np.ndarray, articles: np.ndarray) -> np.ndarray:
+        """Return whether articles are published by a click, clicked on in its window, and never by its user."""
+        keys = self._user[clicks] << 32 | articles
+        place = np.minimum(np.searchsorted(self._clicked, keys), len(self._clicked) - 1)
+        new = self._clicked[place] != keys
+        return new & (self._published[articles] <= self._time[clicks]) & (self._clicks_within(articles, clicks) > 0)
 
     def _clicks_within(self, articles: np.ndarray, clicks: np.ndarray) -> np.ndarray:
         """Count the clicks on articles within the windows of clicks."""

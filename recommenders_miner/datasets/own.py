@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
+import difflib
+import reprlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pydantic
 
 from recommenders_miner.data.folders import WHOLE
 from recommenders_miner.data.news import FILE_COLUMNS
 from recommenders_miner.data.past_clicks import PAST_CLICKS, require_length
-from recommenders_miner.data.tsv import LineErrors, OnError
-from recommenders_miner.datasets.click_logs import (
-    NO_NEGATIVES,
-    clicks_with_negatives,
-    first_clicks,
-    group_shown,
-    write_log,
+from recommenders_miner.data.tsv import OnError, require_file
+from recommenders_miner.datasets.columns import LAST_SECOND, NO_TIME, Block, is_blank
+from recommenders_miner.datasets.conversion import (
+    Conversion,
+    FirstRows,
+    conversion_to,
+    news_rows,
+    write_clicks,
+    write_shown,
 )
-from recommenders_miner.datasets.columns import LAST_SECOND, NO_TIME, Block, TimeColumn, is_blank, read_columns
-from recommenders_miner.datasets.conversion import Conversion, FirstRows, Interned, conversion_to, news_rows
 from recommenders_miner.datasets.negatives import Negatives
-from recommenders_miner.datasets.own_schema import EventColumns, LogSchema, NewsColumns
 from recommenders_miner.errors import DataFormatError
+from recommenders_miner.storage import parse_yaml
 
 _TRUE, _FALSE = ("1", "true", "yes", "t", "y", "1.0"), ("0", "false", "no", "f", "n", "0.0")
-_NOT_TOGETHER = "Rows that were shown together need one second, or one id in a column that 'impression' names."
 
 
 def convert_own_logs(
@@ -52,7 +55,7 @@ def convert_own_logs(
     stands in articles.parquet.
 
     Args:
-        schema: the YAML file that names files and columns; see `own_schema`.
+        schema: the YAML file that names files and columns; see `LogSchema`.
         out: the folder to write.
         negatives: how negatives are drawn where every event is a click.
         on_error: "raise" stops at the first faulty row; "skip" leaves faulty rows out and counts them.
@@ -71,85 +74,240 @@ def convert_own_logs(
     settings = {"converter": "own", "source": str(schema), "max_history": max_history, **PAST_CLICKS}
     settings |= {"negatives": asdict(negatives)} if clicks_only else {}
     sources, path = [Path(schema), *layout.news.file, *layout.events.file], layout.events.file[0]
-    with conversion_to(out, settings, sources, overwrite) as conversion:
-        news = _read_news(layout.news, conversion, on_error)
+    with conversion_to(out, settings, sources, on_error, overwrite) as conversion:
+        news = _read_news(layout.news, conversion)
         ids = news["news id"].combine_chunks()
         _refuse_misread(layout.news.file[0], ids)
-        events, users = _read_events(layout.events, ids, conversion, on_error)
+        events = _read_events(layout.events, ids, conversion)
         if clicks_only:
-            clicks = first_clicks(events)
-            log = clicks_with_negatives(clicks, news, users, negatives)
-            write_log(conversion, log, news, max_history, path, NO_NEGATIVES)
-            conversion.note(WHOLE, repeated_clicks_left_out=len(events) - len(clicks))
+            repeated = write_clicks(conversion, events, news, negatives, max_history, path)
+            conversion.note(WHOLE, repeated_clicks_left_out=repeated)
         else:
-            log, clicked_at = group_shown(events, users)
-            write_log(conversion, log, news, max_history, path, _NOT_TOGETHER, clicked_at)
+            write_shown(conversion, events, news, max_history, path)
     return conversion
+
+
+# === The YAML file ===
+
+_EXPECTED = {
+    "the file": "the sections news and events",
+    "file": "a path or a list of paths",
+    "columns": "the name of a column or a list of names",
+    "separator": "one character",
+    "unit": "s, ms, us or ns",
+}
+"""What a key's value should be; that of others is the name of a column."""
+
+
+def _further(names: list[str]) -> list[str]:
+    if taken := {"id", "published", *FILE_COLUMNS}.intersection(names):
+        raise ValueError(f"{min(taken)!r} means something else in news.tsv or articles.parquet. Rename it.")
+    return list(dict.fromkeys(names))
+
+
+Column = Annotated[str, pydantic.Field(min_length=1)]
+Columns = Annotated[
+    list[Column],
+    pydantic.Field(min_length=1),
+    pydantic.BeforeValidator(lambda value: value if isinstance(value, list) else [value]),
+]
+Files = Annotated[Columns, pydantic.AfterValidator(lambda names, info: [info.context / name for name in names])]
+Separator = Annotated[  # YAML takes \t for two characters unless it is quoted
+    str,
+    pydantic.Field(pattern=r'^[^\r\n"]$'),
+    pydantic.BeforeValidator(lambda value: "\t" if value == r"\t" else value),
+]
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, values: Any) -> Any:
+        return {key: value for key, value in values.items() if value is not None} if type(values) is dict else values
+
+
+class TimeColumn(_Section):
+    """A column of times, and how they are written; see `Block.seconds`."""
+
+    column: Column
+    format: Column | None = None
+    unit: Literal["s", "ms", "us", "ns"] | None = None
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _named_only(cls, values: Any) -> Any:
+        return {"column": values} if isinstance(values, str) else values
+
+    @pydantic.model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if self.format is not None and self.unit is not None:
+            raise ValueError("give a format or a unit, not both.")
+        return self
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a time that cannot be read."""
+        if self.unit is not None:
+            return f"The times are said to be numbers of {self.unit} since 1970."
+        if self.format is not None:
+            return f"The times are said to have the format {self.format!r}."
+        return (
+            "Times are read as ISO 8601, 2019-11-12 14:14:46, unless a format or a unit is given: "
+            f"{{column: {self.column}, format: '%d.%m.%Y %H:%M'}} or {{column: {self.column}, unit: ms}}."
+        )
+
+
+class NewsColumns(_Section):
+    """Where the articles are: their files, and the names of the columns."""
+
+    file: Files
+    separator: Separator = ","
+    id: Column
+    title: Column
+    category: Column | None = None
+    subcategory: Column | None = None
+    abstract: Column | None = None
+    published: TimeColumn | None = None
+    columns: Annotated[Columns, pydantic.AfterValidator(_further)] = []
+
+
+class EventColumns(_Section):
+    """Where the events are: their files, and the names of the columns."""
+
+    file: Files
+    separator: Separator = ","
+    user: Column
+    time: TimeColumn
+    news: Column
+    clicked: Column | None = None
+    impression: Column | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _says_what_was_clicked(self) -> Self:
+        if self.impression is not None and self.clicked is None:
+            raise ValueError(
+                "there is an impression, and nothing says which of its rows were clicked on. "
+                "Name the column with 'clicked', or leave 'impression' out if every row is a click."
+            )
+        return self
+
+
+class LogSchema(_Section):
+    """What a YAML file says of the columns of one's own logs.
+
+    ```yaml
+    news:
+      file: articles.csv            # CSV or Parquet, beside the YAML file, or an absolute path; several as a list
+      separator: ;                  # optional, of a CSV; a comma by default
+      id: article_id
+      title: headline
+      category: section             # optional, as are subcategory, abstract and published
+      published: {column: online_since, format: "%d.%m.%Y %H:%M"}  # when an article could first be read
+      columns: [body, premium]      # optional: further ones that articles.parquet gets as they are
+    events:
+      file: [clicks-1.csv, clicks-2.csv]
+      user: visitor
+      time: {column: ts, unit: ms}  # a plain name: ISO 8601, or a column of times in a Parquet file
+      news: article_id
+      clicked: was_clicked          # optional: whether the row was clicked on; without it every row is a click
+      impression: page_view         # optional: which rows were shown together; without it, those of user and second
+    ```
+    """
+
+    news: NewsColumns
+    events: EventColumns
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a YAML file.
+
+        Raises:
+            DataFormatError: the file is missing or no YAML, a key is unknown (the nearest known one is named), one that
+                is needed is missing, or a value has the wrong type.
+        """
+        path = Path(path)
+        require_file(path, "a YAML file with the sections news and events")
+        try:
+            return cls.model_validate(parse_yaml(path.read_text(encoding="utf-8")), context=path.parent)
+        except pydantic.ValidationError as error:
+            raise DataFormatError(path, *_worded(error.errors()[0])) from None
+        except ValueError as error:
+            raise DataFormatError(path, f"is not readable as YAML: {error}") from None
+
+
+def _worded(error: Mapping[str, Any]) -> tuple[str, None, str | None]:
+    """Word pydantic's error: where it is and what was expected, no line, and a remedy."""
+    *section, key = [key for key in error["loc"] if not isinstance(key, int)] or ["the file"]
+    where, shown = ": ".join(section) or "the file", f"{reprlib.repr(error['input'])} ({type(error['input']).__name__})"
+    sections = {"news": NewsColumns, "events": EventColumns, "time": TimeColumn, "published": TimeColumn}
+    if error["type"] in ("extra_forbidden", "missing"):
+        fields = sections[section[-1]].model_fields if section else LogSchema.model_fields
+        if error["type"] == "extra_forbidden":
+            nearest = difflib.get_close_matches(reprlib.repr(key), fields, n=1, cutoff=0.0)[0]
+            return f"{where}: unknown key {reprlib.repr(key)}.", None, f"Did you mean {nearest!r}?"
+        needed = ", ".join(name for name, one in fields.items() if one.is_required())
+        return f"{where}: the key {key!r} is missing.", None, f"Needed: {needed}."
+    where = ": ".join(map(str, [*section, key]))
+    if error["type"] == "value_error":
+        return f"{where}: {error['ctx']['error']}", None, None
+    if key in sections:
+        return f"{where}: expected the keys {', '.join(sections[key].model_fields)}, got {shown}.", None, None
+    remedy = "Quote it if it looks like a number." if error["type"] == "string_type" else None
+    return f"{where}: expected {_EXPECTED.get(key, 'the name of a column')}, got {shown}.", None, remedy
 
 
 # === News ===
 
 
-def _read_news(columns: NewsColumns, conversion: Conversion, on_error: OnError) -> pa.Table:
+def _read_news(columns: NewsColumns, conversion: Conversion) -> pa.Table:
     """Return the columns of news.tsv, `published` where the files say, and the further columns."""
-    news = FirstRows(FILE_COLUMNS)
-    places, times = [], [np.empty(0, np.int64)]
+    news, table, dated = FirstRows(FILE_COLUMNS), news_rows([], []), []
     texts = [columns.title, columns.category, columns.subcategory, columns.abstract]
-    named = [columns.id, *texts, *columns.columns, columns.published and columns.published.column]
-    wanted = list(dict.fromkeys(name for name in named if name is not None))
-    for path in columns.file:
-        errors = LineErrors(path, on_error)
-        for block in read_columns(path, wanted, errors, columns.separator):
-            ids = block.news_ids(columns.id)
-            rows = news_rows(ids, *(None if name is None else block.texts(name) for name in texts))
-            for name in columns.columns:
-                rows = rows.append_column(name, _or_null(block.table[name]))
-            published = np.full(len(ids), NO_TIME)
-            if columns.published is not None:
-                published = _published(block, columns.published)
-            try:
-                news.add(
-                    block,
-                    rows,
-                    ids,
-                    reason="news id repeated with another content",
-                    says=f"the news id {{}}, column {columns.id!r}, came before with another content.",
-                    remedy="Each article needs one row; --on-error skip keeps the first.",
-                )
-            except pa.ArrowException as error:
-                raise DataFormatError(path, f"columns are of other types than in the files before: {error}") from None
-            errors.raise_earliest()
-            dated = np.flatnonzero(block.sound & (published != NO_TIME))
-            places += [news.place_of[news_id] for news_id in ids.take(dated).to_pylist()]
-            times.append(published[dated])
-        conversion.finish(errors)
-    if not news.place_of:
+    wanted = [columns.id, *texts, *columns.columns, columns.published and columns.published.column]
+    for block in conversion.read(columns.file, wanted, columns.separator):
+        ids = block.ids(columns.id, "news id")
+        rows = news_rows(ids, *(None if name is None else block.texts(name) for name in texts))
+        for name in columns.columns:
+            values = block.table[name]
+            if pa.types.is_string(values.type):  # a CSV can write nothing else for null
+                values = pc.if_else(pc.equal(values, ""), None, values)
+            rows = rows.append_column(name, values)
+        published = None if columns.published is None else _published(block, columns.published)
+        new = news.pick(
+            block,
+            rows,
+            reason="news id repeated with another content",
+            says=f"the news id {{}}, column {columns.id!r}, came before with another content.",
+            remedy="Each article needs one row; --on-error skip keeps the first.",
+        )
+        if published is not None:
+            dated.append(pa.table([ids, published], names=["id", "published"]).filter(pa.array(block.sound)))
+        try:
+            table = pa.concat_tables([table, new], promote_options="permissive")
+        except pa.ArrowException as error:
+            path = block.errors.path
+            raise DataFormatError(path, f"columns are of other types than in the files before: {error}") from None
+    if not len(table):
         raise DataFormatError(columns.file[0], "there are no news.")
-    table = news.table
-    if columns.published is not None:
-        earliest = np.full(len(table), np.iinfo(np.int64).max)
-        np.minimum.at(earliest, np.array(places, np.int64), np.concatenate(times))
-        published = pa.array(earliest, mask=earliest == np.iinfo(np.int64).max)
-        table = table.add_column(len(FILE_COLUMNS), "published", published)
+    if dated:
+        dates = pa.concat_tables(dated).group_by("id").aggregate([("published", "min")]).combine_chunks()
+        earliest = dates["published_min"].take(pc.index_in(table["news id"], value_set=dates["id"].combine_chunks()))
+        table = table.add_column(len(FILE_COLUMNS), "published", earliest)
     return table
 
 
-def _or_null(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a further column, null in the place of empty texts, which are all that a CSV can write for it."""
-    return pc.if_else(pc.equal(values, ""), None, values) if pa.types.is_string(values.type) else values
-
-
-def _published(block: Block, column: TimeColumn) -> np.ndarray:
-    """Return when articles were published, before 1970 counting as 1970."""
-    values = block.table[column.column]
-    seconds = column.seconds(block.errors.path, values)
+def _published(block: Block, column: TimeColumn) -> pa.Array:
+    """Return when articles were published, before 1970 counting as 1970; null where nothing is said."""
+    values, seconds = block.table[column.column], block.seconds(**dict(column))
     block.report(
         "bad time of publication",
         (seconds == NO_TIME) & ~is_blank(values),
         lambda row: f"column {column.column!r}: {values[row].as_py()!r} is not a time.",
         column.remedy,
     )
-    return np.where(seconds == NO_TIME, NO_TIME, np.maximum(seconds, 0))
+    return pa.array(np.maximum(seconds, 0), mask=seconds == NO_TIME)
 
 
 def _refuse_misread(path: Path, ids: pa.StringArray) -> None:
@@ -171,29 +329,39 @@ def _refuse_misread(path: Path, ids: pa.StringArray) -> None:
 # === Events ===
 
 
-def _read_events(
-    columns: EventColumns, news_ids: pa.StringArray, conversion: Conversion, on_error: OnError
-) -> tuple[pa.Table, pa.StringArray]:
-    """Return the sound rows of all files of events, as `click_logs` describes them, and the users."""
-    users, impressions = Interned(), Interned()
+def _read_events(columns: EventColumns, news_ids: pa.StringArray, conversion: Conversion) -> pa.Table:
+    """Return the sound rows of all files of events, as `conversion` describes them."""
     parts = []
-    named = [columns.user, columns.time.column, columns.news, columns.clicked, columns.impression]
-    wanted = list(dict.fromkeys(name for name in named if name is not None))
-    for path in columns.file:
-        errors = LineErrors(path, on_error)
-        for block in read_columns(path, wanted, errors, columns.separator):
-            rows = pa.table(_event_columns(block, columns, news_ids)).filter(pa.array(block.sound)).combine_chunks()
-            errors.raise_earliest()
-            rows = rows.set_column(0, "user", pa.array(users.numbers(rows["user"].combine_chunks())))
-            if columns.impression is not None:
-                group = impressions.numbers(rows["group"].combine_chunks())
-                rows = rows.set_column(4, "group", pa.array(group.astype(np.int64)))
-            parts.append(rows)
-        conversion.finish(errors)
+    wanted = [columns.user, columns.time.column, columns.news, columns.clicked, columns.impression]
+    for block in conversion.read(columns.file, wanted, columns.separator):
+        news, times = block.ids(columns.news), block.table[columns.time.column]
+        seconds, place = block.seconds(**dict(columns.time)), pc.index_in(news, value_set=news_ids)
+        read = {"user": block.ids(columns.user, "user id").dictionary_encode(), "time": seconds, "article": place}
+        block.report(
+            "bad time",
+            (seconds < 0) | (seconds > LAST_SECOND),
+            lambda row, times=times: (
+                f"column {columns.time.column!r}: {times[row].as_py()!r} is not a time from 1970 to 9999."
+            ),
+            columns.time.remedy,
+        )
+        block.report(
+            "event of an article that is not among the news",
+            np.asarray(place.is_null()),
+            lambda row, news=news: (
+                f"the article {news[row].as_py()!r}, column {columns.news!r}, is not among the news."
+            ),
+            "--on-error skip leaves such events out, and counts them.",
+        )
+        if columns.clicked is not None:
+            read |= {"clicked": _flags_of(block, columns.clicked), "group": seconds}
+        if columns.impression is not None:
+            read["group"] = block.ids(columns.impression, "impression id").dictionary_encode()
+        parts.append(pa.table(read).filter(pa.array(block.sound)))
     path = columns.file[0]
-    events = pa.concat_tables(parts) if parts else pa.table({})
-    if not len(events):
+    if not sum(map(len, parts)):
         raise DataFormatError(path, "there are no events that could be used.")
+    events = pa.concat_tables(parts).unify_dictionaries()
     if columns.clicked is not None and pc.all(events["clicked"]).as_py():
         raise DataFormatError(
             path,
@@ -202,39 +370,7 @@ def _read_events(
         )
     if columns.clicked is not None and not pc.any(events["clicked"]).as_py():
         raise DataFormatError(path, f"no event is a click by column {columns.clicked!r}.")
-    return events, users.texts
-
-
-def _event_columns(block: Block, columns: EventColumns, news_ids: pa.StringArray) -> dict[str, Any]:
-    """Return the columns of events, users and groups still being texts; report what is bad in them."""
-    news, times = block.ids(columns.news), block.table[columns.time.column]
-    read = {
-        "user": block.user_ids(columns.user),
-        "time": columns.time.seconds(block.errors.path, times),
-        "article": pc.index_in(news, value_set=news_ids),
-    }
-    block.report(
-        "bad time",
-        (read["time"] < 0) | (read["time"] > LAST_SECOND),
-        lambda row: f"column {columns.time.column!r}: {times[row].as_py()!r} is not a time from 1970 to 9999.",
-        columns.time.remedy,
-    )
-    block.report(
-        "event of an article that is not among the news",
-        pc.is_null(read["article"]).to_numpy(zero_copy_only=False),
-        lambda row: f"the article {news[row].as_py()!r}, column {columns.news!r}, is not among the news.",
-        "--on-error skip leaves such events out, and counts them.",
-    )
-    if columns.clicked is not None:
-        read |= {"clicked": _flags_of(block, columns.clicked), "group": read["time"]}
-    if columns.impression is not None:
-        read["group"] = block.ids(columns.impression)
-        block.report(
-            "empty impression id",
-            is_blank(read["group"]),
-            lambda _: f"column {columns.impression!r}: the impression id is empty.",
-        )
-    return read
+    return events
 
 
 def _flags_of(block: Block, column: str) -> np.ndarray:

@@ -18,7 +18,7 @@ from recommenders_miner.data.folders import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAM
 from recommenders_miner.data.news import FILE_COLUMNS
 from recommenders_miner.data.tsv import LineErrors, OnError, read_tsv, require_file
 from recommenders_miner.data.write import write_table
-from recommenders_miner.datasets.columns import is_blank, read_columns
+from recommenders_miner.datasets.columns import is_blank
 from recommenders_miner.datasets.conversion import Conversion, FirstRows, conversion_to, one_line
 from recommenders_miner.errors import DataFormatError
 
@@ -53,11 +53,10 @@ def convert_xmind(
     folders = split_folders(mind)
     files = [file for path in texts for file in _find_files(Path(path))]
     settings = {"converter": "xmind", "source": str(mind), "texts": [str(file) for file in files]}
-    with conversion_to(out, settings, [Path(mind), *files], overwrite) as conversion:
-        translations = _read_translations(files, conversion, on_error)
+    with conversion_to(out, settings, [Path(mind), *files], on_error, overwrite) as conversion:
+        translations = _read_translations(files, conversion)
         for name, folder in folders.items():
-            split = name if name in SPLIT_NAMES else WHOLE
-            _convert_split(folder, split, translations, conversion)
+            _convert_split(folder, name if name in SPLIT_NAMES else WHOLE, translations, conversion)
         if not any(counts["news"] > counts["news in their own language"] for counts in conversion.counts.values()):
             raise DataFormatError(
                 files[0],
@@ -73,34 +72,28 @@ def _find_files(path: Path) -> list[Path]:
         return [path]
     files = sorted(file for kind in ("*.tsv", "*.parquet", "*.parquet.gzip") for file in path.rglob(kind))
     if not files:
-        raise DataFormatError(
-            path, "there are no files of xMIND, *.tsv or *.parquet.", remedy="Unpack the archives: unzip 'xMIND*.zip'"
-        )
+        remedy = "Unpack the archives: unzip 'xMIND*.zip'"
+        raise DataFormatError(path, "there are no files of xMIND, *.tsv or *.parquet.", remedy=remedy)
     return files
 
 
-def _read_translations(files: Sequence[Path], conversion: Conversion, on_error: OnError) -> pa.Table:
+def _read_translations(files: Sequence[Path], conversion: Conversion) -> pa.Table:
     """Read the texts of xMIND, each article once."""
-    translations = FirstRows(_COLUMNS[1:])
-    for path in files:
-        errors = LineErrors(path, on_error)
-        for block in read_columns(path, _COLUMNS, errors, separator="\t"):
-            ids, *texts = block.ids("nid"), *(one_line(block.texts(name)) for name in _COLUMNS[1:])
-            block.report("empty news id", is_blank(ids), lambda _: "the news id, column 'nid', is empty.")
-            block.report("empty title", is_blank(texts[0]), lambda _: "the title, column 'title', is empty.")
-            translations.add(
-                block,
-                pa.table([ids, *texts], names=list(_COLUMNS)),
-                ids,
-                reason="article translated twice, in different words",
-                says="the news {} came before with another text.",
-                remedy="Name the files of one language only; --on-error skip keeps the first text.",
-            )
-            errors.raise_earliest()
-        conversion.finish(errors)
-    if not translations.place_of:
+    first_rows, parts = FirstRows(_COLUMNS), []
+    for block in conversion.read(files, _COLUMNS, separator="\t"):
+        ids, *texts = block.ids("nid", "news id"), *(one_line(block.texts(name)) for name in _COLUMNS[1:])
+        block.report("empty title", is_blank(texts[0]), lambda _: "the title, column 'title', is empty.")
+        new = first_rows.pick(
+            block,
+            pa.table([ids, *texts], names=list(_COLUMNS)),
+            reason="article translated twice, in different words",
+            says="the news {} came before with another text.",
+            remedy="Name the files of one language only; --on-error skip keeps the first text.",
+        )
+        parts.append(new)
+    if not sum(map(len, parts)):
         raise DataFormatError(files[0], "there are no texts that could be used.")
-    return translations.table.combine_chunks()
+    return pa.concat_tables(parts).combine_chunks()
 
 
 def _convert_split(folder: Path, split: str, translations: pa.Table, conversion: Conversion) -> None:
@@ -108,21 +101,17 @@ def _convert_split(folder: Path, split: str, translations: pa.Table, conversion:
     target.mkdir()
     path = folder / NEWS_FILE
     news = pa.concat_tables([block for block, _ in read_tsv(path, FILE_COLUMNS, LineErrors(path, "raise"))])
+    news = news.combine_chunks()
     place = pc.index_in(news["news id"], value_set=translations["nid"].combine_chunks())
     for column in _COLUMNS[1:]:
-        translated = translations[column].combine_chunks().take(place.combine_chunks())
-        texts = pc.coalesce(translated, news[column].combine_chunks())
+        texts = pc.coalesce(translations[column].take(place), news[column])
         news = news.set_column(FILE_COLUMNS.index(column), column, texts)
     write_table(target / NEWS_FILE, news)
     require_file(folder / BEHAVIORS_FILE, "the click log of the split")
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
-        if path.name != NEWS_FILE and not path.name.startswith("."):
-            _link(path, target / path.name)
+    for source in sorted(source for source in folder.iterdir() if source.is_file()):
+        if source.name != NEWS_FILE and not source.name.startswith("."):
+            try:
+                os.link(source.resolve(), target / source.name)
+            except OSError:
+                shutil.copyfile(source, target / source.name)
     conversion.note(split, news=news.num_rows, news_in_their_own_language=place.null_count)
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)

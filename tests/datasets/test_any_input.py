@@ -1,9 +1,10 @@
-"""Whatever files hold, a converter reads them or raises the package's own error, and leaves nothing half-written."""
+"""Whatever files hold, a converter reads them without loss, or raises an error of its own and leaves nothing behind."""
 
-import contextlib
+import io
 import json
 import shutil
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -11,11 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recommenders_miner.datasets import convert_adressa, convert_own_logs, convert_xmind
-from recommenders_miner.datasets.own_schema import LogSchema
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError
-from tests.datasets.read_back import read_back
-
-any_file = settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+from tests.datasets.read_back import impressions, read_back
 
 YAML = b"""\
 news: {file: news, id: id, title: title, published: day}
@@ -55,63 +53,89 @@ def adressa(folder, out, **options):
     return convert_adressa(folder / "20170101", out, **options)
 
 
+@st.composite
+def damaged_parquet(draw):
+    table = {"user": ["u", "v"], "day": ["2024-01-02"] * 2, "id": ["n1", "n2"], "clicked": [True, False]}
+    file = io.BytesIO()
+    pq.write_table(pa.table(table), file)
+    content = bytearray(file.getvalue())[: len(file.getvalue()) - draw(st.integers(0, 400))]
+    for place, byte in draw(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=2)):
+        content[place % len(content)] = byte
+    return bytes(content)
+
+
+WORDS = ["news:", "events:", "file:", "id:", "title:", "time:", "!", "!!python/name:os", *"{}[],-&*1x?|>:\n"]
+yaml_bytes = st.lists(st.sampled_from(WORDS) | st.text(max_size=4), max_size=20).map(" ".join)
+
+
 @pytest.mark.parametrize(
     ("convert", "files", "damaged", "contents"),
     [
         (own, OWN, "events", with_header(b"user,day,id,clicked\n")),
         (own, OWN, "news", with_header(b"id,title,day\n")),
+        (own, OWN, "events", damaged_parquet()),
+        (own, OWN, "logs.yaml", yaml_bytes.map(lambda text: text.encode(errors="replace"))),
         (xmind, MIND, "texts.tsv", with_header(b"nid\ttitle\tabstract\n", tsv_bytes)),
         (adressa, {}, "20170101", with_header(b'{"userId": "u", "time": 5, "id": "a", "title": "A"}\n', json_bytes)),
     ],
-    ids=["own events", "own news", "xmind", "adressa"],
+    ids=["own events", "own news", "own parquet", "own yaml", "xmind", "adressa"],
 )
-@any_file
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), on_error=st.sampled_from(["raise", "skip"]))
 def test_any_file(tmp_path, convert, files, damaged, contents, data, on_error):
-    attempt(convert, tmp_path, files | {damaged: data.draw(contents)}, on_error)
-
-
-def attempt(convert, folder, files, on_error):
-    """Converts files into a fresh folder; whatever was written has to be readable."""
-    out = folder / "out"
+    """Convert files into a fresh folder; whatever was written has to be readable."""
+    out = tmp_path / "out"
     shutil.rmtree(out, ignore_errors=True)
-    for name, content in files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(content)
+    for name, content in (files | {damaged: data.draw(contents)}).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
     try:
-        convert(folder, out, on_error=on_error)
+        convert(tmp_path, out, on_error=on_error)
     except RecommendersMinerError:
         assert not out.exists()
     else:
         for split in (path for path in out.iterdir() if path.is_dir()):
             read_back(split)
-    assert not list(folder.glob(".out.*"))
+    assert not list(tmp_path.glob(".out.*"))
 
 
-@pytest.fixture(scope="module")
-def parquet(tmp_path_factory):
-    path = tmp_path_factory.mktemp("parquet") / "events"
-    table = {"user": ["u", "v"], "day": ["2024-01-02"] * 2, "id": ["n1", "n2"], "clicked": [True, False]}
-    pq.write_table(pa.table(table), path)
-    return path.read_bytes()
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=8)
+event = st.tuples(st.integers(0, 3), st.integers(0, 20), st.integers(0, 4), st.booleans(), st.integers(0, 3))
 
 
-@any_file
-@given(cut=st.integers(0, 400), flips=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=2))
-def test_damaged_parquet_files(tmp_path, parquet, cut, flips):
-    content = bytearray(parquet[: len(parquet) - cut])
-    for place, byte in flips:
-        content[place % len(content)] = byte
-    attempt(own, tmp_path, OWN | {"events": bytes(content)}, "raise")
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(titles=st.lists(texts, min_size=5, max_size=5), events=st.lists(event, min_size=1, max_size=25))
+def test_any_own_log_is_read_back_without_loss_and_without_a_look_ahead(tmp_path, titles, events):
+    columns = dict(zip(["user", "time", "news", "clicked", "page"], map(list, zip(*events, strict=True)), strict=True))
+    (tmp_path / "logs.yaml").write_text(
+        "news: {file: news, id: id, title: title}\n"
+        "events: {file: events, user: user, time: {column: time, unit: s}, news: news, clicked: clicked,"
+        " impression: page}\n"
+    )
+    pq.write_table(pa.table({"id": list(range(5)), "title": titles}), tmp_path / "news")
+    pq.write_table(pa.table(columns), tmp_path / "events", row_group_size=max(2, len(events) // 9))
+    folder = tmp_path / "out" / "all"
+    if len(set(columns["clicked"])) == 1:
+        with pytest.raises(DataFormatError, match=r"every event is a click|no event is a click"):
+            own(tmp_path, tmp_path / "out", overwrite=True)
+        return
+    own(tmp_path, tmp_path / "out", overwrite=True)
+    written, log = read_back(folder)
+    assert ["".join(title.split()) for title in written.title.to_pylist()[1:]] == ["".join(t.split()) for t in titles]
 
-
-WORDS = ["news:", "events:", "file:", "id:", "title:", "time:", "!", "!!python/name:os", *"{}[],-&*1x?|>:\n"]
-words = st.sampled_from(WORDS)
-
-
-@any_file
-@given(content=st.lists(words | st.text(max_size=4), max_size=20).map(" ".join))
-def test_yaml_files(tmp_path, content):
-    (tmp_path / "logs.yaml").write_text(content, encoding="utf-8", errors="replace")
-    with contextlib.suppress(DataFormatError):
-        LogSchema.read(tmp_path / "logs.yaml")
+    pages, clicked_at = {}, {}
+    for user, time, item, clicked, page in events:
+        first, candidates = pages.setdefault((page, str(user)), [time, {}])
+        pages[page, str(user)][0] = min(first, time)
+        candidates[str(item)] = max(candidates.get(str(item), 0), int(clicked))
+        if clicked:
+            key = (str(user), page, str(item))
+            clicked_at[key] = min(time, clicked_at.get(key, time))
+    found = impressions(folder)
+    key = lambda page: (page[1], page[0], sorted(page[2].items()))  # noqa: E731
+    expected = [(user, time, candidates) for (_, user), (time, candidates) in pages.items()]
+    assert sorted([(u, t, s) for _, u, t, _, s in found], key=key) == sorted(expected, key=key)
+    assert np.all(np.diff(log.time) >= 0)
+    for _, user, time, history, _ in found:
+        past = sorted(item for (who, _, item), when in clicked_at.items() if who == user and when < time)
+        assert sorted(history) == past

@@ -3,10 +3,12 @@
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from recommenders_miner.datasets.columns import NO_TIME, TimeColumn
+from recommenders_miner.data.tsv import LineErrors
+from recommenders_miner.datasets.columns import NO_TIME, Block
 from recommenders_miner.errors import DataFormatError
 
 AFTERNOON = int(datetime(2019, 11, 12, 14, 14, 46, tzinfo=UTC).timestamp())
@@ -14,7 +16,8 @@ MIDNIGHT = int(datetime(2019, 11, 12, tzinfo=UTC).timestamp())
 
 
 def seconds(values, **options):
-    return TimeColumn("t", **options).seconds(Path("f"), pa.chunked_array([values])).tolist()
+    block = Block(pa.table({"t": values}), np.arange(len(values)), LineErrors(Path("f"), "raise"))
+    return block.seconds("t", **options).tolist()
 
 
 @pytest.mark.parametrize(

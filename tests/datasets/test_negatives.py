@@ -10,7 +10,6 @@ from recommenders_miner.datasets import negatives as module
 from recommenders_miner.datasets.negatives import DRAWS, Negatives, draw_negatives
 
 HOUR = 3600
-both_draws = pytest.mark.parametrize("draw_by", DRAWS)
 
 
 def draw(user, hours, article, published=None, **options):
@@ -57,16 +56,6 @@ def test_negatives_are_alive_distinct_and_as_many_as_there_are(clicks, published
         assert set(drawn) <= allowed
 
 
-@both_draws
-def test_the_window_reaches_as_far_before_as_after(draw_by):
-    assert draw([0, 1, 2], [0, 24, 48.01], [0, 1, 2], published=[0, 0, 0], draw=draw_by)[0] == [[1], [0], []]
-
-
-@both_draws
-def test_an_article_without_a_date_is_no_negative_before_somebody_clicked_on_it(draw_by):
-    assert draw([0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 1], draw=draw_by)[0] == [[], [0], [0, 1], [0, 2]]
-
-
 def test_counting_out_few_articles_takes_no_longer_for_more_clicks_on_them():
     clicks = 50_000
     user, time, article = np.arange(clicks), np.sort(np.arange(clicks) % 20_000), np.arange(clicks) % 15
@@ -104,7 +93,7 @@ def test_no_clicks_give_no_candidates():
     assert (len(candidates), len(labels)) == (0, 0)
 
 
-@pytest.mark.parametrize("bad", [{"count": 0}, {"window_hours": 0}, {"draw": "best"}, {"seed": -1}])
-def test_settings_out_of_range_are_refused(bad):
-    with pytest.raises(ValueError, match="got"):
-        Negatives(**bad)
+@pytest.mark.parametrize(("name", "bad"), [("count", 0), ("window_hours", 0), ("draw", "best"), ("seed", -1)])
+def test_settings_out_of_range_are_refused(name, bad):
+    with pytest.raises(ValueError, match=f"{name}: expected .*, got {bad!r}"):
+        Negatives(**{name: bad})

@@ -3,8 +3,7 @@
 import pytest
 import yaml
 
-from recommenders_miner.datasets.columns import TimeColumn
-from recommenders_miner.datasets.own_schema import LogSchema
+from recommenders_miner.datasets.own import LogSchema, TimeColumn
 from recommenders_miner.errors import DataFormatError
 
 NEWS = {"file": "n.csv", "id": "key", "title": "headline"}
@@ -17,37 +16,25 @@ def read(tmp_path, content):
     return LogSchema.read(path)
 
 
-def test_columns_are_read_and_files_stand_beside_the_yaml(tmp_path):
+def test_columns_are_read_and_files_stand_beside_the_yaml_and_what_is_optional_may_be_left_out(tmp_path):
     published = {"column": "online", "format": "%d.%m.%Y"}
-    schema = read(
-        tmp_path,
-        {
-            "news": NEWS
-            | {"category": "c", "subcategory": "s", "abstract": "a", "published": published}
-            | {"columns": ["x", "x"]},
-            "events": EVENTS
-            | {"file": ["/x/1.csv", "2.csv"], "time": {"column": "t", "unit": "ms"}, "clicked": "k", "impression": "i"},
-        },
-    )
+    news = {"category": "c", "subcategory": None, "published": published, "columns": ["x", "x"]}
+    events = {"file": ["/x/1.csv", "2.csv"], "time": {"column": "t", "unit": "ms"}, "clicked": "k", "impression": "i"}
+    schema = read(tmp_path, {"news": NEWS | news, "events": EVENTS | events})
     assert schema.news.file == [tmp_path / "n.csv"]
-    assert schema.news.columns == ("x",)
-    assert schema.news.published == TimeColumn("online", format="%d.%m.%Y")
+    assert (schema.news.category, schema.news.subcategory, schema.news.columns) == ("c", None, ["x"])
+    assert schema.news.published == TimeColumn(**published)
     assert [str(path) for path in schema.events.file] == ["/x/1.csv", str(tmp_path / "2.csv")]
-    assert schema.events.time == TimeColumn("t", unit="ms")
+    assert schema.events.time == TimeColumn(column="t", unit="ms")
     assert (schema.events.clicked, schema.events.impression) == ("k", "i")
-
-
-def test_what_is_optional_may_be_left_out(tmp_path):
-    schema = read(tmp_path, {"news": NEWS | {"category": None}, "events": EVENTS})
-    assert schema.news.category is schema.news.published is schema.events.clicked is None
-    assert schema.events.time == TimeColumn("when")
+    assert read(tmp_path, {"news": NEWS, "events": EVENTS}).events.time == TimeColumn(column="when")
 
 
 @pytest.mark.parametrize(
     ("news", "events", "says"),
     [
-        ({"titel": "x"}, {}, r"news: unknown key 'titel' \(str\). Did you mean 'title'\?"),
-        ({}, {"click": "x"}, r"events: unknown key 'click' \(str\). Did you mean 'clicked'\?"),
+        ({"titel": "x"}, {}, r"news: unknown key 'titel'. Did you mean 'title'\?"),
+        ({}, {"click": "x"}, r"events: unknown key 'click'. Did you mean 'clicked'\?"),
         ({"title": None}, {}, "news: the key 'title' is missing. Needed: file, id, title."),
         ({}, {"time": None}, "events: the key 'time' is missing"),
         ({"id": 3}, {}, r"news: id: expected the name of a column, got 3 \(int\). Quote it"),
@@ -55,14 +42,13 @@ def test_what_is_optional_may_be_left_out(tmp_path):
         ({"columns": 3}, {}, "news: columns: expected the name of a column or a list of names, got 3"),
         ({"columns": ["body", "title"]}, {}, "news: columns: 'title' means something else in news.tsv"),
         ({"columns": "published"}, {}, "'published' means something else"),
-        ({"file": []}, {}, "news: file: the list is empty"),
-        ({"file": "x" * 300}, {}, "news: file: a name in a path is longer than 255 bytes"),
+        ({"file": []}, {}, r"news: file: expected a path or a list of paths, got \[\]"),
         ({"file": [1]}, {}, "news: file: expected a path or a list of paths"),
         ({"separator": "::"}, {}, "news: separator: expected one character, got '::'"),
         ({}, {"time": 7}, "events: time: expected the keys column, format, unit, got 7"),
         ({}, {"time": {"unit": "s"}}, "events: time: the key 'column' is missing"),
         ({}, {"time": {"column": "t", "units": "s"}}, "unknown key 'units'.*Did you mean 'unit'"),
-        ({}, {"time": {"column": "t", "unit": "h"}}, "unit: expected s, ms, us, ns, got 'h'"),
+        ({}, {"time": {"column": "t", "unit": "h"}}, "unit: expected s, ms, us or ns, got 'h'"),
         ({}, {"time": {"column": "t", "unit": "s", "format": "%Y"}}, "a format or a unit, not both"),
         ({}, {"impression": "i"}, "nothing says which of its rows were clicked on"),
     ],
@@ -74,21 +60,8 @@ def test_a_mistake_is_named_with_its_place_and_the_nearest_key(tmp_path, news, e
 
 @pytest.mark.parametrize(
     "content",
-    [
-        "[",
-        "a: [1",
-        "just words",
-        "- 1",
-        "news: {}",
-        "!!python/object/apply:os.system ['echo no']",
-        "news: 1\nevents: 2",
-    ],
+    ["", "[", "words", "- 1", "news: {}", "!!python/object/apply:os.system ['echo no']", "news: 1\nevents: 2"],
 )
 def test_what_is_no_such_file_is_an_error(tmp_path, content):
     with pytest.raises(DataFormatError, match=r"logs\.yaml"):
         read(tmp_path, content)
-
-
-def test_a_missing_file_is_an_error(tmp_path):
-    with pytest.raises(DataFormatError, match="the path does not exist; expected a YAML file"):
-        LogSchema.read(tmp_path / "logs.yaml")

@@ -29,21 +29,20 @@ DEV_TEXTS = 'nid\ttitle\tabstract\nN4\tVuohi\tRuskea\nN1\t"Kana ""laulaa"" \tkov
 @pytest.fixture
 def folders(tmp_path):
     """A folder of MIND, one of xMIND, and one to write."""
-    for split, rows, log in (
-        ("train", TRAIN, "1\tU1\t11/12/2019 2:14:46 PM\tN2\tN1-1 N3-0\n"),
-        ("dev", DEV, "2\tU1\t11/13/2019 2:14:46 PM\tN1\tN4-1 N1-0\n"),
+    for split, rows, log, texts in (
+        ("train", TRAIN, "1\tU1\t11/12/2019 2:14:46 PM\tN2\tN1-1 N3-0\n", TRAIN_TEXTS),
+        ("dev", DEV, "2\tU1\t11/13/2019 2:14:46 PM\tN1\tN4-1 N1-0\n", DEV_TEXTS),
     ):
-        folder = tmp_path / "mind" / split
+        folder, translated = tmp_path / "mind" / split, tmp_path / "fin" / f"xMINDsmall_{split}"
         folder.mkdir(parents=True)
+        translated.mkdir(parents=True)
+        (translated / "news.tsv").write_text(texts)
         (folder / "news.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
         (folder / "behaviors.tsv").write_text(log)
         (folder / "entity_embedding.vec").write_text("Q1\t0.5\n")
         table = pa.table({"id": [row[0] for row in rows], "published": [1] * len(rows)})
         pq.write_table(table, folder / "articles.parquet")
         (folder / ".recommenders_miner_cache").mkdir()
-    for name, texts in (("xMINDsmall_train", TRAIN_TEXTS), ("xMINDsmall_dev", DEV_TEXTS)):
-        (tmp_path / "fin" / name).mkdir(parents=True)
-        (tmp_path / "fin" / name / "news.tsv").write_text(texts)
     return tmp_path / "mind", tmp_path / "fin", tmp_path / "out"
 
 
