@@ -90,7 +90,7 @@ def test_without_a_terminal_the_licence_has_to_be_accepted_by_an_option(download
 
 def test_on_a_terminal_the_licence_is_asked_for_once(downloads, tmp_path, monkeypatch):
     terminal = SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True))
-    monkeypatch.setattr("recommenders_miner.cli.fetch.sys", terminal)
+    monkeypatch.setattr("recommenders_miner.cli.data.sys", terminal)
     arguments = ["fetch", "mind-small", "--from", downloads, "--out"]
     refused = invoke(*arguments, tmp_path / "out", answer="n\n")
     assert "MSR%20License_Data.pdf" in refused.output

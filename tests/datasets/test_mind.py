@@ -8,9 +8,22 @@ import random
 import re
 
 import pytest
+from hypothesis import given as given_that
+from hypothesis import settings
+from hypothesis import strategies as st
 
+from recommenders_miner.data.folders import SPLIT_NAMES
 from recommenders_miner.datasets import mind
-from recommenders_miner.datasets.mind import LICENCE_URL, count_rows, fetch_mind, known_files, licence_is_accepted
+from recommenders_miner.datasets.mind import (
+    LICENCE_URL,
+    choose_place,
+    count_rows,
+    fetch_mind,
+    find_places,
+    known_files,
+    licence_is_accepted,
+    said_by,
+)
 from recommenders_miner.errors import (
     DataFormatError,
     DownloadError,
@@ -335,6 +348,71 @@ def test_paths_sizes_and_splits_that_there_are_not_are_errors(tmp_path, size, sp
         fetch_mind(size, tmp_path / "out", splits, tmp_path / "nowhere")
 
 
+# === Names of files and folders ===
+
+
+NAMED = {
+    ("small", "train"): "MINDsmall_train|small/training|MINDsmalltrain|small/trainset",
+    ("small", "dev"): "MIND small validation|MINDsmall_train/dev|MINDlarge/MINDsmall_val",
+    ("large", "dev"): "MINDlarge_dev (1)|mindlargedev (1)",
+    ("demo", "dev"): "mind-demo-valid|MIND-demo_validationset",
+    ("large", "test"): "MIND_large/TEST",
+    (None, "train"): "train",
+    (None, "test"): "MINDtest|testset",
+    (None, None): "Downloads/latest|contest/strain/smallest|trainer|mindset|latestset|remindtest|protest/devsettings",
+}
+
+
+@pytest.mark.parametrize(("named", "labels"), NAMED.items(), ids=str)
+def test_a_name_says_the_size_and_the_split(named, labels):
+    for label in labels.split("|"):
+        assert said_by(label.split("/")) == named, label
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_capitals_in_the_names_of_files_do_not_count_but_minds_own_spelling_comes_first(tmp_path, packed):
+    spelled = ("News.tsv", "Behaviors.TSV", "Entity_Embedding.vec", "relation_embedding.VEC")
+    for number, more in enumerate(({"NEWS.txt": b"x"}, {"news.tsv": TRAIN["news.tsv"], "News.tsv": b"x"})):
+        files = within("train", dict(zip(spelled, TRAIN.values(), strict=True)) | more)
+        if packed and number:
+            continue  # in a zip file it is refused
+        given = write(tmp_path / f"{number}", {"MIND.zip": zipped(files)} if packed else files)
+        if not packed and read(given) != files:
+            pytest.skip("the file system takes them for one name")
+        fetch_mind("small", tmp_path / f"out{number}", ["train"], given)
+        assert read(tmp_path / f"out{number}") == within("train", TRAIN)
+
+
+def test_links_that_lead_nowhere_and_what_lies_too_deep_are_passed_over(tmp_path):
+    write(tmp_path, within("train", TRAIN) | within("1/2/train", TRAIN) | within("1/2/3/dev", DEV))
+    for name, target in {"loop": "loop", "train/loop.zip": "loop.zip", "train/entity.vec": "nowhere"}.items():
+        (tmp_path / name).symlink_to(target)
+    places, errors = find_places(tmp_path)
+    assert [str(place) for place in places] == [str(tmp_path / "1" / "2" / "train"), str(tmp_path / "train")]
+    assert errors == []
+
+
+WORDS = st.sampled_from(["MIND", "small", "large", "train", "dev", "valid", "test", "x", "_", " ", "-", "1"])
+NAMES = st.lists(WORDS, min_size=1, max_size=4).map("".join).filter(lambda name: name == name.strip())
+
+
+@settings(max_examples=30, deadline=None)
+@given_that(st.lists(st.tuples(NAMES, NAMES, st.booleans()), max_size=5), st.sampled_from(["small", "large"]))
+def test_a_place_that_is_chosen_never_says_that_it_is_another(tmp_path_factory, entries, size):
+    folder = tmp_path_factory.mktemp("x")
+    for outer, inner, packed in entries:
+        content = {f"{outer}.zip": zipped(within(inner, TRAIN))} if packed else within(f"{outer}/{inner}", TRAIN)
+        write(folder, content)
+    places, errors = find_places(folder)
+    assert errors == []
+    for split in SPLIT_NAMES:
+        fitting = [place for place in places if place.split == split and place.size in (size, None)]
+        chosen = choose_place(places, size, split, alone=False)
+        assert (chosen in fitting) if fitting else (chosen is None)
+        if any(place.size == size for place in fitting):
+            assert chosen.size == size
+
+
 # === Checks ===
 
 ROWS = {b"": 0, b"a": 1, b"a\n": 1, b"a\nb": 2, b"a\r\nb\r\n": 2, b"a\nb\n\n": 2, b"a\r\nb\r\n\r\n\r\n": 2} | {
@@ -344,9 +422,7 @@ ROWS = {b"": 0, b"a": 1, b"a\n": 1, b"a\nb": 2, b"a\r\nb\r\n": 2, b"a\nb\n\n": 2
 }
 
 
-@pytest.mark.parametrize("block", [3, 2**20])
-def test_rows_are_lines_but_for_blank_ones_at_the_end(tmp_path, monkeypatch, block):
-    monkeypatch.setattr(mind, "_BLOCK_BYTES", block)
+def test_rows_are_lines_but_for_blank_ones_at_the_end(tmp_path):
     for content, rows in ROWS.items():
         (tmp_path / "file").write_bytes(content)
         assert count_rows(tmp_path / "file") == rows, content[:20]
