@@ -12,13 +12,12 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from typer.testing import CliRunner
 
-from recommenders_miner.cli import app, main
+from recommenders_miner.cli import main
 from recommenders_miner.data.folders import Split
 from recommenders_miner.datasets import glove, mind
 from recommenders_miner.errors import LicenceError
-from tests.command_line import run
+from tests.command_line import invoke, run
 from tests.datasets import loopback
 from tests.datasets.mind_like import facts, read, split_files, within, write, zipped
 
@@ -40,10 +39,6 @@ def downloads(tmp_path):
     """A folder with MIND's zip files and others."""
     zips = {"MINDsmall_train.zip": zipped(TRAIN), "MINDsmall_dev.zip": zipped(DEV), "photos.zip": zipped({"a": b"x"})}
     return write(tmp_path / "Downloads", zips)
-
-
-def invoke(*arguments, answer=None):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=answer)
 
 
 def test_mind_is_made_of_the_zip_files_in_a_download_folder(downloads, tmp_path):
@@ -92,10 +87,10 @@ def test_on_a_terminal_the_licence_is_asked_for_once(downloads, tmp_path, monkey
     terminal = SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True))
     monkeypatch.setattr("recommenders_miner.cli.data.sys", terminal)
     arguments = ["fetch", "mind-small", "--from", downloads, "--out"]
-    refused = invoke(*arguments, tmp_path / "out", answer="n\n")
+    refused = invoke(*arguments, tmp_path / "out", input="n\n")
     assert "MSR%20License_Data.pdf" in refused.output
     assert isinstance(refused.exception, LicenceError)
-    accepted = invoke(*arguments, tmp_path / "out", answer="y\n")
+    accepted = invoke(*arguments, tmp_path / "out", input="y\n")
     assert accepted.exit_code == 0
     assert read(tmp_path / "out") == BOTH
     again = invoke(*arguments, tmp_path / "again")

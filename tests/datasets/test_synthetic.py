@@ -18,15 +18,13 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
-from typer.testing import CliRunner
 
-from recommenders_miner.cli import app
 from recommenders_miner.datasets.synthetic import benchmark
 from recommenders_miner.datasets.synthetic.benchmark import PRESETS, SyntheticConfig, write_synthetic_benchmark
 from recommenders_miner.datasets.synthetic.text import invent_entities, load_topics, third_person
 from recommenders_miner.datasets.synthetic.world import DAY, _NewsSampler, simulate
 from recommenders_miner.errors import FolderExistsError
-from tests.command_line import run
+from tests.command_line import invoke, run
 from tests.datasets.mind_like import read, write
 
 FILES = {"news.tsv", "behaviors.tsv", "entity_embedding.vec", "relation_embedding.vec", "click_logits.txt"}
@@ -122,13 +120,15 @@ def test_files_have_minds_format(tiny, split):
 
 def test_an_entitys_vector_tells_its_subcategory():
     entities = invent_entities(*load_topics(), np.random.default_rng(0))
-    vectors = benchmark._EntityVectors(entities, np.random.default_rng(1))
-    unit = vectors.vectors / np.linalg.norm(vectors.vectors, axis=1, keepdims=True)
-    topic = np.array([entity.topic for entity in vectors.entities])
+    vectors, _ = benchmark.draw_vectors(entities, np.random.default_rng(1))
+    every = [entity for of_topic in entities for entity in of_topic]
+    unit = np.array([vectors[entity.wikidata_id] for entity in every])
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    topic = np.array([entity.topic for entity in every])
     cosine = unit @ unit.T
     np.fill_diagonal(cosine, -1)
     assert (topic[cosine.argmax(1)] == topic).mean() > 0.95
-    assert len({entity.name for entity in vectors.entities}) == len(vectors.entities)
+    assert len({entity.name for entity in every}) == len(vectors) == len(every)
 
 
 def test_description_counts_what_was_written(tiny):
@@ -154,8 +154,8 @@ def test_description_counts_what_was_written(tiny):
 
 
 def test_same_seed_same_bytes_whatever_the_hash_seed_and_another_seed_other_ones(tiny, tmp_path):
-    code = "from recommenders_miner.cli import main; main()"
-    command = [sys.executable, "-c", code, "demo-data", str(tmp_path / "again"), "--preset", "tiny", "--seed", "7"]
+    code = f"from recommenders_miner.datasets.synthetic.benchmark import *; {write_synthetic_benchmark.__name__}"
+    command = [sys.executable, "-c", f"{code}({str(tmp_path / 'again')!r}, 'tiny', 7)"]
     environment = os.environ | {"PYTHONHASHSEED": "12345"}
     subprocess.run(command, check=True, env=environment, cwd=Path(benchmark.__file__).parents[3])
     first = read(tiny)
@@ -166,25 +166,17 @@ def test_same_seed_same_bytes_whatever_the_hash_seed_and_another_seed_other_ones
     assert all(first[name] != other[name] for name in first)
 
 
-@pytest.mark.parametrize("files", [{"notes.txt": b"mine"}, {"dataset.json": b"{"}])
-def test_a_folder_that_exists_is_refused_unless_it_is_to_be_overwritten(tiny, tmp_path, files):
-    out = write(tmp_path / "out", files)
+def test_a_folder_that_exists_is_refused_unless_it_is_to_be_overwritten(tiny, tmp_path):
+    out, messages = write(tmp_path / "out", {"notes.txt": b"mine"}), []
     with pytest.raises(FolderExistsError, match=re.escape(f"{out}: exists already")):
         write_synthetic_benchmark(out, "tiny")
-    refused = CliRunner().invoke(app, ["demo-data", str(out), "--preset", "tiny"])
-    assert isinstance(refused.exception, FolderExistsError)
-    assert read(tmp_path) == {f"out/{name}": content for name, content in files.items()}
-    for overwrite in (False, True):
-        with pytest.raises(OSError, match=r"(exists already|not written)"):
-            write_synthetic_benchmark(next(out.iterdir()), "tiny", overwrite=overwrite)
+    assert isinstance(invoke("demo-data", out, "--preset", "tiny").exception, FolderExistsError)
+    assert read(tmp_path) == {"out/notes.txt": b"mine"}
     run("demo-data", out, "--preset", "tiny", "--seed", 7, "--overwrite")
     assert read(out) == read(tiny)
-
-
-def test_an_empty_folder_is_taken_and_progress_is_told(tmp_path):
-    messages = []
-    write_synthetic_benchmark(tmp_path, "tiny", progress=messages.append)
-    assert (tmp_path / "dataset.json").is_file()
+    (tmp_path / "empty").mkdir()
+    write_synthetic_benchmark(tmp_path / "empty", "tiny", 7, messages.append)
+    assert read(tmp_path / "empty") == read(tiny)
     assert any("300" in message for message in messages)
     assert len(messages) == benchmark.NUM_STEPS
 
@@ -223,12 +215,6 @@ def test_a_configuration_of_ones_own(tmp_path):
 
 
 # === Likeness to MIND (SPEC.md, section 5) ===
-
-
-def test_mind_small_has_its_published_size():
-    config = PRESETS["mind-small"]
-    assert (config.num_news, config.num_users) == (65_238, 50_000)
-    assert config.num_train_impressions + config.num_dev_impressions == 230_117
 
 
 def test_lengths_follow_the_quantiles(demo):
