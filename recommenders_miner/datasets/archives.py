@@ -27,12 +27,7 @@ _REMEDY = "Nothing of it was kept. Is it the right file? Fetch it again."
 
 
 def zip_entries(path: str | Path) -> list[PurePosixPath]:
-    """Return the names of the files in a zip file, after the checks of `extract_zip`.
-
-    Raises:
-        DataFormatError: it is no zip file, or one that is refused.
-        OSError: the file cannot be read.
-    """
+    """Return the names of the files in a zip file, after the checks of `extract_zip`."""
     with _opened(Path(path)) as (_, files):
         return list(files)
 
@@ -52,7 +47,6 @@ def extract_zip(path: str | Path, targets: Mapping[PurePosixPath, Path]) -> None
 
     Raises:
         DataFormatError: it is no zip file, is damaged, or is refused. What has been written is not to be used.
-        OSError: the disk is full or cannot be written.
     """
     path = Path(path)
     with _opened(path) as (archive, files), progress_bar(f"unpacking {path.name}") as report:

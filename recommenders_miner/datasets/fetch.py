@@ -30,7 +30,6 @@ TIMEOUT_SECONDS = 30.0
 PAUSE_SECONDS = 1.0
 """Before the second attempt; it doubles with each further one."""
 
-_CHUNK_BYTES = 2**16
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _ANSWERS = {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE}
 
@@ -109,7 +108,7 @@ def _receive(url: str, part: Path, headers: Mapping[str, str], report: Report) -
                     part.unlink(missing_ok=True)
                     return f"the server answered with the range {said[:80]!r}."
             with open(part, "ab" if start else "wb") as file:
-                for chunk in response.iter_content(_CHUNK_BYTES):
+                for chunk in response.iter_content(2**16):
                     file.write(chunk)
                     if size:
                         report(file.tell() / size, f"{file.tell() / 1e6:,.0f} of {size / 1e6:,.0f} MB")
@@ -147,9 +146,7 @@ def download_into(url: str, sha256: str | None, folder: Path) -> Path:
 def download_from_hub(repository: str, name: str, kind: str, sha256: str | None, folder: Path) -> Path:
     """Download a file of a repository, a "model" or "dataset", on the Hugging Face hub into a folder.
 
-    Raises:
-        DownloadError: as in `download`; the message says how to be let in where the owner wants terms to be accepted.
-        NotWrittenError: as in `download`.
+    Where the owner wants terms to be accepted, the error says how to be let in.
     """
     from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import build_hf_headers
@@ -176,21 +173,12 @@ def fetch_from_first(
     take: Callable[[Path], object],
     remedy: str = "",
 ) -> None:
-    """Ask one source after another for something until one gives what can be taken.
+    """Ask one source after another for something until `take` makes the target of what one of them gives.
 
-    Args:
-        what: what is fetched, for messages.
-        sources: what downloads it, by the source's name, in the order to try them. Each gets a folder for its
-            downloads, the same in every call, and returns where it put them. Whatever one of them raises, the next is
-            tried, except where the disk is full.
-        target: what is made. The downloads lie beside it and go at the end, unless there is something to go on from:
-            after Ctrl-C, on a full disk, or where all sources failed and one left a part of a file.
-        take: makes the target of a download, or raises an error; then the download goes and the next source is tried.
-        remedy: what else the user can do, a sentence.
-
-    Raises:
-        DownloadError: all failed; the message has a line for each source and why.
-        NotWrittenError: the disk is full or cannot be written.
+    Each source gets a folder for its downloads, the same in every call, and returns where it put them. Whatever it or
+    `take` raises, the next is tried, except where the disk is full; when all have failed, an error names each and why.
+    The downloads lie beside the target and go at the end, unless there is something to go on from: after Ctrl-C, on a
+    full disk, or where all sources failed and one left a part of a file.
     """
     problem, downloads = "could not be fetched.", downloads_of(target)
     for number, (name, get) in enumerate(sources.items()):

@@ -148,15 +148,12 @@ def _from_kaggle(_: Path) -> Path:
 
 @dataclass(frozen=True)
 class Place:
-    """A folder, in a folder or zip file, with both tables of a split; size and split are what its name says.
+    """A folder with both tables of a split."""
 
-    `files` has the split's files in the container by MIND's names, which may be spelled in other capitals there.
-    """
-
-    container: Path
-    size: str | None
+    container: Path  # the folder or zip file in which it is
+    size: str | None  # what its name says
     split: str | None
-    files: dict[str, PurePath]
+    files: dict[str, PurePath]  # in the container, by MIND's names, which may be spelled in other capitals there
 
     def __str__(self) -> str:
         return str(self.container / self.files[NEWS_FILE].parent)
@@ -207,19 +204,6 @@ def said_by(names: Sequence[str]) -> tuple[str | None, str | None]:
     return size, split
 
 
-def choose_place(places: Sequence[Place], size: str, split: str, alone: bool) -> Place | None:
-    """Return which of some places has a split of MIND of some size, None where none has.
-
-    One that is named after the size comes before one that is named after none, and an unpacked one before a zip file;
-    one that is named after another size or split is none. If no other split is wanted (`alone`), a single place that is
-    named after no split at all has it.
-    """
-    fitting = [place for place in places if place.split == split and place.size in (size, None)]
-    if not fitting and alone and len(places) == 1 and places[0].split is None:
-        return places[0]
-    return min(fitting, key=lambda place: (place.size != size, place.container.is_file()), default=None)
-
-
 # === What is taken ===
 
 
@@ -227,10 +211,17 @@ def _take(source: Path, out: Path, size: str, splits: Collection[str], demanded:
     """Copy splits out of a zip file or folder.
 
     Not all of them need be there, unless they were `demanded` by name. Files that cannot be MIND's are an error, unless
-    they are the user's own, which are `trusted`.
+    they are the user's own, which are `trusted`. A place that is named after the size comes before one that is named
+    after none, and an unpacked one before a zip file; one that is named after another size or split is none.
     """
     places, errors = find_places(source)
-    chosen = {split: choose_place(places, size, split, alone=len(splits) == 1 and demanded) for split in splits}
+    chosen = {}
+    for split in splits:
+        fitting = [place for place in places if place.split == split and place.size in (size, None)]
+        if not fitting and demanded and len(splits) == len(places) == 1 and places[0].split is None:
+            fitting = places
+        best = sorted(fitting, key=lambda place: (place.size != size, place.container.is_file()))
+        chosen[split] = best[0] if best else None
     absent = [split for split, place in chosen.items() if place is None]
     if absent and (demanded or len(absent) == len(splits)):
         seen = f" There is {', '.join(map(str, places))}." if places else ""

@@ -121,10 +121,9 @@ def _write_splits(out: Path, config: SyntheticConfig, seed: int, progress: Calla
     news_ids = [f"N{number}" for number in id_rng.permutation(2 * config.num_news)[: config.num_news] + 1]
     user_ids = [f"U{number}" for number in id_rng.permutation(2 * config.num_users)[: config.num_users] + 1]
     news_lines = [
-        f"{news_id}\t{story.topic.category}\t{story.topic.name}\t{story.title}\t{story.abstract}\t"
-        f"https://example.org/news/{news_id}\t{entities_json(story.title, story.entities)}\t"
-        f"{entities_json(story.abstract, story.entities)}"
-        for news_id, story in zip(news_ids, stories, strict=True)
+        f"{news_id}\t{topics[topic].category}\t{topics[topic].name}\t{title}\t{abstract}\t"
+        f"https://example.org/news/{news_id}\t{entities_json(title, named)}\t{entities_json(abstract, named)}"
+        for news_id, topic, (title, abstract, named) in zip(news_ids, world.news.topic, stories, strict=True)
     ]
     clock_start = unix_seconds(TRAIN_STARTS - timedelta(days=config.history_days))
     histories = [" ".join([news_ids[row] for row in history]) for history in world.histories]
@@ -154,7 +153,7 @@ def _write_splits(out: Path, config: SyntheticConfig, seed: int, progress: Calla
         logits = Ragged(impressions.logits, candidates.offsets)
         _write_lines(folder / "click_logits.txt", (" ".join([f"{logit:.4f}" for logit in row]) for row in logits))
 
-        named = {entity.wikidata_id for row in rows for entity in stories[row].entities}
+        named = {entity.wikidata_id for row in rows for entity in stories[row][2]}
         here = {wikidata_id: vector for wikidata_id, vector in entity_vectors.items() if wikidata_id in named}
         for name, vectors in (("entity", here), ("relation", relation_vectors)):
             lines = ("\t".join([key, *(f"{value:.6f}" for value in vector)]) for key, vector in vectors.items())

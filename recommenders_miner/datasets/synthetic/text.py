@@ -56,16 +56,6 @@ class Entity:
     topic: int
 
 
-@dataclass(frozen=True)
-class Story:
-    """The text of one article and the entities named in it."""
-
-    topic: Topic
-    title: str
-    abstract: str
-    entities: list[Entity]
-
-
 def load_topics() -> tuple[list[Topic], Words]:
     """Return the topics, category by category, with shares that sum to 1, and what they have in common."""
     words = yaml.safe_load((Path(__file__).parent / "topics.yaml").read_text(encoding="utf-8"))
@@ -116,8 +106,10 @@ def invent_entities(topics: Sequence[Topic], words: Words, rng: np.random.Genera
     return entities
 
 
-def write_story(topic: Topic, entities: list[Entity], words: Words, rng: np.random.Generator) -> Story:
-    """Compose the title and the abstract of one article of a topic, about some of the topic's entities."""
+def write_story(
+    topic: Topic, entities: list[Entity], words: Words, rng: np.random.Generator
+) -> tuple[str, str, list[Entity]]:
+    """Compose the title and the abstract of an article; return them and those of the topic's entities they name."""
     slots = _Slots(topic, entities, words, rng)
     title = _capitalise(_pick(rng, topic.headlines).format_map(slots))
     if rng.random() < TITLE_CASE_RATE:
@@ -127,7 +119,7 @@ def write_story(topic: Topic, entities: list[Entity], words: Words, rng: np.rand
     if rng.random() < SECOND_SENTENCE_RATE:
         sentences.append(_pick(rng, [other for other in topic.sentences if other != sentences[0]]))
     abstract = " ".join(_capitalise(sentence.format_map(slots)) for sentence in sentences)
-    return Story(topic, title, abstract, slots.entities)
+    return title, abstract, slots.entities
 
 
 def entities_json(text: str, entities: Sequence[Entity]) -> str:
