@@ -252,14 +252,12 @@ def _is_there(folder: Path, size: str) -> bool:
     """Return whether a folder holds a split of MIND; one that holds something else is an error."""
     if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
         return False
-    reason = None if folder.is_dir() else "it is no folder."
-    for name, problem, serious in _deviations(folder, size, folder.name) if folder.is_dir() else ():
+    for name, problem, serious in _deviations(folder, size, folder.name):
         if serious:
-            reason = f"it holds something else than MIND-{size}'s {folder.name} split: {name} {problem}"
-    if reason:
-        raise RecommendersMinerError(
-            f"{folder}: not overwritten, since {reason} Name another folder by --out, or remove this one."
-        )
+            raise RecommendersMinerError(
+                f"{folder}: not overwritten, since it is something else than MIND-{size}'s {folder.name} split: "
+                f"{name} {problem} Name another folder by --out, or remove this one."
+            )
     return True
 
 

@@ -9,6 +9,7 @@ import random
 import re
 import socket
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -85,12 +86,17 @@ def test_a_transfer_that_breaks_off_is_resumed(server, tmp_path, breaks):
     assert 0 < int(re.fullmatch(r"bytes=(\d+)-", second["Range"])[1]) <= CUT
 
 
-@pytest.mark.parametrize("lacks", [None, 0, 1])
-def test_a_later_call_resumes_too_however_little_is_lacking(server, tmp_path, monkeypatch, lacks):
+@pytest.mark.parametrize(
+    ("lacks", "error"), [(None, DownloadError), (0, DownloadError), (1, DownloadError), (None, KeyboardInterrupt)]
+)
+def test_a_later_call_resumes_too_however_little_is_lacking(server, tmp_path, monkeypatch, lacks, error):
     path, url = tmp_path / "file", server.serve("/file", cut(CONTENT, CUT), whole(CONTENT))
     monkeypatch.setattr(fetch, "ATTEMPTS", 1)
-    with pytest.raises(DownloadError, match=r"the next call resumes at byte [\d,]+\.$"):
-        download(url, path)
+    with monkeypatch.context() as patch:
+        if error is KeyboardInterrupt:
+            patch.setattr("recommenders_miner.progress._bars.update", mock.Mock(side_effect=error))
+        with pytest.raises(error, match=r"the next call resumes at byte [\d,]+\.$|^$"):
+            download(url, path)
     assert names(tmp_path) == {part_of(path).name}
     if lacks is not None:
         part_of(path).write_bytes(CONTENT[: len(CONTENT) - lacks])

@@ -37,31 +37,11 @@ NUM_RELATIONS = 20
 NUM_STEPS = 7  # that `progress` is told of
 
 PRESETS = {
-    "tiny": SyntheticConfig(
-        num_news=300,
-        num_users=100,
-        num_train_impressions=300,
-        num_dev_impressions=100,
-        history_days=4,
-        train_days=3,
-        life_days=4.0,
-        promoted_share=0.5,
-    ),
-    "demo": SyntheticConfig(
-        num_news=5_000,
-        num_users=4_500,
-        num_train_impressions=10_000,
-        num_dev_impressions=3_500,
-        history_days=10,
-        promoted_share=0.4,
-    ),
-    "mind-small": SyntheticConfig(
-        num_news=65_238,
-        num_users=50_000,
-        num_train_impressions=156_965,
-        num_dev_impressions=73_152,
-    ),
+    "tiny": SyntheticConfig(300, 100, 300, 100, history_days=4, train_days=3, life_days=4.0, promoted_share=0.5),
+    "demo": SyntheticConfig(5_000, 4_500, 10_000, 3_500, history_days=10, promoted_share=0.4),
+    "mind-small": SyntheticConfig(65_238, 50_000, 156_965, 73_152),
 }
+"""The numbers of news, users, train and dev impressions, and what differs from the defaults."""
 
 
 def write_synthetic_benchmark(

@@ -290,14 +290,17 @@ class _NewsSampler:
         # All rows' distributions end to end make one increasing sequence: row r covers r … r + 1.
         stacked = (cumulative + np.arange(len(lengths))[:, None]).ravel()
         drawn_row = drawn = np.empty(0, np.int64)
-        missing = lengths
+        missing, num_topics = lengths, len(self.mass)
         for generosity in GENEROSITY:
             if not missing.any():
                 return drawn
             # Drawing with replacement and keeping the first of each article is drawing without replacement.
             row = np.repeat(np.arange(len(lengths)), generosity * missing)
-            drawn_row = np.concatenate([drawn_row, row])
-            drawn = np.concatenate([drawn, self._draw(stacked, row, rng)])
+            topic = np.searchsorted(stacked, row + rng.random(len(row)), side="right") - row * num_topics
+            topic = np.minimum(topic, num_topics - 1)
+            level = self.lower[topic] + rng.random(len(row)) * self.mass[topic]
+            position = np.minimum(np.searchsorted(self.upper, level, side="right"), len(self.pool) - 1)
+            drawn_row, drawn = np.concatenate([drawn_row, row]), np.concatenate([drawn, self.pool[position]])
             _, first = np.unique(drawn_row * (drawn.max() + 1) + drawn, return_index=True)
             first = first[np.lexsort((first, drawn_row[first]))]
             found = np.bincount(drawn_row[first], minlength=len(lengths))
@@ -312,12 +315,3 @@ class _NewsSampler:
             raced = left[np.argsort(clocks, kind="stable")[: missing[row]]]
             rows[row] = np.append(rows[row], self.pool[raced])
         return np.concatenate(rows)
-
-    def _draw(self, stacked: np.ndarray, row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return one article with replacement for each entry of `row`."""
-        num_topics = len(self.mass)
-        topic = np.searchsorted(stacked, row + rng.random(len(row)), side="right") - row * num_topics
-        topic = np.minimum(topic, num_topics - 1)
-        level = self.lower[topic] + rng.random(len(row)) * self.mass[topic]
-        position = np.searchsorted(self.upper, level, side="right")
-        return self.pool[np.minimum(position, len(self.pool) - 1)]
