@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 
@@ -110,10 +111,7 @@ def test_what_cannot_be_is_refused(arguments, message):
     ],
 )
 def test_after_ctrl_c_it_says_how_to_go_on(monkeypatch, what, function, folder):
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(f"recommenders_miner.datasets.{function}", interrupted)
+    monkeypatch.setattr(f"recommenders_miner.datasets.{function}", mock.Mock(side_effect=KeyboardInterrupt))
     result = invoke("fetch", what, "--accept-licence")
     assert result.exit_code == 130
     assert f"{folder}; the same command goes on from there" in result.output.replace("\n", "")

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import random
 import re
+from unittest import mock
 
 import pytest
 
@@ -53,9 +54,7 @@ def _small_mind(monkeypatch, tmp_path_factory):
     monkeypatch.setattr(mind, "known_files", lambda: known)
     monkeypatch.setenv("RECOMMENDERS_MINER_HOME", str(home))
 
-    def offline(handle):
-        raise ConnectionError("Kaggle is far away")
-
+    offline = mock.Mock(side_effect=ConnectionError("Kaggle is far away"))
     monkeypatch.setattr("kagglehub.dataset_download", offline)
 
 
@@ -137,13 +136,12 @@ def test_when_all_fail_each_is_named_in_order_and_the_token_was_shown_to_the_hub
 
 
 def test_kaggles_folder_of_all_splits_is_searched(mirrors, tmp_path, monkeypatch):
-    def download(handle):
-        assert handle == "arashnic/mind-news-dataset"
-        return str(write(tmp_path / "cache", UNPACKED | {"news.tsv/news.tsv": b"x"}))
-
+    cache = write(tmp_path / "cache", UNPACKED | {"news.tsv/news.tsv": b"x"})
+    download = mock.Mock(return_value=str(cache))
     monkeypatch.setattr("kagglehub.dataset_download", download)
     mirrors("train")
     fetch_mind("small", tmp_path / "out")
+    download.assert_called_with("arashnic/mind-news-dataset")
     assert read(tmp_path / "out") == BOTH
 
 
@@ -151,16 +149,12 @@ def test_kaggles_folder_of_all_splits_is_searched(mirrors, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("refused", [False, True])
-def test_a_later_call_resumes_what_broke_off_and_takes_nothing_that_was_refused(
-    mirrors, tmp_path, monkeypatch, refused
-):
+def test_a_later_call_resumes_what_broke_off_but_nothing_that_was_refused(mirrors, tmp_path, monkeypatch, refused):
     monkeypatch.setattr("recommenders_miner.datasets.fetch.ATTEMPTS", 1)
     content = zipped(TRAIN | {"ballast": random.Random(1).randbytes(300_000)})
     broken = [cut(content, 200_000), whole(content)]
-    if refused:
-        server = mirrors("train", first=[whole(b"<html>"), whole(zipped(TRAIN))], second=broken)
-    else:
-        server = mirrors("train", first=broken)
+    first = [whole(b"<html>"), whole(zipped(TRAIN))] if refused else broken
+    server = mirrors("train", first=first, second=broken if refused else [status(404)])
     with pytest.raises(DownloadError, match="the next call resumes at byte"):
         fetch_mind("small", tmp_path, ["train"])
     assert [path.name[:26] for path in tmp_path.rglob("*.zip*")] == [".MINDsmall_train.zip.part-"]
@@ -169,36 +163,24 @@ def test_a_later_call_resumes_what_broke_off_and_takes_nothing_that_was_refused(
     assert ("Range" in server.asked(FIRST.format("train"))[1]) != refused
 
 
-def test_an_interruption_while_unpacking_does_not_cost_the_download(mirrors, tmp_path, monkeypatch):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
-
+def test_an_interruption_while_unpacking_does_not_cost_the_download(mirrors, tmp_path):
     server = mirrors("train", first=[whole(zipped(TRAIN))])
-    with monkeypatch.context() as patch:
-        patch.setattr(mind, "count_rows", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            fetch_mind("small", tmp_path, ["train"])
+    with mock.patch.object(mind, "count_rows", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        fetch_mind("small", tmp_path, ["train"])
     assert not (tmp_path / "train").exists()
     fetch_mind("small", tmp_path, ["train"])
     assert read(tmp_path) == within("train", TRAIN)
     assert len(server.requests) == 1
 
 
-def test_downloads_of_a_killed_call_go_when_the_split_is_there(tmp_path):
-    given = write(tmp_path / "given", BOTH)
-    parts = {f".{split}.downloads/0/.MINDsmall_{split}.zip.part-1": b"PK" for split in ("train", "dev")}
-    write(tmp_path / "out", parts)
-    fetch_mind("small", tmp_path / "out", ["train"], given)
-    assert read(tmp_path / "out") == within("train", TRAIN) | dict(list(parts.items())[1:])
-    fetch_mind("small", tmp_path / "out", source=given)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"train", "dev"}
-
-
-def test_splits_that_are_there_are_left_as_they_are(mirrors, tmp_path):
-    write(tmp_path, within("train", TRAIN) | {"train/.cache/mine": b"x"})
+def test_splits_that_are_there_are_left_as_they_are_and_what_a_killed_call_left_goes(mirrors, tmp_path):
+    mine, left = {"train/.cache/mine": b"x"}, {".dev.downloads/0/.MINDsmall_dev.zip.part-1": b"PK"}
+    write(tmp_path, within("train", TRAIN) | mine | left | {".train.downloads/0/.MINDsmall_train.zip.part-1": b"PK"})
     server = mirrors("dev", first=[whole(zipped(DEV))])
+    fetch_mind("small", tmp_path, ["train"])
+    assert read(tmp_path) == within("train", TRAIN) | mine | left
     fetch_mind("small", tmp_path)
-    assert read(tmp_path) == BOTH | {"train/.cache/mine": b"x"}
+    assert read(tmp_path) == BOTH | mine
     assert [path for path, _ in server.requests] == [FIRST.format("dev")]
 
 
