@@ -142,4 +142,4 @@ def test_a_newcomer_with_minds_zip_files_trains_with_two_commands(data, tmp_path
     write(tmp_path / "Downloads", {f"MINDsmall_{split}.zip": zipped(read(data / split)) for split in ("train", "dev")})
     run("fetch", "mind-small", "--from", tmp_path / "Downloads", "--out", "data/mind", "--accept-licence")
     run("train", "--hparams", "miner-knowledge", "--data", "data/mind", "--out", "runs/miner", *options)
-    assert (tmp_path / "runs" / "miner" / "model" / "network.keras").is_file()
+    assert (tmp_path / "runs" / "miner" / "model" / "model.keras").is_file()
