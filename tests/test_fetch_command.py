@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import random
-import signal
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
-from typer.testing import CliRunner
 
-from recommenders_miner.cli import app, main
+from recommenders_miner.cli import main
 from recommenders_miner.data.folders import Split
 from recommenders_miner.datasets import glove, mind
 from recommenders_miner.errors import LicenceError
-from tests.command_line import run
-from tests.datasets import loopback
+from tests.command_line import invoke, run
 from tests.datasets.mind_like import facts, read, split_files, within, write, zipped
 
 TRAIN, DEV = split_files("train", 9), split_files("dev", 6)
@@ -42,10 +36,6 @@ def downloads(tmp_path):
     return write(tmp_path / "Downloads", zips)
 
 
-def invoke(*arguments, answer=None):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=answer)
-
-
 def test_mind_is_made_of_the_zip_files_in_a_download_folder(downloads, tmp_path):
     out = tmp_path / "elsewhere" / "mind"
     output = run("fetch", "mind-small", "--from", downloads, "--out", out, "--accept-licence")
@@ -59,7 +49,7 @@ def test_mind_is_made_of_the_zip_files_in_a_download_folder(downloads, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["[red]x", "[/x]", ":smile:"])
-def test_names_that_look_like_markup_are_shown_as_they_are(downloads, tmp_path, name, monkeypatch):
+def test_where_it_is_is_shown_even_where_names_look_like_markup(downloads, tmp_path, name, monkeypatch):
     monkeypatch.setattr("recommenders_miner.datasets.minilm.fetch_minilm", lambda folder: folder)
     out, vectors = tmp_path / name, write(tmp_path / "given", {"glove.6B.100d.txt": b"quoll 1 2 3\n"})
     for arguments in (
@@ -69,33 +59,27 @@ def test_names_that_look_like_markup_are_shown_as_they_are(downloads, tmp_path, 
     ):
         assert str(out) in run("fetch", *arguments, "--out", out).replace("\n", "")
     assert (out / "glove.6B.100d.txt").read_bytes() == b"quoll 1 2 3\n"
+    file = tmp_path / "home" / "glove" / "glove.6B.100d.txt"
+    assert f"-o word_embedding={file}" in run("fetch", "glove-6b-100d", "--from", vectors).replace("\n", "")
+    assert file.is_file()
     refused = invoke("fetch", name)
     assert refused.exit_code == 2
     assert name in refused.output
 
 
-def test_glove_goes_to_the_users_cache_and_says_by_which_option_it_is_used(tmp_path):
-    write(tmp_path / "given", {"glove.6B.100d.txt": b"quoll 1 2 3\n"})
-    file = tmp_path / "home" / "glove" / "glove.6B.100d.txt"
-    assert f"-o word_embedding={file}" in run("fetch", "glove-6b-100d", "--from", tmp_path / "given").replace("\n", "")
-    assert file.is_file()
-
-
-def test_without_a_terminal_the_licence_has_to_be_accepted_by_an_option(downloads, tmp_path):
-    result = invoke("fetch", "mind-small", "--from", downloads, "--out", tmp_path / "out")
-    assert isinstance(result.exception, LicenceError)
-    assert "--accept-licence" in str(result.exception)
-    assert not (tmp_path / "out").exists()
-
-
-def test_on_a_terminal_the_licence_is_asked_for_once(downloads, tmp_path, monkeypatch):
+def test_the_licence_is_asked_for_once_on_a_terminal_and_elsewhere_has_to_be_accepted_by_an_option(
+    downloads, tmp_path, monkeypatch
+):
     terminal = SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True))
-    monkeypatch.setattr("recommenders_miner.cli.fetch.sys", terminal)
     arguments = ["fetch", "mind-small", "--from", downloads, "--out"]
-    refused = invoke(*arguments, tmp_path / "out", answer="n\n")
+    without = invoke(*arguments, tmp_path / "out")
+    assert isinstance(without.exception, LicenceError)
+    assert "--accept-licence" in str(without.exception)
+    monkeypatch.setattr("recommenders_miner.cli.data.sys", terminal)
+    refused = invoke(*arguments, tmp_path / "out", input="n\n")
     assert "MSR%20License_Data.pdf" in refused.output
     assert isinstance(refused.exception, LicenceError)
-    accepted = invoke(*arguments, tmp_path / "out", answer="y\n")
+    accepted = invoke(*arguments, tmp_path / "out", input="y\n")
     assert accepted.exit_code == 0
     assert read(tmp_path / "out") == BOTH
     again = invoke(*arguments, tmp_path / "again")
@@ -127,40 +111,10 @@ def test_what_cannot_be_is_refused(arguments, message):
     ],
 )
 def test_after_ctrl_c_it_says_how_to_go_on(monkeypatch, what, function, folder):
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(f"recommenders_miner.datasets.{function}", interrupted)
+    monkeypatch.setattr(f"recommenders_miner.datasets.{function}", mock.Mock(side_effect=KeyboardInterrupt))
     result = invoke("fetch", what, "--accept-licence")
     assert result.exit_code == 130
     assert f"{folder}; the same command goes on from there" in result.output.replace("\n", "")
-
-
-def test_ctrl_c_in_a_transfer_leaves_what_the_same_command_goes_on_with(tmp_path, monkeypatch):
-    archive = zipped({"glove.6B.100d.txt": b"quoll 1 2 3\n", "ballast": random.Random(1).randbytes(300_000)})
-    monkeypatch.setattr(glove, "ARCHIVE_SHA256", hashlib.sha256(archive).hexdigest())
-    path = "/stanfordnlp/glove/resolve/main/glove.6B.zip"
-    hub = tmp_path / "out" / ".glove.6B.100d.txt.downloads" / "0"
-    # Where the tests run in a shell's background, processes inherit that Ctrl-C is ignored.
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    command = [sys.executable, "-c", code + "from recommenders_miner.cli import main; main()"]
-    arguments = ["fetch", "glove-6b-100d", "--out", str(tmp_path / "out")]
-    with loopback.running() as server:
-        server.serve(path, loopback.stall(archive, 200_000), loopback.whole(archive))
-        environment = {**os.environ, "HF_ENDPOINT": server.url}
-        process = subprocess.Popen([*command, *arguments], env=environment, stderr=subprocess.PIPE, text=True)
-        while not any(part.stat().st_size for part in hub.glob(".glove.6B.zip.part-*")):
-            assert process.poll() is None
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        assert "the same command goes on from there" in process.communicate(timeout=20)[1]
-        assert process.returncode == 130
-        assert list(hub.iterdir()) == list(hub.glob(".glove.6B.zip.part-*"))
-        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-        run(*arguments)
-        assert "Range" in server.asked(path)[1]
-    assert read(tmp_path / "out") == {"glove.6B.100d.txt": b"quoll 1 2 3\n"}
 
 
 def test_an_error_is_a_line_that_names_the_file(tmp_path, monkeypatch, capsys):
@@ -188,4 +142,4 @@ def test_a_newcomer_with_minds_zip_files_trains_with_two_commands(data, tmp_path
     write(tmp_path / "Downloads", {f"MINDsmall_{split}.zip": zipped(read(data / split)) for split in ("train", "dev")})
     run("fetch", "mind-small", "--from", tmp_path / "Downloads", "--out", "data/mind", "--accept-licence")
     run("train", "--hparams", "miner-knowledge", "--data", "data/mind", "--out", "runs/miner", *options)
-    assert (tmp_path / "runs" / "miner" / "model" / "network.keras").is_file()
+    assert (tmp_path / "runs" / "miner" / "model" / "model.keras").is_file()

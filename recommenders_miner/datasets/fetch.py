@@ -30,13 +30,8 @@ TIMEOUT_SECONDS = 30.0
 PAUSE_SECONDS = 1.0
 """Before the second attempt; it doubles with each further one."""
 
-_CHUNK_BYTES = 2**16
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
-_SIZE = r"\d{1,18}"
-
-
-class _BrokenOffError(Exception):
-    """A transfer broke off in a way that another attempt may mend."""
+_ANSWERS = {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE}
 
 
 def download(url: str, path: str | Path, sha256: str | None = None, headers: Mapping[str, str] | None = None) -> Path:
@@ -66,7 +61,15 @@ def download(url: str, path: str | Path, sha256: str | None = None, headers: Map
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with progress_bar(path.name) as report:
-            _receive_all(url, part, headers or {}, report)
+            for attempt in range(1, ATTEMPTS + 1):
+                problem = _receive(url, part, headers or {}, report)
+                if problem is None:
+                    break
+                LOGGER.info("%s: %s", url, problem)
+                if attempt == ATTEMPTS:
+                    rest = f"That was attempt {attempt}; the next call resumes at byte {_size_of(part):,}."
+                    raise DownloadError(url, f"{problem} {rest}")
+                time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
         if sha256 and (found := file_sha256(part)) != sha256:
             part.unlink()
             raise DownloadError(url, f"its SHA-256 is {found}, expected {sha256}; what was received is deleted.")
@@ -76,73 +79,53 @@ def download(url: str, path: str | Path, sha256: str | None = None, headers: Map
     return path
 
 
-def _receive_all(url: str, part: Path, headers: Mapping[str, str], report: Report) -> None:
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
-        try:
-            return _receive(url, part, headers, report)
-        except _BrokenOffError as error:
-            LOGGER.info("%s: %s", url, error)
-            problem = f"{error} That was attempt {ATTEMPTS}; the next call resumes at byte {_size_of(part):,}."
-    raise DownloadError(url, problem)
-
-
-def _receive(url: str, part: Path, headers: Mapping[str, str], report: Report) -> None:
-    """Make one request and append what it brings."""
+def _receive(url: str, part: Path, headers: Mapping[str, str], report: Report) -> str | None:
+    """Make one request and append what it brings; return why it broke off, None where the file is whole."""
     have = _size_of(part)
     headers = {"Accept-Encoding": "identity", **headers} | ({"Range": f"bytes={have}-"} if have else {})
     try:
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:
-            start, size = _extent(url, response)
-            if start == have == size and start:
-                return  # all had arrived, only the renaming was left to do
-            if start not in (0, have):
-                part.unlink(missing_ok=True)
-                raise _BrokenOffError(f"the server answered with the range {start!r}.")
+            status = response.status_code
+            if status not in _ANSWERS:
+                # The hub puts into a header what Azure puts into the reason: "Public access is not permitted …".
+                problem = (
+                    f"HTTP {status} {response.headers.get('X-Error-Message') or response.reason}".rstrip(".") + "."
+                )
+                if status in _TRANSIENT:
+                    return problem
+                raise DownloadError(url, problem, status=status)
+            if (encoding := response.headers.get("Content-Encoding", "identity")).strip().lower() != "identity":
+                problem = f"the server compresses it on the way ({encoding[:40]!r}), so it cannot be known to be whole."
+                raise DownloadError(url, problem)
+            start, size = 0, response.raw.length_remaining  # None where the server does not say it
+            if status != HTTPStatus.OK:
+                said = response.headers.get("Content-Range", "")
+                found = re.fullmatch(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})", said)
+                start, size = (int(found[1] or found[2]), int(found[2])) if found else (-1, None)
+                if start == have == size and have:
+                    return None  # all had arrived, only the renaming was left to do
+                if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or start not in (0, have):
+                    part.unlink(missing_ok=True)
+                    return f"the server answered with the range {said[:80]!r}."
             with open(part, "ab" if start else "wb") as file:
-                for chunk in response.iter_content(_CHUNK_BYTES):
+                for chunk in response.iter_content(2**16):
                     file.write(chunk)
                     if size:
                         report(file.tell() / size, f"{file.tell() / 1e6:,.0f} of {size / 1e6:,.0f} MB")
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
         if isinstance(error.args[0], MaxRetryError) and not have:  # the host cannot be reached at all
-            raise DownloadError(url, f"{_cause(error)}.") from error
-        raise _BrokenOffError(f"{_cause(error)}.") from error
-    except requests.RequestException as error:
-        raise DownloadError(url, f"{_cause(error)}.") from error
-    except (ValueError, HTTPError) as error:  # requests lets those of the parsers of addresses and headers through
-        raise DownloadError(url, f"it, or where it leads, cannot be asked for ({error}).") from error
-    if size is not None and _size_of(part) != size:
-        raise _BrokenOffError(f"the transfer ended at byte {_size_of(part):,} of {size:,}.")
+            raise DownloadError(url, _cause(error)) from error
+        return _cause(error)
+    except (requests.RequestException, ValueError, HTTPError) as error:  # of parsers of addresses and headers too
+        raise DownloadError(url, _cause(error)) from error
+    arrived = _size_of(part)
+    return None if size in (None, arrived) else f"the transfer ended at byte {arrived:,} of {size:,}."
 
 
-def _extent(url: str, response: requests.Response) -> tuple[int | str, int | None]:
-    """Return where in the file a response begins, or what it says of that if it cannot be read, and the file's size."""
-    status = response.status_code
-    if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
-        # The hub puts into a header what Azure puts into the reason: "Public access is not permitted …".
-        problem = f"HTTP {status} {response.headers.get('X-Error-Message') or response.reason}".rstrip(".") + "."
-        raise _BrokenOffError(problem) if status in _TRANSIENT else DownloadError(url, problem, status=status)
-    if (encoding := response.headers.get("Content-Encoding", "identity").strip().lower()) != "identity":
-        problem = f"the server compresses it on the way ({encoding[:40]!r}), so it cannot be known to be whole."
-        raise DownloadError(url, problem)
-    if status == HTTPStatus.OK:
-        length = response.headers.get("Content-Length")
-        if length is not None and not re.fullmatch(_SIZE, length):
-            raise DownloadError(url, f"the server says that it has {length[:80]!r} bytes.")
-        return 0, None if length is None else int(length)
-    said = response.headers.get("Content-Range", "")
-    found = re.fullmatch(rf"bytes (?:({_SIZE})-{_SIZE}|\*)/({_SIZE})", said)
-    if found is None or found[0] == "bytes */0":
-        return said[:80], None
-    return int(found[1] or found[2]), int(found[2])
-
-
-def _cause(error: requests.RequestException) -> str:
+def _cause(error: Exception) -> str:
     """Return what went wrong, without the chain of calls that requests and urllib3 word around it."""
-    inner = error.args[0] if error.args else error
-    return re.sub(r"^HTTPS?Connection(Pool)?\(.*?\): ", "", str(getattr(inner, "reason", inner))).removesuffix(".")
+    inner = error.args[0] if error.args and isinstance(error.args[0], Exception) else error
+    return re.sub(r"^HTTPS?Connection(Pool)?\(.*?\): ", "", str(getattr(inner, "reason", inner))).rstrip(".") + "."
 
 
 def _size_of(path: Path) -> int:
@@ -155,57 +138,65 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fetch_from_first(
-    what: str, sources: Mapping[str, Callable[[Path], object]], downloads: Path, remedy: str = ""
-) -> None:
-    """Let one source after another fetch something until one succeeds.
-
-    Args:
-        what: what is fetched, for messages.
-        sources: what fetches it, by the source's name, in the order to try them. Each gets a folder for its downloads,
-            the same in every call. Whatever one of them raises, the next is tried, except where the disk is full.
-        downloads: the folder of these folders. It goes at the end, unless there is something to go on from: after
-            Ctrl-C, on a full disk, or where all sources failed and one left a part of a file.
-        remedy: what else the user can do, a sentence.
-
-    Raises:
-        DownloadError: all failed; the message has a line for each source and why.
-        NotWrittenError: the disk is full or cannot be written.
-    """
-    failures = []
-    for number, (name, fetch) in enumerate(sources.items()):
-        try:
-            fetch(downloads / str(number))
-        except NotWrittenError:
-            raise
-        except Exception as error:
-            reason = str(error) or type(error).__name__
-            LOGGER.info("%s: not from %s (%s)", what, name, reason)
-            failures.append(f"\n  {name}: {reason}")
-        else:
-            LOGGER.info("%s: from %s", what, name)
-            shutil.rmtree(downloads, ignore_errors=True)
-            return
-    if not any(downloads.rglob(".*.part-*")):
-        shutil.rmtree(downloads, ignore_errors=True)
-    raise DownloadError(what, "could not be fetched." + "".join(failures) + (f"\n{remedy}" if remedy else ""))
+def download_into(url: str, sha256: str | None, folder: Path) -> Path:
+    """Download a file into a folder, under the name that its address ends in."""
+    return download(url, folder / url.rpartition("/")[2], sha256)
 
 
-def download_from_hub(repository: str, name: str, path: str | Path, kind: str, sha256: str | None = None) -> Path:
-    """Download a file of a repository, a "model" or "dataset", on the Hugging Face hub, as `download` does.
+def download_from_hub(repository: str, name: str, kind: str, sha256: str | None, folder: Path) -> Path:
+    """Download a file of a repository, a "model" or "dataset", on the Hugging Face hub into a folder.
 
-    Raises:
-        DownloadError: as in `download`; the message says how to be let in where the owner wants terms to be accepted.
-        NotWrittenError: as in `download`.
+    Where the owner wants terms to be accepted, the error says how to be let in.
     """
     from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import build_hf_headers
 
     url = hf_hub_url(repository, name, repo_type=kind)
     try:
-        return download(url, path, sha256, headers=build_hf_headers(library_name="recommenders_miner"))
+        return download(url, folder / name, sha256, headers=build_hf_headers(library_name="recommenders_miner"))
     except DownloadError as error:
         if error.status not in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             raise
         remedy = f"Accept its terms on {url.partition('/resolve/')[0]}, then: hf auth login"
         raise DownloadError(error.what, f"{error.problem} {remedy}", status=error.status) from error
+
+
+def downloads_of(target: Path) -> Path:
+    """Return the folder, beside a file or folder to be made, where what it is made of lies while it comes."""
+    return target.with_name(f".{target.name}.downloads")
+
+
+def fetch_from_first(
+    what: str,
+    sources: Mapping[str, Callable[[Path], Path]],
+    target: Path,
+    take: Callable[[Path], object],
+    remedy: str = "",
+) -> None:
+    """Ask one source after another for something until `take` makes the target of what one of them gives.
+
+    Each source gets a folder for its downloads, the same in every call, and returns where it put them. Whatever it or
+    `take` raises, the next is tried, except where the disk is full; when all have failed, an error names each and why.
+    The downloads lie beside the target and go at the end, unless there is something to go on from: after Ctrl-C, on a
+    full disk, or where all sources failed and one left a part of a file.
+    """
+    problem, downloads = "could not be fetched.", downloads_of(target)
+    for number, (name, get) in enumerate(sources.items()):
+        folder = downloads / str(number)
+        try:
+            take(get(folder))
+        except NotWrittenError:
+            raise
+        except Exception as error:
+            if not isinstance(error, DownloadError):
+                shutil.rmtree(folder, ignore_errors=True)  # or the next call would take what is in it for whole
+            reason = str(error) or type(error).__name__
+            LOGGER.info("%s: not from %s (%s)", what, name, reason)
+            problem += f"\n  {name}: {reason}"
+        else:
+            LOGGER.info("%s: from %s", what, name)
+            shutil.rmtree(downloads, ignore_errors=True)
+            return
+    if not any(downloads.rglob(".*.part-*")):
+        shutil.rmtree(downloads, ignore_errors=True)
+    raise DownloadError(what, f"{problem}\n{remedy}".rstrip())

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
 import zipfile
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from recommenders_miner.data.presets import glove_folder
 from recommenders_miner.datasets.archives import extract_zip, zip_entries
-from recommenders_miner.datasets.fetch import download, download_from_hub, fetch_from_first
+from recommenders_miner.datasets.fetch import download_from_hub, download_into, downloads_of, fetch_from_first
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError
 from recommenders_miner.storage import atomic_write
 
@@ -45,43 +45,34 @@ def fetch_glove(dim: int, folder: str | Path | None = None, source: str | Path |
         raise ValueError(f"dim must be one of {', '.join(map(str, FILE_BYTES))}, got {dim!r}.")
     name = f"glove.6B.{dim}d.txt"
     target = (glove_folder() if folder is None else Path(folder)) / name
-    downloads = target.with_name(f".{name}.downloads")
+
+    def problem(path: Path) -> str | None:
+        found, expected = path.stat().st_size, FILE_BYTES[dim]
+        return None if found == expected else f"{name} has {found:,} bytes, expected {expected:,}."
+
+    def take(found: Path) -> None:
+        with atomic_write(target) as temporary:
+            if found.suffix.lower() != ".zip" and not zipfile.is_zipfile(found):
+                shutil.copyfile(found, temporary)
+            elif (entry := PurePosixPath(name)) in zip_entries(found):
+                extract_zip(found, {entry: temporary})
+            else:
+                raise DataFormatError(found, f"has no {name}.")
+            if why := problem(temporary):
+                raise DataFormatError(found, f"{why} It may have been cut short; fetch it again.")
+
     if target.exists():
-        if problem := _problem(target, dim):
-            raise RecommendersMinerError(
-                f"{target}: not overwritten, but {problem} Remove it to have it fetched again."
-            )
-        shutil.rmtree(downloads, ignore_errors=True)  # where a call was killed
+        if why := problem(target):
+            raise RecommendersMinerError(f"{target}: not overwritten, but {why} Remove it to have it fetched again.")
+        shutil.rmtree(downloads_of(target), ignore_errors=True)  # where a call was killed
     elif source is None:
-        hub = functools.partial(download_from_hub, HUB_REPOSITORY, ARCHIVE, kind="model", sha256=ARCHIVE_SHA256)
-        stanford = functools.partial(download, STANFORD, sha256=ARCHIVE_SHA256)
-        sources = {
-            f"the Hugging Face hub ({HUB_REPOSITORY})": lambda folder: _take(hub(path=folder / ARCHIVE), target, dim),
-            STANFORD: lambda folder: _take(stanford(path=folder / ARCHIVE), target, dim),
-        }
-        fetch_from_first(name, sources, downloads)
+        hub = partial(download_from_hub, HUB_REPOSITORY, ARCHIVE, "model", ARCHIVE_SHA256)
+        stanford = partial(download_into, STANFORD, ARCHIVE_SHA256)
+        sources = {f"the Hugging Face hub ({HUB_REPOSITORY})": hub, STANFORD: stanford}
+        fetch_from_first(name, sources, target, take)
     else:
         candidates = [path for path in (Path(source), Path(source, name), Path(source, ARCHIVE)) if path.is_file()]
         if not candidates:
             raise DataFormatError(source, f"is neither {name} nor {ARCHIVE}, nor a folder that has one of them.")
-        _take(candidates[0], target, dim)
+        take(candidates[0])
     return target
-
-
-def _take(found: Path, target: Path, dim: int) -> None:
-    """Make the vectors' file of a copy of it, or of the archive."""
-    with atomic_write(target) as temporary:
-        if found.suffix.lower() != ".zip" and not zipfile.is_zipfile(found):
-            shutil.copyfile(found, temporary)
-        elif (entry := PurePosixPath(target.name)) in zip_entries(found):
-            extract_zip(found, {entry: temporary})
-        else:
-            raise DataFormatError(found, f"has no {target.name}.")
-        if problem := _problem(temporary, dim):
-            raise DataFormatError(found, f"{problem} It may have been cut short; fetch it again.")
-
-
-def _problem(path: Path, dim: int) -> str | None:
-    """Return how a file differs from the vectors of that dimension, None where it does not."""
-    found, expected = path.stat().st_size, FILE_BYTES[dim]
-    return None if found == expected else f"glove.6B.{dim}d.txt has {found:,} bytes, expected {expected:,}."

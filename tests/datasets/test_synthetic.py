@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,15 +17,23 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
-from typer.testing import CliRunner
 
-from recommenders_miner.cli import app
+from recommenders_miner.data.folders import Split
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
 from recommenders_miner.datasets.synthetic import benchmark
 from recommenders_miner.datasets.synthetic.benchmark import PRESETS, SyntheticConfig, write_synthetic_benchmark
 from recommenders_miner.datasets.synthetic.text import invent_entities, load_topics, third_person
 from recommenders_miner.datasets.synthetic.world import DAY, _NewsSampler, simulate
 from recommenders_miner.errors import FolderExistsError
-from tests.command_line import run
+from recommenders_miner.evaluation.baselines import (
+    PopularityBaseline,
+    history_oracle_scores,
+    oracle_scores,
+    random_scores,
+)
+from recommenders_miner.evaluation.metrics import evaluate_scores
+from tests.command_line import invoke, run
 from tests.datasets.mind_like import read, write
 
 FILES = {"news.tsv", "behaviors.tsv", "entity_embedding.vec", "relation_embedding.vec", "click_logits.txt"}
@@ -61,7 +68,7 @@ def tiny(tmp_path_factory):
 def demo(tmp_path_factory):
     out = tmp_path_factory.mktemp("synthetic") / "demo"
     write_synthetic_benchmark(out, "demo")
-    return SimpleNamespace(train=read_split(out / "train"), dev=read_split(out / "dev"))
+    return SimpleNamespace(folder=out, train=read_split(out / "train"), dev=read_split(out / "dev"))
 
 
 def simulated(config, seed):
@@ -104,31 +111,28 @@ def test_files_have_minds_format(tiny, split):
     sizes = (log.candidates.map(len), log.labels.map(len), log.logits.map(len), log.shown.str.split().map(len))
     assert all((size == sizes[0]).all() for size in sizes)
 
-    named = [
-        (text, entity)
-        for texts, columns in ((news.title, news.title_entities), (news.abstract, news.abstract_entities))
-        for text, column in zip(texts, columns, strict=True)
-        for entity in json.loads(column)
-    ]
+    texts, columns = [*news.title, *news.abstract], [*news.title_entities, *news.abstract_entities]
+    named = [(text, entity) for text, column in zip(texts, columns, strict=True) for entity in json.loads(column)]
     assert len(named) > 50
     for text, entity in named:
         (offset,), (surface,) = entity["OccurrenceOffsets"], entity["SurfaceForms"]
         assert text[offset : offset + len(surface)] == surface == entity["Label"]
-        assert entity["Type"] in {"P", "O", "G"}
-        assert entity["Confidence"] == 1.0
+        assert (entity["Type"] in {"P", "O", "G"}, entity["Confidence"]) == (True, 1.0)
         assert int(entity["WikidataId"].removeprefix("Q")) > 900_000_000
         assert entity["WikidataId"] in entities[:, 0]
 
 
 def test_an_entitys_vector_tells_its_subcategory():
     entities = invent_entities(*load_topics(), np.random.default_rng(0))
-    vectors = benchmark._EntityVectors(entities, np.random.default_rng(1))
-    unit = vectors.vectors / np.linalg.norm(vectors.vectors, axis=1, keepdims=True)
-    topic = np.array([entity.topic for entity in vectors.entities])
+    vectors, _ = benchmark.draw_vectors(entities, np.random.default_rng(1))
+    every = [entity for of_topic in entities for entity in of_topic]
+    unit = np.array([vectors[entity.wikidata_id] for entity in every])
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    topic = np.array([entity.topic for entity in every])
     cosine = unit @ unit.T
     np.fill_diagonal(cosine, -1)
     assert (topic[cosine.argmax(1)] == topic).mean() > 0.95
-    assert len({entity.name for entity in vectors.entities}) == len(vectors.entities)
+    assert len({entity.name for entity in every}) == len(vectors) == len(every)
 
 
 def test_description_counts_what_was_written(tiny):
@@ -154,8 +158,8 @@ def test_description_counts_what_was_written(tiny):
 
 
 def test_same_seed_same_bytes_whatever_the_hash_seed_and_another_seed_other_ones(tiny, tmp_path):
-    code = "from recommenders_miner.cli import main; main()"
-    command = [sys.executable, "-c", code, "demo-data", str(tmp_path / "again"), "--preset", "tiny", "--seed", "7"]
+    code = f"from recommenders_miner.datasets.synthetic.benchmark import *; {write_synthetic_benchmark.__name__}"
+    command = [sys.executable, "-c", f"{code}({str(tmp_path / 'again')!r}, 'tiny', 7)"]
     environment = os.environ | {"PYTHONHASHSEED": "12345"}
     subprocess.run(command, check=True, env=environment, cwd=Path(benchmark.__file__).parents[3])
     first = read(tiny)
@@ -166,25 +170,18 @@ def test_same_seed_same_bytes_whatever_the_hash_seed_and_another_seed_other_ones
     assert all(first[name] != other[name] for name in first)
 
 
-@pytest.mark.parametrize("files", [{"notes.txt": b"mine"}, {"dataset.json": b"{"}])
-def test_a_folder_that_exists_is_refused_unless_it_is_to_be_overwritten(tiny, tmp_path, files):
-    out = write(tmp_path / "out", files)
+def test_a_folder_that_exists_is_refused_unless_it_is_to_be_overwritten(tiny, tmp_path):
+    out, messages = write(tmp_path / "out", {"notes.txt": b"mine"}), []
     with pytest.raises(FolderExistsError, match=re.escape(f"{out}: exists already")):
         write_synthetic_benchmark(out, "tiny")
-    refused = CliRunner().invoke(app, ["demo-data", str(out), "--preset", "tiny"])
-    assert isinstance(refused.exception, FolderExistsError)
-    assert read(tmp_path) == {f"out/{name}": content for name, content in files.items()}
-    for overwrite in (False, True):
-        with pytest.raises(OSError, match=r"(exists already|not written)"):
-            write_synthetic_benchmark(next(out.iterdir()), "tiny", overwrite=overwrite)
+    assert isinstance(invoke("demo-data", out, "--preset", "tiny").exception, FolderExistsError)
+    assert read(tmp_path) == {"out/notes.txt": b"mine"}
     run("demo-data", out, "--preset", "tiny", "--seed", 7, "--overwrite")
     assert read(out) == read(tiny)
-
-
-def test_an_empty_folder_is_taken_and_progress_is_told(tmp_path):
-    messages = []
-    write_synthetic_benchmark(tmp_path, "tiny", progress=messages.append)
-    assert (tmp_path / "dataset.json").is_file()
+    (tmp_path / "empty").mkdir()
+    write_synthetic_benchmark(tmp_path / "empty", dataclasses.replace(PRESETS["tiny"]), 7, messages.append)
+    assert json.loads((tmp_path / "empty" / "dataset.json").read_text())["preset"] == "custom"
+    assert (tmp_path / "empty" / "dev" / "news.tsv").read_bytes() == (tiny / "dev" / "news.tsv").read_bytes()
     assert any("300" in message for message in messages)
     assert len(messages) == benchmark.NUM_STEPS
 
@@ -211,13 +208,6 @@ def test_bad_arguments_are_named(tmp_path, preset, seed, message):
     with pytest.raises(ValueError, match=message):
         write_synthetic_benchmark(tmp_path / "out", preset, seed)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_configuration_of_ones_own(tmp_path):
-    config = dataclasses.replace(PRESETS["tiny"], num_users=40, interest_weight=20.0, noise_scale=0.5)
-    write_synthetic_benchmark(tmp_path / "out", config)
-    description = json.loads((tmp_path / "out" / "dataset.json").read_text())
-    assert (description["preset"], description["config"]["num_users"]) == ("custom", 40)
     with pytest.raises(ValueError, match="one impression"):
         SyntheticConfig(num_news=300, num_users=100, num_train_impressions=50, num_dev_impressions=50)
 
@@ -225,25 +215,15 @@ def test_a_configuration_of_ones_own(tmp_path):
 # === Likeness to MIND (SPEC.md, section 5) ===
 
 
-def test_mind_small_has_its_published_size():
-    config = PRESETS["mind-small"]
-    assert (config.num_news, config.num_users) == (65_238, 50_000)
-    assert config.num_train_impressions + config.num_dev_impressions == 230_117
-
-
-def test_lengths_follow_the_quantiles(demo):
+def test_lengths_follow_the_quantiles_and_clicks_are_as_rare_as_in_mind(demo):
     quantiles = (5, 25, 50, 75, 90, 95)
     history, shown = (demo.train.log[column].map(len) for column in ("history", "candidates"))
     np.testing.assert_allclose(np.percentile(history, quantiles), (2, 7, 18, 40, 76, 111), rtol=0.12, atol=1)
     np.testing.assert_allclose(np.percentile(shown, quantiles), (2, 10, 24, 52, 93, 120), rtol=0.08, atol=1)
     assert (history == 0).mean() == pytest.approx(0.02, abs=0.008)
-
-
-@pytest.mark.parametrize("split", ["train", "dev"])
-def test_clicks_are_as_rare_as_in_mind(demo, split):
-    labels = getattr(demo, split).log.labels
-    assert labels.map(sum).mean() == pytest.approx(1.51, abs=0.06)
-    assert np.concatenate([*labels]).mean() == pytest.approx(0.04, abs=0.003)
+    for labels in (demo.train.log.labels, demo.dev.log.labels):
+        assert labels.map(sum).mean() == pytest.approx(1.51, abs=0.06)
+        assert np.concatenate([*labels]).mean() == pytest.approx(0.04, abs=0.003)
 
 
 def test_a_few_articles_are_shown_most():
@@ -362,38 +342,21 @@ def test_logits_are_the_utility(world):
     assert (users.affinity.max(1) == 1).all()
 
 
-def auc_of(labels, scores):
-    clicked, other = (np.asarray(scores)[labels == label] for label in (1, 0))
-    return np.mean((clicked[:, None] > other) + 0.5 * (clicked[:, None] == other))
-
-
 def test_random_popularity_history_oracle_and_oracle_come_in_this_order(demo):
     """The bounds of a benchmark that leaves models something to learn."""
-    train, dev = demo.train.log, demo.dev.log[:300]
-    subcategory = (demo.train.news.subcategory.to_dict()) | demo.dev.news.subcategory.to_dict()
-    showings = Counter(train.candidates.explode())
-    clicks = Counter(train.candidates.explode()[np.concatenate([*train.labels]) == 1])
-    histories = pd.concat([train, demo.dev.log]).drop_duplicates("user").history.explode().dropna()
-    overall = Counter(histories.map(subcategory))
-    base = {name: (overall[name] + 1) / (overall.total() + 130) for name in set(subcategory.values())}
-
-    def history_oracle(row):
-        counts, size = Counter(subcategory[news] for news in row.history), len(row.history)
-        names = [subcategory[news] for news in row.candidates]
-        return [(counts[name] + 5 * base[name]) / ((size + 5) * base[name]) for name in names]
-
-    rng = np.random.default_rng(0)
-    scorers = {
-        "random": lambda row: rng.random(len(row.candidates)),
-        "popularity": lambda row: [(clicks[news] + 1) / (showings[news] + 25) for news in row.candidates],
-        "history-oracle": history_oracle,
-        "oracle": lambda row: row.logits,
+    files = [Split.find(demo.folder, name) for name in ("train", "dev")]
+    train_news, dev_news = (NewsTable.read(split.news) for split in files)
+    train, dev = (ImpressionLog.read(split.behaviors, NewsTable.read(split.news)) for split in files)
+    scores = {
+        "random": random_scores(dev, 0),
+        "popularity": PopularityBaseline.fit(train, train_news).score(dev, dev_news),
+        "history-oracle": history_oracle_scores(dev, dev_news),
+        "oracle": oracle_scores(demo.folder / "dev" / "click_logits.txt", dev),
     }
-    auc = {
-        name: np.mean([auc_of(row.labels, score(row)) for row in dev.itertuples()]) for name, score in scorers.items()
-    }
+    auc = {name: evaluate_scores(given, dev.labels, dev.candidates.offsets) for name, given in scores.items()}
+    auc = {name: evaluation.metrics["group_auc"] for name, evaluation in auc.items()}
     assert list(auc) == sorted(auc, key=auc.get)
-    assert auc["random"] == pytest.approx(0.5, abs=0.035)
+    assert auc["random"] == pytest.approx(0.5, abs=0.02)
     assert 0.53 < auc["popularity"] < 0.62
     assert 0.70 < auc["history-oracle"] < 0.78
     assert 0.80 < auc["oracle"] < 0.88

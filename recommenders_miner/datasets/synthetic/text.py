@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -24,8 +24,6 @@ SECOND_SENTENCE_RATE = 0.5
 ENTITIES_PER_TOPIC = 12
 ENTITY_TYPES = {"person": "P", "organisation": "O", "place": "G"}
 FIRST_WIKIDATA_NUMBER = 900_000_001  # far beyond the numbers that Wikidata has given out
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -58,24 +56,9 @@ class Entity:
     topic: int
 
 
-@dataclass(frozen=True)
-class Story:
-    """The text of one article and the entities named in it."""
-
-    topic: Topic
-    title: str
-    abstract: str
-    entities: list[Entity]
-
-
 def load_topics() -> tuple[list[Topic], Words]:
-    """Read `topics.yaml`.
-
-    Returns:
-        the topics, category by category, with shares that sum to 1; and what they have in common.
-    """
-    text = resources.files(__package__).joinpath("topics.yaml").read_text(encoding="utf-8")
-    words = yaml.safe_load(text)
+    """Return the topics, category by category, with shares that sum to 1, and what they have in common."""
+    words = yaml.safe_load((Path(__file__).parent / "topics.yaml").read_text(encoding="utf-8"))
     topics = []
     for category, entry in words["categories"].items():
         # Subcategories stand from the largest to the smallest; their shares fall like 1 / rank.
@@ -109,7 +92,13 @@ def invent_entities(topics: Sequence[Topic], words: Words, rng: np.random.Genera
         entities.append([])
         while len(entities[index]) < ENTITIES_PER_TOPIC:
             kind = _pick(rng, topic.entity_kinds)
-            name = _invent_name(kind, topic, words, rng)
+            names = words["names"]
+            if kind == "person":
+                name = f"{_pick(rng, names['first'])} {_pick(rng, names['last'])}"
+            else:
+                name = f"{_pick(rng, names['place'])} {_pick(rng, names['place_end'])}"
+            if kind == "organisation":
+                name = _pick(rng, topic.organisations).format(place=name, brand=_pick(rng, names["brand"]))
             if name not in taken:
                 wikidata_id = f"Q{FIRST_WIKIDATA_NUMBER + len(taken)}"
                 entities[index].append(Entity(name, kind, wikidata_id, index))
@@ -117,34 +106,20 @@ def invent_entities(topics: Sequence[Topic], words: Words, rng: np.random.Genera
     return entities
 
 
-def _invent_name(kind: str, topic: Topic, words: Words, rng: np.random.Generator) -> str:
-    names = words["names"]
-    if kind == "person":
-        return f"{_pick(rng, names['first'])} {_pick(rng, names['last'])}"
-    place = f"{_pick(rng, names['place'])} {_pick(rng, names['place_end'])}"
-    if kind == "place":
-        return place
-    return _pick(rng, topic.organisations).format(place=place, brand=_pick(rng, names["brand"]))
-
-
-def write_story(topic: Topic, entities: list[Entity], words: Words, rng: np.random.Generator) -> Story:
-    """Compose the title and the abstract of one article.
-
-    Args:
-        topic: the article's subcategory.
-        entities: the named entities of that topic.
-        words: what all topics have in common.
-        rng: the source of every choice.
-    """
+def write_story(
+    topic: Topic, entities: list[Entity], words: Words, rng: np.random.Generator
+) -> tuple[str, str, list[Entity]]:
+    """Compose the title and the abstract of an article; return them and those of the topic's entities they name."""
     slots = _Slots(topic, entities, words, rng)
     title = _capitalise(_pick(rng, topic.headlines).format_map(slots))
     if rng.random() < TITLE_CASE_RATE:
-        title = _title_case(title)
+        first, *others = title.split(" ")
+        title = " ".join([first, *(word if word in MINOR_WORDS else _capitalise(word) for word in others)])
     sentences = [_pick(rng, topic.sentences)]
     if rng.random() < SECOND_SENTENCE_RATE:
         sentences.append(_pick(rng, [other for other in topic.sentences if other != sentences[0]]))
     abstract = " ".join(_capitalise(sentence.format_map(slots)) for sentence in sentences)
-    return Story(topic, title, abstract, slots.entities)
+    return title, abstract, slots.entities
 
 
 def entities_json(text: str, entities: Sequence[Entity]) -> str:
@@ -179,28 +154,26 @@ class _Slots(dict):
         self.used: set[str] = set()
 
     def __missing__(self, slot: str) -> str:
-        self[slot] = self._fill(slot.rstrip("0123456789"))
-        return self[slot]
-
-    def _fill(self, kind: str) -> str:
-        match kind:
+        match kind := slot.rstrip("0123456789"):
             case "agent":
-                return self._agent()
+                text = self._agent()
             case "subject":
-                agent = self["agent"]
-                starts_with_name = any(agent.endswith(entity.name) for entity in self.entities)
-                qualified = any(agent.startswith(f"{word} ") for word in self.words["qualifiers"])
-                return agent if starts_with_name or qualified else f"the {agent}"
+                text = self["agent"]
+                starts_with_name = any(text.endswith(entity.name) for entity in self.entities)
+                qualified = any(text.startswith(f"{word} ") for word in self.words["qualifiers"])
+                text = text if starts_with_name or qualified else f"the {text}"
             case "acts":
-                return third_person(self._phrase("act"))
+                text = third_person(self._phrase("act"))
             case "voice":
-                return _pick(self.rng, self.topic.voices)
+                text = _pick(self.rng, self.topic.voices)
             case "number":
-                return _pick(self.rng, self.words["numbers"])
+                text = _pick(self.rng, self.words["numbers"])
             case "place":
-                return self._entity("place").name
+                text = self._entity([entity for entity in self.pool if entity.kind == "place"]).name
             case _:
-                return self._phrase(kind)
+                text = self._phrase(kind)
+        self[slot] = text
+        return text
 
     def _phrase(self, slot: str) -> str:
         """Return a phrase that this story has not used yet."""
@@ -211,8 +184,8 @@ class _Slots(dict):
                 self.used.add(phrase)
                 return phrase
 
-    def _entity(self, kind: str | None = None) -> Entity:
-        entity = _pick(self.rng, [entity for entity in self.pool if kind in (None, entity.kind)])
+    def _entity(self, pool: list[Entity]) -> Entity:
+        entity = _pick(self.rng, pool)
         if entity not in self.entities:
             self.entities.append(entity)
         return entity
@@ -224,7 +197,7 @@ class _Slots(dict):
             return who
         if form < 0.4:
             return f"{_pick(self.rng, self.words['qualifiers'])} {who}"
-        entity = self._entity()
+        entity = self._entity(self.pool)
         if entity.kind != "person":
             return f"{entity.name} {who}"
         return entity.name if form < 0.65 else f"{who} {entity.name}"
@@ -242,16 +215,11 @@ def third_person(phrase: str) -> str:
     return f"{verb} {rest}".rstrip()
 
 
-def _title_case(text: str) -> str:
-    first, *others = text.split(" ")
-    return " ".join([first, *(word if word in MINOR_WORDS else _capitalise(word) for word in others)])
-
-
 def _capitalise(text: str) -> str:
     """Put a capital at the beginning and after a question mark."""
     return "? ".join(part[:1].upper() + part[1:] for part in text.split("? "))
 
 
-def _pick(rng: np.random.Generator, options: Sequence[T]) -> T:
+def _pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
     # Several times faster than rng.choice, which matters for half a million picks.
     return options[int(rng.random() * len(options))]

@@ -82,76 +82,45 @@ class SyntheticConfig:
 
 @dataclass(frozen=True)
 class News:
-    """The news and their truth; every array has one entry per article.
+    """The news and their truth, one entry per article; times in seconds since the beginning of the simulation."""
 
-    Attributes:
-        topic: int64, the index of the subcategory.
-        log_popularity: float64, standard normal.
-        exposure: float64, how often the recommender considers the article, in arbitrary units.
-        birth: float64, seconds since the beginning of the simulation.
-        death: float64, likewise; the article is shown from birth to death.
-    """
-
-    topic: np.ndarray
-    log_popularity: np.ndarray
-    exposure: np.ndarray
+    topic: np.ndarray  # the index of the subcategory
+    log_popularity: np.ndarray  # standard normal
+    exposure: np.ndarray  # how often the recommender considers the article, in arbitrary units
     birth: np.ndarray
     death: np.ndarray
 
 
 @dataclass(frozen=True)
 class Users:
-    """The users and their truth.
+    """The users and their truth."""
 
-    Attributes:
-        affinity: (users, topics) float64, the best match of the user's interests with each topic, 0 … 1.
-        preference: (users, topics) float64, the part of the utility that depends on the topic.
-        in_train: (users,) bool, False for those that only the dev split knows.
-    """
-
-    affinity: np.ndarray
-    preference: np.ndarray
-    in_train: np.ndarray
+    affinity: np.ndarray  # (users, topics) the best match of the user's interests with each topic, 0 … 1
+    preference: np.ndarray  # (users, topics) the part of the utility that depends on the topic
+    in_train: np.ndarray  # (users,) bool, False for those that only the dev split knows
 
 
 @dataclass(frozen=True)
 class Impressions:
-    """One split's impressions.
+    """One split's impressions."""
 
-    Attributes:
-        user: (impressions,) int64.
-        time: (impressions,) int64, seconds since the beginning of the simulation.
-        candidates: the news shown in each.
-        logits: (candidates,) float64, the utility without noise.
-        clicked: (candidates,) bool.
-    """
-
-    user: np.ndarray
-    time: np.ndarray
+    user: np.ndarray  # (impressions,)
+    time: np.ndarray  # (impressions,) int64, seconds since the beginning of the simulation
     candidates: Ragged
-    logits: np.ndarray
-    clicked: np.ndarray
+    logits: np.ndarray  # (candidates,) the utility without noise
+    clicked: np.ndarray  # (candidates,) bool
 
 
 @dataclass(frozen=True)
 class SyntheticWorld:
-    """All that the simulator knows.
-
-    Attributes:
-        news: the news.
-        users: the users.
-        histories: the clicked news of each user, newest last; the same in both splits, as in MIND.
-        train: the impressions of the train split.
-        dev: the impressions of the dev split.
-        born_on_dev_day: (news,) bool, the news that the train split cannot know.
-    """
+    """All that the simulator knows."""
 
     news: News
     users: Users
-    histories: Ragged
+    histories: Ragged  # the clicked news of each user, newest last; the same in both splits, as in MIND
     train: Impressions
     dev: Impressions
-    born_on_dev_day: np.ndarray
+    born_on_dev_day: np.ndarray  # (news,) bool, the news that the train split cannot know
 
 
 def simulate(
@@ -161,15 +130,7 @@ def simulate(
     seed: np.random.SeedSequence,
     progress: Callable[[str], None],
 ) -> SyntheticWorld:
-    """Simulate a news site.
-
-    Args:
-        config: sizes and weights.
-        topic_shares: (topics,) share of each subcategory in the news, summing to 1.
-        topic_category: (topics,) int, the category of each subcategory.
-        seed: the source of all chance.
-        progress: is told what is going on.
-    """
+    """Simulate a news site whose topics have these shares in the news and categories, both (topics,)."""
     news_rng, user_rng, history_rng, train_rng, dev_rng = map(np.random.default_rng, seed.spawn(5))
     train_start = config.history_days * DAY
     dev_start = train_start + config.train_days * DAY
@@ -313,64 +274,44 @@ class _NewsSampler:
         self.pool = pool[np.argsort(topic[pool], kind="stable")]
         self.topic, self.weight = topic[self.pool], weight[self.pool]
         self.upper = np.cumsum(self.weight)
-        bounds = np.searchsorted(self.topic, np.arange(num_topics + 1))
-        edges = np.append(0.0, self.upper)[bounds]
+        edges = np.append(0.0, self.upper)[np.searchsorted(self.topic, np.arange(num_topics + 1))]
         self.lower, self.mass = edges[:-1], np.diff(edges)
 
     def draw_distinct(self, topic_weights: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> Ragged:
-        """Draw without replacement, one article after the other.
-
-        Args:
-            topic_weights: (rows, topics) what each row multiplies the topics' weights with.
-            lengths: (rows,) how many distinct articles each row gets, in the order of the draws.
-            rng: the source of chance.
-        """
-        blocks = [
-            self._draw_block(
-                topic_weights[first : first + ROWS_PER_BLOCK], lengths[first : first + ROWS_PER_BLOCK], rng
-            )
-            for first in range(0, len(lengths), ROWS_PER_BLOCK)
-        ]
-        return Ragged.of_lengths(np.concatenate([np.empty(0, np.int64), *blocks]), lengths)
+        """Draw for each row `lengths` distinct articles, in the order of the draws; `topic_weights` (rows, topics)."""
+        starts = range(0, len(lengths), ROWS_PER_BLOCK)
+        blocks = [slice(start, start + ROWS_PER_BLOCK) for start in starts]
+        drawn = [self._draw_block(topic_weights[block], lengths[block], rng) for block in blocks]
+        return Ragged.of_lengths(np.concatenate([np.empty(0, np.int64), *drawn]), lengths)
 
     def _draw_block(self, topic_weights: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         cumulative = np.cumsum(topic_weights * self.mass, axis=1)
         cumulative /= cumulative[:, -1:]
+        # All rows' distributions end to end make one increasing sequence: row r covers r … r + 1.
+        stacked = (cumulative + np.arange(len(lengths))[:, None]).ravel()
         drawn_row = drawn = np.empty(0, np.int64)
-        missing = lengths
+        missing, num_topics = lengths, len(self.mass)
         for generosity in GENEROSITY:
             if not missing.any():
                 return drawn
             # Drawing with replacement and keeping the first of each article is drawing without replacement.
             row = np.repeat(np.arange(len(lengths)), generosity * missing)
-            drawn_row = np.concatenate([drawn_row, row])
-            drawn = np.concatenate([drawn, self._draw(cumulative, row, rng)])
+            topic = np.searchsorted(stacked, row + rng.random(len(row)), side="right") - row * num_topics
+            topic = np.minimum(topic, num_topics - 1)
+            level = self.lower[topic] + rng.random(len(row)) * self.mass[topic]
+            position = np.minimum(np.searchsorted(self.upper, level, side="right"), len(self.pool) - 1)
+            drawn_row, drawn = np.concatenate([drawn_row, row]), np.concatenate([drawn, self.pool[position]])
             _, first = np.unique(drawn_row * (drawn.max() + 1) + drawn, return_index=True)
             first = first[np.lexsort((first, drawn_row[first]))]
+            found = np.bincount(drawn_row[first], minlength=len(lengths))
+            first = first[Ragged.of_lengths(first, found).ranks() < lengths[drawn_row[first]]]
             drawn_row, drawn = drawn_row[first], drawn[first]
-            found = np.bincount(drawn_row, minlength=len(lengths))
-            wanted = Ragged.of_lengths(drawn_row, found).ranks() < lengths[drawn_row]
-            drawn_row, drawn = drawn_row[wanted], drawn[wanted]
             missing = np.maximum(lengths - found, 0)
-        # A few rows have used up all likely articles. What is left is raced for.
+        # A few rows have used up all likely articles. Of what is left come those whose exponential clocks ring first.
         rows = list(Ragged.of_lengths(drawn, lengths - missing))
         for row in np.flatnonzero(missing):
-            rows[row] = np.append(rows[row], self._race(topic_weights[row], rows[row], missing[row], rng))
+            left = np.flatnonzero(~np.isin(self.pool, rows[row]))
+            clocks = rng.standard_exponential(len(left)) / (topic_weights[row][self.topic[left]] * self.weight[left])
+            raced = left[np.argsort(clocks, kind="stable")[: missing[row]]]
+            rows[row] = np.append(rows[row], self.pool[raced])
         return np.concatenate(rows)
-
-    def _race(self, topic_weights: np.ndarray, drawn: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-        """Draw `size` articles beyond `drawn` for one row: those whose exponential clocks ring first."""
-        left = np.flatnonzero(~np.isin(self.pool, drawn))
-        clocks = rng.standard_exponential(len(left)) / (topic_weights[self.topic[left]] * self.weight[left])
-        return self.pool[left[np.argsort(clocks, kind="stable")[:size]]]
-
-    def _draw(self, cumulative: np.ndarray, row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return one article with replacement for each entry of `row`."""
-        num_rows, num_topics = cumulative.shape
-        # All rows' distributions end to end make one increasing sequence: row r covers r … r + 1.
-        stacked = (cumulative + np.arange(num_rows)[:, None]).ravel()
-        topic = np.searchsorted(stacked, row + rng.random(len(row)), side="right") - row * num_topics
-        topic = np.minimum(topic, num_topics - 1)
-        level = self.lower[topic] + rng.random(len(row)) * self.mass[topic]
-        position = np.searchsorted(self.upper, level, side="right")
-        return self.pool[np.minimum(position, len(self.pool) - 1)]
