@@ -9,8 +9,9 @@ import keras
 from keras import ops
 
 from recommenders_miner.hparams import HParams, hparam
+from recommenders_miner.layers import News, Tensor
 from recommenders_miner.models.libfm import FactorHParams, FactorizationMachinePredictor, LibFMModel
-from recommenders_miner.models.network import ClickPredictor
+from recommenders_miner.models.network import ClickPredictor, Users
 from recommenders_miner.models.registry import register
 
 
@@ -37,14 +38,11 @@ class DeepFMPredictor(FactorizationMachinePredictor):
 
     def __init__(self, layer_sizes: Sequence[int] = (300,), dropout: float = 0.2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.config = {"layer_sizes": list(layer_sizes), "dropout": dropout}
         self.hidden = [keras.layers.Dense(size, activation="relu", dtype=self.dtype_policy) for size in layer_sizes]
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self.deep_score = keras.layers.Dense(1, dtype=self.dtype_policy)
 
-    def call(
-        self, users: dict[str, Any], candidates: dict[str, Any], mask: Any = None, training: bool | None = None
-    ) -> Any:
+    def call(self, users: Users, candidates: News, mask: Tensor = None, training: bool | None = None) -> Tensor:
         """Return scores (B, C) of users, (B, …), and candidates, (B, C, …)."""
         of_user = ops.concatenate([users["id_vector"], users["history_vector"]], axis=-1)
         of_candidate = ops.concatenate([candidates["id_vector"], candidates["title_vector"]], axis=-1)

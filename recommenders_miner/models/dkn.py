@@ -18,11 +18,10 @@ from recommenders_miner.encoders import (
     news_encoder,
     word_vectors,
 )
-from recommenders_miner.errors import NoVectorError
 from recommenders_miner.hparams import HParams, hparam
-from recommenders_miner.layers import CandidateAttention
+from recommenders_miner.layers import CandidateAttention, News, Tensor
 from recommenders_miner.models.base import BaseModel
-from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder
+from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder, Users
 from recommenders_miner.models.registry import register
 
 
@@ -55,7 +54,7 @@ class KnowledgeCNNEncoder(NewsEncoder):
     Entities and contexts are fixed vectors, which g brings into the space of the words. A word that belongs to no
     entity has zeros in both channels. A filter starts at every word of the title, and sees zeros behind the last one.
 
-    Wang et al., "DKN: Deep Knowledge-Aware Network for News Recommendation", WWW 2018, Section 4.3.
+    Section 4.3 of the paper. News vectors (U, d), d = filters · number of widths, are zero for a title without words.
 
     Args:
         words: the vectors of a title's words.
@@ -64,15 +63,8 @@ class KnowledgeCNNEncoder(NewsEncoder):
         filters: filters of each width.
         windows: the widths l.
         activation: f.
-
-    Call arguments:
-        features: dict with `title` and `word_entities`, both (U, L) int32, zeros behind the words.
-
-    Returns:
-        (U, d) news vectors, d = filters · number of widths; zero for a title without words.
     """
 
-    PARTS = ("words", "entities", "contexts")
     features = ("title", "word_entities")
 
     def __init__(
@@ -86,7 +78,6 @@ class KnowledgeCNNEncoder(NewsEncoder):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.config = {"filters": filters, "windows": list(windows), "activation": activation}
         self.words, self.entities, self.contexts = words, entities, contexts
         self.dim = filters * len(windows)
         self.transformation = keras.layers.Dense(words.config["dim"], activation="tanh", dtype=self.dtype_policy)
@@ -104,7 +95,7 @@ class KnowledgeCNNEncoder(NewsEncoder):
         words = word_vectors(hparams, vocabularies, vectors)
         return cls(words, entities, contexts, hparams.filter_num, hparams.window_sizes, hparams.cnn_activation)
 
-    def call(self, features: dict[str, Any], training: bool | None = None) -> Any:
+    def call(self, features: News, training: bool | None = None) -> Tensor:
         """See the class for the shapes."""
         title, word_entities = features["title"], features["word_entities"]
         words = self.words(title, training=training)
@@ -115,28 +106,23 @@ class KnowledgeCNNEncoder(NewsEncoder):
         ]
         channels = ops.concatenate([words, *knowledge], axis=-1)
         mask = ops.not_equal(title, 0)
-        return ops.concatenate([self._max_over_time(channels, mask, filters) for filters in self.convolutions], axis=-1)
+        pooled = [self._max_over_time(channels, mask, filters) for filters in self.convolutions]
+        return ops.where(ops.any(mask, axis=-1)[:, None], ops.concatenate(pooled, axis=-1), 0)
 
-    def _max_over_time(self, channels: Any, mask: Any, convolution: keras.layers.Layer) -> Any:
-        """Max-over-time pooling of one width, (U, filters)."""
+    def _max_over_time(self, channels: Tensor, mask: Tensor, convolution: keras.layers.Layer) -> Tensor:
+        """Pool over the words of a title what filters of one width give, (U, filters)."""
         behind = convolution.kernel_size[0] - 1
         values = convolution(ops.pad(channels, [(0, 0), (0, behind), (0, 0)]))
-        lowest = ops.cast(-1e4, values.dtype)
-        pooled = ops.max(ops.where(mask[..., None], values, lowest), axis=1)
-        return ops.where(ops.any(mask, axis=-1)[:, None], pooled, ops.zeros_like(pooled))
+        return ops.max(ops.where(mask[..., None], values, ops.cast(-1e4, values.dtype)), axis=1)
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
 class DKNUserEncoder(UserEncoder):
     """The clicked articles as they are: only a candidate makes a user of them (Section 4.4)."""
 
-    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+    def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Users:
         """Return `clicked` (B, M, d) and `mask` (B, M) bool."""
         return {"clicked": history["vector"], "mask": mask}
-
-    def user_vectors(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
-        """Raise `NoVectorError`: there is no user without a candidate."""
-        raise NoVectorError("DKN's user depends on the candidate: there is no user vector by itself.")
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
@@ -156,27 +142,27 @@ class DKNClickPredictor(ClickPredictor):
 
     def __init__(self, attention_dim: int = 100, layer_sizes: Sequence[int] = (100,), **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.config = {"attention_dim": attention_dim, "layer_sizes": list(layer_sizes)}
         self.news_norm = keras.layers.LayerNormalization(dtype=self.dtype_policy)
         self.user_norm = keras.layers.LayerNormalization(dtype=self.dtype_policy)
         self.attention = CandidateAttention(attention_dim, dtype=self.dtype_policy)
         self.hidden = [keras.layers.Dense(size, activation="relu", dtype=self.dtype_policy) for size in layer_sizes]
         self.score = keras.layers.Dense(1, dtype="float32")
 
-    def call(self, users: Any, candidates: dict[str, Any], mask: Any = None, training: bool | None = None) -> Any:
+    def call(self, users: Users, candidates: News, mask: Tensor = None, training: bool | None = None) -> Tensor:
         """Return scores (B, C)."""
-        clicked, candidate = self.news_norm(users["clicked"]), self.news_norm(candidates["vector"])
-        user = self.attention(clicked, candidate, mask=users["mask"])
+        candidate = self.news_norm(candidates["vector"])
+        user, _ = self._attended(users, candidate)
         both = ops.concatenate([self.user_norm(user), candidate], axis=-1)
         for layer in self.hidden:
             both = layer(both)
         return ops.squeeze(self.score(both), axis=-1)
 
-    def attention_weights(self, users: Any, candidates: dict[str, Any]) -> Any:
+    def attention_weights(self, users: Users, candidates: News) -> Tensor:
         """Return the weights w_cj that a candidate gives the clicked articles, (B, C, 1, M)."""
-        clicked, candidate = self.news_norm(users["clicked"]), self.news_norm(candidates["vector"])
-        _, weights = self.attention(clicked, candidate, mask=users["mask"], return_weights=True)
-        return weights[:, :, None, :]
+        return self._attended(users, self.news_norm(candidates["vector"]))[1][:, :, None, :]
+
+    def _attended(self, users: Users, candidate: Tensor) -> tuple[Tensor, Tensor]:
+        return self.attention(self.news_norm(users["clicked"]), candidate, mask=users["mask"], return_weights=True)
 
 
 @register("dkn", paper="Wang et al., DKN: Deep Knowledge-Aware Network for News Recommendation, WWW", year=2018)
@@ -194,8 +180,6 @@ class DKNModel(BaseModel):
 
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
         """Return the untrained network."""
-        return NewsRecommender(
-            news_encoder=build_encoder(hparams, vocabularies, vectors),
-            user_encoder=DKNUserEncoder(),
-            click_predictor=DKNClickPredictor(hparams.attention_hidden_dim, hparams.layer_sizes),
-        )
+        news_encoder = build_encoder(hparams, vocabularies, vectors)
+        predictor = DKNClickPredictor(hparams.attention_hidden_dim, hparams.layer_sizes)
+        return NewsRecommender(news_encoder, DKNUserEncoder(), predictor)

@@ -11,7 +11,7 @@ from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import InitialVectors, SelfAttentionHParams, build_encoder
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams, hparam
-from recommenders_miner.layers import AdditiveAttention, CompositeLayer, masked_softmax
+from recommenders_miner.layers import AdditiveAttention, CompositeLayer, News, Tensor, masked_softmax
 from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
 from recommenders_miner.models.registry import register
@@ -53,7 +53,6 @@ class FastformerAttention(CompositeLayer):
 
     def __init__(self, num_heads: int = 16, head_dim: int = 16, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.config = {"num_heads": num_heads, "head_dim": head_dim}
         self.size = num_heads * head_dim
         self.query, self.key, self.transform = (
             keras.layers.Dense(self.size, use_bias=False, dtype=self.dtype_policy) for _ in range(3)
@@ -63,7 +62,7 @@ class FastformerAttention(CompositeLayer):
             keras.layers.EinsumDense("bthp,hp->bth", (None, num_heads), dtype=self.dtype_policy) for _ in range(2)
         )
 
-    def call(self, values: Any, mask: Any) -> Any:
+    def call(self, values: Tensor, mask: Tensor) -> Tensor:
         """See the class for the shapes."""
         query, key = self._heads(self.query(values)), self._heads(self.key(values))
         global_query = self._summary(query, self.query_logits, mask)
@@ -71,11 +70,11 @@ class FastformerAttention(CompositeLayer):
         side_by_side = (-1, ops.shape(values)[1], self.size)
         return self.transform(ops.reshape(global_key * query, side_by_side)) + ops.reshape(query, side_by_side)
 
-    def _heads(self, projected: Any) -> Any:
+    def _heads(self, projected: Tensor) -> Tensor:
         """(B, T, heads · p) -> (B, T, heads, p)."""
         return ops.reshape(projected, (-1, ops.shape(projected)[1], self.config["num_heads"], self.config["head_dim"]))
 
-    def _summary(self, heads: Any, logits: keras.layers.Layer, mask: Any) -> Any:
+    def _summary(self, heads: Tensor, logits: keras.layers.Layer, mask: Tensor) -> Tensor:
         """Pool (B, T, heads, p) over T, each head by itself: (B, 1, heads, p)."""
         weights = masked_softmax(logits(heads) * self.config["head_dim"] ** -0.5, mask[:, :, None], axis=1)
         return ops.sum(ops.cast(weights, self.compute_dtype)[..., None] * heads, axis=1, keepdims=True)
@@ -108,14 +107,12 @@ class FastformerUserEncoder(UserEncoder):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.config = {"num_heads": num_heads, "head_dim": head_dim, "num_layers": num_layers}
-        self.config |= {"attention_dim": attention_dim, "dropout": dropout}
         self.attention = FastformerAttention(num_heads, head_dim, dtype=self.dtype_policy)
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self.norm = keras.layers.LayerNormalization(epsilon=1e-5, dtype=self.dtype_policy)
         self.pooling = AdditiveAttention(attention_dim, dtype=self.dtype_policy)
 
-    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+    def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Tensor:
         """Return user vectors (B, num_heads · head_dim); zero for an empty history."""
         hidden = ops.cast(history["vector"], self.compute_dtype)
         for _ in range(self.config["num_layers"]):

@@ -15,11 +15,13 @@ from recommenders_miner.layers import (
     DisagreementRegularizer,
     InterestAggregation,
     InterestsOverClicks,
+    News,
     PolyAttention,
+    Tensor,
     match_interests,
 )
 from recommenders_miner.models.base import BaseModel
-from recommenders_miner.models.network import ClickPredictor, Interests, NewsRecommender, UserEncoder
+from recommenders_miner.models.network import ClickPredictor, Interests, NewsRecommender, UserEncoder, Users
 from recommenders_miner.models.registry import register
 
 
@@ -58,7 +60,6 @@ class MINERUserEncoder(UserEncoder):
         category_embedding: layer from category ids to vectors, or None to leave category weighting out.
     """
 
-    PARTS = ("category_embedding",)
     users_at_once = 2048  # so that many have candidates of like number
 
     def __init__(
@@ -69,7 +70,6 @@ class MINERUserEncoder(UserEncoder):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.config = {"num_interests": num_interests, "code_dim": code_dim}
         self.poly_attention = PolyAttention(num_interests, code_dim, dtype=self.dtype_policy)
         self.category_embedding = category_embedding
         self.category_bias = CategoryBias(dtype=self.dtype_policy) if category_embedding else None
@@ -86,22 +86,22 @@ class MINERUserEncoder(UserEncoder):
 
     def call(
         self,
-        history: dict[str, Any],
-        mask: Any,
-        user: Any,
-        candidates: dict[str, Any],
+        history: News,
+        mask: Tensor,
+        user: Tensor,
+        candidates: News,
         training: bool | None = None,
-    ) -> Any:
+    ) -> Tensor:
         """Return interests (B, K, d), or (B, C, K, d) with category weighting; zero for an empty history."""
         return self.poly_attention(history["vector"], mask=mask, bias=self._bias(history, candidates))
 
-    def attention_weights(self, history: dict[str, Any], mask: Any, user: Any, candidates: dict[str, Any]) -> Any:
+    def attention_weights(self, history: News, mask: Tensor, user: Tensor, candidates: News) -> Tensor:
         """Return the weights w_ij of Eq. 5, (B, C, K, M), or of Eq. 1, (B, 1, K, M), without category weighting."""
         bias = self._bias(history, candidates)
         _, weights = self.poly_attention(history["vector"], mask=mask, bias=bias, return_weights=True)
         return weights if self.candidate_aware else weights[:, None]
 
-    def _bias(self, history: dict[str, Any], candidates: dict[str, Any]) -> Any:
+    def _bias(self, history: News, candidates: News) -> Tensor:
         """λ cos(b_j, b_c), (B, C, M); None without category weighting."""
         if not self.candidate_aware:
             return None
@@ -109,7 +109,7 @@ class MINERUserEncoder(UserEncoder):
             self.category_embedding(history["category"]), self.category_embedding(candidates["category"])
         )
 
-    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+    def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Users:
         """Return interests (B, K, d), or with category weighting what they are made of.
 
         That is `weights` x (B, M, K), and `vector` (B, M, d) and `category` (B, M) of the clicks. A row's exponentials
@@ -123,14 +123,14 @@ class MINERUserEncoder(UserEncoder):
         weights = ops.swapaxes(exponentials, -1, -2)
         return {"weights": weights, "vector": history["vector"], "category": history["category"]}
 
-    def bind_candidates(self, state: Any, candidates: dict[str, Any]) -> Any:
+    def bind_candidates(self, state: Users, candidates: News) -> Tensor:
         """Return the interests of B states for their candidates, (B, C, …)."""
         if not self.candidate_aware:
             return state
         gains = self._gains(state["category"], candidates["category"])
         return InterestsOverClicks(ops.swapaxes(state["weights"], -1, -2), gains, state["vector"])
 
-    def for_categories(self, state: dict[str, Any], category: Any) -> Any:
+    def for_categories(self, state: Users, category: Tensor) -> Tensor:
         """Return the interests (B, P, K, d) of B states for P candidate categories each, (B, P) int32."""
         gains = ops.swapaxes(self._gains(state["category"], category), -1, -2)
         weights = ops.swapaxes(state["weights"], -1, -2)[:, None] * gains[:, :, None, :]
@@ -140,7 +140,7 @@ class MINERUserEncoder(UserEncoder):
         interests = ops.matmul(flat, ops.cast(state["vector"], "float32"))
         return ops.reshape(interests, (shape[0], shape[1], shape[2], interests.shape[-1]))
 
-    def _gains(self, clicked: Any, candidate: Any) -> Any:
+    def _gains(self, clicked: Tensor, candidate: Tensor) -> Tensor:
         """Return exp(λ cos(b_j, b_c)) (B, M, C) of categories (B, M) and (B, C), a column's largest scaled to 1.
 
         They are computed once for each category, (B, M, G), of which a product with ones and zeros takes C columns.
@@ -153,7 +153,7 @@ class MINERUserEncoder(UserEncoder):
         gains = ops.exp(logits - ops.max(logits, axis=1, keepdims=True))
         return ops.matmul(gains, ops.one_hot(candidate, number, axis=1, dtype="float32"))
 
-    def user_vectors(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
+    def user_vectors(self, history: News, mask: Tensor, user: Tensor) -> Tensor:
         """Return the interests of Eq. 1, (B, K, d), without category weights."""
         return self.poly_attention(history["vector"], mask=mask)
 
@@ -171,23 +171,22 @@ class MINERClickPredictor(ClickPredictor):
 
     def __init__(self, aggregation: str = "weighted", disagreement_weight: float = 0.8, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.config = {"aggregation": aggregation, "disagreement_weight": disagreement_weight}
         self.disagreement = DisagreementRegularizer(disagreement_weight, dtype=self.dtype_policy)
         self.aggregation = InterestAggregation(aggregation, dtype=self.dtype_policy)
 
-    def call(self, users: Any, candidates: Any, mask: Any = None, training: bool | None = None) -> Any:
+    def call(self, users: Users, candidates: Tensor, mask: Tensor = None, training: bool | None = None) -> Tensor:
         """Return scores (B, C) of users (B, K, d), (B, C, K, d) or `InterestsOverClicks` for `vector` (B, C, d)."""
         if not isinstance(users, InterestsOverClicks):
             of_users = mask if mask is None or len(users.shape) == 4 else ops.any(mask, axis=-1)
             users = self.disagreement(users, mask=of_users, training=training)
         return self.aggregation(users, candidates["vector"], candidates.get("target"))
 
-    def prepare(self, news: dict[str, Any]) -> dict[str, Any]:
+    def prepare(self, news: News) -> dict[str, Any]:
         """Return gelu(W^e h) as `target`, (U, d), where interests are weighted by it."""
         weighted = self.config["aggregation"] == "weighted"
         return {"target": self.aggregation.target(news["vector"])} if weighted else {}
 
-    def interests(self, users: Any, candidates: Any) -> Interests:
+    def interests(self, users: Users, candidates: Tensor) -> Interests:
         """Return the s_i of Eq. 4, with the weights of the aggregation."""
         scores = match_interests(users, candidates["vector"])
         _, weights = self.aggregation(users, candidates["vector"], return_weights=True)

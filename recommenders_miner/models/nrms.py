@@ -11,7 +11,7 @@ from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import InitialVectors, SelfAttentionHParams, build_encoder
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams
-from recommenders_miner.layers import AdditiveAttention, SelfAttention
+from recommenders_miner.layers import AdditiveAttention, News, SelfAttention, Tensor
 from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
 from recommenders_miner.models.registry import register
@@ -29,15 +29,14 @@ class NRMSUserEncoder(UserEncoder):
 
     def __init__(self, num_heads: int = 20, head_dim: int = 20, attention_dim: int = 200, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.config = {"num_heads": num_heads, "head_dim": head_dim, "attention_dim": attention_dim}
         self.self_attention = SelfAttention(num_heads, head_dim, dtype=self.dtype_policy)
         self.pooling = AdditiveAttention(attention_dim, dtype=self.dtype_policy)
 
-    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+    def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Tensor:
         """Return user vectors (B, num_heads · head_dim); zero for an empty history."""
         return self.pooling(self.self_attention(history["vector"], mask=mask), mask=mask)
 
-    def attention_weights(self, history: dict[str, Any], mask: Any, user: Any, candidates: dict[str, Any]) -> Any:
+    def attention_weights(self, history: News, mask: Tensor, user: Tensor, candidates: News) -> Tensor:
         """Return (B, 1, 1, M): of click j `Σ_i w_i mean_h S_hij`, for pooling weights w and the heads' attention S.
 
         It is the attention rollout of Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020,
@@ -78,9 +77,8 @@ class NRMSModel(BaseModel):
 class NRMSPLMModel(NRMSModel):
     """NRMS whose news encoder is a pretrained language model.
 
-    Wu et al., "Empowering News Recommendation with Pre-trained Language Models", SIGIR 2021. That paper pools the
-    model's outputs by attention; MINER's comparison, and `plm_pooling: cls` here, takes `[CLS]`. `news_dim` brings the
-    vector to the dimension of the user encoder, `head_num` · `head_dim`.
+    Wu et al. pool the model's outputs by attention; MINER's comparison, and `plm_pooling: cls` here, takes `[CLS]`.
+    `news_dim` brings the vector to the dimension of the user encoder, `head_num` · `head_dim`.
     """
 
     news_encoder = "plm"

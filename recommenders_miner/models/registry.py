@@ -9,7 +9,6 @@ from typing import Any
 
 from recommenders_miner import hparams
 
-
 _CLASSES: dict[str, type[Any]] = {}
 
 
@@ -35,23 +34,21 @@ class _Models(Mapping[str, type[Any]]):
     """The registered models; the files beside this one are imported when they are first asked for."""
 
     def __getitem__(self, name: str) -> type[Any]:
-        import_all()
-        return _CLASSES[name]
+        return import_all()[name]
 
     def __iter__(self) -> Iterator[str]:
-        import_all()
-        return iter(_CLASSES)
+        return iter(import_all())
 
     def __len__(self) -> int:
-        import_all()
-        return len(_CLASSES)
+        return len(import_all())
 
 
 MODELS: Mapping[str, type[Any]] = _Models()
 
 
-def import_all() -> None:
-    """Import every file of this folder, whose models then register."""
+def import_all() -> dict[str, type[Any]]:
+    """Import every file of this folder, whose models then register; return these by name."""
     package = __name__.rpartition(".")[0]
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         importlib.import_module(f"{package}.{module.name}")
+    return _CLASSES

@@ -1,4 +1,4 @@
-"""Attention that pools a sequence into one vector: by a learned query, a user's, a candidate's, or segment by segment.
+"""Attention: by a learned query, a user's, a candidate's, segment by segment, or of a sequence to itself.
 
 In all of them the softmax is in float32, a padded position gets a weight of exactly 0, and a sequence of padding
 alone gives the zero vector.
@@ -11,7 +11,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from recommenders_miner.layers.common import CompositeLayer, ConfiguredLayer, masked_softmax, require_positive
+from recommenders_miner.layers.common import (
+    CompositeLayer,
+    ConfiguredLayer,
+    Shape,
+    Tensor,
+    masked_softmax,
+    require_positive,
+)
 
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
@@ -49,8 +56,6 @@ class AdditiveAttention(ConfiguredLayer):
         - Neural News Recommendation with Multi-Head Self-Attention (NRMS), EMNLP 2019, Section 2.1.
     """
 
-    PARTS = ("kernel_initializer", "bias_initializer", "query_initializer")
-
     def __init__(
         self,
         dim: int = 200,
@@ -61,27 +66,24 @@ class AdditiveAttention(ConfiguredLayer):
     ) -> None:
         super().__init__(**kwargs)
         require_positive(dim=dim)
-        self.config = {"dim": dim}
         self.dim = dim
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.query_initializer = keras.initializers.get(query_initializer)
+        initializers = (kernel_initializer, bias_initializer, query_initializer)
+        self.initializers = [keras.initializers.get(initializer) for initializer in initializers]
 
-    def build(self, values_shape: tuple[int | None, ...]) -> None:
+    def build(self, values_shape: Shape) -> None:
         """Create the weights for vectors of length `values_shape[-1]`."""
-        self.kernel = self.add_weight(
-            name="kernel", shape=(values_shape[-1], self.dim), initializer=self.kernel_initializer
-        )
-        self.bias = self.add_weight(name="bias", shape=(self.dim,), initializer=self.bias_initializer)
-        self.query = self.add_weight(name="query", shape=(self.dim, 1), initializer=self.query_initializer)
+        kernel, bias, query = self.initializers
+        self.kernel = self.add_weight(name="kernel", shape=(values_shape[-1], self.dim), initializer=kernel)
+        self.bias = self.add_weight(name="bias", shape=(self.dim,), initializer=bias)
+        self.query = self.add_weight(name="query", shape=(self.dim, 1), initializer=query)
 
-    def call(self, values: Any, mask: Any | None = None, return_weights: bool = False) -> Any:
+    def call(self, values: Tensor, mask: Tensor | None = None, return_weights: bool = False) -> Tensor:
         """Pool `values`; see the class for the shapes."""
         fits = mask is None or len(mask.shape) == len(values.shape) - 1
         self.require(fits, "values (…, T, d) and a mask (…, T)", values=values, mask=mask)
         return _pool(values, self.logits(values), mask, return_weights)
 
-    def logits(self, values: Any) -> Any:
+    def logits(self, values: Tensor) -> Tensor:
         """Return the attention logits a (…, T) of `values`, from which `call` makes the weights."""
         hidden = ops.tanh(ops.matmul(values, self.kernel) + self.bias)
         return ops.squeeze(ops.matmul(hidden, self.query), axis=-1)
@@ -122,15 +124,14 @@ class PersonalizedAttention(ConfiguredLayer):
     def __init__(self, dim: int = 200, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         require_positive(dim=dim)
-        self.config = {"dim": dim}
         self.dim = dim
 
-    def build(self, values_shape: tuple[int | None, ...], query_shape: tuple[int | None, ...] | None = None) -> None:
+    def build(self, values_shape: Shape, query_shape: Shape | None = None) -> None:
         """Create the weights for vectors of length `values_shape[-1]`."""
         self.kernel = self.add_weight(name="kernel", shape=(values_shape[-1], self.dim), initializer="glorot_uniform")
         self.bias = self.add_weight(name="bias", shape=(self.dim,), initializer="zeros")
 
-    def keys(self, values: Any) -> Any:
+    def keys(self, values: Tensor) -> Tensor:
         """Compute the keys (…, T, q) of values (…, T, d)."""
         if not self.built:
             self.build(values.shape)
@@ -138,12 +139,14 @@ class PersonalizedAttention(ConfiguredLayer):
         kernel, bias = (ops.cast(weight, self.compute_dtype) for weight in (self.kernel, self.bias))
         return ops.tanh(ops.matmul(ops.cast(values, self.compute_dtype), kernel) + bias)
 
-    def call(self, values: Any, query: Any, mask: Any | None = None, return_weights: bool = False) -> Any:
+    def call(self, values: Tensor, query: Tensor, mask: Tensor | None = None, return_weights: bool = False) -> Tensor:
         """Pool `values`; see the class for the shapes."""
         return pool_by_query(values, self.keys(values), query, mask, return_weights)
 
 
-def pool_by_query(values: Any, keys: Any, query: Any, mask: Any | None = None, return_weights: bool = False) -> Any:
+def pool_by_query(
+    values: Tensor, keys: Tensor, query: Tensor, mask: Tensor | None = None, return_weights: bool = False
+) -> Tensor:
     """Pool sequences by the inner products of their keys with a query: `Σ_i softmax_i(q^T k_i) v_i`.
 
     Args:
@@ -164,7 +167,7 @@ def pool_by_query(values: Any, keys: Any, query: Any, mask: Any | None = None, r
     return _pool(values, logits, mask, return_weights)
 
 
-def _pool(values: Any, logits: Any, mask: Any | None, return_weights: bool) -> Any:
+def _pool(values: Tensor, logits: Tensor, mask: Tensor | None, return_weights: bool) -> Tensor:
     """Sum values (…, T, d) up by the softmax of their logits (…, T), and return the weights too if asked to."""
     weights = ops.cast(masked_softmax(logits, mask), values.dtype)
     pooled = ops.squeeze(ops.matmul(ops.expand_dims(weights, axis=-2), values), axis=-2)
@@ -200,15 +203,14 @@ class SegmentPooling(ConfiguredLayer):
         super().__init__(**kwargs)
         if pooling not in ("attention", "mean"):
             raise ValueError(f"pooling must be attention or mean. Received {pooling!r}.")
-        self.config = {"pooling": pooling, "attention_dim": attention_dim}
         self.attention = AdditiveAttention(attention_dim, dtype=self.dtype_policy) if pooling == "attention" else None
 
-    def build(self, values_shape: tuple[int | None, ...]) -> None:
+    def build(self, values_shape: Shape) -> None:
         """Create the weights for vectors of length `values_shape[-1]`."""
         if self.attention is not None:
             self.attention.build(values_shape)
 
-    def call(self, values: Any, mask: Any) -> Any:
+    def call(self, values: Tensor, mask: Tensor) -> Tensor:
         """Pool `values`; see the class for the shapes."""
         logits = ops.zeros_like(values[..., 0]) if self.attention is None else self.attention.logits(values)
         weights = masked_softmax(ops.expand_dims(logits, axis=-2), mask)
@@ -245,15 +247,147 @@ class CandidateAttention(CompositeLayer):
 
     def __init__(self, dim: int = 100, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.config = {"dim": dim}
         self.of_click = keras.layers.Dense(dim, dtype=self.dtype_policy, name="of_click")
         self.of_candidate = keras.layers.Dense(dim, use_bias=False, dtype=self.dtype_policy, name="of_candidate")
         self.logit = keras.layers.Dense(1, use_bias=False, dtype=self.dtype_policy, name="logit")
 
-    def call(self, history: Any, candidates: Any, mask: Any | None = None, return_weights: bool = False) -> Any:
+    def call(
+        self, history: Tensor, candidates: Tensor, mask: Tensor | None = None, return_weights: bool = False
+    ) -> Tensor:
         """Pool `history`; see the class for the shapes."""
         pairs = self.of_candidate(candidates)[:, :, None, :] + self.of_click(history)[:, None, :, :]
         logits = ops.squeeze(self.logit(ops.relu(pairs)), axis=-1)
         weights = ops.cast(masked_softmax(logits, None if mask is None else mask[:, None, :]), self.compute_dtype)
         pooled = ops.matmul(weights, history)
         return (pooled, weights) if return_weights else pooled
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class SelfAttention(ConfiguredLayer):
+    """Relate the words of a title, or the articles of a history, to each other, as NRMS does.
+
+    Each head computes `softmax(Q K^T / sqrt(head_dim)) V` with its own parts of Q, K and V, which are
+    products of the input with three kernels, without bias. The heads' outputs are concatenated, and that is
+    the output. NRMS' code has no projection after the heads; `keras.layers.MultiHeadAttention` always has
+    one, which is why it does not serve.
+
+    The softmax is in float32. As a key, a padded position gets a weight of exactly 0, and a sequence of
+    padding alone gives zeros. As a query, a padded position still gets an output, which whatever pools the
+    sequence has to mask: the layer passes its mask on. A Keras mask that `values` carries is used when `mask`
+    is not given.
+
+    Args:
+        num_heads: number of heads.
+        head_dim: length of a head's output.
+        query_initializer: initialiser of the weight `query_kernel`, (d, num_heads * head_dim).
+        key_initializer: initialiser of the weight `key_kernel`, of the same shape.
+        value_initializer: initialiser of the weight `value_kernel`, of the same shape. The three initialisers
+            are apart so that none shares its seed with another, which would start Q, K and V as one.
+        **kwargs: arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        values: (B, T, d).
+        mask: (B, T) bool, True at valid positions. None: all are valid.
+        return_weights: also return the attention weights.
+
+    Returns:
+        (B, T, num_heads * head_dim), in the compute dtype. With `return_weights`, a pair of these and the weights
+        (B, num_heads, T, T), in the compute dtype: how much of each position, the last axis, goes into each other.
+
+    Raises:
+        ValueError: a size is below 1, or an argument has the wrong rank.
+
+    Reference:
+        Neural News Recommendation with Multi-Head Self-Attention (NRMS), EMNLP 2019, Section 2.1.
+    """
+
+    def __init__(
+        self,
+        num_heads: int = 20,
+        head_dim: int = 20,
+        query_initializer: str | keras.Initializer = "glorot_uniform",
+        key_initializer: str | keras.Initializer = "glorot_uniform",
+        value_initializer: str | keras.Initializer = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        require_positive(num_heads=num_heads, head_dim=head_dim)
+        self.num_heads, self.head_dim = num_heads, head_dim
+        initializers = (query_initializer, key_initializer, value_initializer)
+        self.initializers = [keras.initializers.get(initializer) for initializer in initializers]
+        self.supports_masking = True
+
+    def build(self, values_shape: Shape) -> None:
+        """Create the weights for vectors of length `values_shape[-1]`."""
+        shape = (values_shape[-1], self.num_heads * self.head_dim)
+        self.query_kernel, self.key_kernel, self.value_kernel = (
+            self.add_weight(name=f"{name}_kernel", shape=shape, initializer=initializer)
+            for name, initializer in zip(("query", "key", "value"), self.initializers, strict=True)
+        )
+
+    def call(self, values: Tensor, mask: Tensor | None = None, return_weights: bool = False) -> Tensor:
+        """Attend within each sequence; see the class for the shapes."""
+        fits = len(values.shape) == 3 and (mask is None or len(mask.shape) == 2)
+        self.require(fits, "values (B, T, d) and mask (B, T)", values=values, mask=mask)
+        # On a CPU three products take less time than one with a fused kernel, whose result has to be cut up
+        # again. The scale goes into the small kernel rather than the large logits.
+        query = self._split_heads(ops.matmul(values, self.query_kernel * self.head_dim**-0.5))
+        key = self._split_heads(ops.matmul(values, self.key_kernel))
+        value = self._split_heads(ops.matmul(values, self.value_kernel))
+
+        logits = ops.matmul(query, ops.swapaxes(key, -1, -2))
+        key_mask = None if mask is None else ops.expand_dims(mask, axis=(1, 2))
+        weights = ops.cast(masked_softmax(logits, key_mask), self.compute_dtype)
+        attended = self._join_heads(ops.matmul(weights, value))
+        return (attended, weights) if return_weights else attended
+
+    def _split_heads(self, projected: Tensor) -> Tensor:
+        """(B, T, num_heads * head_dim) -> (B, num_heads, T, head_dim)."""
+        heads = ops.reshape(projected, (-1, ops.shape(projected)[1], self.num_heads, self.head_dim))
+        return ops.transpose(heads, (0, 2, 1, 3))
+
+    def _join_heads(self, heads: Tensor) -> Tensor:
+        """(B, num_heads, T, head_dim) -> (B, T, num_heads * head_dim)."""
+        joined = ops.transpose(heads, (0, 2, 1, 3))
+        return ops.reshape(joined, (-1, ops.shape(joined)[1], self.num_heads * self.head_dim))
+
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> Tensor:
+        """Return the mask of the input: the positions of the output are the same."""
+        return previous_mask
+
+
+@keras.saving.register_keras_serializable(package="recommenders_miner")
+class WordConvolution(CompositeLayer):
+    """One convolution over the words of a text, then dropout: `c_i = f(F [w_{i-k}; …; w_{i+k}] + b)`.
+
+    Beyond both ends of a text stand zeros, so the words must be zero behind the last one, as `TokenVectors` gives them.
+
+    Args:
+        filters: filters of the convolution.
+        window: words under a filter, 2k + 1.
+        activation: f.
+        dropout: share of activations dropped in training.
+        **kwargs: arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        words: (U, L, e).
+
+    Returns:
+        (U, L, filters), in the compute dtype; not zero behind the last word.
+
+    References:
+        NPA (KDD 2019), NAML (IJCAI 2019), LSTUR (ACL 2019).
+    """
+
+    def __init__(
+        self, filters: int = 400, window: int = 3, activation: str = "relu", dropout: float = 0.2, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.convolution = keras.layers.Conv1D(
+            filters, window, padding="same", activation=activation, dtype=self.dtype_policy
+        )
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+
+    def call(self, words: Tensor, training: bool | None = None) -> Tensor:
+        """See the class for the shapes."""
+        return self.dropout(self.convolution(words), training=training)
