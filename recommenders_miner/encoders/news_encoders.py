@@ -19,7 +19,6 @@ from recommenders_miner.layers import AdditiveAttention, CompositeLayer, News, S
 # === Words ===
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class TokenVectors(CompositeLayer):
     """The vectors of a title's words (or of other ids), exactly zero behind the last one: of (U, L) ids (U, L, dim).
 
@@ -69,7 +68,6 @@ class SelfAttentionHParams(HParams):
 
 
 @news_encoder("self_attention", SelfAttentionHParams)
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class SelfAttentionEncoder(NewsEncoder):
     """A title as words that attend to each other, then pooled by additive attention; zero for one without words.
 
@@ -137,7 +135,6 @@ def word_convolution(hparams: HParams) -> WordConvolution:
 
 
 @news_encoder("cnn", ConvolutionHParams)
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class CNNEncoder(NewsEncoder):
     """A title through a convolution over its words, pooled by additive attention; zero for one without words.
 
@@ -194,7 +191,6 @@ class KnowledgeHParams(SelfAttentionHParams, EntityHParams):
 
 
 @news_encoder("knowledge", KnowledgeHParams)
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class KnowledgeEncoder(NewsEncoder):
     """A title's words and its entities, each attending to themselves and pooled: `h = W_t t + W_e e`.
 
@@ -241,7 +237,6 @@ class CategoryHParams(HParams):
     subvert_emb_dim: int = hparam("model", 100, "dimension of subcategory embeddings", ge=1)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class CategoryEncoder(NewsEncoder):
     """One vector per category or subcategory.
 
@@ -277,7 +272,6 @@ class CategoryEncoder(NewsEncoder):
         return vector if self.projection is None else self.projection(vector)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class ConcatenatedEncoder(NewsEncoder):
     """Several news encoders, the `parts`, side by side, their vectors concatenated."""
 

@@ -63,7 +63,6 @@ class PLMHParams(HParams):
 
 
 @news_encoder("plm", PLMHParams)
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class PLMEncoder(NewsEncoder):
     """A title through a pretrained language model: `h = PLM(T)[CLS]` (MINER, Section 3.2).
 
@@ -80,12 +79,8 @@ class PLMEncoder(NewsEncoder):
         activation: replaces the feed-forward activation of every layer. KerasHub's BERT has the tanh approximation of
             GELU, while most models on the Hugging Face hub were trained with the exact one, "gelu".
 
-    Call arguments:
-        features: dict with `pieces` (U, L) int32, one more than the tokenizer's ids, zeros behind; with some layers
-            trained also `plm_states` (U, L, hidden) float32; with none, `plm_vector` (U, hidden) float32 alone.
-
-    Returns:
-        (U, news_dim or hidden).
+    It reads `pieces` (U, L) int32, one more than the tokenizer's ids, zeros behind; with some layers trained also
+    `plm_states` (U, L, hidden) float32; with none, `plm_vector` (U, hidden) float32 alone.
 
     Raises:
         PresetError: the backbone is of another kind, or has fewer layers than are to be trained.
@@ -128,13 +123,7 @@ class PLMEncoder(NewsEncoder):
     def from_preset(
         cls, preset: str, plm_dropout: float = 0.1, depth: int | None = None, **arguments: Any
     ) -> PLMEncoder:
-        """Make an encoder with the weights of a preset.
-
-        Args:
-            preset: what KerasHub's `Backbone.from_preset` accepts, or `minilm`.
-            plm_dropout: dropout within the language model.
-            depth: how many of its layers to use, the lowest; None all.
-            **arguments: the constructor's.
+        """Make an encoder with the weights of a preset: what KerasHub's `Backbone.from_preset` accepts, or `minilm`.
 
         Raises:
             PresetError: there is no such preset, or it cannot be read, or is of a kind that cannot be used.
@@ -213,14 +202,13 @@ class PLMEncoder(NewsEncoder):
         segments: Tensor = None,
         added: Tensor = None,
     ) -> Tensor:
-        """Return the states below the first layer, (U, L, hidden): the sum of embeddings, normalised.
+        """Return the states below the first layer, (U, L, hidden): the sum of embeddings of pieces (U, L), normalised.
 
         Args:
             pieces: (U, L) int32.
             training: whether dropout is on.
             positions: (U, L) int32, the place of each piece in its text; 0, 1, 2, … where left out.
-            segments: (U, L) int32, 0 in the first text and 1 in the second; 0 where left out. Only BERT has embeddings
-                of segments; the other models leave them out.
+            segments: (U, L) int32, 0 in the first text and 1 in the second, for BERT, which alone embeds them.
             added: (U, L, hidden) vectors to add to the embeddings.
         """
         backbone, tokens = self.backbone, ops.maximum(pieces - 1, 0)
@@ -277,10 +265,9 @@ class PLMEncoder(NewsEncoder):
         return {name: outputs} if self.is_frozen else {"pieces": pieces, name: outputs}
 
     def frozen_outputs(self, pieces: np.ndarray) -> np.ndarray:
-        """Run the frozen layers, without dropout, over a table's pieces (N+1, L).
+        """Run the frozen layers over a table's pieces (N+1, L).
 
-        Returns:
-            float32 vectors (N+1, hidden) where all layers are frozen, else states (N+1, L, hidden), zero at padding.
+        It gives vectors (N+1, hidden) where all layers are frozen, else states (N+1, L, hidden), zero at padding.
         """
         if self.is_frozen:
             return self.title_vectors(pieces)

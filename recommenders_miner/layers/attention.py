@@ -21,7 +21,6 @@ from recommenders_miner.layers.common import (
 )
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class AdditiveAttention(ConfiguredLayer):
     """Pool the words of a title, or the articles of a history, into one vector, as NAML, LSTUR and NRMS do.
 
@@ -36,7 +35,6 @@ class AdditiveAttention(ConfiguredLayer):
         kernel_initializer: initialiser of the weight `kernel`, W (d, dim).
         bias_initializer: initialiser of the weight `bias`, b (dim,).
         query_initializer: initialiser of the weight `query`, q (dim, 1).
-        **kwargs: arguments of `keras.layers.Layer`.
 
     Call arguments:
         values: (…, T, d).
@@ -89,7 +87,6 @@ class AdditiveAttention(ConfiguredLayer):
         return ops.squeeze(ops.matmul(hidden, self.query), axis=-1)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class PersonalizedAttention(ConfiguredLayer):
     """Pool the words of a title, or the articles of a history, as one user would weigh them (NPA).
 
@@ -102,7 +99,6 @@ class PersonalizedAttention(ConfiguredLayer):
 
     Args:
         dim: length q of the queries and keys; 200 in the paper.
-        **kwargs: arguments of `keras.layers.Layer`.
 
     Call arguments:
         values: (B, T, d).
@@ -113,9 +109,6 @@ class PersonalizedAttention(ConfiguredLayer):
     Returns:
         (B, d) pooled vectors, in the compute dtype. With `return_weights`, a pair of these and the weights (B, T), in
         the compute dtype.
-
-    Raises:
-        ValueError: `dim` is below 1.
 
     Reference:
         Wu et al., "NPA: Neural News Recommendation with Personalized Attention", KDD 2019, Section 3.3.
@@ -149,16 +142,9 @@ def pool_by_query(
 ) -> Tensor:
     """Pool sequences by the inner products of their keys with a query: `Σ_i softmax_i(q^T k_i) v_i`.
 
-    Args:
-        values: (B, …, T, d).
-        keys: (B, …, T, q).
-        query: (B, q); serves all the sequences of its row.
-        mask: (B, …, T) bool, True at valid positions. None: all are valid.
-        return_weights: also return the weights.
-
-    Returns:
-        (B, …, d), in the dtype of `values`; zero for a sequence of padding alone. The softmax is in float32. With
-        `return_weights`, a pair of these and the weights (B, …, T), in the dtype of `values`.
+    Of values (B, …, T, d), keys (B, …, T, q), one query (B, q) for all the sequences of a row, and a mask (B, …, T),
+    True at valid positions, it gives vectors (B, …, d), zero for a sequence of padding alone, and with `return_weights`
+    a pair of these and the weights (B, …, T), all in the dtype of `values`.
     """
     shape = ops.shape(keys)
     # One product of matrices per user, whatever the axes between.
@@ -174,7 +160,6 @@ def _pool(values: Tensor, logits: Tensor, mask: Tensor | None, return_weights: b
     return (pooled, weights) if return_weights else pooled
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class SegmentPooling(ConfiguredLayer):
     """Pool each segment of a sequence into a vector, as the words of every article that stands in one text.
 
@@ -186,7 +171,6 @@ class SegmentPooling(ConfiguredLayer):
     Args:
         pooling: `attention` or `mean`.
         attention_dim: length of the query q.
-        **kwargs: arguments of `keras.layers.Layer`.
 
     Call arguments:
         values: (B, T, d).
@@ -194,9 +178,6 @@ class SegmentPooling(ConfiguredLayer):
 
     Returns:
         (B, S, d), in the compute dtype.
-
-    Raises:
-        ValueError: `pooling` is neither of the two.
     """
 
     def __init__(self, pooling: str = "attention", attention_dim: int = 200, **kwargs: Any) -> None:
@@ -217,7 +198,6 @@ class SegmentPooling(ConfiguredLayer):
         return ops.matmul(ops.cast(weights, self.compute_dtype), values)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class CandidateAttention(CompositeLayer):
     """Pool the clicked articles once for each candidate, by a small network over both (DKN).
 
@@ -230,7 +210,6 @@ class CandidateAttention(CompositeLayer):
 
     Args:
         dim: hidden dimension of the network.
-        **kwargs: arguments of `keras.layers.Layer`.
 
     Call arguments:
         history: (B, M, d), vectors of the clicked articles.
@@ -262,7 +241,6 @@ class CandidateAttention(CompositeLayer):
         return (pooled, weights) if return_weights else pooled
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class SelfAttention(ConfiguredLayer):
     """Relate the words of a title, or the articles of a history, to each other, as NRMS does.
 
@@ -283,7 +261,6 @@ class SelfAttention(ConfiguredLayer):
         key_initializer: initialiser of the weight `key_kernel`, of the same shape.
         value_initializer: initialiser of the weight `value_kernel`, of the same shape. The three initialisers
             are apart so that none shares its seed with another, which would start Q, K and V as one.
-        **kwargs: arguments of `keras.layers.Layer`.
 
     Call arguments:
         values: (B, T, d).
@@ -331,32 +308,23 @@ class SelfAttention(ConfiguredLayer):
         self.require(fits, "values (B, T, d) and mask (B, T)", values=values, mask=mask)
         # On a CPU three products take less time than one with a fused kernel, whose result has to be cut up
         # again. The scale goes into the small kernel rather than the large logits.
-        query = self._split_heads(ops.matmul(values, self.query_kernel * self.head_dim**-0.5))
-        key = self._split_heads(ops.matmul(values, self.key_kernel))
-        value = self._split_heads(ops.matmul(values, self.value_kernel))
-
+        kernels = (self.query_kernel * self.head_dim**-0.5, self.key_kernel, self.value_kernel)
+        heads = (-1, ops.shape(values)[1], self.num_heads, self.head_dim)
+        query, key, value = (
+            ops.transpose(ops.reshape(ops.matmul(values, kernel), heads), (0, 2, 1, 3)) for kernel in kernels
+        )
         logits = ops.matmul(query, ops.swapaxes(key, -1, -2))
         key_mask = None if mask is None else ops.expand_dims(mask, axis=(1, 2))
         weights = ops.cast(masked_softmax(logits, key_mask), self.compute_dtype)
-        attended = self._join_heads(ops.matmul(weights, value))
+        attended = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
+        attended = ops.reshape(attended, (-1, ops.shape(values)[1], self.num_heads * self.head_dim))
         return (attended, weights) if return_weights else attended
-
-    def _split_heads(self, projected: Tensor) -> Tensor:
-        """(B, T, num_heads * head_dim) -> (B, num_heads, T, head_dim)."""
-        heads = ops.reshape(projected, (-1, ops.shape(projected)[1], self.num_heads, self.head_dim))
-        return ops.transpose(heads, (0, 2, 1, 3))
-
-    def _join_heads(self, heads: Tensor) -> Tensor:
-        """(B, num_heads, T, head_dim) -> (B, T, num_heads * head_dim)."""
-        joined = ops.transpose(heads, (0, 2, 1, 3))
-        return ops.reshape(joined, (-1, ops.shape(joined)[1], self.num_heads * self.head_dim))
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> Tensor:
         """Return the mask of the input: the positions of the output are the same."""
         return previous_mask
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class WordConvolution(CompositeLayer):
     """One convolution over the words of a text, then dropout: `c_i = f(F [w_{i-k}; …; w_{i+k}] + b)`.
 
@@ -367,7 +335,6 @@ class WordConvolution(CompositeLayer):
         window: words under a filter, 2k + 1.
         activation: f.
         dropout: share of activations dropped in training.
-        **kwargs: arguments of `keras.layers.Layer`.
 
     Call arguments:
         words: (U, L, e).

@@ -23,11 +23,18 @@ _ZERO_SQUARED_LENGTH = 1e-24
 class ConfiguredLayer(keras.layers.Layer):
     """A layer that is saved as the arguments of its constructor: numbers, names, Keras objects and lists of them.
 
+    Those of this package are registered with Keras by the names of their classes.
+
     Attributes:
         config: these arguments by name, defaults included.
     """
 
     config: dict[str, Any]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__.startswith("recommenders_miner."):
+            keras.saving.register_keras_serializable(package="recommenders_miner")(cls)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Record the arguments."""
@@ -88,9 +95,6 @@ def masked_softmax(logits: Tensor, mask: Tensor | None = None, axis: int = -1) -
         mask: tensor that broadcasts against `logits`, True (or non-zero) at valid positions. None: all are
             valid.
         axis: the axis that is summed to one.
-
-    Returns:
-        The weights, float32, in the shape of `logits`.
     """
     logits = ops.cast(logits, "float32")
     if mask is None:
@@ -124,15 +128,8 @@ def unit_vectors(vectors: Tensor) -> Tensor:
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Cosine of every vector of `a` with every vector of `b`, in float32.
+    """Cosine of every vector of `a` (…, n, d) with every vector of `b` (…, m, d): float32 (…, n, m).
 
     The cosine of the zero vector with anything is 0, with a zero gradient.
-
-    Args:
-        a: float tensor (…, n, d).
-        b: float tensor (…, m, d); its leading axes broadcast against those of `a`.
-
-    Returns:
-        float32 tensor (…, n, m).
     """
     return ops.matmul(unit_vectors(a), ops.swapaxes(unit_vectors(b), -1, -2))

@@ -11,7 +11,6 @@ from keras import ops
 from recommenders_miner.layers.common import ConfiguredLayer, Shape, Tensor, require_positive
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class FactorTable(ConfiguredLayer):
     """Look up the weights and factors of sparse features, and sum them up as a factorisation machine needs them.
 
@@ -33,7 +32,6 @@ class FactorTable(ConfiguredLayer):
         factors_initializer: initialiser of the weight `factors`, (num_features, dim); a normal distribution with a
             standard deviation of 0.05 where left out. They must differ, or they would never part.
         weights_initializer: initialiser of the weight `weights`, (num_features,).
-        **kwargs: arguments of `keras.layers.Layer`.
 
     Call arguments:
         ids: (…, F) int, in [0, num_features).
@@ -41,9 +39,6 @@ class FactorTable(ConfiguredLayer):
 
     Returns:
         A dict of float32 arrays: `linear` (…), `sums` (…, dim), `squares` (…).
-
-    Raises:
-        ValueError: `num_features` or `dim` is below 1.
     """
 
     def __init__(
@@ -70,23 +65,19 @@ class FactorTable(ConfiguredLayer):
     def call(self, ids: Tensor, values: Tensor) -> dict[str, Any]:
         """Sum up; see the class for the shapes."""
         values = ops.cast(values, "float32")
-        factors = self._looked_up(self.factors, ids)
+        factors = ops.cast(ops.take(self.factors, ids, axis=0), "float32")
+        weights = ops.cast(ops.take(self.feature_weights, ids, axis=0), "float32")
         return {
-            "linear": ops.sum(values * self._looked_up(self.feature_weights, ids), axis=-1),
+            "linear": ops.sum(values * weights, axis=-1),
             "sums": ops.squeeze(ops.matmul(ops.expand_dims(values, axis=-2), factors), axis=-2),
             "squares": ops.sum(ops.square(values) * ops.sum(ops.square(factors), axis=-1), axis=-1),
         }
 
     def norms(self, ids: Tensor) -> Tensor:
         """Look up ‖v_i‖² of some ids (…); float32, of the same shape."""
-        return ops.sum(ops.square(self._looked_up(self.factors, ids)), axis=-1)
-
-    @staticmethod
-    def _looked_up(table: Tensor, ids: Tensor) -> Tensor:
-        return ops.cast(ops.take(table, ids, axis=0), "float32")
+        return ops.sum(ops.square(ops.cast(ops.take(self.factors, ids, axis=0), "float32")), axis=-1)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class FactorizationMachine(ConfiguredLayer):
     """Score samples by their features and by all pairs of them.
 
@@ -104,7 +95,6 @@ class FactorizationMachine(ConfiguredLayer):
 
     Args:
         bias_initializer: initialiser of the weight `bias`, w_0 ().
-        **kwargs: arguments of `keras.layers.Layer`.
 
     Call arguments:
         linear: (…), Σ_i w_i x_i.

@@ -21,7 +21,6 @@ from recommenders_miner.layers.common import (
 MODES = ("max", "mean", "weighted")
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class PolyAttention(ConfiguredLayer):
     """Read K interest vectors from a click history with K learned context codes.
 
@@ -109,7 +108,7 @@ class PolyAttention(ConfiguredLayer):
             logits = logits + ops.cast(ops.expand_dims(bias, axis=-2), "float32")
         mask = None if mask is None else ops.expand_dims(mask, axis=axes)
         weights = ops.cast(masked_softmax(logits, mask), self.compute_dtype)
-        interests = self._weighted_sums(weights, history)
+        interests = self.weighted_sums(weights, history)
         return (interests, weights) if return_weights else interests
 
     def logits(self, history: Tensor) -> Tensor:
@@ -124,7 +123,7 @@ class PolyAttention(ConfiguredLayer):
         logits = ops.matmul(hidden, ops.transpose(ops.cast(self.codes, self.compute_dtype)))
         return ops.cast(ops.swapaxes(logits, -1, -2), "float32")
 
-    def _weighted_sums(self, weights: Tensor, history: Tensor) -> Tensor:
+    def weighted_sums(self, weights: Tensor, history: Tensor) -> Tensor:
         """Compute Σ_j w_ij h_j for weights (B, K, M) or (B, C, K, M), as one product of matrices per user."""
         if len(weights.shape) == 3:
             return ops.matmul(weights, history)
@@ -133,7 +132,6 @@ class PolyAttention(ConfiguredLayer):
         return ops.reshape(ops.matmul(rows, history), (batch, candidates, interests, history.shape[-1]))
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class CategoryBias(ConfiguredLayer):
     """Bias the clicked articles by a candidate's category: `λ cos(b_j, b_c)` in Equation (5) of MINER.
 
@@ -201,7 +199,6 @@ def disagreement(interests: Tensor) -> Tensor:
     return ops.sum(ops.square(mean_direction), axis=-1)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class DisagreementRegularizer(ConfiguredLayer):
     """Pass interests through unchanged and, in training, add `weight · L_D` to the model's loss.
 
@@ -254,7 +251,6 @@ class DisagreementRegularizer(ConfiguredLayer):
         return interests
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class DotProduct(ConfiguredLayer):
     """Score a candidate by its dot product with the user: `s = u^T h_c`.
 
@@ -301,7 +297,6 @@ class InterestsOverClicks(NamedTuple):
         return [ops.swapaxes(ops.matmul(weights, gains * product) / totals, -1, -2) for product in products]
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class InterestAggregation(ConfiguredLayer):
     """Match a candidate with each interest of a user and aggregate to one score.
 
@@ -340,10 +335,7 @@ class InterestAggregation(ConfiguredLayer):
     """
 
     def __init__(
-        self,
-        mode: str = "weighted",
-        kernel_initializer: str | keras.Initializer = "glorot_uniform",
-        **kwargs: Any,
+        self, mode: str = "weighted", kernel_initializer: str | keras.Initializer = "glorot_uniform", **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         if mode not in MODES:

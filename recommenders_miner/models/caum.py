@@ -26,7 +26,6 @@ class CAUMHParams(SelfAttentionHParams):
     candidate_layers: list[int] = hparam("model", [400, 256], "hidden layers of the candidate-aware attention")
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class CAUMUserEncoder(UserEncoder):
     """The clicked articles c_i as a candidate n sees them, in long and in short range, then pooled by it.
 
@@ -42,13 +41,7 @@ class CAUMUserEncoder(UserEncoder):
     We decide: a head reads its own part of q_i and q_n, and logits are divided by √head_dim, as in that code; the CNN
     sees zeros beyond both ends of a history, where the code goes round; dropout is on the clicks' vectors only.
 
-    Args:
-        dim: dimension of the news vectors.
-        num_heads: heads k of the self-attention.
-        head_dim: dimension of a head.
-        window: clicks under the CNN, 2h + 1.
-        layer_sizes: hidden layers of Φ, with tanh.
-        dropout: share of the clicked articles' vectors dropped in training.
+    `layer_sizes` are the hidden layers of Φ, with tanh.
     """
 
     def __init__(
@@ -117,7 +110,6 @@ class CAUMUserEncoder(UserEncoder):
         return ops.reshape(attended, (-1, *ops.shape(attended)[1:3], self.value.units))
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class CAUMClickPredictor(DotProductPredictor):
     """The dot product of a candidate with the user as it sees it, z = u^T n."""
 

@@ -21,7 +21,6 @@ class DeepFMHParams(FactorHParams):
     layer_sizes: list[int] = hparam("model", [300], "hidden layers of the deep component")
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class DeepFMPredictor(FactorizationMachinePredictor):
     """The sum of the FM component and the deep component, which share the factors (Section 2.1).
 

@@ -43,7 +43,6 @@ class DKNHParams(HParams):
 
 
 @news_encoder("kcnn", KnowledgeCNNHParams)
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class KnowledgeCNNEncoder(NewsEncoder):
     """A title as three aligned channels, words, entities and the entities' contexts, under filters of several widths.
 
@@ -116,7 +115,6 @@ class KnowledgeCNNEncoder(NewsEncoder):
         return ops.max(ops.where(mask[..., None], values, ops.cast(-1e4, values.dtype)), axis=1)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class DKNUserEncoder(UserEncoder):
     """The clicked articles as they are: only a candidate makes a user of them (Section 4.4)."""
 
@@ -125,16 +123,13 @@ class DKNUserEncoder(UserEncoder):
         return {"clicked": history["vector"], "mask": mask}
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class DKNClickPredictor(ClickPredictor):
     """The user as the candidate sees it, and a network over both: `s = G([Σ_j w_cj e(t_j); e(t_c)])` (Section 4.4).
 
     What goes into the two networks is layer-normalised, which the paper does not say. Max-pooled features all lie on
     one side of zero, and without this the networks took seven epochs of the demo to notice that titles can be alike.
 
-    Args:
-        attention_dim: hidden dimension of the attention network H.
-        layer_sizes: hidden layers of the network G.
+    `attention_dim` is the hidden dimension of the attention network H, `layer_sizes` are the hidden layers of G.
     """
 
     candidates_at_once = 4096  # every candidate is set against every click in the attention network

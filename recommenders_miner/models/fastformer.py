@@ -7,13 +7,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from recommenders_miner.data.vocabularies import Vocabularies
-from recommenders_miner.encoders import InitialVectors, SelfAttentionHParams, build_encoder
-from recommenders_miner.errors import HParamsError
+from recommenders_miner.encoders import SelfAttentionHParams
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import AdditiveAttention, CompositeLayer, News, Tensor, masked_softmax
-from recommenders_miner.models.base import BaseModel
-from recommenders_miner.models.network import NewsRecommender, UserEncoder
+from recommenders_miner.models.network import UserEncoder
+from recommenders_miner.models.nrms import NRMSModel
 from recommenders_miner.models.registry import register
 
 
@@ -23,7 +21,6 @@ class FastformerHParams(SelfAttentionHParams):
     fastformer_layers: int = hparam("model", 2, "Fastformer layers over the clicked articles", ge=1)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class FastformerAttention(CompositeLayer):
     """Relate the vectors of a sequence through two summaries of it, in time linear in its length (Section 3).
 
@@ -80,7 +77,6 @@ class FastformerAttention(CompositeLayer):
         return ops.sum(ops.cast(weights, self.compute_dtype)[..., None] * heads, axis=1, keepdims=True)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class FastformerUserEncoder(UserEncoder):
     """The clicked articles through Fastformer layers, then pooled by additive attention.
 
@@ -88,23 +84,10 @@ class FastformerUserEncoder(UserEncoder):
 
     The layers share their parameters, as the paper says. They have no feed-forward part, and clicks no positions: the
     authors' Keras code leaves both out.
-
-    Args:
-        num_heads: heads of a layer.
-        head_dim: dimension of a head; num_heads · head_dim must be the news vectors' dimension.
-        num_layers: how often the layer is applied.
-        attention_dim: hidden dimension of the additive attention.
-        dropout: share of a layer's output dropped in training.
     """
 
     def __init__(
-        self,
-        num_heads: int = 16,
-        head_dim: int = 16,
-        num_layers: int = 2,
-        attention_dim: int = 200,
-        dropout: float = 0.2,
-        **kwargs: Any,
+        self, num_heads: int, head_dim: int, num_layers: int, attention_dim: int, dropout: float = 0.2, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.attention = FastformerAttention(num_heads, head_dim, dtype=self.dtype_policy)
@@ -123,7 +106,7 @@ class FastformerUserEncoder(UserEncoder):
 @register(
     "fastformer", paper="Wu et al., Fastformer: Additive Attention Can Be All You Need, arXiv 2108.09084", year=2021
 )
-class FastformerModel(BaseModel):
+class FastformerModel(NRMSModel):
     """NRMS with Fastformer in the place of self-attention over the clicked articles; scored by dot product.
 
     It is the user encoder of UniUM-Fastformer, the first of MIND's leaderboard, on any news encoder. The paper's
@@ -132,16 +115,7 @@ class FastformerModel(BaseModel):
 
     hparams_class = FastformerHParams
 
-    def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
-        """Return the untrained network."""
-        news_encoder = build_encoder(hparams, vocabularies, vectors)
-        user_dim = hparams.head_num * hparams.head_dim
-        if news_encoder.dim != user_dim:
-            raise HParamsError(
-                f"head_num · head_dim, the user vector's dimension, is {user_dim}, and the news vector's is "
-                f"{news_encoder.dim}: Fastformer needs them equal. Set news_dim, or the heads."
-            )
-        heads = hparams.head_num, hparams.head_dim
-        layers, attention_dim = hparams.fastformer_layers, hparams.attention_hidden_dim
-        user_encoder = FastformerUserEncoder(*heads, layers, attention_dim, hparams.dropout)
-        return NewsRecommender(news_encoder=news_encoder, user_encoder=user_encoder)
+    def user_encoder(self, hparams: HParams) -> UserEncoder:
+        """Return the untrained user encoder."""
+        sizes = hparams.head_num, hparams.head_dim, hparams.fastformer_layers, hparams.attention_hidden_dim
+        return FastformerUserEncoder(*sizes, hparams.dropout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
@@ -24,7 +25,6 @@ class HieRecHParams(HParams):
     subtopic_weight: float = hparam("model", 0.7, "λ_s, weight of the subtopic level", ge=0.0, le=1.0)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class HieRecUserEncoder(UserEncoder):
     """A tree of interests over the clicked articles: subtopics, topics of subtopics, the user (Section 3.1).
 
@@ -34,39 +34,23 @@ class HieRecUserEncoder(UserEncoder):
 
     n_s and n_t count the clicks, and φ scores an embedding of the count. A subtopic is a pair of category and
     subcategory. Interests stand at the positions of the history: an interest is that of the click's own subtopic or
-    topic, and its first click stands for it where each must count once.
-
-    Args:
-        num_categories: rows of the embedding of topics, padding and unknown included.
-        num_subcategories: rows of the embedding of subtopics, likewise.
-        dim: dimension d of the news vectors.
-        max_clicks: the largest count that has an embedding of its own.
-        count_dim: dimension of these embeddings.
+    topic, and its first click stands for it where each must count once. Counts up to `max_clicks` have embeddings.
     """
 
     columns = ("category", "subcategory")
 
     def __init__(
-        self,
-        num_categories: int,
-        num_subcategories: int,
-        dim: int,
-        max_clicks: int = 50,
-        count_dim: int = 128,
-        **kwargs: Any,
+        self, num_categories: int, num_subcategories: int, dim: int, max_clicks: int, count_dim: int, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
 
-        def layer(kind: type[keras.layers.Layer], *sizes: int, **options: Any) -> keras.layers.Layer:
-            return kind(*sizes, **options, dtype=self.dtype_policy)
-
-        self.topic_embedding = layer(keras.layers.Embedding, num_categories, dim, embeddings_initializer="zeros")
-        self.subtopic_embedding = layer(keras.layers.Embedding, num_subcategories, dim, embeddings_initializer="zeros")
-        self.count_embedding = layer(keras.layers.Embedding, max_clicks + 1, count_dim)
-        self.count_logit = layer(keras.layers.Dense, 1)
-        self.click_logit, self.subtopic_logit, self.topic_logit = (
-            layer(keras.layers.Dense, 1, use_bias=False) for _ in range(3)
-        )
+        embedding = functools.partial(keras.layers.Embedding, dtype=self.dtype_policy)
+        dense = functools.partial(keras.layers.Dense, dtype=self.dtype_policy)
+        self.topic_embedding = embedding(num_categories, dim, embeddings_initializer="zeros")
+        self.subtopic_embedding = embedding(num_subcategories, dim, embeddings_initializer="zeros")
+        self.count_embedding = embedding(max_clicks + 1, count_dim)
+        self.count_logit = dense(1)
+        self.click_logit, self.subtopic_logit, self.topic_logit = (dense(1, use_bias=False) for _ in range(3))
 
     def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Users:
         """Return the interests and what a candidate finds its own by.
@@ -96,8 +80,8 @@ class HieRecUserEncoder(UserEncoder):
         The first two are (B, M, M), a row for the interest at each position; the last is (B, 1, M).
         """
         category, subcategory = history["category"], history["subcategory"]
-        same_topic = _same(category) & mask[:, None, :] & mask[:, :, None]
-        same_subtopic = same_topic & _same(subcategory)
+        same_topic = ops.equal(category[:, :, None], category[:, None, :]) & mask[:, None, :] & mask[:, :, None]
+        same_subtopic = same_topic & ops.equal(subcategory[:, :, None], subcategory[:, None, :])
         first_of_topic, first_of_subtopic = _is_first(same_topic) & mask, _is_first(same_subtopic) & mask
 
         clicks = history["vector"]
@@ -131,11 +115,6 @@ class HieRecUserEncoder(UserEncoder):
         return self.count_logit(self.count_embedding(ops.minimum(count, self.config["max_clicks"])))
 
 
-def _same(labels: Tensor) -> Tensor:
-    """Which positions have the same label, (B, M, M) bool."""
-    return ops.equal(labels[:, :, None], labels[:, None, :])
-
-
 def _is_first(same: Tensor) -> Tensor:
     """Which positions have no equal before them, (B, M) bool."""
     position = ops.arange(ops.shape(same)[-1])
@@ -152,7 +131,6 @@ def _own_shares(users: Users, candidates: News) -> tuple[Tensor, Tensor]:
     )
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class HieRecClickPredictor(ClickPredictor):
     """A candidate against the interests of its subtopic and topic and the whole user (Section 3.2).
 

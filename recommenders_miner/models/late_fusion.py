@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keras
 from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
@@ -14,7 +13,6 @@ from recommenders_miner.models.network import NewsRecommender, UserEncoder
 from recommenders_miner.models.registry import register
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class MeanUserEncoder(UserEncoder):
     """The mean of the clicked articles' vectors, which has nothing to train.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
@@ -31,7 +30,6 @@ class FactorHParams(HParams):
 
 
 @news_encoder("tfidf", TfidfHParams)
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class TfidfEncoder(NewsEncoder):
     """What a factorisation machine needs of an article, as a candidate and as a part of a history.
 
@@ -91,14 +89,8 @@ def one_hot_sums(table: FactorTable, ids: Tensor) -> dict[str, Any]:
     return table(ids[:, None], ops.cast(ids > UNKNOWN_ID, "float32")[:, None])
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class FactorUserEncoder(UserEncoder):
-    """A user's sparse features: the user's id, and the mean of the TF-IDF vectors of the clicked titles.
-
-    Args:
-        num_users: ids of users, padding and unknown included.
-        dim: length k of a factor, that of the news encoder.
-    """
+    """A user's sparse features: the user's id, and the mean of the TF-IDF vectors of the clicked titles."""
 
     def __init__(self, num_users: int, dim: int, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
@@ -130,7 +122,6 @@ class FactorUserEncoder(UserEncoder):
         }
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class FactorizationMachinePredictor(ClickPredictor):
     """The factorisation machine over the features of user and candidate together, in O(k) for each candidate."""
 

@@ -31,19 +31,12 @@ class LSTURHParams(CategoryHParams):
     )
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class LSTURUserEncoder(UserEncoder):
     """A long-term vector of the user id, and a short-term one from a GRU over the clicks (Section 3.2).
 
     `ini`: the long-term vector is the GRU's initial state; `con`: the two are concatenated, half of the dimension each.
     In training a user's long-term vector is hidden (set to zero) at random, so that the GRU learns to do without it; so
     are, always, the vectors of unknown users (id 1), of which the training log teaches nothing.
-
-    Args:
-        num_users: rows of the user embedding, padding and unknown included.
-        dim: dimension of the user vector, which must be the news vectors'.
-        mode: `ini` or `con`.
-        dropout: probability of hiding a user's long-term vector in training.
     """
 
     def __init__(self, num_users: int, dim: int, mode: str = "ini", dropout: float = 0.5, **kwargs: Any) -> None:

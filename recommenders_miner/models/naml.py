@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
@@ -36,7 +35,6 @@ class MultiViewHParams(ConvolutionHParams, CategoryHParams):
 
 
 @news_encoder("multi_view", MultiViewHParams)
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class MultiViewEncoder(NewsEncoder):
     """Texts and labels of an article, a vector each, pooled by attention over these views.
 
@@ -105,7 +103,6 @@ class MultiViewEncoder(NewsEncoder):
         return ops.stack(views, axis=1), ops.stack(seen, axis=1)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class NAMLUserEncoder(UserEncoder):
     """The clicked articles, pooled by additive attention (Section 3.2)."""
 

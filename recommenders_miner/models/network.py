@@ -72,11 +72,7 @@ class UserEncoder(CompositeLayer):
         raise NotImplementedError
 
     def bind_candidates(self, state: Users, candidates: News) -> Users:
-        """Make users of B encoded histories as the click predictor reads them for their candidates.
-
-        Args:
-            state: what `encode_history` returned.
-            candidates: `vector` (B, C, d) or what else the news encoder returns, and `columns`.
+        """Make users of B encoded histories as the click predictor reads them for their candidates, (B, C) of each.
 
         Returns:
             Users (B, …), or one for each candidate, (B, C, …).
@@ -166,7 +162,6 @@ class ClickPredictor(CompositeLayer):
         return None
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class DotProductPredictor(ClickPredictor):
     """The dot product of the user's and the candidate's vector, as in most models."""
 
@@ -181,7 +176,6 @@ class DotProductPredictor(ClickPredictor):
         return self.dot_product(users, candidates["vector"])
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class NewsRecommender(ConfiguredLayer, keras.Model):
     """Scores the candidates of impressions: `s = click_predictor(user_encoder(history), news_encoder(candidate))`.
 
@@ -276,17 +270,10 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         """Encode users to look at: see `UserEncoder.user_vectors`."""
         return self.user_encoder.user_vectors(_gather(news, history), history > 0, user)
 
-    def score_encoded(
-        self, news: News, users: Users, user: Tensor, candidates: Tensor, time: Tensor | None = None
-    ) -> Tensor:
-        """Score candidates for users that are encoded already.
+    def score_encoded(self, news: News, users: Users, user: Tensor, candidates: Tensor, time: Tensor = None) -> Tensor:
+        """Score candidates (B, C), positions in the news, for some rows (B,) of users that are encoded already.
 
-        Args:
-            news: what `encode_table` gave.
-            users: what `encode_users` gave.
-            user: (B,) rows of the users.
-            candidates: (B, C) positions in the news.
-            time: (B, C) int32, Unix seconds at which each is shown; where the network reads times of publication.
+        `time` (B, C) is when each is shown, in Unix seconds, for a network that reads times of publication.
         """
         gathered = _at_times(_gather(news, candidates), time)
         bound = self.user_encoder.bind_candidates(_rows(users, user), gathered)

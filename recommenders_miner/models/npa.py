@@ -25,7 +25,6 @@ class NPAHParams(ConvolutionHParams):
     dense_activation: str = hparam("model", "relu", "activation behind the queries")
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class PersonalizedEncoder(CNNEncoder):
     """The words of a title in context, and the keys by which each user weighs them: what no user changes.
 
@@ -46,7 +45,6 @@ class PersonalizedEncoder(CNNEncoder):
         return {"words": words, "keys": self.pooling.keys(words), "title": features["title"]}
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class NPAUserEncoder(UserEncoder):
     """The clicked articles as this user reads them, pooled as this user weighs them (Sections 3.2 and 3.3).
 
@@ -56,12 +54,6 @@ class NPAUserEncoder(UserEncoder):
 
     An unknown user (id 1) has the embedding zero, so that the queries are the biases, what all users have in common.
     All users start there; the biases start above zero, where relu lets training through.
-
-    Args:
-        num_users: rows of the user embedding, padding and unknown included.
-        user_dim: dimension of the user embedding.
-        attention_dim: length of queries and keys.
-        activation: what follows the queries' dense layers.
     """
 
     def __init__(
@@ -97,7 +89,6 @@ class NPAUserEncoder(UserEncoder):
         return self.word_query(embedding), self.news_query(embedding)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class NPAClickPredictor(DotProductPredictor):
     """The dot product of the user and of the candidate as this user reads it (Section 3.4)."""
 

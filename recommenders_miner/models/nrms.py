@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
@@ -17,15 +16,8 @@ from recommenders_miner.models.network import NewsRecommender, UserEncoder
 from recommenders_miner.models.registry import register
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class NRMSUserEncoder(UserEncoder):
-    """The clicked articles attend to each other, then are pooled by additive attention (Section 2.2).
-
-    Args:
-        num_heads: attention heads.
-        head_dim: dimension of a head; num_heads · head_dim must be the news vectors' dimension.
-        attention_dim: hidden dimension of the additive attention.
-    """
+    """The clicked articles attend to each other, then are pooled by additive attention (Section 2.2)."""
 
     def __init__(self, num_heads: int = 20, head_dim: int = 20, attention_dim: int = 200, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -65,10 +57,11 @@ class NRMSModel(BaseModel):
                 f"head_num · head_dim, the user vector's dimension, is {user_dim}, and the news vector's is "
                 f"{news_encoder.dim}: the dot product needs them equal. Set news_dim, or the heads."
             )
-        return NewsRecommender(
-            news_encoder=news_encoder,
-            user_encoder=NRMSUserEncoder(hparams.head_num, hparams.head_dim, hparams.attention_hidden_dim),
-        )
+        return NewsRecommender(news_encoder, self.user_encoder(hparams))
+
+    def user_encoder(self, hparams: HParams) -> UserEncoder:
+        """Return the untrained user encoder, whose vectors have the dimension of all heads."""
+        return NRMSUserEncoder(hparams.head_num, hparams.head_dim, hparams.attention_hidden_dim)
 
 
 @register(

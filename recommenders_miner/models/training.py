@@ -123,8 +123,11 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         return [*weights, *seeds, *network.optimizer.variables]
 
 
-class EpochEvaluation(keras.callbacks.Callback):
-    """Evaluates after each epoch, and puts the results where early stopping and TensorBoard find them.
+def epoch_evaluation(
+    evaluate: Callable[[str | Path, str | Path], dict[str, float]],
+    files: dict[str, tuple[str | Path | None, str | Path | None]],
+) -> keras.callbacks.Callback:
+    """Return what evaluates after each epoch, and puts the results where early stopping and TensorBoard find them.
 
     Args:
         evaluate: returns the metrics of a news file and a behaviors file.
@@ -133,26 +136,19 @@ class EpochEvaluation(keras.callbacks.Callback):
     Raises:
         ValueError: one file of a pair is given and the other is not.
     """
+    for prefix, pair in files.items():
+        if pair.count(None) == 1:
+            raise ValueError(f"{prefix}: a news file and a behaviors file go together; received {pair}.")
 
-    def __init__(
-        self,
-        evaluate: Callable[[str | Path, str | Path], dict[str, float]],
-        files: dict[str, tuple[str | Path | None, str | Path | None]],
-    ) -> None:
-        super().__init__()
-        self.evaluate = evaluate
+    def on_epoch_end(epoch: int, logs: dict[str, float]) -> None:
         for prefix, pair in files.items():
-            if pair.count(None) == 1:
-                raise ValueError(f"{prefix}: a news file and a behaviors file go together; received {pair}.")
-        self.files = {prefix: pair for prefix, pair in files.items() if None not in pair}
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Called by Keras."""
-        for prefix, files in self.files.items():
-            results = self.evaluate(*files)
+            results = {} if None in pair else evaluate(*pair)
             logs.update({f"{prefix}_{name}": value for name, value in results.items()})
-            line = "  ".join(f"{name} {value:.4f}" for name, value in results.items())
-            LOGGER.info("epoch %d, %s: %s", epoch + 1, prefix, line)
+            if results:
+                line = "  ".join(f"{name} {value:.4f}" for name, value in results.items())
+                LOGGER.info("epoch %d, %s: %s", epoch + 1, prefix, line)
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
 
 
 class Throughput(keras.callbacks.Callback):

@@ -32,7 +32,6 @@ class UNBERTHParams(HParams):
     )
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class PiecesEncoder(NewsEncoder):
     """Hands the word pieces of a title on as they are, (U, L) int32, zeros behind."""
 
@@ -43,7 +42,6 @@ class PiecesEncoder(NewsEncoder):
         return {"pieces": features["pieces"]}
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class UNBERTUserEncoder(UserEncoder):
     """Write a history as one text, `news_1 [NSEP] news_2 [NSEP] …` (Section 3.2).
 
@@ -51,8 +49,7 @@ class UNBERTUserEncoder(UserEncoder):
     cut to the newest clicks that fit as a whole. A title's own `[SEP]` stands for `[NSEP]`, since the language model
     knows it.
 
-    Args:
-        room: pieces of a history, at most.
+    `room` is the most pieces of a history.
     """
 
     def __init__(self, room: int, **kwargs: Any) -> None:
@@ -86,7 +83,6 @@ class UNBERTUserEncoder(UserEncoder):
         }
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class UNBERTClickPredictor(ClickPredictor):
     """Reads candidate and history as one text, and matches them word by word and news by news (Sections 3.2 to 3.4).
 
@@ -180,11 +176,10 @@ class UNBERTClickPredictor(ClickPredictor):
         return ops.reshape(self.score(matching), ops.shape(candidates["pieces"])[:2])
 
     def _join(self, users: Users, titles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Join each candidate and its user.
+        """Join each candidate and its user to a text (B · C, L + T).
 
-        Returns:
-            The text (B · C, L + T); which article each piece belongs to; and where `[SEP]` and each `[NSEP]` stand,
-            (B · C, 1 + M), 0 where there is none.
+        Beside it come which article each piece belongs to, and where `[SEP]` and each `[NSEP]` stand, (B · C, 1 + M), 0
+        where there is none.
         """
         batch, count, length = ops.shape(titles)
         titles = ops.reshape(titles, (batch * count, length))
