@@ -105,14 +105,14 @@ class KnowledgeCNNEncoder(NewsEncoder):
         ]
         channels = ops.concatenate([words, *knowledge], axis=-1)
         mask = ops.not_equal(title, 0)
-        pooled = [self._max_over_time(channels, mask, filters) for filters in self.convolutions]
-        return ops.where(ops.any(mask, axis=-1)[:, None], ops.concatenate(pooled, axis=-1), 0)
+        return ops.concatenate([self._max_over_time(channels, mask, filters) for filters in self.convolutions], axis=-1)
 
     def _max_over_time(self, channels: Tensor, mask: Tensor, convolution: keras.layers.Layer) -> Tensor:
         """Pool over the words of a title what filters of one width give, (U, filters)."""
         behind = convolution.kernel_size[0] - 1
         values = convolution(ops.pad(channels, [(0, 0), (0, behind), (0, 0)]))
-        return ops.max(ops.where(mask[..., None], values, ops.cast(-1e4, values.dtype)), axis=1)
+        pooled = ops.max(ops.where(mask[..., None], values, ops.cast(-1e4, values.dtype)), axis=1)
+        return ops.where(ops.any(mask, axis=-1)[:, None], pooled, ops.zeros_like(pooled))
 
 
 class DKNUserEncoder(UserEncoder):
@@ -145,8 +145,7 @@ class DKNClickPredictor(ClickPredictor):
 
     def call(self, users: Users, candidates: News, mask: Tensor = None, training: bool | None = None) -> Tensor:
         """Return scores (B, C)."""
-        candidate = self.news_norm(candidates["vector"])
-        user, _ = self._attended(users, candidate)
+        candidate, user, _ = self._attended(users, candidates)
         both = ops.concatenate([self.user_norm(user), candidate], axis=-1)
         for layer in self.hidden:
             both = layer(both)
@@ -154,10 +153,12 @@ class DKNClickPredictor(ClickPredictor):
 
     def attention_weights(self, users: Users, candidates: News) -> Tensor:
         """Return the weights w_cj that a candidate gives the clicked articles, (B, C, 1, M)."""
-        return self._attended(users, self.news_norm(candidates["vector"]))[1][:, :, None, :]
+        return self._attended(users, candidates)[2][:, :, None, :]
 
-    def _attended(self, users: Users, candidate: Tensor) -> tuple[Tensor, Tensor]:
-        return self.attention(self.news_norm(users["clicked"]), candidate, mask=users["mask"], return_weights=True)
+    def _attended(self, users: Users, candidates: News) -> tuple[Tensor, Tensor, Tensor]:
+        """The candidates, the users as they see them (B, C, d), and the weights of the clicks (B, C, M)."""
+        clicked, candidate = self.news_norm(users["clicked"]), self.news_norm(candidates["vector"])
+        return candidate, *self.attention(clicked, candidate, mask=users["mask"], return_weights=True)
 
 
 @register("dkn", paper="Wang et al., DKN: Deep Knowledge-Aware Network for News Recommendation, WWW", year=2018)
