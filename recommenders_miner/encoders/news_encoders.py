@@ -141,10 +141,7 @@ class CNNEncoder(NewsEncoder):
     An et al., "Neural News Recommendation with Long- and Short-term User Representations" (LSTUR), ACL 2019, Section
     3.1.
 
-    Args:
-        words: the vectors of a title's words.
-        convolution: what sets them into context; its filters are the news vector's dimension d.
-        attention_dim: hidden dimension of the attention.
+    `convolution` sets the words into context; its filters are the news vector's dimension d.
     """
 
     features = ("title",)
@@ -197,10 +194,7 @@ class KnowledgeEncoder(NewsEncoder):
     Qi et al., "HieRec: Hierarchical User Interest Modeling for Personalized News Recommendation", ACL 2021, Section
     3.3; MINER's ablation "without BERT" uses it.
 
-    Args:
-        text: encoder of the words.
-        entities: encoder of the entities; what it gives of a title without entities is zero.
-        dim: dimension d of a news vector.
+    `text` and `entities` are encoders of the two; what they give of a title without words or entities is zero.
     """
 
     features = ("title", "entities")
@@ -238,14 +232,9 @@ class CategoryHParams(HParams):
 
 
 class CategoryEncoder(NewsEncoder):
-    """One vector per category or subcategory.
+    """One vector per category or subcategory, whose id is in `feature`, of `dim` numbers.
 
-    Args:
-        feature: the feature that holds the id, `category` or `subcategory`.
-        vocabulary_size: rows of the embedding, padding and unknown included.
-        dim: dimension of the vector.
-        projected_dim: dimension of a dense layer behind it, as NAML has one; None leaves it out.
-        activation: what follows the dense layer.
+    With `projected_dim` there is a dense layer behind it, as in NAML.
     """
 
     def __init__(

@@ -26,10 +26,6 @@ class DeepFMPredictor(FactorizationMachinePredictor):
 
     The deep component is a feed-forward network with ReLU over the embeddings of the fields side by side, a field's
     embedding being Σ_i x_i v_i over its features (Eqs. 3 and 4).
-
-    Args:
-        layer_sizes: its hidden layers.
-        dropout: share of each hidden layer's outputs dropped in training.
     """
 
     candidates_at_once = 16_384

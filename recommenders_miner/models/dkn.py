@@ -56,9 +56,8 @@ class KnowledgeCNNEncoder(NewsEncoder):
     Section 4.3 of the paper. News vectors (U, d), d = filters · number of widths, are zero for a title without words.
 
     Args:
-        words: the vectors of a title's words.
-        entities: the vectors of the entities, not trained.
-        contexts: of each entity, the mean of its neighbours' vectors, not trained.
+        words, entities, contexts: the vectors of a title's words, its entities, and their neighbours' means; only
+            those of the words are trained.
         filters: filters of each width.
         windows: the widths l.
         activation: f.

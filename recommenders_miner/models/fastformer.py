@@ -35,17 +35,8 @@ class FastformerAttention(CompositeLayer):
     is in float32 and over the valid positions only. We decide that a head's w_q and w_k read the head's own part; the
     authors' code lets them read all heads.
 
-    Args:
-        num_heads: number of heads.
-        head_dim: dimension p of a head.
-        **kwargs: arguments of `keras.layers.Layer`.
-
-    Call arguments:
-        values: (B, T, d).
-        mask: (B, T) bool, True at valid positions.
-
-    Returns:
-        (B, T, num_heads · head_dim), in the compute dtype; at padding it says nothing.
+    Of values (B, T, d) and a mask (B, T), True at valid positions, it gives (B, T, num_heads · head_dim), in the
+    compute dtype; at padding it says nothing.
     """
 
     def __init__(self, num_heads: int = 16, head_dim: int = 16, **kwargs: Any) -> None:

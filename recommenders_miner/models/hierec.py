@@ -138,10 +138,6 @@ class HieRecClickPredictor(ClickPredictor):
 
     with the candidate's subtopic s and topic t and their shares of the clicks, zero where the user clicked none.
 
-    Args:
-        topic_weight: λ_t, 0.15 in the paper.
-        subtopic_weight: λ_s, 0.7 in the paper.
-
     Raises:
         ValueError: the weights add up to more than 1.
     """

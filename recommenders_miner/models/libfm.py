@@ -36,11 +36,6 @@ class TfidfEncoder(NewsEncoder):
     A title has weights and factors of its own in each of the two roles, since they are different fields. Titles come as
     the ids and weights of their terms, so that nothing is as wide as the vocabulary of terms.
 
-    Args:
-        num_news: ids of news, padding and unknown included.
-        num_terms: ids of terms, padding and unknown included.
-        dim: length k of a factor.
-
     It reads `news_id` (U,) int32, `term` (U, L) int32, each term of a title once, and `term_weight` (U, L) float32,
     zeros behind the last.
 
