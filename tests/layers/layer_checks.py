@@ -4,6 +4,7 @@
 gradients, dynamic axes, compilation, dtype policies and saving. Tests of a layer's own behaviour use the helpers above.
 """
 
+import json
 from collections.abc import Callable, Mapping
 
 import keras
@@ -141,11 +142,21 @@ def check_gradients(function: Callable, layer: keras.Layer, inputs: Arrays, refe
 
 def check_layer(case, tmp_path) -> None:
     """Run every check that all layers share, on an entry of `cases.py`."""
+    check_serialisation(case.make())
     layer = check_building(case)
     check_values(case, layer)
     check_projected_gradients(case, layer)
     check_policies(case, layer)
     check_saved_model(case, layer, tmp_path)
+
+
+def check_serialisation(layer: keras.Layer) -> None:
+    """The configuration survives JSON and Keras' own serialisation, by the name that the class is registered by."""
+    config, serialised = json.loads(json.dumps([layer.get_config(), keras.saving.serialize_keras_object(layer)]))
+    assert serialised["registered_name"] == f"recommenders_miner>{type(layer).__name__}"
+    for revived in (type(layer).from_config(config), keras.saving.deserialize_keras_object(serialised)):
+        assert type(revived) is type(layer)
+        assert json.loads(json.dumps(revived.get_config())) == config
 
 
 def symbolic_inputs(case) -> dict[str, keras.KerasTensor]:
@@ -222,11 +233,9 @@ def check_saved_model(case, layer: keras.Layer, tmp_path) -> None:
         assert all(free in (None, size) for free, size in zip(output.shape, array.shape, strict=True))
         assert output.dtype == keras.backend.standardize_dtype(array.dtype)
 
-    assert keras.saving.get_registered_name(type(layer)) == f"recommenders_miner>{type(layer).__name__}"
     model = keras.Model(symbolic, outputs)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert type(layer).from_config(layer.get_config()).get_config() == layer.get_config()
     twice = as_tensors({name: np.concatenate([array, array]) for name, array in case.inputs.items()})
     for found, array in zip(leaves(model(tensors)), expected, strict=True):
         np.testing.assert_allclose(to_numpy(found), to_numpy(array), rtol=1e-6, atol=1e-6)
