@@ -137,7 +137,7 @@ def score_with_interests_of_every_candidate(model, data, slots_at_once=2048):
 
     def score(news, history, user, candidates):
         clicked, shown = ({n: keras.ops.take(v, at, axis=0) for n, v in news.items()} for at in (history, candidates))
-        return network.score(network.user_encoder(clicked, history > 0, user, shown), shown, candidates > 0)
+        return network.click_predictor(network.user_encoder(clicked, history > 0, user, shown), shown, candidates > 0)
 
     part = NetworkPart(network, score)
     news = model.log_scorer.encode_news(model.network_features(data))

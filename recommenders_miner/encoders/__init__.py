@@ -1,19 +1,22 @@
 """News encoders that two papers share: from the features of an article to its vector."""
 
 from recommenders_miner.encoders.base import NewsEncoder, build_encoder, encoder_class, news_encoder
-from recommenders_miner.encoders.category_encoders import CategoryEncoder, CategoryHParams, ConcatenatedEncoder
 from recommenders_miner.encoders.initial_vectors import InitialVectors, random_vectors
-from recommenders_miner.encoders.knowledge_encoder import EntityHParams, KnowledgeEncoder
-from recommenders_miner.encoders.plm_encoder import PLMEncoder
-from recommenders_miner.encoders.title_encoders import (
+from recommenders_miner.encoders.news_encoders import (
+    CategoryEncoder,
+    CategoryHParams,
     CNNEncoder,
+    ConcatenatedEncoder,
     ConvolutionHParams,
+    EntityHParams,
+    KnowledgeEncoder,
     SelfAttentionEncoder,
     SelfAttentionHParams,
     TokenVectors,
     word_convolution,
     word_vectors,
 )
+from recommenders_miner.encoders.plm_encoder import PLMEncoder
 
 __all__ = [
     "CNNEncoder",

@@ -13,9 +13,7 @@ from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders.initial_vectors import InitialVectors
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import ENCODERS, Declared, HParams
-from recommenders_miner.layers import CompositeLayer
-
-Tensor = Any
+from recommenders_miner.layers import CompositeLayer, News, Tensor
 
 
 class NewsEncoder(CompositeLayer):
@@ -33,12 +31,7 @@ class NewsEncoder(CompositeLayer):
 
     @classmethod
     def from_hparams(cls, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsEncoder:
-        """Make an untrained encoder.
-
-        Args:
-            hparams: its sizes.
-            vocabularies: rows of its embeddings.
-            vectors: what embeddings start from.
+        """Make an untrained encoder: its sizes, the rows of its embeddings, and what these start from.
 
         Raises:
             HParamsError: it needs a hyperparameter that is not given.
@@ -56,22 +49,18 @@ class NewsEncoder(CompositeLayer):
         return cls.features
 
     def prepare(self, features: NewsFeatures) -> dict[str, np.ndarray]:
-        """Return what `call` reads, for a whole table; what training never changes is computed here, once.
+        """Return what `call` reads, for a whole table, arrays of N+1 rows by name.
 
-        Args:
-            features: the table's features, which may keep what is costly on disk.
-
-        Returns:
-            Arrays of N+1 rows by name, `features` of them.
+        What training never changes is computed here, once; `features` may keep what is costly on disk.
         """
         return {name: features[name] for name in self.features}
 
-    def example(self) -> dict[str, Tensor]:
+    def example(self) -> News:
         """Return what `call` reads, of one article of two words; to create the weights with."""
-        is_sequence = {name: FEATURES[name].kind == "tokens" for name in self.features}
-        return {name: ops.ones((1, 2) if is_sequence[name] else (1,), "int32") for name in self.features}
+        shapes = {name: (1, 2) if FEATURES[name].kind == "tokens" else (1,) for name in self.features}
+        return {name: ops.ones(shape, "int32") for name, shape in shapes.items()}
 
-    def call(self, features: dict[str, Tensor], training: bool | None = None) -> Tensor:
+    def call(self, features: News, training: bool | None = None) -> Tensor:
         """Return what user encoder and click predictor see of U articles, whose features come as arrays of U rows.
 
         Returns:
@@ -85,12 +74,7 @@ _CLASSES: dict[str, type[NewsEncoder]] = {}
 
 
 def news_encoder(name: str, hparams: type[HParams] = HParams) -> Callable[[Encoder], Encoder]:
-    """Register the decorated class under the name that the hyperparameter `news_encoder` takes.
-
-    Args:
-        name: the name.
-        hparams: the class that declares the encoder's own hyperparameters.
-    """
+    """Register the decorated class, with its hyperparameters, under the name that `news_encoder` takes."""
 
     def decorate(cls: Encoder) -> Encoder:
         _CLASSES[name] = cls

@@ -37,7 +37,7 @@ class PretrainedVectors(keras.initializers.Initializer):
         return ops.zeros(shape, dtype) if self.vectors is None else ops.convert_to_tensor(self.vectors, dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
+        """Return no argument."""
         return {}
 
 
@@ -93,11 +93,7 @@ class InitialVectors:
 
     @functools.cache  # noqa: B019  # it lives as long as a model is built
     def words(self) -> Start:
-        """Return what the word embedding starts from.
-
-        Raises:
-            DataFormatError: the file is missing or damaged, or knows none of the words.
-        """
+        """Return what the word embedding starts from; raise `DataFormatError` where the file is of no use."""
         if self.word_matrix is not None:
             return PretrainedVectors(self.word_matrix), self.word_matrix.shape[1]
         return self._from_file("words", self.hparams.word_embedding, [self.seed, 1])
@@ -123,7 +119,6 @@ class InitialVectors:
 
         Raises:
             HParamsError: `category_embedding` is `glove` or `plm`, and there is no such file or model.
-            DataFormatError: the file is missing or damaged.
         """
         if self._category_source == "learned":
             return self._random["categories"], self.hparams.vert_emb_dim
@@ -148,14 +143,9 @@ class InitialVectors:
 
 
 def context_vectors(vectors: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
-    """Return the mean vector of each entity's neighbours, zero where there are none (DKN, Section 4.3).
+    """Return the mean vector of each entity's neighbours, (E, dim), zero where there are none (DKN, Section 4.3).
 
-    Args:
-        vectors: (E, dim) of the entities.
-        neighbours: (P, 2) int32 pairs of an entity and a neighbour.
-
-    Returns:
-        (E, dim) float32.
+    `neighbours` are (P, 2) pairs of an entity and a neighbour.
     """
     sums = np.zeros(vectors.shape, "float32")
     np.add.at(sums, neighbours[:, 0], vectors[neighbours[:, 1]].astype("float32"))
@@ -166,14 +156,11 @@ def context_vectors(vectors: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
 def category_vectors(path: str, categories: Vocabulary) -> np.ndarray:
     """Return the mean vector of each category's words (MINER, Section 3.4: b_j and b_c), zero where no word is known.
 
-    Args:
-        path: a file of word vectors.
-        categories: the category names.
-
     Returns:
         (len(categories), dim) float32; padding and unknown are zero.
     """
-    pieces = Vocabulary(sorted({piece for name in categories.tokens[2:] for piece in _pieces(name)}))
+    parts = {part for name in categories.tokens[2:] for part in _parts(name)}
+    pieces = Vocabulary(sorted(set().union(*map(_pieces, parts))))
     matrix, found = read_word_vectors(path, pieces, np.random.default_rng(0))
     known = {token for token, is_found in zip(pieces.tokens, found, strict=True) if is_found}
     vectors = np.zeros((len(categories), matrix.shape[1]), "float32")
@@ -189,12 +176,20 @@ def split_category(name: str, known: Container[str]) -> list[str]:
 
     Non-letters separate words. A part that is no known word is cut into the fewest known words of at least three
     letters; if that cannot be done, the part is left out. The word "and" says nothing and is dropped.
-
-    Args:
-        name: the category's name.
-        known: the words that have vectors.
     """
-    words = [word for part in _parts(name) for word in _fewest_words(part, known) or []]
+    words: list[str] = []
+    for part in _parts(name):
+        fewest: dict[int, list[str]] = {0: []}  # of each beginning of the part that can be cut
+        allowed = _pieces(part)
+        for end in range(1, len(part) + 1):
+            cuts = [
+                [*fewest[start], part[start:end]]
+                for start in range(end)
+                if start in fewest and part[start:end] in allowed and part[start:end] in known
+            ]
+            if cuts:
+                fewest[end] = min(cuts, key=len)
+        words += fewest.get(len(part), [])
     return [word for word in words if word != "and"]
 
 
@@ -202,25 +197,7 @@ def _parts(name: str) -> list[str]:
     return re.findall(r"[^\W\d_]+", name.lower())
 
 
-def _pieces(name: str) -> set[str]:
-    """All substrings that could be a word of the name."""
-    return {
-        part[start:end]
-        for part in _parts(name)
-        for start in range(len(part))
-        for end in range(start + 1, len(part) + 1)
-        if end - start >= MIN_WORD_LENGTH or part == part[start:end]
-    }
-
-
-def _fewest_words(part: str, known: Container[str]) -> list[str] | None:
-    """Cut `part` into as few known words as possible; None where it cannot be."""
-    best: list[list[str] | None] = [[]] + [None] * len(part)
-    for end in range(1, len(part) + 1):
-        for start in range(end):
-            word = part[start:end]
-            if best[start] is None or word not in known or (len(word) < MIN_WORD_LENGTH and word != part):
-                continue
-            if best[end] is None or len(best[start]) + 1 < len(best[end]):
-                best[end] = [*best[start], word]
-    return best[-1]
+def _pieces(part: str) -> set[str]:
+    """All substrings that could be a word: those of three letters at least, and the whole."""
+    ends = range(MIN_WORD_LENGTH, len(part) + 1)
+    return {part, *(part[start:end] for end in ends for start in range(end - MIN_WORD_LENGTH + 1))}

@@ -22,15 +22,17 @@ from recommenders_miner.encoders.initial_vectors import InitialVectors
 from recommenders_miner.encoders.whole_table import NetworkPart, encode_table, encoded_batches
 from recommenders_miner.errors import HParamsError, PresetError
 from recommenders_miner.hparams import HParams, hparam
+from recommenders_miner.layers import News, Tensor
 
 # What frozen layers give, made by `PLMEncoder.prepare`.
 declare(Feature("plm_vector", "vector", needs=("pieces",)))
 declare(Feature("plm_states", "tokens", needs=("pieces",), told_by="pieces"))
 
 BACKBONES = ("BertBackbone", "DistilBertBackbone", "RobertaBackbone", "XLMRobertaBackbone")
+_KNOWN = "The language models that can be news encoders here: Bert, DistilBert, Roberta, XLMRoberta."
 
 
-def _trainable(value: Any) -> Any:
+def _trainable(value: Tensor) -> Tensor:
     """Bring plm_trainable into its one form: `last_n: 2` is a mapping in YAML, and a string elsewhere."""
     if isinstance(value, dict) and len(value) == 1:
         [(key, count)] = value.items()
@@ -61,7 +63,6 @@ class PLMHParams(HParams):
 
 
 @news_encoder("plm", PLMHParams)
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class PLMEncoder(NewsEncoder):
     """A title through a pretrained language model: `h = PLM(T)[CLS]` (MINER, Section 3.2).
 
@@ -78,18 +79,12 @@ class PLMEncoder(NewsEncoder):
         activation: replaces the feed-forward activation of every layer. KerasHub's BERT has the tanh approximation of
             GELU, while most models on the Hugging Face hub were trained with the exact one, "gelu".
 
-    Call arguments:
-        features: dict with `pieces` (U, L) int32, one more than the tokenizer's ids, zeros behind; with some layers
-            trained also `plm_states` (U, L, hidden) float32; with none, `plm_vector` (U, hidden) float32 alone.
-
-    Returns:
-        (U, news_dim or hidden).
+    It reads `pieces` (U, L) int32, one more than the tokenizer's ids, zeros behind; with some layers trained also
+    `plm_states` (U, L, hidden) float32; with none, `plm_vector` (U, hidden) float32 alone.
 
     Raises:
         PresetError: the backbone is of another kind, or has fewer layers than are to be trained.
     """
-
-    PARTS = ("backbone",)
 
     def __init__(
         self,
@@ -102,21 +97,21 @@ class PLMEncoder(NewsEncoder):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.config = {
-            "trainable_layers": trainable_layers,
-            "pooling": pooling,
-            "news_dim": news_dim,
-            "dropout": dropout,
-            "activation": activation,
-        }
+        if not {base.__name__ for base in type(backbone).__mro__} & set(BACKBONES):
+            raise PresetError(backbone.name, f"is a {type(backbone).__name__}. {_KNOWN}")
         self.backbone = backbone
-        self._require_known_backbone()
         count = len(backbone.transformer_layers)
         self.num_frozen = 0 if trainable_layers == "all" else count - int(trainable_layers)
         if self.num_frozen < 0:
             raise PresetError(backbone.name, f"has {count} layers: plm_trainable cannot be last_n: {trainable_layers}.")
         self.is_frozen, self.is_cached = trainable_layers == 0, trainable_layers != "all"
-        self._freeze()
+        # Trainable is what `call` reads the output of, and the upper layers alone where some are frozen.
+        if hasattr(backbone, "pooled_dense"):
+            backbone.pooled_dense.trainable = False
+        if self.is_cached:
+            upper = {id(layer) for layer in backbone.transformer_layers[self.num_frozen :]}
+            for layer in backbone.layers:
+                layer.trainable = id(layer) in upper
         if activation is not None:
             for layer in backbone.transformer_layers:
                 layer.activation = layer._feedforward_intermediate_dense.activation = _in_float32(activation)
@@ -128,13 +123,7 @@ class PLMEncoder(NewsEncoder):
     def from_preset(
         cls, preset: str, plm_dropout: float = 0.1, depth: int | None = None, **arguments: Any
     ) -> PLMEncoder:
-        """Make an encoder with the weights of a preset.
-
-        Args:
-            preset: what KerasHub's `Backbone.from_preset` accepts, or `minilm`.
-            plm_dropout: dropout within the language model.
-            depth: how many of its layers to use, the lowest; None all.
-            **arguments: the constructor's.
+        """Make an encoder with the weights of a preset: what KerasHub's `Backbone.from_preset` accepts, or `minilm`.
 
         Raises:
             PresetError: there is no such preset, or it cannot be read, or is of a kind that cannot be used.
@@ -146,7 +135,7 @@ class PLMEncoder(NewsEncoder):
             exact = hugging_face_config(folder, "config.json").get("hidden_act") == "gelu"
             backbone = keras_hub.models.Backbone.from_preset(folder, dropout=plm_dropout)
         except Exception as error:  # KerasHub lets through whatever its many readers and downloaders raise
-            raise PresetError(preset, f"no language model could be loaded: {error} {_known()}") from error
+            raise PresetError(preset, f"no language model could be loaded: {error} {_KNOWN}") from error
         if depth is not None:
             backbone = lowest_layers(backbone, depth)
         return cls(backbone, activation="gelu" if exact else None, **arguments)
@@ -193,35 +182,33 @@ class PLMEncoder(NewsEncoder):
         """The language model's weights, trained or frozen."""
         return self.backbone.weights
 
-    def call(self, features: dict[str, Any], training: bool | None = None) -> Any:
+    def call(self, features: News, training: bool | None = None) -> Tensor:
         """See the class for the shapes."""
-        vector = features["plm_vector"] if self.is_frozen else self._upper(features, training)
+        if self.is_frozen:
+            vector = features["plm_vector"]
+        else:
+            mask = features["pieces"] > 0
+            states = features["plm_states"] if self.is_cached else self.embed(features["pieces"], training)
+            vector = self._pool(self._run(slice(self.num_frozen, None), states, mask, training), mask)
         vector = self.dropout(ops.cast(vector, self.compute_dtype), training=training)
         return vector if self.projection is None else self.projection(vector)
 
-    def _upper(self, features: dict[str, Any], training: bool | None) -> Any:
-        """The trained layers and the pooling, (U, hidden)."""
-        states = features["plm_states"] if self.is_cached else self.embed(features["pieces"], training)
-        mask = features["pieces"] > 0
-        return self._pool(self._run(slice(self.num_frozen, None), states, mask, training), mask)
-
     def embed(
         self,
-        pieces: Any,
+        pieces: Tensor,
         training: bool | None = None,
         *,
-        positions: Any = None,
-        segments: Any = None,
-        added: Any = None,
-    ) -> Any:
-        """Return the states below the first layer, (U, L, hidden): the sum of embeddings, normalised.
+        positions: Tensor = None,
+        segments: Tensor = None,
+        added: Tensor = None,
+    ) -> Tensor:
+        """Return the states below the first layer, (U, L, hidden): the sum of embeddings of pieces (U, L), normalised.
 
         Args:
             pieces: (U, L) int32.
             training: whether dropout is on.
             positions: (U, L) int32, the place of each piece in its text; 0, 1, 2, … where left out.
-            segments: (U, L) int32, 0 in the first text and 1 in the second; 0 where left out. Only BERT has embeddings
-                of segments; the other models leave them out.
+            segments: (U, L) int32, 0 in the first text and 1 in the second, for BERT, which alone embeds them.
             added: (U, L, hidden) vectors to add to the embeddings.
         """
         backbone, tokens = self.backbone, ops.maximum(pieces - 1, 0)
@@ -235,17 +222,10 @@ class PLMEncoder(NewsEncoder):
         vectors = vectors if added is None else vectors + added
         return backbone.embeddings_dropout(backbone.embeddings_layer_norm(vectors), training=training)
 
-    def read(self, states: Any, mask: Any, training: bool | None = None, places: Any = None) -> Any:
-        """Return the states above the last layer, of those below the first one.
+    def read(self, states: Tensor, mask: Tensor, training: bool | None = None, places: Tensor = None) -> Tensor:
+        """Return the states above the last layer, of those below the first one, (U, L, hidden).
 
-        Args:
-            states: (U, L, hidden), from `embed`.
-            mask: (U, L) bool, false at padding.
-            training: whether dropout is on; in frozen layers it never is.
-            places: (U, P) int32, where states are wanted; everywhere if left out. The last layer is run there alone.
-
-        Returns:
-            (U, L, hidden), or (U, P, hidden).
+        Dropout is never on in frozen layers. With `places` (U, P) the last layer is run there alone: (U, P, hidden).
         """
         layers = self.backbone.transformer_layers
         whole = len(layers) - (places is not None)
@@ -255,7 +235,7 @@ class PLMEncoder(NewsEncoder):
             return states
         return _layer_at(layers[-1], states, mask, places, training and not self.is_frozen)
 
-    def _run(self, layers: slice, states: Any, mask: Any, training: bool | None = None) -> Any:
+    def _run(self, layers: slice, states: Tensor, mask: Tensor, training: bool | None = None) -> Tensor:
         for layer in self.backbone.transformer_layers[layers]:
             states = layer(ops.cast(states, self.compute_dtype), padding_mask=mask, training=training)
         return states
@@ -263,18 +243,11 @@ class PLMEncoder(NewsEncoder):
     def new_layer(self, name: str) -> keras.layers.Layer:
         """Return an untrained layer of the kind and the sizes of the language model's own."""
         own = self.backbone.transformer_layers[-1]
-        return type(own)(
-            own.intermediate_dim,
-            own.num_heads,
-            dropout=own.dropout,
-            activation=own.activation,
-            layer_norm_epsilon=own.layer_norm_epsilon,
-            kernel_initializer=own.kernel_initializer,
-            dtype=own.dtype_policy,
-            name=name,
-        )
+        same = ("dropout", "activation", "layer_norm_epsilon", "kernel_initializer")
+        options = {option: getattr(own, option) for option in same}
+        return type(own)(own.intermediate_dim, own.num_heads, **options, dtype=own.dtype_policy, name=name)
 
-    def _pool(self, states: Any, mask: Any) -> Any:
+    def _pool(self, states: Tensor, mask: Tensor) -> Tensor:
         if self.pooling == "cls":
             return states[:, 0]
         states, weights = ops.cast(states, "float32"), ops.cast(mask, "float32")[..., None]
@@ -294,15 +267,15 @@ class PLMEncoder(NewsEncoder):
     def frozen_outputs(self, pieces: np.ndarray) -> np.ndarray:
         """Run the frozen layers over a table's pieces (N+1, L).
 
-        Returns:
-            float32 vectors (N+1, hidden) where all layers are frozen, else states (N+1, L, hidden), zero at padding.
+        It gives vectors (N+1, hidden) where all layers are frozen, else states (N+1, L, hidden), zero at padding.
         """
         if self.is_frozen:
             return self.title_vectors(pieces)
 
-        def states(features: dict[str, Any]) -> dict[str, Any]:
-            states = self._through_layers(features["pieces"], self.num_frozen)
-            return {"output": ops.cast(states, "float32") * ops.cast(features["pieces"] > 0, "float32")[..., None]}
+        def states(features: News) -> News:
+            mask = features["pieces"] > 0
+            states = self._run(slice(self.num_frozen), self.embed(features["pieces"]), mask)
+            return {"output": ops.cast(states, "float32") * ops.cast(mask, "float32")[..., None]}
 
         table = np.zeros((*pieces.shape, self.backbone.hidden_dim), "float32")
         for rows, batch in encoded_batches(NetworkPart(self, states), {"pieces": pieces}, batch_size=256):
@@ -312,15 +285,12 @@ class PLMEncoder(NewsEncoder):
     def title_vectors(self, pieces: np.ndarray) -> np.ndarray:
         """Return the language model's own vectors, (N+1, hidden) float32, of a table's pieces (N+1, L)."""
 
-        def vectors(features: dict[str, Any]) -> dict[str, Any]:
-            states = self._through_layers(features["pieces"], len(self.backbone.transformer_layers))
-            return {"output": ops.cast(self._pool(states, features["pieces"] > 0), "float32")}
+        def vectors(features: News) -> News:
+            mask = features["pieces"] > 0
+            states = self._run(slice(None), self.embed(features["pieces"]), mask)
+            return {"output": ops.cast(self._pool(states, mask), "float32")}
 
         return encode_table(NetworkPart(self, vectors), {"pieces": pieces}, batch_size=256)["output"]
-
-    def _through_layers(self, pieces: Any, count: int) -> Any:
-        """The states behind the lowest `count` layers, (U, L, hidden), without dropout."""
-        return self._run(slice(count), self.embed(pieces), pieces > 0)
 
     def _digest(self, pieces: np.ndarray) -> str:
         """Name the frozen outputs: by the weights that make them, the pieces, and how the vectors are pooled."""
@@ -336,30 +306,11 @@ class PLMEncoder(NewsEncoder):
     def example(self) -> dict[str, Any]:
         """Return what `call` reads, of one article of two pieces."""
         hidden = self.backbone.hidden_dim
-        every = {
-            "pieces": ops.ones((1, 2), "int32"),
-            "plm_states": ops.ones((1, 2, hidden)),
-            "plm_vector": ops.ones((1, hidden)),
-        }
-        return {name: every[name] for name in self.features}
-
-    # === The backbone ===
-
-    def _freeze(self) -> None:
-        """Leave trainable what `call` reads the output of, and the upper layers alone where some are frozen."""
-        if hasattr(self.backbone, "pooled_dense"):
-            self.backbone.pooled_dense.trainable = False
-        if self.is_cached:
-            upper = self.backbone.transformer_layers[self.num_frozen :]
-            for layer in self.backbone.layers:
-                layer.trainable = any(layer is kept for kept in upper)
-
-    def _require_known_backbone(self) -> None:
-        if not {base.__name__ for base in type(self.backbone).__mro__} & set(BACKBONES):
-            raise PresetError(self.backbone.name, f"is a {type(self.backbone).__name__}. {_known()}")
+        shapes = {"pieces": (1, 2), "plm_states": (1, 2, hidden), "plm_vector": (1, hidden)}
+        return {name: ops.ones(shapes[name], "int32" if name == "pieces" else None) for name in self.features}
 
 
-def _layer_at(layer: keras.layers.Layer, states: Any, mask: Any, places: Any, training: bool | None) -> Any:
+def _layer_at(layer: keras.layers.Layer, states: Tensor, mask: Tensor, places: Tensor, training: bool | None) -> Tensor:
     """What a layer of KerasHub's returns, at some places (U, P) alone, whose cost it is: (U, P, hidden)."""
     chosen = ops.take_along_axis(states, places[..., None], axis=1)
     attended = layer._self_attention_layer(
@@ -373,11 +324,7 @@ def _layer_at(layer: keras.layers.Layer, states: Any, mask: Any, places: Any, tr
 
 
 def lowest_layers(backbone: keras.Model, depth: int) -> keras.Model:
-    """Return a smaller language model: the embeddings and the lowest `depth` layers, with copies of their weights.
-
-    Raises:
-        PresetError: there are fewer layers.
-    """
+    """Return a smaller language model: the embeddings and the lowest `depth` layers, with copies of their weights."""
     if depth > backbone.num_layers:
         raise PresetError(backbone.name, f"has {backbone.num_layers} layers: plm_depth cannot be {depth}.")
     lowest = type(backbone).from_config({**backbone.get_config(), "num_layers": depth})
@@ -391,8 +338,3 @@ def _in_float32(activation: str) -> Callable[[Any], Any]:
     """An activation that is computed in float32: on a CPU, TensorFlow's GELU of bfloat16 takes four times as long."""
     function = keras.activations.get(activation)
     return lambda values: ops.cast(function(ops.cast(values, "float32")), values.dtype)
-
-
-def _known() -> str:
-    kinds = ", ".join(name.removesuffix("Backbone") for name in BACKBONES)
-    return f"The language models that can be news encoders here: {kinds}."

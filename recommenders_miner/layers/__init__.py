@@ -5,23 +5,34 @@ They use `keras` and `keras.ops` only, so they run on every Keras backend and co
 
 from __future__ import annotations
 
-from recommenders_miner.layers.click_scores import (
-    DotProduct,
-    InterestAggregation,
-    InterestsOverClicks,
-    match_interests,
-)
-from recommenders_miner.layers.common import CompositeLayer, cosine, masked_softmax, unit_vectors
-from recommenders_miner.layers.contextual import SelfAttention, WordConvolution
-from recommenders_miner.layers.disagreement_regularizer import DisagreementRegularizer, disagreement
-from recommenders_miner.layers.factorization_machine import FactorizationMachine, FactorTable, merged_squares
-from recommenders_miner.layers.poly_attention import CategoryBias, PolyAttention
-from recommenders_miner.layers.pooling import (
+from recommenders_miner.layers.attention import (
     AdditiveAttention,
     CandidateAttention,
     PersonalizedAttention,
     SegmentPooling,
+    SelfAttention,
+    WordConvolution,
     pool_by_query,
+)
+from recommenders_miner.layers.common import (
+    CompositeLayer,
+    ConfiguredLayer,
+    News,
+    Tensor,
+    cosine,
+    masked_softmax,
+    unit_vectors,
+)
+from recommenders_miner.layers.factorization_machine import FactorizationMachine, FactorTable, merged_squares
+from recommenders_miner.layers.interests import (
+    CategoryBias,
+    DisagreementRegularizer,
+    DotProduct,
+    InterestAggregation,
+    InterestsOverClicks,
+    PolyAttention,
+    disagreement,
+    match_interests,
 )
 
 __all__ = [
@@ -29,16 +40,19 @@ __all__ = [
     "CandidateAttention",
     "CategoryBias",
     "CompositeLayer",
+    "ConfiguredLayer",
     "DisagreementRegularizer",
     "DotProduct",
     "FactorTable",
     "FactorizationMachine",
     "InterestAggregation",
     "InterestsOverClicks",
+    "News",
     "PersonalizedAttention",
     "PolyAttention",
     "SegmentPooling",
     "SelfAttention",
+    "Tensor",
     "WordConvolution",
     "cosine",
     "disagreement",

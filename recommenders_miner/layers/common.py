@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+import inspect
+from typing import Any, Self
 
 import keras
 from keras import ops
+
+Shape = tuple[int | None, ...]
+Tensor = Any
+News = dict[str, Tensor]
+"""Arrays by name, of one row an article: `vector`, or what else a news encoder returns, and columns as `category`."""
 
 # Far below any logit, yet finite: -inf would turn a row without a single valid position into NaN.
 _MASKED_LOGIT = -1e38
@@ -15,21 +21,29 @@ _ZERO_SQUARED_LENGTH = 1e-24
 
 
 class ConfiguredLayer(keras.layers.Layer):
-    """A layer that is saved as the arguments of its constructor.
+    """A layer that is saved as the arguments of its constructor: numbers, names, Keras objects and lists of them.
 
-    A subclass keeps the plain arguments in `config`, and names in `PARTS` those that are layers, initialisers or lists
-    of them, which it keeps as attributes of the same name; saving and loading follow from that.
+    Those of this package are registered with Keras by the names of their classes.
 
     Attributes:
-        PARTS: names of the constructor's arguments that Keras has to serialise.
-        config: the constructor's other arguments.
+        config: these arguments by name, defaults included.
     """
 
-    PARTS: ClassVar[tuple[str, ...]] = ()
+    config: dict[str, Any]
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.config: dict[str, Any] = {}
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__.startswith("recommenders_miner."):
+            keras.saving.register_keras_serializable(package="recommenders_miner")(cls)
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Record the arguments."""
+        layer = super().__new__(cls, *args, **kwargs)
+        bound = inspect.signature(cls.__init__).bind_partial(layer, *args, **kwargs)
+        bound.apply_defaults()
+        # Past Keras, which would track the layers among them a second time.
+        vars(layer)["config"] = {k: v for k, v in bound.arguments.items() if k not in ("self", "kwargs")}
+        return layer
 
     def require(self, fits: bool, expected: str, **received: Any) -> None:
         """Raise a ValueError that says which shapes this layer expects and which it received, unless they fit."""
@@ -37,20 +51,19 @@ class ConfiguredLayer(keras.layers.Layer):
             shapes = ", ".join(f"{name} {tuple(array.shape)}" for name, array in received.items() if array is not None)
             raise ValueError(f"{type(self).__name__} expects {expected}. Received {shapes}.")
 
-    def compute_mask(self, inputs: Any, previous_mask: Any | None = None) -> Any:
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> Tensor:
         """Return None: masks are passed on as arguments, never attached to a result."""
         return None
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this layer again."""
-        parts = {part: keras.saving.serialize_keras_object(getattr(self, part)) for part in self.PARTS}
-        return {**super().get_config(), **self.config, **parts}
+        return {**super().get_config(), **keras.saving.serialize_keras_object(self.config)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Make a layer of what `get_config` returned."""
-        parts = {part: keras.saving.deserialize_keras_object(config[part]) for part in cls.PARTS}
-        return super().from_config({**config, **parts})
+        deserialize = keras.saving.deserialize_keras_object
+        return super().from_config({k: deserialize(v) if isinstance(v, dict | list) else v for k, v in config.items()})
 
 
 class CompositeLayer(ConfiguredLayer):
@@ -71,7 +84,7 @@ def require_positive(**sizes: int) -> None:
         raise ValueError(f"{' and '.join(sizes)} must be at least 1. Received {received}.")
 
 
-def masked_softmax(logits: Any, mask: Any | None = None, axis: int = -1) -> Any:
+def masked_softmax(logits: Tensor, mask: Tensor | None = None, axis: int = -1) -> Tensor:
     """Softmax over the valid positions only, in float32.
 
     A masked position gets exactly 0, whatever logit (up to 1e37) stands there. Where a whole row is masked,
@@ -82,9 +95,6 @@ def masked_softmax(logits: Any, mask: Any | None = None, axis: int = -1) -> Any:
         mask: tensor that broadcasts against `logits`, True (or non-zero) at valid positions. None: all are
             valid.
         axis: the axis that is summed to one.
-
-    Returns:
-        The weights, float32, in the shape of `logits`.
     """
     logits = ops.cast(logits, "float32")
     if mask is None:
@@ -96,14 +106,14 @@ def masked_softmax(logits: Any, mask: Any | None = None, axis: int = -1) -> Any:
     return weights * ops.cast(mask, "float32")
 
 
-def _softmax(logits: Any, axis: int) -> Any:
+def _softmax(logits: Tensor, axis: int) -> Tensor:
     if logits.shape[axis] == 1:
         # The weight is 1, with a gradient of 0 rather than none. Keras warns of a softmax over one position.
         return 1.0 + 0.0 * logits
     return ops.softmax(logits, axis=axis)
 
 
-def unit_vectors(vectors: Any) -> Any:
+def unit_vectors(vectors: Tensor) -> Tensor:
     """Scale vectors (…, d) to length one along the last axis, in float32.
 
     The zero vector (length up to 1e-12) stays zero, and its gradient is zero. `keras.ops.normalize` divides
@@ -117,16 +127,9 @@ def unit_vectors(vectors: Any) -> Any:
     return vectors * inverse_length
 
 
-def cosine(a: Any, b: Any) -> Any:
-    """Cosine of every vector of `a` with every vector of `b`, in float32.
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine of every vector of `a` (…, n, d) with every vector of `b` (…, m, d): float32 (…, n, m).
 
     The cosine of the zero vector with anything is 0, with a zero gradient.
-
-    Args:
-        a: float tensor (…, n, d).
-        b: float tensor (…, m, d); its leading axes broadcast against those of `a`.
-
-    Returns:
-        float32 tensor (…, n, m).
     """
     return ops.matmul(unit_vectors(a), ops.swapaxes(unit_vectors(b), -1, -2))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
 from keras import ops
 
-from recommenders_miner.layers.common import ConfiguredLayer, require_positive
+from recommenders_miner.layers.common import ConfiguredLayer, Shape, Tensor, require_positive
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class FactorTable(ConfiguredLayer):
     """Look up the weights and factors of sparse features, and sum them up as a factorisation machine needs them.
 
@@ -32,7 +32,6 @@ class FactorTable(ConfiguredLayer):
         factors_initializer: initialiser of the weight `factors`, (num_features, dim); a normal distribution with a
             standard deviation of 0.05 where left out. They must differ, or they would never part.
         weights_initializer: initialiser of the weight `weights`, (num_features,).
-        **kwargs: arguments of `keras.layers.Layer`.
 
     Call arguments:
         ids: (…, F) int, in [0, num_features).
@@ -40,12 +39,7 @@ class FactorTable(ConfiguredLayer):
 
     Returns:
         A dict of float32 arrays: `linear` (…), `sums` (…, dim), `squares` (…).
-
-    Raises:
-        ValueError: `num_features` or `dim` is below 1.
     """
-
-    PARTS = ("factors_initializer", "weights_initializer")
 
     def __init__(
         self,
@@ -57,40 +51,33 @@ class FactorTable(ConfiguredLayer):
     ) -> None:
         super().__init__(autocast=False, **kwargs)
         require_positive(num_features=num_features, dim=dim)
-        self.config = {"num_features": num_features, "dim": dim}
         self.num_features, self.dim = num_features, dim
         self.factors_initializer = keras.initializers.get(factors_initializer)
         self.weights_initializer = keras.initializers.get(weights_initializer)
 
-    def build(self, ids_shape: tuple[int | None, ...], values_shape: tuple[int | None, ...] | None = None) -> None:
+    def build(self, ids_shape: Shape, values_shape: Shape | None = None) -> None:
         """Create the weights, whose shapes do not depend on the inputs'."""
-        self.factors = self.add_weight(
-            name="factors", shape=(self.num_features, self.dim), initializer=self.factors_initializer, autocast=False
-        )
-        self.feature_weights = self.add_weight(
-            name="weights", shape=(self.num_features,), initializer=self.weights_initializer, autocast=False
-        )
+        add = functools.partial(self.add_weight, autocast=False)
+        shape = (self.num_features, self.dim)
+        self.factors = add(name="factors", shape=shape, initializer=self.factors_initializer)
+        self.feature_weights = add(name="weights", shape=shape[:1], initializer=self.weights_initializer)
 
-    def call(self, ids: Any, values: Any) -> dict[str, Any]:
+    def call(self, ids: Tensor, values: Tensor) -> dict[str, Any]:
         """Sum up; see the class for the shapes."""
         values = ops.cast(values, "float32")
-        factors = self._looked_up(self.factors, ids)
+        factors = ops.cast(ops.take(self.factors, ids, axis=0), "float32")
+        weights = ops.cast(ops.take(self.feature_weights, ids, axis=0), "float32")
         return {
-            "linear": ops.sum(values * self._looked_up(self.feature_weights, ids), axis=-1),
+            "linear": ops.sum(values * weights, axis=-1),
             "sums": ops.squeeze(ops.matmul(ops.expand_dims(values, axis=-2), factors), axis=-2),
             "squares": ops.sum(ops.square(values) * ops.sum(ops.square(factors), axis=-1), axis=-1),
         }
 
-    def norms(self, ids: Any) -> Any:
+    def norms(self, ids: Tensor) -> Tensor:
         """Look up ‖v_i‖² of some ids (…); float32, of the same shape."""
-        return ops.sum(ops.square(self._looked_up(self.factors, ids)), axis=-1)
-
-    @staticmethod
-    def _looked_up(table: Any, ids: Any) -> Any:
-        return ops.cast(ops.take(table, ids, axis=0), "float32")
+        return ops.sum(ops.square(ops.cast(ops.take(self.factors, ids, axis=0), "float32")), axis=-1)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class FactorizationMachine(ConfiguredLayer):
     """Score samples by their features and by all pairs of them.
 
@@ -108,7 +95,6 @@ class FactorizationMachine(ConfiguredLayer):
 
     Args:
         bias_initializer: initialiser of the weight `bias`, w_0 ().
-        **kwargs: arguments of `keras.layers.Layer`.
 
     Call arguments:
         linear: (…), Σ_i w_i x_i.
@@ -132,22 +118,15 @@ class FactorizationMachine(ConfiguredLayer):
         - Factorization Machines with libFM, ACM TIST 2012 (Rendle).
     """
 
-    PARTS = ("bias_initializer",)
-
     def __init__(self, bias_initializer: str | keras.Initializer = "zeros", **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
-    def build(
-        self,
-        linear_shape: tuple[int | None, ...],
-        sums_shape: tuple[int | None, ...] | None = None,
-        squares_shape: tuple[int | None, ...] | None = None,
-    ) -> None:
+    def build(self, linear_shape: Shape, sums_shape: Shape | None = None, squares_shape: Shape | None = None) -> None:
         """Create the bias."""
         self.bias = self.add_weight(name="bias", shape=(), initializer=self.bias_initializer, autocast=False)
 
-    def call(self, linear: Any, sums: Any, squares: Any) -> Any:
+    def call(self, linear: Tensor, sums: Tensor, squares: Tensor) -> Tensor:
         """Score; see the class for the shapes."""
         fits = len(linear.shape) == len(squares.shape) == len(sums.shape) - 1
         self.require(fits, "linear (…), sums (…, k) and squares (…)", linear=linear, sums=sums, squares=squares)
@@ -155,7 +134,7 @@ class FactorizationMachine(ConfiguredLayer):
         return bias + linear + 0.5 * (ops.sum(ops.square(sums), axis=-1) - squares)
 
 
-def merged_squares(ids: Any, values: Any, norms: Any) -> Any:
+def merged_squares(ids: Tensor, values: Tensor, norms: Tensor) -> Tensor:
     """Return Σ_i x_i² ‖v_i‖² of rows in which a feature may stand several times, x_i being the sum of its values.
 
     A factorisation machine's other two sums may be taken place by place; this one may not, for the square of a sum is

@@ -29,15 +29,12 @@ from recommenders_miner.hparams import HParams
 from recommenders_miner.models.network import NewsRecommender
 from recommenders_miner.models.optimizers import make_optimizer
 from recommenders_miner.models.saving import load_model, save_model
-from recommenders_miner.models.training import EpochEvaluation, Throughput, TrainingCheckpoint, precision, seeded
+from recommenders_miner.models.training import Throughput, TrainingCheckpoint, epoch_evaluation, precision, seeded
 
 if TYPE_CHECKING:
     from recommenders_miner.explain import Explanation
 
-_LOSSES = {
-    "cross_entropy_loss": keras.losses.CategoricalCrossentropy,
-    "log_loss": keras.losses.BinaryCrossentropy,
-}
+_LOSSES = {"cross_entropy_loss": keras.losses.CategoricalCrossentropy, "log_loss": keras.losses.BinaryCrossentropy}
 
 
 class BaseModel(RecommendersNames):
@@ -75,10 +72,7 @@ class BaseModel(RecommendersNames):
     year: ClassVar[int]
 
     def __init__(
-        self,
-        hparams: HParams,
-        iterator_creator: Callable[..., NewsIterator] = MINDIterator,
-        seed: int | None = None,
+        self, hparams: HParams, iterator_creator: Callable[..., NewsIterator] = MINDIterator, seed: int | None = None
     ) -> None:
         self.hparams = hparams
         self.seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
@@ -100,13 +94,7 @@ class BaseModel(RecommendersNames):
         return cls.columns
 
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
-        """Return the untrained network; each model's own.
-
-        Args:
-            hparams: the hyperparameters.
-            vocabularies: sizes of the embeddings.
-            vectors: where word and category embeddings start from.
-        """
+        """Return the untrained network, each model's own: `vectors` says where its embeddings start."""
         raise NotImplementedError
 
     def build(self, vocabularies: Vocabularies) -> Self:
@@ -190,10 +178,8 @@ class BaseModel(RecommendersNames):
             self.build(self.train_iterator.vocabularies)
         batches = self.training_batches(data, negatives)
         self.compile(batches.steps_per_epoch * self.hparams.epochs)
-        evaluation = EpochEvaluation(
-            self.run_eval,
-            {"val": (valid_news_file, valid_behaviors_file), "test": (test_news_file, test_behaviors_file)},
-        )
+        files = {"val": (valid_news_file, valid_behaviors_file), "test": (test_news_file, test_behaviors_file)}
+        evaluation = epoch_evaluation(self.run_eval, files)
         self.throughput = Throughput(self.hparams.batch_size)
         checkpoint = TrainingCheckpoint(run_dir, {} if run_dir is None else self._identity(data))
         epochs_done = checkpoint.restore(self.network) if resume else 0
@@ -215,19 +201,14 @@ class BaseModel(RecommendersNames):
         self, data: Dataset, negatives: str | Callable[[ImpressionLog], Draw] | None = None
     ) -> TrainingBatches:
         """Return the stream of training steps of a data set; in fixed shapes where the backend needs them."""
-        static_shapes = keras.backend.backend() != "tensorflow"
-        features = self.network_features(data)
-        options = {"static_shapes": static_shapes, "negatives": negatives}
-        return self.train_iterator.batches(data, features, self.seed, **options)
+        options = {"static_shapes": keras.backend.backend() != "tensorflow", "negatives": negatives}
+        return self.train_iterator.batches(data, self.network_features(data), self.seed, **options)
 
     def compile(self, total_steps: int) -> None:
-        """Compile the network with Adam and the loss that `hparams.loss` names.
+        """Compile the network with Adam, for a run of some training steps, and the loss that `hparams.loss` names.
 
         `cross_entropy_loss` is NCE over a click and the negatives beside it (MINER, Eq. 6); `log_loss` takes every
         candidate by itself. Candidates that only fill a shape have a score of -1e9 and add nothing to either.
-
-        Args:
-            total_steps: training steps of the whole run, which the step size may depend on.
         """
         self.network.compile(
             optimizer=make_optimizer(self.hparams, self.network, total_steps),
@@ -360,10 +341,7 @@ class BaseModel(RecommendersNames):
         return [(pool[index], float(scores[index])) for index in np.argsort(-scores, kind="stable")[:k]]
 
     def encode_news(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return what the rest of the network reads of some articles, to look inside.
-
-        Args:
-            ids: their ids.
+        """Return what the rest of the network reads of the articles of some ids, to look inside.
 
         Returns:
             By name, arrays of len(ids) rows: `vector` (len(ids), d), or what else the news encoder returns, and the

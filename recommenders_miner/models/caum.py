@@ -11,11 +11,10 @@ from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import InitialVectors, SelfAttentionHParams, build_encoder
-from recommenders_miner.errors import NoVectorError
 from recommenders_miner.hparams import HParams, hparam
-from recommenders_miner.layers import masked_softmax
+from recommenders_miner.layers import News, Tensor, masked_softmax
 from recommenders_miner.models.base import BaseModel
-from recommenders_miner.models.network import DotProductPredictor, NewsRecommender, UserEncoder
+from recommenders_miner.models.network import DotProductPredictor, NewsRecommender, UserEncoder, Users
 from recommenders_miner.models.registry import register
 
 
@@ -27,7 +26,6 @@ class CAUMHParams(SelfAttentionHParams):
     candidate_layers: list[int] = hparam("model", [400, 256], "hidden layers of the candidate-aware attention")
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class CAUMUserEncoder(UserEncoder):
     """The clicked articles c_i as a candidate n sees them, in long and in short range, then pooled by it.
 
@@ -43,13 +41,7 @@ class CAUMUserEncoder(UserEncoder):
     We decide: a head reads its own part of q_i and q_n, and logits are divided by √head_dim, as in that code; the CNN
     sees zeros beyond both ends of a history, where the code goes round; dropout is on the clicks' vectors only.
 
-    Args:
-        dim: dimension of the news vectors.
-        num_heads: heads k of the self-attention.
-        head_dim: dimension of a head.
-        window: clicks under the CNN, 2h + 1.
-        layer_sizes: hidden layers of Φ, with tanh.
-        dropout: share of the clicked articles' vectors dropped in training.
+    `layer_sizes` are the hidden layers of Φ, with tanh.
     """
 
     def __init__(
@@ -63,8 +55,6 @@ class CAUMUserEncoder(UserEncoder):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.config = {"dim": dim, "num_heads": num_heads, "head_dim": head_dim, "window": window, "dropout": dropout}
-        self.config |= {"layer_sizes": list(layer_sizes)}
         dense = functools.partial(keras.layers.Dense, dtype=self.dtype_policy)
         projection = functools.partial(dense, num_heads * head_dim, use_bias=False)
         self.click_query, self.click_key, self.value = projection(), projection(), projection()
@@ -82,25 +72,21 @@ class CAUMUserEncoder(UserEncoder):
         nothing = ops.zeros((1, 1, self.config["dim"]))
         self._users({"clicked": nothing, "mask": ops.ones((1, 1), "bool")}, nothing)
 
-    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+    def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Users:
         """Return `clicked` (B, M, d), zero at padding, and `mask` (B, M) bool."""
         clicked = self.dropout(history["vector"], training=training)
         return {"clicked": clicked * ops.cast(mask, clicked.dtype)[..., None], "mask": mask}
 
-    def bind_candidates(self, state: Any, candidates: dict[str, Any]) -> Any:
+    def bind_candidates(self, state: Users, candidates: News) -> Tensor:
         """Return users (B, C, d), each as its candidate sees it; zero for an empty history."""
         return self._users(state, candidates["vector"])[0]
 
-    def attention_weights(self, history: dict[str, Any], mask: Any, user: Any, candidates: dict[str, Any]) -> Any:
+    def attention_weights(self, history: News, mask: Tensor, user: Tensor, candidates: News) -> Tensor:
         """Return the weights α of the clicks in context, (B, C, 1, M)."""
         state = self.encode_history(history, mask, user)
         return self._users(state, candidates["vector"])[1][:, :, None, :]
 
-    def user_vectors(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
-        """Raise `NoVectorError`: there is no user without a candidate."""
-        raise NoVectorError("CAUM's user depends on the candidate: there is no user vector by itself.")
-
-    def _users(self, state: Any, candidates: Any) -> tuple[Any, Any]:
+    def _users(self, state: Users, candidates: Tensor) -> tuple[Tensor, Tensor]:
         """Compute u (B, C, d) and α (B, C, M)."""
         clicked, mask = state["clicked"], state["mask"]
         local = self.convolution(clicked)[:, None] + self.local_candidate(candidates)[:, :, None]
@@ -112,7 +98,7 @@ class CAUMUserEncoder(UserEncoder):
         weights = masked_softmax(ops.squeeze(self.relevance(hidden), axis=-1), mask[:, None, :])
         return ops.einsum("bci,bcid->bcd", ops.cast(weights, joined.dtype), joined), weights
 
-    def _global(self, clicked: Any, mask: Any, candidates: Any) -> Any:
+    def _global(self, clicked: Tensor, mask: Tensor, candidates: Tensor) -> Tensor:
         """Compute l, (B, C, M, heads · head_dim)."""
         query, key = self.split(self.click_query(clicked)), self.split(self.click_key(clicked))
         among_clicks = ops.einsum("bihp,bjhp->bhij", query, key)
@@ -124,7 +110,6 @@ class CAUMUserEncoder(UserEncoder):
         return ops.reshape(attended, (-1, *ops.shape(attended)[1:3], self.value.units))
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class CAUMClickPredictor(DotProductPredictor):
     """The dot product of a candidate with the user as it sees it, z = u^T n."""
 

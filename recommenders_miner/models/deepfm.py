@@ -9,8 +9,9 @@ import keras
 from keras import ops
 
 from recommenders_miner.hparams import HParams, hparam
+from recommenders_miner.layers import News, Tensor
 from recommenders_miner.models.libfm import FactorHParams, FactorizationMachinePredictor, LibFMModel
-from recommenders_miner.models.network import ClickPredictor
+from recommenders_miner.models.network import ClickPredictor, Users
 from recommenders_miner.models.registry import register
 
 
@@ -20,16 +21,11 @@ class DeepFMHParams(FactorHParams):
     layer_sizes: list[int] = hparam("model", [300], "hidden layers of the deep component")
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class DeepFMPredictor(FactorizationMachinePredictor):
     """The sum of the FM component and the deep component, which share the factors (Section 2.1).
 
     The deep component is a feed-forward network with ReLU over the embeddings of the fields side by side, a field's
     embedding being Σ_i x_i v_i over its features (Eqs. 3 and 4).
-
-    Args:
-        layer_sizes: its hidden layers.
-        dropout: share of each hidden layer's outputs dropped in training.
     """
 
     candidates_at_once = 16_384
@@ -37,14 +33,11 @@ class DeepFMPredictor(FactorizationMachinePredictor):
 
     def __init__(self, layer_sizes: Sequence[int] = (300,), dropout: float = 0.2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.config = {"layer_sizes": list(layer_sizes), "dropout": dropout}
         self.hidden = [keras.layers.Dense(size, activation="relu", dtype=self.dtype_policy) for size in layer_sizes]
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self.deep_score = keras.layers.Dense(1, dtype=self.dtype_policy)
 
-    def call(
-        self, users: dict[str, Any], candidates: dict[str, Any], mask: Any = None, training: bool | None = None
-    ) -> Any:
+    def call(self, users: Users, candidates: News, mask: Tensor = None, training: bool | None = None) -> Tensor:
         """Return scores (B, C) of users, (B, …), and candidates, (B, C, …)."""
         of_user = ops.concatenate([users["id_vector"], users["history_vector"]], axis=-1)
         of_candidate = ops.concatenate([candidates["id_vector"], candidates["title_vector"]], axis=-1)

@@ -18,11 +18,10 @@ from recommenders_miner.encoders import (
     news_encoder,
     word_vectors,
 )
-from recommenders_miner.errors import NoVectorError
 from recommenders_miner.hparams import HParams, hparam
-from recommenders_miner.layers import CandidateAttention
+from recommenders_miner.layers import CandidateAttention, News, Tensor
 from recommenders_miner.models.base import BaseModel
-from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder
+from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder, Users
 from recommenders_miner.models.registry import register
 
 
@@ -44,7 +43,6 @@ class DKNHParams(HParams):
 
 
 @news_encoder("kcnn", KnowledgeCNNHParams)
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class KnowledgeCNNEncoder(NewsEncoder):
     """A title as three aligned channels, words, entities and the entities' contexts, under filters of several widths.
 
@@ -55,24 +53,16 @@ class KnowledgeCNNEncoder(NewsEncoder):
     Entities and contexts are fixed vectors, which g brings into the space of the words. A word that belongs to no
     entity has zeros in both channels. A filter starts at every word of the title, and sees zeros behind the last one.
 
-    Wang et al., "DKN: Deep Knowledge-Aware Network for News Recommendation", WWW 2018, Section 4.3.
+    Section 4.3 of the paper. News vectors (U, d), d = filters · number of widths, are zero for a title without words.
 
     Args:
-        words: the vectors of a title's words.
-        entities: the vectors of the entities, not trained.
-        contexts: of each entity, the mean of its neighbours' vectors, not trained.
+        words, entities, contexts: the vectors of a title's words, its entities, and their neighbours' means; only
+            those of the words are trained.
         filters: filters of each width.
         windows: the widths l.
         activation: f.
-
-    Call arguments:
-        features: dict with `title` and `word_entities`, both (U, L) int32, zeros behind the words.
-
-    Returns:
-        (U, d) news vectors, d = filters · number of widths; zero for a title without words.
     """
 
-    PARTS = ("words", "entities", "contexts")
     features = ("title", "word_entities")
 
     def __init__(
@@ -86,7 +76,6 @@ class KnowledgeCNNEncoder(NewsEncoder):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.config = {"filters": filters, "windows": list(windows), "activation": activation}
         self.words, self.entities, self.contexts = words, entities, contexts
         self.dim = filters * len(windows)
         self.transformation = keras.layers.Dense(words.config["dim"], activation="tanh", dtype=self.dtype_policy)
@@ -104,7 +93,7 @@ class KnowledgeCNNEncoder(NewsEncoder):
         words = word_vectors(hparams, vocabularies, vectors)
         return cls(words, entities, contexts, hparams.filter_num, hparams.window_sizes, hparams.cnn_activation)
 
-    def call(self, features: dict[str, Any], training: bool | None = None) -> Any:
+    def call(self, features: News, training: bool | None = None) -> Tensor:
         """See the class for the shapes."""
         title, word_entities = features["title"], features["word_entities"]
         words = self.words(title, training=training)
@@ -117,38 +106,29 @@ class KnowledgeCNNEncoder(NewsEncoder):
         mask = ops.not_equal(title, 0)
         return ops.concatenate([self._max_over_time(channels, mask, filters) for filters in self.convolutions], axis=-1)
 
-    def _max_over_time(self, channels: Any, mask: Any, convolution: keras.layers.Layer) -> Any:
-        """Max-over-time pooling of one width, (U, filters)."""
+    def _max_over_time(self, channels: Tensor, mask: Tensor, convolution: keras.layers.Layer) -> Tensor:
+        """Pool over the words of a title what filters of one width give, (U, filters)."""
         behind = convolution.kernel_size[0] - 1
         values = convolution(ops.pad(channels, [(0, 0), (0, behind), (0, 0)]))
-        lowest = ops.cast(-1e4, values.dtype)
-        pooled = ops.max(ops.where(mask[..., None], values, lowest), axis=1)
+        pooled = ops.max(ops.where(mask[..., None], values, ops.cast(-1e4, values.dtype)), axis=1)
         return ops.where(ops.any(mask, axis=-1)[:, None], pooled, ops.zeros_like(pooled))
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class DKNUserEncoder(UserEncoder):
     """The clicked articles as they are: only a candidate makes a user of them (Section 4.4)."""
 
-    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+    def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Users:
         """Return `clicked` (B, M, d) and `mask` (B, M) bool."""
         return {"clicked": history["vector"], "mask": mask}
 
-    def user_vectors(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
-        """Raise `NoVectorError`: there is no user without a candidate."""
-        raise NoVectorError("DKN's user depends on the candidate: there is no user vector by itself.")
 
-
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class DKNClickPredictor(ClickPredictor):
     """The user as the candidate sees it, and a network over both: `s = G([Σ_j w_cj e(t_j); e(t_c)])` (Section 4.4).
 
     What goes into the two networks is layer-normalised, which the paper does not say. Max-pooled features all lie on
     one side of zero, and without this the networks took seven epochs of the demo to notice that titles can be alike.
 
-    Args:
-        attention_dim: hidden dimension of the attention network H.
-        layer_sizes: hidden layers of the network G.
+    `attention_dim` is the hidden dimension of the attention network H, `layer_sizes` are the hidden layers of G.
     """
 
     candidates_at_once = 4096  # every candidate is set against every click in the attention network
@@ -156,27 +136,28 @@ class DKNClickPredictor(ClickPredictor):
 
     def __init__(self, attention_dim: int = 100, layer_sizes: Sequence[int] = (100,), **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.config = {"attention_dim": attention_dim, "layer_sizes": list(layer_sizes)}
         self.news_norm = keras.layers.LayerNormalization(dtype=self.dtype_policy)
         self.user_norm = keras.layers.LayerNormalization(dtype=self.dtype_policy)
         self.attention = CandidateAttention(attention_dim, dtype=self.dtype_policy)
         self.hidden = [keras.layers.Dense(size, activation="relu", dtype=self.dtype_policy) for size in layer_sizes]
         self.score = keras.layers.Dense(1, dtype="float32")
 
-    def call(self, users: Any, candidates: dict[str, Any], mask: Any = None, training: bool | None = None) -> Any:
+    def call(self, users: Users, candidates: News, mask: Tensor = None, training: bool | None = None) -> Tensor:
         """Return scores (B, C)."""
-        clicked, candidate = self.news_norm(users["clicked"]), self.news_norm(candidates["vector"])
-        user = self.attention(clicked, candidate, mask=users["mask"])
+        candidate, user, _ = self._attended(users, candidates)
         both = ops.concatenate([self.user_norm(user), candidate], axis=-1)
         for layer in self.hidden:
             both = layer(both)
         return ops.squeeze(self.score(both), axis=-1)
 
-    def attention_weights(self, users: Any, candidates: dict[str, Any]) -> Any:
+    def attention_weights(self, users: Users, candidates: News) -> Tensor:
         """Return the weights w_cj that a candidate gives the clicked articles, (B, C, 1, M)."""
+        return self._attended(users, candidates)[2][:, :, None, :]
+
+    def _attended(self, users: Users, candidates: News) -> tuple[Tensor, Tensor, Tensor]:
+        """The candidates, the users as they see them (B, C, d), and the weights of the clicks (B, C, M)."""
         clicked, candidate = self.news_norm(users["clicked"]), self.news_norm(candidates["vector"])
-        _, weights = self.attention(clicked, candidate, mask=users["mask"], return_weights=True)
-        return weights[:, :, None, :]
+        return candidate, *self.attention(clicked, candidate, mask=users["mask"], return_weights=True)
 
 
 @register("dkn", paper="Wang et al., DKN: Deep Knowledge-Aware Network for News Recommendation, WWW", year=2018)
@@ -194,8 +175,6 @@ class DKNModel(BaseModel):
 
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
         """Return the untrained network."""
-        return NewsRecommender(
-            news_encoder=build_encoder(hparams, vocabularies, vectors),
-            user_encoder=DKNUserEncoder(),
-            click_predictor=DKNClickPredictor(hparams.attention_hidden_dim, hparams.layer_sizes),
-        )
+        news_encoder = build_encoder(hparams, vocabularies, vectors)
+        predictor = DKNClickPredictor(hparams.attention_hidden_dim, hparams.layer_sizes)
+        return NewsRecommender(news_encoder, DKNUserEncoder(), predictor)

@@ -7,13 +7,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from recommenders_miner.data.vocabularies import Vocabularies
-from recommenders_miner.encoders import InitialVectors, SelfAttentionHParams, build_encoder
-from recommenders_miner.errors import HParamsError
+from recommenders_miner.encoders import SelfAttentionHParams
 from recommenders_miner.hparams import HParams, hparam
-from recommenders_miner.layers import AdditiveAttention, CompositeLayer, masked_softmax
-from recommenders_miner.models.base import BaseModel
-from recommenders_miner.models.network import NewsRecommender, UserEncoder
+from recommenders_miner.layers import AdditiveAttention, CompositeLayer, News, Tensor, masked_softmax
+from recommenders_miner.models.network import UserEncoder
+from recommenders_miner.models.nrms import NRMSModel
 from recommenders_miner.models.registry import register
 
 
@@ -23,7 +21,6 @@ class FastformerHParams(SelfAttentionHParams):
     fastformer_layers: int = hparam("model", 2, "Fastformer layers over the clicked articles", ge=1)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class FastformerAttention(CompositeLayer):
     """Relate the vectors of a sequence through two summaries of it, in time linear in its length (Section 3).
 
@@ -38,22 +35,12 @@ class FastformerAttention(CompositeLayer):
     is in float32 and over the valid positions only. We decide that a head's w_q and w_k read the head's own part; the
     authors' code lets them read all heads.
 
-    Args:
-        num_heads: number of heads.
-        head_dim: dimension p of a head.
-        **kwargs: arguments of `keras.layers.Layer`.
-
-    Call arguments:
-        values: (B, T, d).
-        mask: (B, T) bool, True at valid positions.
-
-    Returns:
-        (B, T, num_heads · head_dim), in the compute dtype; at padding it says nothing.
+    Of values (B, T, d) and a mask (B, T), True at valid positions, it gives (B, T, num_heads · head_dim), in the
+    compute dtype; at padding it says nothing.
     """
 
     def __init__(self, num_heads: int = 16, head_dim: int = 16, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.config = {"num_heads": num_heads, "head_dim": head_dim}
         self.size = num_heads * head_dim
         self.query, self.key, self.transform = (
             keras.layers.Dense(self.size, use_bias=False, dtype=self.dtype_policy) for _ in range(3)
@@ -63,7 +50,7 @@ class FastformerAttention(CompositeLayer):
             keras.layers.EinsumDense("bthp,hp->bth", (None, num_heads), dtype=self.dtype_policy) for _ in range(2)
         )
 
-    def call(self, values: Any, mask: Any) -> Any:
+    def call(self, values: Tensor, mask: Tensor) -> Tensor:
         """See the class for the shapes."""
         query, key = self._heads(self.query(values)), self._heads(self.key(values))
         global_query = self._summary(query, self.query_logits, mask)
@@ -71,17 +58,16 @@ class FastformerAttention(CompositeLayer):
         side_by_side = (-1, ops.shape(values)[1], self.size)
         return self.transform(ops.reshape(global_key * query, side_by_side)) + ops.reshape(query, side_by_side)
 
-    def _heads(self, projected: Any) -> Any:
+    def _heads(self, projected: Tensor) -> Tensor:
         """(B, T, heads · p) -> (B, T, heads, p)."""
         return ops.reshape(projected, (-1, ops.shape(projected)[1], self.config["num_heads"], self.config["head_dim"]))
 
-    def _summary(self, heads: Any, logits: keras.layers.Layer, mask: Any) -> Any:
+    def _summary(self, heads: Tensor, logits: keras.layers.Layer, mask: Tensor) -> Tensor:
         """Pool (B, T, heads, p) over T, each head by itself: (B, 1, heads, p)."""
         weights = masked_softmax(logits(heads) * self.config["head_dim"] ** -0.5, mask[:, :, None], axis=1)
         return ops.sum(ops.cast(weights, self.compute_dtype)[..., None] * heads, axis=1, keepdims=True)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class FastformerUserEncoder(UserEncoder):
     """The clicked articles through Fastformer layers, then pooled by additive attention.
 
@@ -89,33 +75,18 @@ class FastformerUserEncoder(UserEncoder):
 
     The layers share their parameters, as the paper says. They have no feed-forward part, and clicks no positions: the
     authors' Keras code leaves both out.
-
-    Args:
-        num_heads: heads of a layer.
-        head_dim: dimension of a head; num_heads · head_dim must be the news vectors' dimension.
-        num_layers: how often the layer is applied.
-        attention_dim: hidden dimension of the additive attention.
-        dropout: share of a layer's output dropped in training.
     """
 
     def __init__(
-        self,
-        num_heads: int = 16,
-        head_dim: int = 16,
-        num_layers: int = 2,
-        attention_dim: int = 200,
-        dropout: float = 0.2,
-        **kwargs: Any,
+        self, num_heads: int, head_dim: int, num_layers: int, attention_dim: int, dropout: float = 0.2, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.config = {"num_heads": num_heads, "head_dim": head_dim, "num_layers": num_layers}
-        self.config |= {"attention_dim": attention_dim, "dropout": dropout}
         self.attention = FastformerAttention(num_heads, head_dim, dtype=self.dtype_policy)
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self.norm = keras.layers.LayerNormalization(epsilon=1e-5, dtype=self.dtype_policy)
         self.pooling = AdditiveAttention(attention_dim, dtype=self.dtype_policy)
 
-    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+    def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Tensor:
         """Return user vectors (B, num_heads · head_dim); zero for an empty history."""
         hidden = ops.cast(history["vector"], self.compute_dtype)
         for _ in range(self.config["num_layers"]):
@@ -126,7 +97,7 @@ class FastformerUserEncoder(UserEncoder):
 @register(
     "fastformer", paper="Wu et al., Fastformer: Additive Attention Can Be All You Need, arXiv 2108.09084", year=2021
 )
-class FastformerModel(BaseModel):
+class FastformerModel(NRMSModel):
     """NRMS with Fastformer in the place of self-attention over the clicked articles; scored by dot product.
 
     It is the user encoder of UniUM-Fastformer, the first of MIND's leaderboard, on any news encoder. The paper's
@@ -135,16 +106,7 @@ class FastformerModel(BaseModel):
 
     hparams_class = FastformerHParams
 
-    def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
-        """Return the untrained network."""
-        news_encoder = build_encoder(hparams, vocabularies, vectors)
-        user_dim = hparams.head_num * hparams.head_dim
-        if news_encoder.dim != user_dim:
-            raise HParamsError(
-                f"head_num · head_dim, the user vector's dimension, is {user_dim}, and the news vector's is "
-                f"{news_encoder.dim}: Fastformer needs them equal. Set news_dim, or the heads."
-            )
-        heads = hparams.head_num, hparams.head_dim
-        layers, attention_dim = hparams.fastformer_layers, hparams.attention_hidden_dim
-        user_encoder = FastformerUserEncoder(*heads, layers, attention_dim, hparams.dropout)
-        return NewsRecommender(news_encoder=news_encoder, user_encoder=user_encoder)
+    def user_encoder(self, hparams: HParams) -> UserEncoder:
+        """Return the untrained user encoder."""
+        sizes = hparams.head_num, hparams.head_dim, hparams.fastformer_layers, hparams.attention_hidden_dim
+        return FastformerUserEncoder(*sizes, hparams.dropout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
@@ -10,9 +11,9 @@ from keras import ops
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import InitialVectors, build_encoder
 from recommenders_miner.hparams import HParams, hparam
-from recommenders_miner.layers import masked_softmax
+from recommenders_miner.layers import News, Tensor, masked_softmax
 from recommenders_miner.models.base import BaseModel
-from recommenders_miner.models.network import ClickPredictor, Interests, NewsRecommender, UserEncoder
+from recommenders_miner.models.network import ClickPredictor, Interests, NewsRecommender, UserEncoder, Users
 from recommenders_miner.models.registry import register
 
 
@@ -24,7 +25,6 @@ class HieRecHParams(HParams):
     subtopic_weight: float = hparam("model", 0.7, "λ_s, weight of the subtopic level", ge=0.0, le=1.0)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class HieRecUserEncoder(UserEncoder):
     """A tree of interests over the clicked articles: subtopics, topics of subtopics, the user (Section 3.1).
 
@@ -34,58 +34,35 @@ class HieRecUserEncoder(UserEncoder):
 
     n_s and n_t count the clicks, and φ scores an embedding of the count. A subtopic is a pair of category and
     subcategory. Interests stand at the positions of the history: an interest is that of the click's own subtopic or
-    topic, and its first click stands for it where each must count once.
-
-    Args:
-        num_categories: rows of the embedding of topics, padding and unknown included.
-        num_subcategories: rows of the embedding of subtopics, likewise.
-        dim: dimension d of the news vectors.
-        max_clicks: the largest count that has an embedding of its own.
-        count_dim: dimension of these embeddings.
+    topic, and its first click stands for it where each must count once. Counts up to `max_clicks` have embeddings.
     """
 
     columns = ("category", "subcategory")
 
     def __init__(
-        self,
-        num_categories: int,
-        num_subcategories: int,
-        dim: int,
-        max_clicks: int = 50,
-        count_dim: int = 128,
-        **kwargs: Any,
+        self, num_categories: int, num_subcategories: int, dim: int, max_clicks: int, count_dim: int, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.config = {
-            "num_categories": num_categories,
-            "num_subcategories": num_subcategories,
-            "dim": dim,
-            "max_clicks": max_clicks,
-            "count_dim": count_dim,
-        }
 
-        def layer(kind: type[keras.layers.Layer], *sizes: int, **options: Any) -> keras.layers.Layer:
-            return kind(*sizes, **options, dtype=self.dtype_policy)
+        embedding = functools.partial(keras.layers.Embedding, dtype=self.dtype_policy)
+        dense = functools.partial(keras.layers.Dense, dtype=self.dtype_policy)
+        self.topic_embedding = embedding(num_categories, dim, embeddings_initializer="zeros")
+        self.subtopic_embedding = embedding(num_subcategories, dim, embeddings_initializer="zeros")
+        self.count_embedding = embedding(max_clicks + 1, count_dim)
+        self.count_logit = dense(1)
+        self.click_logit, self.subtopic_logit, self.topic_logit = (dense(1, use_bias=False) for _ in range(3))
 
-        self.topic_embedding = layer(keras.layers.Embedding, num_categories, dim, embeddings_initializer="zeros")
-        self.subtopic_embedding = layer(keras.layers.Embedding, num_subcategories, dim, embeddings_initializer="zeros")
-        self.count_embedding = layer(keras.layers.Embedding, max_clicks + 1, count_dim)
-        self.count_logit = layer(keras.layers.Dense, 1)
-        self.click_logit, self.subtopic_logit, self.topic_logit = (
-            layer(keras.layers.Dense, 1, use_bias=False) for _ in range(3)
-        )
-
-    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+    def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Users:
         """Return the interests and what a candidate finds its own by.
 
         Returns:
             `subtopic` and `topic` (B, M, d), the interest at each position; their shares of all clicks
             `subtopic_share` and `topic_share` (B, M) float32, zero but at the first click of each; `category` and
-            `subcategory` (B, M) int32; `user` (B, d), zero for an empty history.
+            `subcategory` (B, M) int32; `vector` (B, d), the user, zero for an empty history.
         """
         return self._tree(history, mask)[0]
 
-    def attention_weights(self, history: dict[str, Any], mask: Any, user: Any, candidates: dict[str, Any]) -> Any:
+    def attention_weights(self, history: News, mask: Tensor, user: Tensor, candidates: News) -> Tensor:
         """Return the shares of the clicks in the candidate's subtopic, its topic and the user, (B, C, 3, M).
 
         They are the products of the levels' attention weights down to the clicks. Where the user clicked none of the
@@ -97,14 +74,14 @@ class HieRecUserEncoder(UserEncoder):
         in_user = ops.broadcast_to(ops.matmul(topics, in_topics), ops.shape(own_topic))
         return ops.stack([ops.matmul(own_subtopic, clicks), ops.matmul(own_topic, in_topics), in_user], axis=2)
 
-    def _tree(self, history: dict[str, Any], mask: Any) -> tuple[dict[str, Any], tuple[Any, Any, Any]]:
+    def _tree(self, history: News, mask: Tensor) -> tuple[dict[str, Any], tuple[Tensor, Tensor, Tensor]]:
         """What `encode_history` returns, and the attention of subtopics to clicks, topics to subtopics, user to topics.
 
         The first two are (B, M, M), a row for the interest at each position; the last is (B, 1, M).
         """
         category, subcategory = history["category"], history["subcategory"]
-        same_topic = _same(category) & mask[:, None, :] & mask[:, :, None]
-        same_subtopic = same_topic & _same(subcategory)
+        same_topic = ops.equal(category[:, :, None], category[:, None, :]) & mask[:, None, :] & mask[:, :, None]
+        same_subtopic = same_topic & ops.equal(subcategory[:, :, None], subcategory[:, None, :])
         first_of_topic, first_of_subtopic = _is_first(same_topic) & mask, _is_first(same_subtopic) & mask
 
         clicks = history["vector"]
@@ -121,7 +98,7 @@ class HieRecUserEncoder(UserEncoder):
         users = {
             "subtopic": subtopic,
             "topic": topic,
-            "user": whole[:, 0],
+            "vector": whole[:, 0],
             "category": category,
             "subcategory": subcategory,
             "subtopic_share": ops.cast(first_of_subtopic, "float32") * ops.cast(subtopic_count, "float32") / clicked,
@@ -129,39 +106,23 @@ class HieRecUserEncoder(UserEncoder):
         }
         return users, (to_clicks, to_subtopics, to_topics)
 
-    def user_vectors(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
-        """Return the user-level interests (B, d)."""
-        return self.encode_history(history, mask, user)["user"]
-
-    def _pool(self, values: Any, logits: Any, members: Any) -> tuple[Any, Any]:
-        """Attention over positions: of each row of `members` (B, R, M), of logits (B, M, 1).
-
-        Returns:
-            (B, R, d), and the weights (B, R, M) float32.
-        """
+    def _pool(self, values: Tensor, logits: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
+        """Pool (B, M, d) by logits (B, M, 1) over each row of `members` (B, R, M): (B, R, d), and weights (B, R, M)."""
         weights = masked_softmax(ops.swapaxes(logits, 1, 2), members)
         return ops.matmul(ops.cast(weights, values.dtype), values), weights
 
-    def _count_logit(self, count: Any) -> Any:
+    def _count_logit(self, count: Tensor) -> Tensor:
         return self.count_logit(self.count_embedding(ops.minimum(count, self.config["max_clicks"])))
 
 
-def _same(labels: Any) -> Any:
-    """Which positions have the same label, (B, M, M) bool."""
-    return ops.equal(labels[:, :, None], labels[:, None, :])
-
-
-def _is_first(same: Any) -> Any:
+def _is_first(same: Tensor) -> Tensor:
     """Which positions have no equal before them, (B, M) bool."""
     position = ops.arange(ops.shape(same)[-1])
     return ops.logical_not(ops.any(same & (position[None, None, :] < position[None, :, None]), axis=-1))
 
 
-def _own_shares(users: dict[str, Any], candidates: dict[str, Any]) -> tuple[Any, Any]:
-    """The shares of clicks of the candidate's own subtopic and topic, at the positions where their interests stand.
-
-    Each is (B, C, M) float32, and zero at all other positions.
-    """
+def _own_shares(users: Users, candidates: News) -> tuple[Tensor, Tensor]:
+    """The shares of clicks of the candidate's own subtopic and topic, (B, C, M), zero where other interests stand."""
     same_topic = ops.equal(candidates["category"][:, :, None], users["category"][:, None, :])
     same_subtopic = same_topic & ops.equal(candidates["subcategory"][:, :, None], users["subcategory"][:, None, :])
     return (
@@ -170,17 +131,12 @@ def _own_shares(users: dict[str, Any], candidates: dict[str, Any]) -> tuple[Any,
     )
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class HieRecClickPredictor(ClickPredictor):
     """A candidate against the interests of its subtopic and topic and the whole user (Section 3.2).
 
         s = λ_s n_s/n (u_s · h_c) + λ_t n_t/n (z_t · h_c) + (1 - λ_s - λ_t) (g · h_c)
 
     with the candidate's subtopic s and topic t and their shares of the clicks, zero where the user clicked none.
-
-    Args:
-        topic_weight: λ_t, 0.15 in the paper.
-        subtopic_weight: λ_s, 0.7 in the paper.
 
     Raises:
         ValueError: the weights add up to more than 1.
@@ -193,20 +149,19 @@ class HieRecClickPredictor(ClickPredictor):
         super().__init__(**kwargs)
         if topic_weight + subtopic_weight > 1:
             raise ValueError(f"The weights add up to more than 1. Received {topic_weight} and {subtopic_weight}.")
-        self.config = {"topic_weight": topic_weight, "subtopic_weight": subtopic_weight}
 
-    def call(self, users: Any, candidates: dict[str, Any], mask: Any = None, training: bool | None = None) -> Any:
+    def call(self, users: Users, candidates: News, mask: Tensor = None, training: bool | None = None) -> Tensor:
         """Return scores (B, C)."""
         return sum(weight * ops.sum(share * match, axis=-1) for weight, share, match in self._levels(users, candidates))
 
-    def interests(self, users: Any, candidates: dict[str, Any]) -> Interests:
+    def interests(self, users: Users, candidates: News) -> Interests:
         """Return the products with u_s, z_t and g, weighted by λ times the share of the clicks."""
         levels = self._levels(users, candidates)
         scores = [ops.sum(ops.where(share > 0, match, 0.0), axis=-1) for _, share, match in levels]
         weights = [weight * ops.sum(share, axis=-1) for weight, share, _ in levels]
         return Interests(["subtopic", "topic", "user"], ops.stack(scores, axis=-1), ops.stack(weights, axis=-1))
 
-    def _levels(self, users: Any, candidates: dict[str, Any]) -> list[tuple[float, Any, Any]]:
+    def _levels(self, users: Users, candidates: News) -> list[tuple[float, Any, Any]]:
         """Of subtopic, topic and user: λ; shares of the clicks, zero but for the candidate's own; matches with all.
 
         Shares and matches are (B, C, M) float32, at the positions of the interests, and (B, C, 1) for the user.
@@ -217,7 +172,7 @@ class HieRecClickPredictor(ClickPredictor):
         levels = (
             (subtopic_weight, subtopic_share, users["subtopic"]),
             (topic_weight, topic_share, users["topic"]),
-            (1 - topic_weight - subtopic_weight, ops.ones_like(topic_share[..., :1]), users["user"][:, None]),
+            (1 - topic_weight - subtopic_weight, ops.ones_like(topic_share[..., :1]), users["vector"][:, None]),
         )
         return [
             (weight, share, ops.matmul(vector, ops.swapaxes(ops.cast(interests, "float32"), 1, 2)))
@@ -245,14 +200,7 @@ class HieRecModel(BaseModel):
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
         """Return the untrained network."""
         news_encoder = build_encoder(hparams, vocabularies, vectors)
-        return NewsRecommender(
-            news_encoder=news_encoder,
-            user_encoder=HieRecUserEncoder(
-                len(vocabularies.categories),
-                len(vocabularies.subcategories),
-                news_encoder.dim,
-                max_clicks=hparams.his_size,
-                count_dim=hparams.count_emb_dim,
-            ),
-            click_predictor=HieRecClickPredictor(hparams.topic_weight, hparams.subtopic_weight),
-        )
+        labels = len(vocabularies.categories), len(vocabularies.subcategories)
+        user_encoder = HieRecUserEncoder(*labels, news_encoder.dim, hparams.his_size, hparams.count_emb_dim)
+        predictor = HieRecClickPredictor(hparams.topic_weight, hparams.subtopic_weight)
+        return NewsRecommender(news_encoder, user_encoder, predictor)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import keras
 from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import InitialVectors, build_encoder
 from recommenders_miner.hparams import HParams
+from recommenders_miner.layers import News, Tensor
 from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
 from recommenders_miner.models.registry import register
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class MeanUserEncoder(UserEncoder):
     """The mean of the clicked articles' vectors, which has nothing to train.
 
@@ -25,16 +22,16 @@ class MeanUserEncoder(UserEncoder):
         s = 1/N Σ_i n_i^T n_c = (1/N Σ_i n_i)^T n_c
     """
 
-    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+    def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Tensor:
         """Return user vectors (B, d); zero for an empty history."""
         weights = ops.cast(self._weights(mask), history["vector"].dtype)
         return ops.squeeze(ops.matmul(weights[:, None, :], history["vector"]), axis=1)
 
-    def attention_weights(self, history: dict[str, Any], mask: Any, user: Any, candidates: dict[str, Any]) -> Any:
+    def attention_weights(self, history: News, mask: Tensor, user: Tensor, candidates: News) -> Tensor:
         """Return 1/N for each of N clicks, (B, 1, 1, M)."""
         return self._weights(mask)[:, None, None, :]
 
-    def _weights(self, mask: Any) -> Any:
+    def _weights(self, mask: Tensor) -> Tensor:
         clicks = ops.cast(mask, "float32")
         return clicks / ops.maximum(ops.sum(clicks, axis=-1, keepdims=True), 1.0)
 
@@ -55,6 +52,4 @@ class LateFusionModel(BaseModel):
 
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
         """Return the untrained network."""
-        return NewsRecommender(
-            news_encoder=build_encoder(hparams, vocabularies, vectors), user_encoder=MeanUserEncoder()
-        )
+        return NewsRecommender(build_encoder(hparams, vocabularies, vectors), MeanUserEncoder())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
@@ -12,9 +11,9 @@ from recommenders_miner.data.vocabulary import UNKNOWN_ID
 from recommenders_miner.encoders import InitialVectors, NewsEncoder, news_encoder
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams, hparam
-from recommenders_miner.layers import FactorizationMachine, FactorTable, merged_squares
+from recommenders_miner.layers import FactorizationMachine, FactorTable, News, Tensor, merged_squares
 from recommenders_miner.models.base import BaseModel
-from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder
+from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder, Users
 from recommenders_miner.models.registry import register
 
 
@@ -31,41 +30,33 @@ class FactorHParams(HParams):
 
 
 @news_encoder("tfidf", TfidfHParams)
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class TfidfEncoder(NewsEncoder):
     """What a factorisation machine needs of an article, as a candidate and as a part of a history.
 
     A title has weights and factors of its own in each of the two roles, since they are different fields. Titles come as
     the ids and weights of their terms, so that nothing is as wide as the vocabulary of terms.
 
-    Args:
-        num_news: ids of news, padding and unknown included.
-        num_terms: ids of terms, padding and unknown included.
-        dim: length k of a factor.
-
-    Call arguments:
-        features: dict with `news_id` (U,) int32, `term` (U, L) int32, each term of a title once, and `term_weight`
-            (U, L) float32, zeros behind the last.
+    It reads `news_id` (U,) int32, `term` (U, L) int32, each term of a title once, and `term_weight` (U, L) float32,
+    zeros behind the last.
 
     Returns:
         A dict. As a candidate, `vector` (U, k), `linear` (U,) and `squares` (U,) of all its features (the three sums of
         `FactorTable`), and `vector`'s two parts, `id_vector` and `title_vector` (U, k). As a clicked article,
         `clicked_vector` (U, k) and `clicked_linear` (U,). And, for the squares of a history, whose articles may share
         terms, `term` and `term_weight` again and `term_norm` (U, L), the squared length of each term's clicked factor.
-        All float32 but `term`, and all zeros for the padding article.
+        All zeros for the padding article.
     """
 
     features = ("news_id", "term", "term_weight")
 
     def __init__(self, num_news: int, num_terms: int, dim: int, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.config = {"num_news": num_news, "num_terms": num_terms, "dim": dim}
         self.dim = dim
         self.news = FactorTable(num_news, dim, dtype=self.dtype_policy)
         self.title_terms = FactorTable(num_terms, dim, dtype=self.dtype_policy)
         self.clicked_terms = FactorTable(num_terms, dim, dtype=self.dtype_policy)
 
-    def call(self, features: dict[str, Any], training: bool | None = None) -> dict[str, Any]:
+    def call(self, features: News, training: bool | None = None) -> News:
         """See the class for the shapes."""
         term, weight = features["term"], ops.cast(features["term_weight"], "float32")
         identity = one_hot_sums(self.news, features["news_id"])
@@ -85,35 +76,22 @@ class TfidfEncoder(NewsEncoder):
         }
 
 
-def one_hot_sums(table: FactorTable, ids: Any) -> dict[str, Any]:
-    """Return a table's three sums over one feature a row, the id; none where it is padding (0) or unknown (1).
+def one_hot_sums(table: FactorTable, ids: Tensor) -> dict[str, Any]:
+    """Return a table's three sums over one feature a row, the id (B,) int32; none where it is padding or unknown.
 
     So what training has not seen has no weight and no factor.
-
-    Args:
-        table: weights and factors of the ids.
-        ids: (B,) int32.
     """
     return table(ids[:, None], ops.cast(ids > UNKNOWN_ID, "float32")[:, None])
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class FactorUserEncoder(UserEncoder):
-    """A user's sparse features: the user's id, and the mean of the TF-IDF vectors of the clicked titles.
-
-    Args:
-        num_users: ids of users, padding and unknown included.
-        dim: length k of a factor, that of the news encoder.
-    """
+    """A user's sparse features: the user's id, and the mean of the TF-IDF vectors of the clicked titles."""
 
     def __init__(self, num_users: int, dim: int, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.config = {"num_users": num_users, "dim": dim}
         self.users = FactorTable(num_users, dim, dtype=self.dtype_policy)
 
-    def encode_history(
-        self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None
-    ) -> dict[str, Any]:
+    def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> News:
         """Sum up the user's side of the sample.
 
         Returns:
@@ -138,12 +116,7 @@ class FactorUserEncoder(UserEncoder):
             "history_vector": history_vector,
         }
 
-    def user_vectors(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
-        """Return `vector` (B, k), whose product with a candidate's is all that the two have to do with each other."""
-        return self.encode_history(history, mask, user)["vector"]
 
-
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class FactorizationMachinePredictor(ClickPredictor):
     """The factorisation machine over the features of user and candidate together, in O(k) for each candidate."""
 
@@ -153,9 +126,7 @@ class FactorizationMachinePredictor(ClickPredictor):
         super().__init__(autocast=False, **kwargs)
         self.machine = FactorizationMachine(dtype=self.dtype_policy)
 
-    def call(
-        self, users: dict[str, Any], candidates: dict[str, Any], mask: Any = None, training: bool | None = None
-    ) -> Any:
+    def call(self, users: Users, candidates: News, mask: Tensor = None, training: bool | None = None) -> Tensor:
         """Return scores (B, C) of the sums of users, (B, …), and of candidates, (B, C, …)."""
         return self.machine(
             linear=users["linear"][:, None] + candidates["linear"],
@@ -188,18 +159,12 @@ class LibFMModel(BaseModel):
     user_aware = True
 
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
-        """Return the untrained network.
-
-        Raises:
-            HParamsError: `news_encoder` is another than tfidf, or the vocabularies were not built for it.
-        """
+        """Return the untrained network."""
         if hparams.news_encoder != "tfidf":
             raise HParamsError(f"news_encoder: {type(self).__name__} reads tfidf, not {hparams.news_encoder}.")
-        return NewsRecommender(
-            news_encoder=TfidfEncoder(len(vocabularies.news), len(vocabularies.terms.terms), hparams.factor_dim),
-            user_encoder=FactorUserEncoder(len(vocabularies.users), hparams.factor_dim),
-            click_predictor=self.click_predictor(hparams),
-        )
+        news_encoder = TfidfEncoder(len(vocabularies.news), len(vocabularies.terms.terms), hparams.factor_dim)
+        user_encoder = FactorUserEncoder(len(vocabularies.users), hparams.factor_dim)
+        return NewsRecommender(news_encoder, user_encoder, self.click_predictor(hparams))
 
     def click_predictor(self, hparams: HParams) -> ClickPredictor:
         """Return what scores the sums of user and candidate."""

@@ -16,6 +16,7 @@ from recommenders_miner.encoders import (
     build_encoder,
 )
 from recommenders_miner.hparams import HParams, hparam
+from recommenders_miner.layers import News, Tensor
 from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
 from recommenders_miner.models.registry import register
@@ -30,24 +31,16 @@ class LSTURHParams(CategoryHParams):
     )
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class LSTURUserEncoder(UserEncoder):
     """A long-term vector of the user id, and a short-term one from a GRU over the clicks (Section 3.2).
 
     `ini`: the long-term vector is the GRU's initial state; `con`: the two are concatenated, half of the dimension each.
     In training a user's long-term vector is hidden (set to zero) at random, so that the GRU learns to do without it; so
     are, always, the vectors of unknown users (id 1), of which the training log teaches nothing.
-
-    Args:
-        num_users: rows of the user embedding, padding and unknown included.
-        dim: dimension of the user vector, which must be the news vectors'.
-        mode: `ini` or `con`.
-        dropout: probability of hiding a user's long-term vector in training.
     """
 
     def __init__(self, num_users: int, dim: int, mode: str = "ini", dropout: float = 0.5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.config = {"num_users": num_users, "dim": dim, "mode": mode, "dropout": dropout}
         self.mode, self.dropout = mode, dropout
         long_term = dim if mode == "ini" else dim // 2
         self.user_embedding = keras.layers.Embedding(
@@ -58,22 +51,18 @@ class LSTURUserEncoder(UserEncoder):
         )
         self.seed_generator = keras.random.SeedGenerator()
 
-    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+    def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Tensor:
         """Return user vectors (B, dim); an empty history leaves the long-term vector alone."""
-        long_term = self._long_term(user, training)
-        initial = long_term if self.mode == "ini" else None
-        # The last state, not the last output: where all is masked, Keras' output is zero, the state still the initial
-        # one.
-        _, short_term = self.gru(history["vector"], initial_state=initial, mask=mask)
-        return short_term if self.mode == "ini" else ops.concatenate([short_term, long_term], axis=-1)
-
-    def _long_term(self, user: Any, training: bool | None) -> Any:
-        vector = self.user_embedding(user)
-        shown = user > 1
+        long_term, shown = self.user_embedding(user), user > 1
         if training and self.dropout:
             draw = keras.random.uniform(ops.shape(user), seed=self.seed_generator)
             shown = ops.logical_and(shown, draw >= self.dropout)
-        return vector * ops.cast(shown, vector.dtype)[:, None]
+        long_term = long_term * ops.cast(shown, long_term.dtype)[:, None]
+        # The last state, not the last output: where all is masked, Keras' output is zero, the state still the initial
+        # one.
+        initial = long_term if self.mode == "ini" else None
+        _, short_term = self.gru(history["vector"], initial_state=initial, mask=mask)
+        return short_term if self.mode == "ini" else ops.concatenate([short_term, long_term], axis=-1)
 
 
 @register(
@@ -99,15 +88,8 @@ class LSTURModel(BaseModel):
         category = CategoryEncoder("category", len(vocabularies.categories), hparams.vert_emb_dim)
         subcategory = CategoryEncoder("subcategory", len(vocabularies.subcategories), hparams.subvert_emb_dim)
         news_encoder = ConcatenatedEncoder([title, category, subcategory])
-        return NewsRecommender(
-            news_encoder=news_encoder,
-            user_encoder=LSTURUserEncoder(
-                len(vocabularies.users),
-                news_encoder.dim,
-                mode=hparams.type,
-                dropout=hparams.user_dropout,
-            ),
-        )
+        sizes = len(vocabularies.users), news_encoder.dim
+        return NewsRecommender(news_encoder, LSTURUserEncoder(*sizes, hparams.type, hparams.user_dropout))
 
 
 @register(
@@ -116,8 +98,7 @@ class LSTURModel(BaseModel):
 class LSTURPLMModel(LSTURModel):
     """LSTUR whose title encoder is a pretrained language model; category and subcategory embeddings stand beside it.
 
-    Wu et al., "Empowering News Recommendation with Pre-trained Language Models", SIGIR 2021. The GRU and the user
-    embedding have the dimension of the whole news vector: `news_dim` keeps it small.
+    The GRU and the user embedding have the dimension of the whole news vector: `news_dim` keeps it small.
     """
 
     news_encoder = "plm"

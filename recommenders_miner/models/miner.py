@@ -15,11 +15,13 @@ from recommenders_miner.layers import (
     DisagreementRegularizer,
     InterestAggregation,
     InterestsOverClicks,
+    News,
     PolyAttention,
+    Tensor,
     match_interests,
 )
 from recommenders_miner.models.base import BaseModel
-from recommenders_miner.models.network import ClickPredictor, Interests, NewsRecommender, UserEncoder
+from recommenders_miner.models.network import ClickPredictor, Interests, NewsRecommender, UserEncoder, Users
 from recommenders_miner.models.registry import register
 
 
@@ -40,7 +42,6 @@ class MINERHParams(CategoryHParams):
     disagreement_weight: float = hparam("model", 0.8, "β of the disagreement regulariser; 0 leaves it out", ge=0.0)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class MINERUserEncoder(UserEncoder):
     """K interests of a history by poly attention (Section 3.3, Eqs. 1 and 2), fitted to the candidate's category (3.4).
 
@@ -52,13 +53,9 @@ class MINERUserEncoder(UserEncoder):
 
     whose x no candidate has a part in, and whose product with a candidate needs the products h_j^T h_c, not the sum.
 
-    Args:
-        num_interests: K.
-        code_dim: dimension of a context code.
-        category_embedding: layer from category ids to vectors, or None to leave category weighting out.
+    Without a `category_embedding`, from category ids to vectors, there is no category weighting.
     """
 
-    PARTS = ("category_embedding",)
     users_at_once = 2048  # so that many have candidates of like number
 
     def __init__(
@@ -69,7 +66,6 @@ class MINERUserEncoder(UserEncoder):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.config = {"num_interests": num_interests, "code_dim": code_dim}
         self.poly_attention = PolyAttention(num_interests, code_dim, dtype=self.dtype_policy)
         self.category_embedding = category_embedding
         self.category_bias = CategoryBias(dtype=self.dtype_policy) if category_embedding else None
@@ -84,24 +80,17 @@ class MINERUserEncoder(UserEncoder):
         """The category, where interests depend on it."""
         return ("category",) if self.candidate_aware else ()
 
-    def call(
-        self,
-        history: dict[str, Any],
-        mask: Any,
-        user: Any,
-        candidates: dict[str, Any],
-        training: bool | None = None,
-    ) -> Any:
+    def call(self, history: News, mask: Tensor, user: Tensor, candidates: News, training: bool | None = None) -> Tensor:
         """Return interests (B, K, d), or (B, C, K, d) with category weighting; zero for an empty history."""
         return self.poly_attention(history["vector"], mask=mask, bias=self._bias(history, candidates))
 
-    def attention_weights(self, history: dict[str, Any], mask: Any, user: Any, candidates: dict[str, Any]) -> Any:
+    def attention_weights(self, history: News, mask: Tensor, user: Tensor, candidates: News) -> Tensor:
         """Return the weights w_ij of Eq. 5, (B, C, K, M), or of Eq. 1, (B, 1, K, M), without category weighting."""
         bias = self._bias(history, candidates)
         _, weights = self.poly_attention(history["vector"], mask=mask, bias=bias, return_weights=True)
         return weights if self.candidate_aware else weights[:, None]
 
-    def _bias(self, history: dict[str, Any], candidates: dict[str, Any]) -> Any:
+    def _bias(self, history: News, candidates: News) -> Tensor:
         """λ cos(b_j, b_c), (B, C, M); None without category weighting."""
         if not self.candidate_aware:
             return None
@@ -109,7 +98,7 @@ class MINERUserEncoder(UserEncoder):
             self.category_embedding(history["category"]), self.category_embedding(candidates["category"])
         )
 
-    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+    def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Users:
         """Return interests (B, K, d), or with category weighting what they are made of.
 
         That is `weights` x (B, M, K), and `vector` (B, M, d) and `category` (B, M) of the clicks. A row's exponentials
@@ -123,24 +112,22 @@ class MINERUserEncoder(UserEncoder):
         weights = ops.swapaxes(exponentials, -1, -2)
         return {"weights": weights, "vector": history["vector"], "category": history["category"]}
 
-    def bind_candidates(self, state: Any, candidates: dict[str, Any]) -> Any:
+    def bind_candidates(self, state: Users, candidates: News) -> Tensor:
         """Return the interests of B states for their candidates, (B, C, …)."""
         if not self.candidate_aware:
             return state
         gains = self._gains(state["category"], candidates["category"])
         return InterestsOverClicks(ops.swapaxes(state["weights"], -1, -2), gains, state["vector"])
 
-    def for_categories(self, state: dict[str, Any], category: Any) -> Any:
+    def for_categories(self, state: Users, category: Tensor) -> Tensor:
         """Return the interests (B, P, K, d) of B states for P candidate categories each, (B, P) int32."""
         gains = ops.swapaxes(self._gains(state["category"], category), -1, -2)
         weights = ops.swapaxes(state["weights"], -1, -2)[:, None] * gains[:, :, None, :]
         totals = ops.sum(weights, axis=-1, keepdims=True)
-        shape = ops.shape(weights)
-        flat = ops.reshape(weights / ops.where(totals > 0, totals, 1.0), (shape[0], shape[1] * shape[2], shape[3]))
-        interests = ops.matmul(flat, ops.cast(state["vector"], "float32"))
-        return ops.reshape(interests, (shape[0], shape[1], shape[2], interests.shape[-1]))
+        weights = weights / ops.where(totals > 0, totals, 1.0)
+        return self.poly_attention.weighted_sums(weights, ops.cast(state["vector"], "float32"))
 
-    def _gains(self, clicked: Any, candidate: Any) -> Any:
+    def _gains(self, clicked: Tensor, candidate: Tensor) -> Tensor:
         """Return exp(λ cos(b_j, b_c)) (B, M, C) of categories (B, M) and (B, C), a column's largest scaled to 1.
 
         They are computed once for each category, (B, M, G), of which a product with ones and zeros takes C columns.
@@ -153,41 +140,34 @@ class MINERUserEncoder(UserEncoder):
         gains = ops.exp(logits - ops.max(logits, axis=1, keepdims=True))
         return ops.matmul(gains, ops.one_hot(candidate, number, axis=1, dtype="float32"))
 
-    def user_vectors(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
+    def user_vectors(self, history: News, mask: Tensor, user: Tensor) -> Tensor:
         """Return the interests of Eq. 1, (B, K, d), without category weights."""
         return self.poly_attention(history["vector"], mask=mask)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class MINERClickPredictor(ClickPredictor):
-    """Score every interest against the candidate and joins the scores (Eq. 4); keeps the interests apart (Eq. 3).
-
-    Args:
-        aggregation: `max`, `mean` or `weighted`.
-        disagreement_weight: β of Eq. 7; 0 leaves the regulariser out.
-    """
+    """Score every interest against the candidate and join the scores (Eq. 4); keep the interests apart (Eq. 3)."""
 
     not_searchable = ""
 
     def __init__(self, aggregation: str = "weighted", disagreement_weight: float = 0.8, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.config = {"aggregation": aggregation, "disagreement_weight": disagreement_weight}
         self.disagreement = DisagreementRegularizer(disagreement_weight, dtype=self.dtype_policy)
         self.aggregation = InterestAggregation(aggregation, dtype=self.dtype_policy)
 
-    def call(self, users: Any, candidates: Any, mask: Any = None, training: bool | None = None) -> Any:
+    def call(self, users: Users, candidates: News, mask: Tensor = None, training: bool | None = None) -> Tensor:
         """Return scores (B, C) of users (B, K, d), (B, C, K, d) or `InterestsOverClicks` for `vector` (B, C, d)."""
         if not isinstance(users, InterestsOverClicks):
             of_users = mask if mask is None or len(users.shape) == 4 else ops.any(mask, axis=-1)
             users = self.disagreement(users, mask=of_users, training=training)
         return self.aggregation(users, candidates["vector"], candidates.get("target"))
 
-    def prepare(self, news: dict[str, Any]) -> dict[str, Any]:
+    def prepare(self, news: News) -> News:
         """Return gelu(W^e h) as `target`, (U, d), where interests are weighted by it."""
         weighted = self.config["aggregation"] == "weighted"
         return {"target": self.aggregation.target(news["vector"])} if weighted else {}
 
-    def interests(self, users: Any, candidates: Any) -> Interests:
+    def interests(self, users: Users, candidates: News) -> Interests:
         """Return the s_i of Eq. 4, with the weights of the aggregation."""
         scores = match_interests(users, candidates["vector"])
         _, weights = self.aggregation(users, candidates["vector"], return_weights=True)
@@ -213,26 +193,12 @@ class MINERModel(BaseModel):
 
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
         """Return the untrained network."""
-        return NewsRecommender(
-            news_encoder=build_encoder(hparams, vocabularies, vectors),
-            user_encoder=MINERUserEncoder(
-                hparams.num_interests,
-                hparams.code_dim,
-                self.category_embedding(hparams, vocabularies, vectors) if hparams.category_weighting else None,
-            ),
-            click_predictor=MINERClickPredictor(hparams.aggregation, hparams.disagreement_weight),
-        )
-
-    @staticmethod
-    def category_embedding(
-        hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors
-    ) -> keras.layers.Embedding:
-        """Return the layer that gives b_j and b_c: learned, or fixed vectors of the category's words."""
-        initializer, dim = vectors.categories()
-        return keras.layers.Embedding(
-            len(vocabularies.categories),
-            dim,
-            embeddings_initializer=initializer,
-            trainable=hparams.category_embedding == "learned",
-            name="category_embedding",
-        )
+        news_encoder, embedding = build_encoder(hparams, vocabularies, vectors), None
+        if hparams.category_weighting:
+            # b_j and b_c of Eq. 5: learned, or fixed vectors of the category's words.
+            initializer, dim = vectors.categories()
+            embedding = keras.layers.Embedding(len(vocabularies.categories), dim, embeddings_initializer=initializer)
+            embedding.trainable = hparams.category_embedding == "learned"
+        user_encoder = MINERUserEncoder(hparams.num_interests, hparams.code_dim, embedding)
+        predictor = MINERClickPredictor(hparams.aggregation, hparams.disagreement_weight)
+        return NewsRecommender(news_encoder, user_encoder, predictor)

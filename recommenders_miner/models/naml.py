@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
@@ -22,7 +21,7 @@ from recommenders_miner.encoders import (
     word_vectors,
 )
 from recommenders_miner.hparams import HParams, hparam
-from recommenders_miner.layers import AdditiveAttention, WordConvolution
+from recommenders_miner.layers import AdditiveAttention, News, Tensor, WordConvolution
 from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
 from recommenders_miner.models.registry import register
@@ -36,7 +35,6 @@ class MultiViewHParams(ConvolutionHParams, CategoryHParams):
 
 
 @news_encoder("multi_view", MultiViewHParams)
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class MultiViewEncoder(NewsEncoder):
     """Texts and labels of an article, a vector each, pooled by attention over these views.
 
@@ -45,23 +43,16 @@ class MultiViewEncoder(NewsEncoder):
 
     A text without words has no view: it is left out of the attention.
 
-    Wu et al., "Neural News Recommendation with Attentive Multi-View Learning" (NAML), IJCAI 2019, Section 3.1.
+    Section 3.1 of the paper.
 
     Args:
         words: the vectors of the words of all the texts.
         convolutions: what sets the words into context, one for each of `texts`, each of d filters.
         labels: encoders of labels, each of dimension d.
-        texts: the features that are read as words.
+        texts: the features (U, L) that are read as words, zeros behind.
         attention_dim: hidden dimension of the additive attentions.
-
-    Call arguments:
-        features: dict with every feature of `texts`, (U, L) int32, zeros behind the words, and of `labels`, (U,) int32.
-
-    Returns:
-        (U, d) news vectors.
     """
 
-    PARTS = ("words", "convolutions", "labels")
     features = ("title", "abstract", "category", "subcategory")
 
     def __init__(
@@ -74,7 +65,6 @@ class MultiViewEncoder(NewsEncoder):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.config = {"texts": list(texts), "attention_dim": attention_dim}
         self.words, self.convolutions, self.labels = words, list(convolutions), list(labels)
         self.features = (*texts, *(label.features[0] for label in labels))
         self.dim = self.convolutions[0].config["filters"]
@@ -84,24 +74,22 @@ class MultiViewEncoder(NewsEncoder):
     @classmethod
     def from_hparams(cls, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsEncoder:
         """See `NewsEncoder.from_hparams`."""
+        behind = hparams.filter_num, hparams.dense_activation
         labels = [
-            CategoryEncoder(feature, len(names), dim, hparams.filter_num, hparams.dense_activation)
-            for feature, names, dim in (
-                ("category", vocabularies.categories, hparams.vert_emb_dim),
-                ("subcategory", vocabularies.subcategories, hparams.subvert_emb_dim),
-            )
+            CategoryEncoder("category", len(vocabularies.categories), hparams.vert_emb_dim, *behind),
+            CategoryEncoder("subcategory", len(vocabularies.subcategories), hparams.subvert_emb_dim, *behind),
         ]
         texts = ("title", "abstract")
         words = word_vectors(hparams, vocabularies, vectors)
         convolutions = [word_convolution(hparams) for _ in texts]
         return cls(words, convolutions, labels, texts, hparams.attention_hidden_dim)
 
-    def call(self, features: dict[str, Any], training: bool | None = None) -> Any:
+    def call(self, features: News, training: bool | None = None) -> Tensor:
         """See the class for the shapes."""
         views, seen = self.views(features, training=training)
         return self.view_pooling(views, mask=seen)
 
-    def views(self, features: dict[str, Any], training: bool | None = None) -> tuple[Any, Any]:
+    def views(self, features: News, training: bool | None = None) -> tuple[Tensor, Tensor]:
         """Return the views (U, V, d), in the order of `features`, and which of them an article has, (U, V) bool."""
         views, seen = [], []
         for text, convolution, pooling in zip(self.config["texts"], self.convolutions, self.word_poolings, strict=True):
@@ -115,24 +103,18 @@ class MultiViewEncoder(NewsEncoder):
         return ops.stack(views, axis=1), ops.stack(seen, axis=1)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class NAMLUserEncoder(UserEncoder):
-    """The clicked articles, pooled by additive attention (Section 3.2).
-
-    Args:
-        attention_dim: hidden dimension of the additive attention.
-    """
+    """The clicked articles, pooled by additive attention (Section 3.2)."""
 
     def __init__(self, attention_dim: int = 200, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.config = {"attention_dim": attention_dim}
         self.pooling = AdditiveAttention(attention_dim, dtype=self.dtype_policy)
 
-    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+    def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Tensor:
         """Return user vectors (B, d); zero for an empty history."""
         return self.pooling(history["vector"], mask=mask)
 
-    def attention_weights(self, history: dict[str, Any], mask: Any, user: Any, candidates: dict[str, Any]) -> Any:
+    def attention_weights(self, history: News, mask: Tensor, user: Tensor, candidates: News) -> Tensor:
         """Return the attention weights of the clicked articles, (B, 1, 1, M)."""
         _, weights = self.pooling(history["vector"], mask=mask, return_weights=True)
         return weights[:, None, None, :]
@@ -150,7 +132,5 @@ class NAMLModel(BaseModel):
 
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
         """Return the untrained network."""
-        return NewsRecommender(
-            news_encoder=build_encoder(hparams, vocabularies, vectors),
-            user_encoder=NAMLUserEncoder(hparams.attention_hidden_dim),
-        )
+        news_encoder = build_encoder(hparams, vocabularies, vectors)
+        return NewsRecommender(news_encoder, NAMLUserEncoder(hparams.attention_hidden_dim))

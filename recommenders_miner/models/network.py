@@ -14,12 +14,11 @@ from keras import ops
 from recommenders_miner.data.features import NewsFeatures
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import NewsEncoder
-from recommenders_miner.layers import CompositeLayer, DotProduct
+from recommenders_miner.errors import NoVectorError
+from recommenders_miner.layers import CompositeLayer, ConfiguredLayer, DotProduct, News, Tensor
 
 _DESCRIPTION = "model.json"
 
-Tensor = Any
-News = dict[str, Tensor]
 Users = Any
 """Whatever stands for B users: an array, or a structure of arrays, of B rows."""
 
@@ -73,11 +72,7 @@ class UserEncoder(CompositeLayer):
         raise NotImplementedError
 
     def bind_candidates(self, state: Users, candidates: News) -> Users:
-        """Make users of B encoded histories as the click predictor reads them for their candidates.
-
-        Args:
-            state: what `encode_history` returned.
-            candidates: `vector` (B, C, d) or what else the news encoder returns, and `columns`.
+        """Make users of B encoded histories as the click predictor reads them for their candidates, (B, C) of each.
 
         Returns:
             Users (B, …), or one for each candidate, (B, C, …).
@@ -89,8 +84,18 @@ class UserEncoder(CompositeLayer):
         raise NotImplementedError
 
     def user_vectors(self, history: News, mask: Tensor, user: Tensor) -> Tensor:
-        """Return one array of users (B, …) that no candidate has a part in, to look at or to search with."""
-        return self.encode_history(history, mask, user)
+        """Return one array of users (B, …) that no candidate has a part in, to look at or to search with.
+
+        It is what `encode_history` returns, or `vector` of it.
+
+        Raises:
+            NoVectorError: there is none, since all depends on the candidate.
+        """
+        state = self.encode_history(history, mask, user)
+        if isinstance(state, dict) and "vector" not in state:
+            model = type(self).__name__.removesuffix("UserEncoder")
+            raise NoVectorError(f"{model}'s user depends on the candidate: there is no user vector by itself.")
+        return state["vector"] if isinstance(state, dict) else state
 
     def attention_weights(self, history: News, mask: Tensor, user: Tensor, candidates: News) -> Tensor | None:
         """Say which clicks the user's interests are made of; the arguments are those of `call`.
@@ -157,7 +162,6 @@ class ClickPredictor(CompositeLayer):
         return None
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class DotProductPredictor(ClickPredictor):
     """The dot product of the user's and the candidate's vector, as in most models."""
 
@@ -172,8 +176,7 @@ class DotProductPredictor(ClickPredictor):
         return self.dot_product(users, candidates["vector"])
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
-class NewsRecommender(keras.Model):
+class NewsRecommender(ConfiguredLayer, keras.Model):
     """Scores the candidates of impressions: `s = click_predictor(user_encoder(history), news_encoder(candidate))`.
 
     It is a plain Keras model on the batches of `TrainingBatches`: compile it with a categorical cross-entropy from
@@ -190,8 +193,6 @@ class NewsRecommender(keras.Model):
         description: what a saved network says of its model, as JSON; filled by `saving.save_model`.
         vocabularies: of a saved network, what names its ids.
     """
-
-    PARTS = ("news_encoder", "user_encoder", "click_predictor")
 
     def __init__(
         self,
@@ -223,11 +224,7 @@ class NewsRecommender(keras.Model):
         return [*self.news_encoder.pretrained_weights, *self.click_predictor.pretrained_weights]
 
     def prepare(self, features: NewsFeatures) -> dict[str, np.ndarray]:
-        """Return the features that the network reads of a table's articles, by name, N+1 rows each.
-
-        Args:
-            features: the table's features, which may keep what is costly on disk.
-        """
+        """Return the features that the network reads of a table's articles, by name, N+1 rows each."""
         return {**self.news_encoder.prepare(features), **{name: features[name] for name in self.columns}}
 
     def encode_news(self, features: News, training: bool | None = None) -> News:
@@ -246,7 +243,7 @@ class NewsRecommender(keras.Model):
         candidates, mask = _at_times(_gather(news, positions), *time), positions > 0
         if not self.user_encoder.candidate_aware:
             users = self.user_encoder.bind_candidates(users, candidates)
-        scores = self.score(users, candidates, mask, training=training)
+        scores = self.click_predictor(users, candidates, mask=mask, training=training)
         return ops.where(mask, scores, -1e9)
 
     def _users(self, news: News, sample: News, training: bool | None) -> Users:
@@ -257,10 +254,6 @@ class NewsRecommender(keras.Model):
         candidates = _gather(news, sample["candidates"])
         users = self.user_encoder(_gather(news, positions), positions > 0, user, candidates, training=training)
         return users if self.user_encoder.candidate_aware else _rows(users, row)
-
-    def score(self, users: Users, candidates: News, mask: Tensor, training: bool | None = None) -> Tensor:
-        """Score candidates for users, in training and in evaluation alike: see `ClickPredictor.call`."""
-        return self.click_predictor(users, candidates, mask=mask, training=training)
 
     # === The steps of evaluation, in which articles, users and candidates are apart ===
 
@@ -277,20 +270,14 @@ class NewsRecommender(keras.Model):
         """Encode users to look at: see `UserEncoder.user_vectors`."""
         return self.user_encoder.user_vectors(_gather(news, history), history > 0, user)
 
-    def score_encoded(
-        self, news: News, users: Users, user: Tensor, candidates: Tensor, time: Tensor | None = None
-    ) -> Tensor:
-        """Score candidates for users that are encoded already.
+    def score_encoded(self, news: News, users: Users, user: Tensor, candidates: Tensor, time: Tensor = None) -> Tensor:
+        """Score candidates (B, C), positions in the news, for some rows (B,) of users that are encoded already.
 
-        Args:
-            news: what `encode_table` gave.
-            users: what `encode_users` gave.
-            user: (B,) rows of the users.
-            candidates: (B, C) positions in the news.
-            time: (B, C) int32, Unix seconds at which each is shown; where the network reads times of publication.
+        `time` (B, C) is when each is shown, in Unix seconds, for a network that reads times of publication.
         """
-        gathered = _at_times(_gather(news, candidates), *([] if time is None else [time]))
-        return self.score(self.user_encoder.bind_candidates(_rows(users, user), gathered), gathered, candidates > 0)
+        gathered = _at_times(_gather(news, candidates), time)
+        bound = self.user_encoder.bind_candidates(_rows(users, user), gathered)
+        return self.click_predictor(bound, gathered, mask=candidates > 0)
 
     # === Saving ===
 
@@ -332,19 +319,8 @@ class NewsRecommender(keras.Model):
         """Create all weights, for those of a file to be loaded into."""
         self.build()
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this network again."""
-        parts = {part: keras.saving.serialize_keras_object(getattr(self, part)) for part in self.PARTS}
-        return {**super().get_config(), **parts}
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> NewsRecommender:
-        """Make a network of what `get_config` returned."""
-        parts = {part: keras.saving.deserialize_keras_object(config[part]) for part in cls.PARTS}
-        return cls(**{**config, **parts})
-
-
-def _rows(structure: Any, index: Tensor) -> Any:
+def _rows(structure: Tensor, index: Tensor) -> Tensor:
     """Take rows of every array of a structure."""
     return keras.tree.map_structure(lambda array: ops.take(array, index, axis=0), structure)
 
@@ -364,7 +340,7 @@ def _at_times(candidates: News, time: Tensor | None = None) -> News:
     return {**candidates, "age": ops.where(published > 0, hours, -1.0)}
 
 
-def _joined(groups: list[Any]) -> Any:
+def _joined(groups: list[Any]) -> Tensor:
     """Join structures of arrays row by row; where axis 1 is longer in one group, the others get zeros behind."""
     return keras.tree.map_structure(lambda *arrays: _concatenated(arrays), *groups)
 

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
 from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
-from recommenders_miner.encoders import (
-    ConvolutionHParams,
-    InitialVectors,
-    NewsEncoder,
-    TokenVectors,
-    word_convolution,
-    word_vectors,
-)
+from recommenders_miner.encoders import CNNEncoder, ConvolutionHParams, InitialVectors
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams, hparam
-from recommenders_miner.layers import DotProduct, PersonalizedAttention, WordConvolution, pool_by_query
+from recommenders_miner.layers import News, PersonalizedAttention, Tensor, pool_by_query
 from recommenders_miner.models.base import BaseModel
-from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder
+from recommenders_miner.models.network import DotProductPredictor, NewsRecommender, UserEncoder, Users
 from recommenders_miner.models.registry import register
 
 
@@ -31,51 +25,26 @@ class NPAHParams(ConvolutionHParams):
     dense_activation: str = hparam("model", "relu", "activation behind the queries")
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
-class PersonalizedEncoder(NewsEncoder):
+class PersonalizedEncoder(CNNEncoder):
     """The words of a title in context, and the keys by which each user weighs them: what no user changes.
 
     Which words count is up to the user, so an article has no vector by itself. But its convolution and its keys, which
     are nearly all of the work, serve every user; `pool_by_query` turns them into the vector that one user sees.
 
-    Wu et al., "NPA: Neural News Recommendation with Personalized Attention", KDD 2019, Sections 3.1 and 3.3.
+    Sections 3.1 and 3.3 of the paper.
 
-    Args:
-        words: the vectors of a title's words.
-        convolution: what sets them into context; its filters are the dimension d of a news vector.
-        attention_dim: length q of queries and keys.
-
-    Call arguments:
-        features: dict with `title` (U, L) int32, zeros behind the words.
-
-    Returns:
-        dict of `words` (U, L, d), `keys` (U, L, q) and `title` (U, L) int32.
+    Its arguments are those of `CNNEncoder`. It returns a dict of `words` (U, L, d), `keys` (U, L, q) and `title`
+    (U, L) int32.
     """
 
-    PARTS = ("words", "convolution")
-    features = ("title",)
+    attention = PersonalizedAttention
 
-    def __init__(
-        self, words: TokenVectors, convolution: WordConvolution, attention_dim: int = 200, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.config = {"attention_dim": attention_dim}
-        self.words, self.convolution, self.dim = words, convolution, convolution.config["filters"]
-        self.attention = PersonalizedAttention(attention_dim, dtype=self.dtype_policy)
-
-    @classmethod
-    def from_hparams(cls, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsEncoder:
-        """See `NewsEncoder.from_hparams`."""
-        words = word_vectors(hparams, vocabularies, vectors)
-        return cls(words, word_convolution(hparams), hparams.attention_hidden_dim)
-
-    def call(self, features: dict[str, Any], training: bool | None = None) -> dict[str, Any]:
+    def call(self, features: News, training: bool | None = None) -> News:
         """See the class for the shapes."""
-        words = self.convolution(self.words(features["title"], training=training), training=training)
-        return {"words": words, "keys": self.attention.keys(words), "title": features["title"]}
+        words = self.in_context(features, training)
+        return {"words": words, "keys": self.pooling.keys(words), "title": features["title"]}
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class NPAUserEncoder(UserEncoder):
     """The clicked articles as this user reads them, pooled as this user weighs them (Sections 3.2 and 3.3).
 
@@ -85,79 +54,53 @@ class NPAUserEncoder(UserEncoder):
 
     An unknown user (id 1) has the embedding zero, so that the queries are the biases, what all users have in common.
     All users start there; the biases start above zero, where relu lets training through.
-
-    Args:
-        num_users: rows of the user embedding, padding and unknown included.
-        user_dim: dimension of the user embedding.
-        attention_dim: length of queries and keys.
-        activation: what follows the queries' dense layers.
     """
 
     def __init__(
         self, num_users: int, user_dim: int = 50, attention_dim: int = 200, activation: str = "relu", **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.config = {
-            "num_users": num_users,
-            "user_dim": user_dim,
-            "attention_dim": attention_dim,
-            "activation": activation,
-        }
         self.user_embedding = keras.layers.Embedding(
             num_users, user_dim, embeddings_initializer="zeros", dtype=self.dtype_policy
         )
+        dense = functools.partial(keras.layers.Dense, attention_dim, activation, dtype=self.dtype_policy)
         self.word_query, self.news_query = (
-            keras.layers.Dense(
-                attention_dim,
-                activation=activation,
-                bias_initializer=keras.initializers.RandomUniform(0.0, 0.5),
-                dtype=self.dtype_policy,
-            )
-            for _ in range(2)
+            dense(bias_initializer=keras.initializers.RandomUniform(0.0, 0.5)) for _ in range(2)
         )
         self.news_attention = PersonalizedAttention(attention_dim, dtype=self.dtype_policy)
 
-    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+    def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Users:
         """Return `vector` (B, d), zero for an empty history, and `word_query` (B, q), by which candidates are read."""
         word_query, news_query = self._queries(user)
         vector = self.news_attention(personal_vectors(history, word_query), news_query, mask=mask)
         return {"vector": vector, "word_query": word_query}
 
-    def attention_weights(self, history: dict[str, Any], mask: Any, user: Any, candidates: dict[str, Any]) -> Any:
+    def attention_weights(self, history: News, mask: Tensor, user: Tensor, candidates: News) -> Tensor:
         """Return the weights that this user's query gives the clicked articles, (B, 1, 1, M)."""
         word_query, news_query = self._queries(user)
         clicked = personal_vectors(history, word_query)
         _, weights = self.news_attention(clicked, news_query, mask=mask, return_weights=True)
         return weights[:, None, None, :]
 
-    def _queries(self, user: Any) -> tuple[Any, Any]:
+    def _queries(self, user: Tensor) -> tuple[Tensor, Tensor]:
         """The queries q_w and q_d of users, (B, q) each."""
         embedding = self.user_embedding(user)
         embedding = embedding * ops.cast(user > 1, embedding.dtype)[:, None]
         return self.word_query(embedding), self.news_query(embedding)
 
-    def user_vectors(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
-        """Return the user vectors (B, d)."""
-        return self.encode_history(history, mask, user)["vector"]
 
-
-@keras.saving.register_keras_serializable(package="recommenders_miner")
-class NPAClickPredictor(ClickPredictor):
+class NPAClickPredictor(DotProductPredictor):
     """The dot product of the user and of the candidate as this user reads it (Section 3.4)."""
 
     candidates_at_once = 4096  # a candidate comes with all its words: 128 KB at the paper's sizes
     not_searchable = "the vector of an article depends on the user"
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.dot_product = DotProduct(dtype=self.dtype_policy)
-
-    def call(self, users: Any, candidates: dict[str, Any], mask: Any = None, training: bool | None = None) -> Any:
+    def call(self, users: Users, candidates: News, mask: Tensor = None, training: bool | None = None) -> Tensor:
         """Return scores (B, C)."""
         return self.dot_product(users["vector"], personal_vectors(candidates, users["word_query"]))
 
 
-def personal_vectors(news: dict[str, Any], word_query: Any) -> Any:
+def personal_vectors(news: News, word_query: Tensor) -> Tensor:
     """Return the vectors (B, C, d) of articles as B users see them, by their word queries (B, q)."""
     return pool_by_query(news["words"], news["keys"], word_query, mask=ops.not_equal(news["title"], 0))
 
@@ -179,10 +122,7 @@ class NPAModel(BaseModel):
         """Return the untrained network."""
         if hparams.news_encoder != "cnn":
             raise HParamsError(f"NPA pools the words of a CNN: news_encoder must be cnn, not {hparams.news_encoder}.")
-        return NewsRecommender(
-            news_encoder=PersonalizedEncoder.from_hparams(hparams, vocabularies, vectors),
-            user_encoder=NPAUserEncoder(
-                len(vocabularies.users), hparams.user_emb_dim, hparams.attention_hidden_dim, hparams.dense_activation
-            ),
-            click_predictor=NPAClickPredictor(),
-        )
+        news_encoder = PersonalizedEncoder.from_hparams(hparams, vocabularies, vectors)
+        sizes = len(vocabularies.users), hparams.user_emb_dim, hparams.attention_hidden_dim
+        user_encoder = NPAUserEncoder(*sizes, hparams.dense_activation)
+        return NewsRecommender(news_encoder, user_encoder, NPAClickPredictor())

@@ -4,40 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import InitialVectors, SelfAttentionHParams, build_encoder
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams
-from recommenders_miner.layers import AdditiveAttention, SelfAttention
+from recommenders_miner.layers import AdditiveAttention, News, SelfAttention, Tensor
 from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
 from recommenders_miner.models.registry import register
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class NRMSUserEncoder(UserEncoder):
-    """The clicked articles attend to each other, then are pooled by additive attention (Section 2.2).
-
-    Args:
-        num_heads: attention heads.
-        head_dim: dimension of a head; num_heads · head_dim must be the news vectors' dimension.
-        attention_dim: hidden dimension of the additive attention.
-    """
+    """The clicked articles attend to each other, then are pooled by additive attention (Section 2.2)."""
 
     def __init__(self, num_heads: int = 20, head_dim: int = 20, attention_dim: int = 200, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.config = {"num_heads": num_heads, "head_dim": head_dim, "attention_dim": attention_dim}
         self.self_attention = SelfAttention(num_heads, head_dim, dtype=self.dtype_policy)
         self.pooling = AdditiveAttention(attention_dim, dtype=self.dtype_policy)
 
-    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+    def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Tensor:
         """Return user vectors (B, num_heads · head_dim); zero for an empty history."""
         return self.pooling(self.self_attention(history["vector"], mask=mask), mask=mask)
 
-    def attention_weights(self, history: dict[str, Any], mask: Any, user: Any, candidates: dict[str, Any]) -> Any:
+    def attention_weights(self, history: News, mask: Tensor, user: Tensor, candidates: News) -> Tensor:
         """Return (B, 1, 1, M): of click j `Σ_i w_i mean_h S_hij`, for pooling weights w and the heads' attention S.
 
         It is the attention rollout of Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020,
@@ -66,10 +57,11 @@ class NRMSModel(BaseModel):
                 f"head_num · head_dim, the user vector's dimension, is {user_dim}, and the news vector's is "
                 f"{news_encoder.dim}: the dot product needs them equal. Set news_dim, or the heads."
             )
-        return NewsRecommender(
-            news_encoder=news_encoder,
-            user_encoder=NRMSUserEncoder(hparams.head_num, hparams.head_dim, hparams.attention_hidden_dim),
-        )
+        return NewsRecommender(news_encoder, self.user_encoder(hparams))
+
+    def user_encoder(self, hparams: HParams) -> UserEncoder:
+        """Return the untrained user encoder, whose vectors have the dimension of all heads."""
+        return NRMSUserEncoder(hparams.head_num, hparams.head_dim, hparams.attention_hidden_dim)
 
 
 @register(
@@ -78,9 +70,8 @@ class NRMSModel(BaseModel):
 class NRMSPLMModel(NRMSModel):
     """NRMS whose news encoder is a pretrained language model.
 
-    Wu et al., "Empowering News Recommendation with Pre-trained Language Models", SIGIR 2021. That paper pools the
-    model's outputs by attention; MINER's comparison, and `plm_pooling: cls` here, takes `[CLS]`. `news_dim` brings the
-    vector to the dimension of the user encoder, `head_num` · `head_dim`.
+    Wu et al. pool the model's outputs by attention; MINER's comparison, and `plm_pooling: cls` here, takes `[CLS]`.
+    `news_dim` brings the vector to the dimension of the user encoder, `head_num` · `head_dim`.
     """
 
     news_encoder = "plm"

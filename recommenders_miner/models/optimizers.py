@@ -26,7 +26,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         self.config = {"peak": peak, "warmup_steps": warmup_steps, "total_steps": total_steps}
 
     def __call__(self, step: Any) -> Any:
-        """Returns the step size at a step, counted from 0; the first is not 0."""
+        """Return the step size at a step, counted from 0; the first is not 0."""
         peak, warmup, total = self.config.values()
         done = ops.cast(step, "float32")
         rising = (done + 1) / (warmup + 1)
@@ -34,7 +34,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return peak * ops.clip(ops.minimum(rising, falling), 0.0, 1.0)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make this schedule again."""
+        """Return the arguments that make this schedule again."""
         return self.config
 
 
@@ -57,12 +57,14 @@ class TwoRateAdam(keras.optimizers.Adam):
         self.places: frozenset[int] = frozenset()
 
     def multiply(self, places: Iterable[int]) -> None:
-        """Says which weights the factor is for, by their places among those that the optimiser was built for."""
+        """Say which weights the factor is for, by their places among those that the optimiser was built for."""
         self.places = frozenset(places)
 
     def apply(self, grads: list[Any], trainable_variables: list[Any] | None = None) -> None:
         """Called by Keras."""
-        super().apply([_summed(gradient) for gradient in grads], trainable_variables)
+        # An addition makes of slices, which may repeat a row, one dense gradient.
+        summed = [ops.add(gradient, 0.0) if hasattr(gradient, "indices") else gradient for gradient in grads]
+        super().apply(summed, trainable_variables)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Called by Keras."""
@@ -70,23 +72,14 @@ class TwoRateAdam(keras.optimizers.Adam):
         super().update_step(gradient, variable, rate)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make this optimiser again; which weights it multiplies is not among them."""
+        """Return the arguments that make this optimiser again; which weights it multiplies is not among them."""
         return {**super().get_config(), "factor": self.factor}
 
 
-def _summed(gradient: Any) -> Any:
-    """Turns slices, which may repeat a row, into one dense gradient."""
-    is_sliced = hasattr(gradient, "indices")
-    return ops.add(gradient, 0.0) if is_sliced else gradient
-
-
 def make_optimizer(hparams: HParams, network: NewsRecommender, total_steps: int) -> keras.optimizers.Optimizer:
-    """Returns the optimiser that the hyperparameters ask for.
+    """Return the optimiser that the hyperparameters ask for, for a run of some steps.
 
-    Args:
-        hparams: `learning_rate`, `head_learning_rate`, `warmup`, `decay`, `clip_norm` and `accumulate_steps` are used.
-        network: whose weights it will change; all that are not the language model's are the head.
-        total_steps: training steps of the whole run.
+    Of the network's weights all that are not the language model's are the head, with a step size of its own.
     """
     # Keras asks a schedule for the number of a step, also where several steps make one update.
     schedule = WarmupSchedule(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from recommenders_miner import hparams
 
-
-_CLASSES: dict[str, type[Any]] = {}
+MODELS: dict[str, type[Any]] = {}
+"""The registered models; to import this package imports every file of it, whose models then register."""
 
 
 def register(name: str, *, paper: str, year: int) -> Callable[[type[Any]], type[Any]]:
@@ -24,34 +22,8 @@ def register(name: str, *, paper: str, year: int) -> Callable[[type[Any]], type[
 
     def decorate(cls: type[Any]) -> type[Any]:
         cls.name, cls.paper, cls.year = name, paper, year
-        _CLASSES[name] = cls
+        MODELS[name] = cls
         hparams.MODELS[name] = hparams.Declared(cls.hparams_class, cls.reads, cls.news_encoder)
         return cls
 
     return decorate
-
-
-class _Models(Mapping[str, type[Any]]):
-    """The registered models; the files beside this one are imported when they are first asked for."""
-
-    def __getitem__(self, name: str) -> type[Any]:
-        import_all()
-        return _CLASSES[name]
-
-    def __iter__(self) -> Iterator[str]:
-        import_all()
-        return iter(_CLASSES)
-
-    def __len__(self) -> int:
-        import_all()
-        return len(_CLASSES)
-
-
-MODELS: Mapping[str, type[Any]] = _Models()
-
-
-def import_all() -> None:
-    """Import every file of this folder, whose models then register."""
-    package = __name__.rpartition(".")[0]
-    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        importlib.import_module(f"{package}.{module.name}")

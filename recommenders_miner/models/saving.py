@@ -43,22 +43,16 @@ def save_model(model: Any, folder: str | Path) -> None:
         "hparams": model.hparams.to_dict(),
         "history": model.history,
     }
-    network = _without_optimizer(model.network)
+    # A copy, since Keras would save the optimiser's state with the network, twice the size of the weights.
+    network = NewsRecommender.from_config(model.network.get_config())
+    network.build()
+    network.set_weights(model.network.get_weights())
     network.description, network.vocabularies = description, model.vocabularies
-    text = json.dumps(description, indent=1) + "\n"
     with atomic_write(Path(folder) / NETWORK) as partial, tempfile.TemporaryDirectory(dir=partial.parent) as workplace:
         network.save(Path(workplace) / NETWORK)  # Keras wants the ending
         (Path(workplace) / NETWORK).replace(partial)
     with atomic_write(Path(folder) / DESCRIPTION) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
-def _without_optimizer(network: NewsRecommender) -> NewsRecommender:
-    """Copy a network, since Keras would save the optimiser's state with it, twice the size of the weights."""
-    copy = NewsRecommender.from_config(network.get_config())
-    copy.build()
-    copy.set_weights(network.get_weights())
-    return copy
+        partial.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
 
 def load_model(folder: str | Path) -> Any:
@@ -79,29 +73,25 @@ def load_model(folder: str | Path) -> Any:
     try:
         _require_plain(path)
         network = keras.saving.load_model(path, compile=False, safe_mode=True)
-        return _model_of(network)
+        if not isinstance(network, NewsRecommender) or network.vocabularies is None:
+            raise TypeError(f"it holds a {type(network).__name__} without a model's vocabularies")
+        description = network.description
+        if description["format"] != FORMAT:
+            raise ValueError(f"its format is {description['format']!r}")
+        values = {key: value for section in SECTIONS for key, value in description["hparams"][section].items()}
+        values.update(dict.fromkeys(settings.FILES))  # the vocabularies have what was read of them
+        hparams = hparams_class(values["model_type"], values["news_encoder"])(**values)
+        [cls] = [cls for cls in MODELS.values() if cls.__name__ == description["model"]]
+        model = cls(hparams, seed=description["seed"])
+        model.history = description["history"]
+        model.adopt(network, network.vocabularies)
+        return model
     except HParamsError:
         raise
     except Exception as error:  # Keras lets through whatever building layers from a damaged config leads it into
         raise DataFormatError(
             path, f"not a readable model ({error}).", remedy="Take it from another source, or train it again."
         ) from error
-
-
-def _model_of(network: keras.Model) -> Any:
-    if not isinstance(network, NewsRecommender) or network.vocabularies is None:
-        raise TypeError(f"it holds a {type(network).__name__} without a model's vocabularies")
-    description = network.description
-    if description["format"] != FORMAT:
-        raise ValueError(f"its format is {description['format']!r}")
-    classes = {cls.__name__: cls for cls in MODELS.values()}
-    values = {key: value for section in SECTIONS for key, value in description["hparams"][section].items()}
-    values.update(dict.fromkeys(settings.FILES))  # the vocabularies have what was read of them
-    hparams = hparams_class(values["model_type"], values["news_encoder"])(**values)
-    model = classes[description["model"]](hparams, seed=description["seed"])
-    model.history = description["history"]
-    model.adopt(network, network.vocabularies)
-    return model
 
 
 def _require_plain(path: Path) -> None:

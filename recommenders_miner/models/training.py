@@ -22,13 +22,10 @@ LOGGER = logging.getLogger("recommenders_miner")
 
 @contextlib.contextmanager
 def seeded(seed: int | None) -> Iterator[None]:
-    """Fix the initial weights and dropout masks of the layers that are made and built within.
+    """Fix the initial weights and dropout masks of the layers that are made and built within; None leaves them open.
 
     Keras gives each initialiser and each `SeedGenerator` that is not told a seed one of its own, drawn from Python's
     `random`; so no two are the same, and seeding that generator fixes all of them. Its state is put back afterwards.
-
-    Args:
-        seed: None leaves everything to chance.
     """
     state = random.getstate()
     if seed is not None:
@@ -85,7 +82,11 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         network.optimizer.build(network.trainable_variables)
         variables = self._variables(network)
         try:
-            record, values = _read_checkpoint(self.path)
+            with np.load(self.path, allow_pickle=False) as stored:
+                record = json.loads(bytes(stored["record"]).decode())
+                values = [stored[f"v{index}"] for index in range(len(stored.files) - 1)]
+            if len(record["epoch_logs"]) != record["epochs_done"]:
+                raise ValueError("its record does not go with its arrays")
         except Exception as error:  # numpy and zipfile let through whatever damaged files lead them into
             raise self._unreadable(error) from None
         if record["identity"] != self.identity:
@@ -122,18 +123,11 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         return [*weights, *seeds, *network.optimizer.variables]
 
 
-def _read_checkpoint(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """The record and the arrays of a checkpoint; raises all kinds of errors where it is damaged."""
-    with np.load(path, allow_pickle=False) as stored:
-        record = json.loads(bytes(stored["record"]).decode())
-        values = [stored[f"v{index}"] for index in range(len(stored.files) - 1)]
-    if len(record["epoch_logs"]) != record["epochs_done"]:
-        raise ValueError("its record does not go with its arrays")
-    return record, values
-
-
-class EpochEvaluation(keras.callbacks.Callback):
-    """Evaluates after each epoch, and puts the results where early stopping and TensorBoard find them.
+def epoch_evaluation(
+    evaluate: Callable[[str | Path, str | Path], dict[str, float]],
+    files: dict[str, tuple[str | Path | None, str | Path | None]],
+) -> keras.callbacks.Callback:
+    """Return what evaluates after each epoch, and puts the results where early stopping and TensorBoard find them.
 
     Args:
         evaluate: returns the metrics of a news file and a behaviors file.
@@ -142,30 +136,23 @@ class EpochEvaluation(keras.callbacks.Callback):
     Raises:
         ValueError: one file of a pair is given and the other is not.
     """
+    for prefix, pair in files.items():
+        if pair.count(None) == 1:
+            raise ValueError(f"{prefix}: a news file and a behaviors file go together; received {pair}.")
 
-    def __init__(
-        self,
-        evaluate: Callable[[str | Path, str | Path], dict[str, float]],
-        files: dict[str, tuple[str | Path | None, str | Path | None]],
-    ) -> None:
-        super().__init__()
-        self.evaluate = evaluate
+    def on_epoch_end(epoch: int, logs: dict[str, float]) -> None:
         for prefix, pair in files.items():
-            if pair.count(None) == 1:
-                raise ValueError(f"{prefix}: a news file and a behaviors file go together; received {pair}.")
-        self.files = {prefix: pair for prefix, pair in files.items() if None not in pair}
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Called by Keras."""
-        for prefix, files in self.files.items():
-            results = self.evaluate(*files)
+            results = {} if None in pair else evaluate(*pair)
             logs.update({f"{prefix}_{name}": value for name, value in results.items()})
-            line = "  ".join(f"{name} {value:.4f}" for name, value in results.items())
-            LOGGER.info("epoch %d, %s: %s", epoch + 1, prefix, line)
+            if results:
+                line = "  ".join(f"{name} {value:.4f}" for name, value in results.items())
+                LOGGER.info("epoch %d, %s: %s", epoch + 1, prefix, line)
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
 
 
 class Throughput(keras.callbacks.Callback):
-    """Measures training speed: seconds, and samples per second without the first few steps, which compile.
+    """Measures samples per second, without the first few steps, which compile.
 
     Args:
         batch_size: samples in a step.
@@ -175,30 +162,23 @@ class Throughput(keras.callbacks.Callback):
     def __init__(self, batch_size: int, warm_up: int = 5) -> None:
         super().__init__()
         self.batch_size, self.warm_up = batch_size, warm_up
-        self.seconds = 0.0
-        self._timed_seconds, self._timed_steps, self._steps = 0.0, 0, 0
+        self.step_seconds: list[float] = []
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Called by Keras."""
-        self._began = self._last = time.perf_counter()
+        self._last = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Called by Keras."""
         now = time.perf_counter()
-        self._steps += 1
-        if self._steps > self.warm_up:
-            self._timed_seconds += now - self._last
-            self._timed_steps += 1
+        self.step_seconds.append(now - self._last)
         self._last = now
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Called by Keras."""
-        self.seconds += self._last - self._began
 
     @property
     def samples_per_second(self) -> float | None:
         """Samples per second; None for a run shorter than the warm-up."""
-        return self._timed_steps * self.batch_size / self._timed_seconds if self._timed_seconds else None
+        timed = self.step_seconds[self.warm_up :]
+        return len(timed) * self.batch_size / sum(timed) if timed else None
 
 
 class TrainingBar(keras.callbacks.Callback):

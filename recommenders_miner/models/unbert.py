@@ -9,11 +9,11 @@ from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import InitialVectors, NewsEncoder, PLMEncoder, build_encoder
-from recommenders_miner.errors import HParamsError, NoVectorError
+from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams, hparam
-from recommenders_miner.layers import SegmentPooling
+from recommenders_miner.layers import News, SegmentPooling, Tensor
 from recommenders_miner.models.base import BaseModel
-from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder
+from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder, Users
 from recommenders_miner.models.registry import register
 
 # Which article a piece belongs to: 0 none, as [CLS] and padding, 1 the candidate, 2 the newest click, 3 the one before.
@@ -32,25 +32,16 @@ class UNBERTHParams(HParams):
     )
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class PiecesEncoder(NewsEncoder):
-    """Hands the word pieces of a title on as they are.
-
-    Call arguments:
-        features: dict with `pieces` (U, L) int32, zeros behind.
-
-    Returns:
-        Dict with the same `pieces`.
-    """
+    """Hands the word pieces of a title on as they are, (U, L) int32, zeros behind."""
 
     features = ("pieces",)
 
-    def call(self, features: dict[str, Any], training: bool | None = None) -> dict[str, Any]:
+    def call(self, features: News, training: bool | None = None) -> News:
         """See the class for the shapes."""
         return {"pieces": features["pieces"]}
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class UNBERTUserEncoder(UserEncoder):
     """Write a history as one text, `news_1 [NSEP] news_2 [NSEP] …` (Section 3.2).
 
@@ -58,15 +49,13 @@ class UNBERTUserEncoder(UserEncoder):
     cut to the newest clicks that fit as a whole. A title's own `[SEP]` stands for `[NSEP]`, since the language model
     knows it.
 
-    Args:
-        room: pieces of a history, at most.
+    `room` is the most pieces of a history.
     """
 
     def __init__(self, room: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.config = {"room": room}
 
-    def encode_history(self, history: dict[str, Any], mask: Any, user: Any, training: bool | None = None) -> Any:
+    def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Users:
         """Return what the click predictor puts behind each candidate, zeros behind.
 
         Returns:
@@ -80,7 +69,9 @@ class UNBERTUserEncoder(UserEncoder):
         ends = ops.cumsum(ops.sum(ops.cast(titles > 0, "int32"), axis=-1), axis=1)
         fits = (rank < count) & (ends <= self.config["room"])
         kept = (titles > 0) & fits[..., None]
-        pieces, news = _flat(ops.where(kept, titles, 0)), _flat(ops.where(kept, rank[:, None] + NEWEST, 0))
+        flat = (ops.shape(titles)[0], ops.shape(titles)[1] * ops.shape(titles)[2])
+        pieces = ops.reshape(ops.where(kept, titles, 0), flat)
+        news = ops.reshape(ops.where(kept, rank[:, None] + NEWEST, 0), flat)
         # Sorting by place, padding last, moves all pieces to the left in their order.
         width = ops.shape(pieces)[1]
         order = ops.argsort(ops.arange(width, dtype="int32") + ops.where(news > 0, 0, width), axis=1)
@@ -91,18 +82,7 @@ class UNBERTUserEncoder(UserEncoder):
             "ends": ops.where(fits, ends, 0),
         }
 
-    def user_vectors(self, history: dict[str, Any], mask: Any, user: Any) -> Any:
-        """Raise `NoVectorError`: there is no user without a candidate."""
-        raise NoVectorError("UNBERT reads a history together with a candidate: there is no user vector by itself.")
 
-
-def _flat(titles: Any) -> Any:
-    """(B, M, L) -> (B, M · L)."""
-    shape = ops.shape(titles)
-    return ops.reshape(titles, (shape[0], shape[1] * shape[2]))
-
-
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class UNBERTClickPredictor(ClickPredictor):
     """Reads candidate and history as one text, and matches them word by word and news by news (Sections 3.2 to 3.4).
 
@@ -129,7 +109,6 @@ class UNBERTClickPredictor(ClickPredictor):
         dropout: share of the matching vectors' numbers dropped in training.
     """
 
-    PARTS = ("plm",)
     candidates_of_a_user = 1
     not_searchable = "it reads a history together with a candidate"
 
@@ -145,14 +124,6 @@ class UNBERTClickPredictor(ClickPredictor):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.config = {
-            "num_news": num_news,
-            "input_size": input_size,
-            "news_level_layers": news_level_layers,
-            "pooling": pooling,
-            "attention_dim": attention_dim,
-            "dropout": dropout,
-        }
         self.plm = plm
         plm.built = True  # It is never called as a whole; its layers are built already.
         self.news_embedding = keras.layers.Embedding(
@@ -177,7 +148,7 @@ class UNBERTClickPredictor(ClickPredictor):
         backbone, size = self.plm.backbone, self.config["input_size"]
         return max(1, STEP_FLOATS // (size * max(backbone.intermediate_dim, backbone.num_heads * size)))
 
-    def call(self, users: Any, candidates: dict[str, Any], mask: Any = None, training: bool | None = None) -> Any:
+    def call(self, users: Users, candidates: News, mask: Tensor = None, training: bool | None = None) -> Tensor:
         """Return scores (B, C) of what `UNBERTUserEncoder` returned, for candidates with `pieces` (B, C, L)."""
         pieces, news, ends = self._join(users, candidates["pieces"])
         real = pieces > 0
@@ -204,12 +175,11 @@ class UNBERTClickPredictor(ClickPredictor):
         matching = self.dropout(ops.concatenate([word_level, matched[:, 0]], axis=-1), training=training)
         return ops.reshape(self.score(matching), ops.shape(candidates["pieces"])[:2])
 
-    def _join(self, users: Any, titles: Any) -> tuple[Any, Any, Any]:
-        """Join each candidate and its user.
+    def _join(self, users: Users, titles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Join each candidate and its user to a text (B · C, L + T).
 
-        Returns:
-            The text (B · C, L + T); which article each piece belongs to; and where `[SEP]` and each `[NSEP]` stand,
-            (B · C, 1 + M), 0 where there is none.
+        Beside it come which article each piece belongs to, and where `[SEP]` and each `[NSEP]` stand, (B · C, 1 + M), 0
+        where there is none.
         """
         batch, count, length = ops.shape(titles)
         titles = ops.reshape(titles, (batch * count, length))

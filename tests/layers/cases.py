@@ -27,25 +27,18 @@ def normal(*shape):
 class Case:
     """A layer with one set of inputs.
 
-    Attributes:
-        layer: its class.
-        inputs: float64, integer or bool arrays by the names of `call`'s arguments.
-        reference: from float64 inputs and weights, by name, to the expected output, an array or a dict of them.
-        free: each input's shape without the batch axis and with None at every axis that may vary.
-        config: the arguments to make it with.
-        weights: the expected weights, name to shape.
-        output_dtype: the output's dtype under every policy. None: the policy's compute dtype.
-        sequence: the inputs that go along `mask`: what stands at padding must not matter.
-        pools: the input that `return_weights` gives the weights of, whose weighted sum is the output.
-        ordered: the output goes along the mask too. Without it, the order of the sequence must not matter.
-        extreme: the weight that makes the logits extreme.
+    `reference` makes of float64 inputs and weights, by name, the expected output; an axis may vary unless
+    its size is in `fixed`; `output_dtype` is the output's under every policy where it is not the
+    policy's own. What stands at the padding of the inputs in `sequence` must not matter, nor, but where the output is
+    `ordered` too, their order; `return_weights` gives the weights of the one that is named in `pools`. The weight
+    `extreme` makes the logits extreme.
     """
 
     layer: type[keras.Layer]
     inputs: Arrays
     reference: Callable
-    free: Mapping[str, tuple[int | None, ...]]
-    config: dict = field(default_factory=dict)
+    fixed: tuple[int, ...] = ()
+    config: Mapping = field(default_factory=dict)
     weights: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     output_dtype: str | None = None
     sequence: tuple[str, ...] = ()
@@ -70,7 +63,7 @@ ADDITIVE = Case(
     layers.AdditiveAttention,
     {"values": normal(3, 4, 5), "mask": MASK},
     reference.additive_attention,
-    {"values": (None, 5), "mask": (None,)},
+    (5,),
     {"dim": 2},
     {"kernel": (5, 2), "bias": (2,), "query": (2, 1)},
     sequence=("values",),
@@ -81,7 +74,7 @@ PERSONALIZED = Case(
     layers.PersonalizedAttention,
     {"values": normal(3, 4, 5), "query": normal(3, 2), "mask": MASK},
     reference.personalized_attention,
-    {"values": (None, 5), "query": (2,), "mask": (None,)},
+    (5, 2),
     {"dim": 2},
     {"kernel": (5, 2), "bias": (2,)},
     sequence=("values",),
@@ -91,7 +84,7 @@ CANDIDATE = Case(
     layers.CandidateAttention,
     {"history": normal(3, 4, 5), "candidates": normal(3, 2, 5), "mask": MASK},
     reference.candidate_attention,
-    {"history": (None, 5), "candidates": (None, 5), "mask": (None,)},
+    (5,),
     {"dim": 6},
     {"of_click_kernel": (5, 6), "of_click_bias": (6,), "of_candidate_kernel": (5, 6), "logit_kernel": (6, 1)},
     sequence=("history",),
@@ -102,7 +95,7 @@ SELF = Case(
     layers.SelfAttention,
     {"values": normal(3, 4, 3), "mask": MASK},
     functools.partial(reference.self_attention, num_heads=2),
-    {"values": (None, 3), "mask": (None,)},
+    (3,),
     {"num_heads": 2, "head_dim": 3},
     {name: (3, 6) for name in ("query_kernel", "key_kernel", "value_kernel")},
     sequence=("values",),
@@ -113,7 +106,7 @@ POLY = Case(
     layers.PolyAttention,
     {"history": normal(3, 4, 5), "mask": MASK},
     lambda **arrays: reference.poly_attention(**arrays)[0],
-    {"history": (None, 5), "mask": (None,), "bias": (None,)},
+    (5,),
     {"num_interests": 3, "code_dim": 2},
     {"projection": (5, 2), "codes": (3, 2)},
     sequence=("history",),
@@ -122,49 +115,38 @@ POLY = Case(
 )
 INTERESTS = {"interests": normal(2, 3, 4), "candidates": normal(2, 5, 4)}
 INTERESTS_OF_EACH = INTERESTS | {"interests": normal(2, 5, 3, 4)}
-SHAPES_OF_INTERESTS = {"interests": (3, 4), "candidates": (None, 4)}
 AGGREGATION = Case(
-    layers.InterestAggregation,
-    INTERESTS,
-    reference.interest_aggregation,
-    SHAPES_OF_INTERESTS,
-    output_dtype="float32",
+    layers.InterestAggregation, INTERESTS, reference.interest_aggregation, (3, 4), output_dtype="float32"
 )
 CATEGORIES = {"history_category": normal(3, 4, 5), "candidate_category": normal(3, 2, 5)}
-BIAS = Case(
-    layers.CategoryBias,
-    CATEGORIES,
-    reference.category_bias,
-    {"history_category": (None, 5), "candidate_category": (None, 5)},
-    weights={"scale": ()},
-)
+BIAS = Case(layers.CategoryBias, CATEGORIES, reference.category_bias, (5,), weights={"scale": ()})
 REGULARIZER = Case(
     layers.DisagreementRegularizer,
     {"interests": normal(3, 2, 4, 5)},
     lambda interests: interests,
-    {"interests": (None, 4, 5)},
+    (4, 5),
     {"weight": 0.3},
 )
 DOT = Case(
     layers.DotProduct,
     {"users": normal(2, 5), "candidates": normal(2, 4, 5)},
     reference.dot_product,
-    {"users": (5,), "candidates": (None, 5)},
+    (5,),
     output_dtype="float32",
 )
 SEGMENT = Case(
     layers.SegmentPooling,
-    {"values": normal(2, 4, 3), "mask": SEGMENTS},
+    {"values": normal(2, 4, 5), "mask": SEGMENTS},
     reference.segment_pooling,
-    {"values": (None, 3), "mask": (None, None)},
+    (5,),
     {"pooling": "attention", "attention_dim": 2},
-    {"kernel": (3, 2), "bias": (2,), "query": (2, 1)},
+    {"kernel": (5, 2), "bias": (2,), "query": (2, 1)},
 )
 CONVOLUTION = Case(
     layers.WordConvolution,
     {"words": normal(2, 5, 3)},
     reference.word_convolution,
-    {"words": (None, 3)},
+    (3,),
     {"filters": 4, "window": 3, "activation": "tanh", "dropout": 0.5},
     {"kernel": (3, 3, 4), "bias": (4,)},
 )
@@ -172,7 +154,7 @@ MACHINE = Case(
     layers.FactorizationMachine,
     {"linear": normal(2, 3), "sums": normal(2, 3, 4), "squares": normal(2, 3)},
     reference.factorization_machine,
-    {"linear": (None,), "sums": (None, 4), "squares": (None,)},
+    (4,),
     weights={"bias": ()},
     output_dtype="float32",
 )
@@ -180,7 +162,7 @@ TABLE = Case(
     layers.FactorTable,
     {"ids": np.array([[1, 4, 2], [5, 0, 3]]), "values": np.array([[1.0, -0.5, 2.0], [0.3, 0.0, 1.5]])},
     reference.factor_table,
-    {"ids": (None,), "values": (None,)},
+    (),
     {"num_features": 6, "dim": 4},
     {"factors": (6, 4), "weights": (6,)},
     output_dtype="float32",
@@ -194,12 +176,10 @@ def other(case: Case, without: str | None = None, **changes) -> Case:
 
 
 def aggregation(mode: str, inputs: Arrays) -> Case:
-    shapes = SHAPES_OF_INTERESTS | ({"interests": (None, 3, 4)} if inputs is INTERESTS_OF_EACH else {})
     return other(
         AGGREGATION,
         inputs=inputs,
         reference=functools.partial(reference.interest_aggregation, mode=mode),
-        free=shapes,
         config={"mode": mode},
         weights={"kernel": (4, 4)} if mode == "weighted" else {},
     )
@@ -213,16 +193,14 @@ MASKED = {
     "poly": POLY,
     "poly with a bias": other(POLY, inputs=POLY.inputs | {"bias": normal(3, 4)}, sequence=("history", "bias")),
     "poly with a bias per candidate": other(
-        POLY,
-        inputs=POLY.inputs | {"bias": normal(3, 2, 4)},
-        free=POLY.free | {"bias": (None, None)},
-        sequence=("history", "bias"),
+        POLY, inputs=POLY.inputs | {"bias": normal(3, 2, 4)}, sequence=("history", "bias")
     ),
 }
 """The layers that attend over a sequence which a mask goes along; a row of `MASK` is padding alone."""
 
 CASES = {
     **MASKED,
+    "additive of several axes": other(ADDITIVE, inputs={"values": normal(2, 3, 4, 5), "mask": SEGMENTS}),
     **{f"{name} without a mask": other(MASKED[name], without="mask") for name in list(MASKED)[:5]},
     **{
         f"aggregation by {mode} {whose}": aggregation(mode, inputs)
@@ -230,16 +208,10 @@ CASES = {
         for whose, inputs in (("per user", INTERESTS), ("per candidate", INTERESTS_OF_EACH))
     },
     "category bias": BIAS,
-    "category bias of one candidate": other(
-        BIAS,
-        inputs=CATEGORIES | {"candidate_category": normal(3, 5)},
-        free=BIAS.free | {"candidate_category": (5,)},
-    ),
+    "category bias of one candidate": other(BIAS, inputs=CATEGORIES | {"candidate_category": normal(3, 5)}),
     "disagreement": REGULARIZER,
     "dot product": DOT,
-    "dot product per candidate": other(
-        DOT, inputs=DOT.inputs | {"users": normal(2, 4, 5)}, free=DOT.free | {"users": (None, 5)}
-    ),
+    "dot product per candidate": other(DOT, inputs=DOT.inputs | {"users": normal(2, 4, 5)}),
     "segments": SEGMENT,
     "segments by mean": other(SEGMENT, config={"pooling": "mean"}, weights={}),
     "convolution": CONVOLUTION,
@@ -250,21 +222,6 @@ CASES = {
     "factor table": TABLE,
 }
 
-VARIANTS = {name for name in CASES if name.endswith(("without a mask", "with a bias")) or "by mean" in name}
+VARIANTS = {name for name in CASES if name.endswith(("without a mask", "with a bias", "axes")) or "by mean" in name}
 VARIANTS |= {"category bias of one candidate", "dot product", "aggregation by max per candidate", "wide convolution"}
 """The cases that show of a layer once more what others show; their shared checks are slow tests."""
-
-
-def random_case(name: str, generator: np.random.Generator) -> Case:
-    """A masked layer of random sizes with inputs of random shapes."""
-    batch, length, width, dim, heads, shown = generator.integers(1, 5, 6)
-    lead = tuple(generator.integers(1, 4, generator.integers(0, 4))) if name == "additive" else (batch,)
-    case = MASKED[name]
-    shapes = {"query": (batch, dim), "candidates": (batch, shown, width), "mask": (*lead, length)}
-    shapes["bias"] = (batch, length) if case.inputs.get("bias", MASK).ndim == 2 else (batch, shown, length)
-    inputs = {part: generator.normal(size=shapes.get(part, (*lead, length, width))) for part in case.inputs}
-    inputs["mask"] = inputs["mask"] > -0.3
-    sizes = {"dim": dim, "num_heads": heads, "head_dim": dim, "num_interests": heads, "code_dim": dim}
-    config = {key: int(sizes[key]) for key in case.config}
-    expected = functools.partial(reference.self_attention, num_heads=heads) if name == "self" else case.reference
-    return other(case, inputs=inputs, config=config, reference=expected)

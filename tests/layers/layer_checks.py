@@ -79,14 +79,9 @@ def call_once(function: Callable, inputs: Arrays) -> np.ndarray:
 
 
 def gradients(function: Callable, layer: keras.Layer, inputs: Arrays) -> dict[str, np.ndarray]:
-    """Gradients of a scalar with respect to the float inputs and the layer's weights, by their names.
+    """Gradients of a scalar with respect to the float inputs and the weights of a built layer, by their names.
 
     They are compiled on JAX and eager on TensorFlow, the quicker way on each.
-
-    Args:
-        function: from the tensors of `inputs` by keyword to a scalar; it may use `layer`.
-        layer: a built layer.
-        inputs: arrays; the gradient is taken of those with a float dtype.
     """
     tensors = as_tensors(inputs)
     floats = [name for name, array in inputs.items() if array.dtype.kind == "f"]
@@ -156,22 +151,19 @@ def check_layer(case, tmp_path) -> None:
 
 
 def check_serialisation(layer: keras.Layer) -> None:
-    """The configuration survives JSON, `from_config` and Keras' own serialisation."""
-    config = json.loads(json.dumps(layer.get_config()))
-    assert json.loads(json.dumps(type(layer).from_config(config).get_config())) == config
-    serialised = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
+    """The configuration survives JSON and Keras' own serialisation, by the name that the class is registered by."""
+    config, serialised = json.loads(json.dumps([layer.get_config(), keras.saving.serialize_keras_object(layer)]))
     assert serialised["registered_name"] == f"recommenders_miner>{type(layer).__name__}"
-    revived = keras.saving.deserialize_keras_object(serialised)
-    assert type(revived) is type(layer)
-    assert json.loads(json.dumps(revived.get_config())) == config
+    for revived in (type(layer).from_config(config), keras.saving.deserialize_keras_object(serialised)):
+        assert type(revived) is type(layer)
+        assert json.loads(json.dumps(revived.get_config())) == config
 
 
 def symbolic_inputs(case) -> dict[str, keras.KerasTensor]:
+    """Inputs of a functional model, in which every axis is free but those that the weights are made for."""
     dtypes = {"f": "float32", "b": "bool", "i": "int32"}
-    return {
-        name: keras.Input(case.free[name], dtype=dtypes[array.dtype.kind], name=name)
-        for name, array in case.inputs.items()
-    }
+    shapes = {n: [s if s in case.fixed else None for s in array.shape[1:]] for n, array in case.inputs.items()}
+    return {n: keras.Input(shapes[n], dtype=dtypes[a.dtype.kind], name=n) for n, a in case.inputs.items()}
 
 
 def check_building(case) -> keras.Layer:

@@ -27,36 +27,30 @@ def gelu(x):
     return np.vectorize(lambda value: 0.5 * value * (1 + math.erf(value / math.sqrt(2))))(x)
 
 
+def pooled(vectors, logits, valid=None):
+    """The vectors, summed up by the softmax of their logits."""
+    return np.asarray(softmax(logits, valid)) @ vectors
+
+
 def poly_attention(history, projection, codes, mask=None, bias=None):
     """Equations (1), (2) and (5): interests (B, K, d) or (B, C, K, d), and their weights."""
-    users, length, _ = history.shape
-    per_candidate = bias is not None and bias.ndim == 3
-    interests, weights = [], []
-    for user in range(users):
+    bias = np.zeros(history.shape[:2]) if bias is None else bias
+    biases = bias if bias.ndim == 3 else bias[:, None]
+    weights = np.zeros((*biases.shape[:2], len(codes), history.shape[1]))
+    for user, candidate, code in np.ndindex(weights.shape[:3]):
+        logits = [codes[code] @ np.tanh(projection.T @ clicked) for clicked in history[user]]
         valid = None if mask is None else mask[user]
-        biases = [np.zeros(length)] if bias is None else (bias[user] if per_candidate else [bias[user]])
-        user_weights = []
-        for candidate_bias in biases:
-            rows = []
-            for code in codes:
-                logits = [code @ np.tanh(projection.T @ history[user, j]) + candidate_bias[j] for j in range(length)]
-                rows.append(softmax(logits, valid))
-            user_weights.append(rows)
-        weights.append(user_weights if per_candidate else user_weights[0])
-        interests.append(np.asarray(weights[-1]) @ history[user])
-    return np.asarray(interests), np.asarray(weights)
+        weights[user, candidate, code] = softmax(np.add(logits, biases[user, candidate]), valid)
+    weights = weights if bias.ndim == 3 else weights[:, 0]
+    return np.einsum("b...m,bmd->b...d", weights, history), weights
 
 
 def category_bias(history_category, candidate_category, scale):
     """λ cos(b_j, b_c): (B, C, M), or (B, M) for one candidate a user."""
-    candidates = candidate_category if candidate_category.ndim == 3 else candidate_category[:, None]
-    bias = np.array(
-        [
-            [[scale * cosine(b_j, b_c) for b_j in clicked] for b_c in shown]
-            for clicked, shown in zip(history_category, candidates, strict=True)
-        ]
-    )
-    return bias if candidate_category.ndim == 3 else bias[:, 0]
+    if candidate_category.ndim == 2:
+        return category_bias(history_category, candidate_category[:, None], scale)[:, 0]
+    pairs = zip(history_category, candidate_category, strict=True)
+    return np.array([[[scale * cosine(b_j, b_c) for b_j in clicked] for b_c in shown] for clicked, shown in pairs])
 
 
 def disagreement(interests):
@@ -66,60 +60,42 @@ def disagreement(interests):
 
 def interest_aggregation(interests, candidates, mode, kernel=None):
     """Equation (4) and the three click predictors: scores (B, C)."""
-    users, shown, _ = candidates.shape
-    scores = np.zeros((users, shown))
-    for user in range(users):
-        for c in range(shown):
-            own = interests[user] if interests.ndim == 3 else interests[user, c]
-            matches = [e_i @ candidates[user, c] for e_i in own]
-            if mode == "max":
-                scores[user, c] = max(matches)
-            elif mode == "mean":
-                scores[user, c] = sum(matches) / len(matches)
-            else:
-                # Row vectors in Keras: W^e h_c is h_c @ kernel.
-                target = gelu(candidates[user, c] @ kernel)
-                weights = softmax([e_i @ target for e_i in own])
-                scores[user, c] = sum(w * s for w, s in zip(weights, matches, strict=True))
+    scores = np.zeros(candidates.shape[:2])
+    for user, c in np.ndindex(scores.shape):
+        own = interests[user] if interests.ndim == 3 else interests[user, c]
+        matches = own @ candidates[user, c]
+        # Row vectors in Keras: W^e h_c is h_c @ kernel.
+        weights = softmax(own @ gelu(candidates[user, c] @ kernel)) if mode == "weighted" else None
+        scores[user, c] = max(matches) if mode == "max" else np.average(matches, weights=weights)
     return scores
 
 
 def additive_attention(values, kernel, bias, query, mask=None):
     """a_i = q^T tanh(W v_i + b), pooled by softmax(a): (…, d)."""
-    pooled = np.zeros(values.shape[:-2] + values.shape[-1:])
+    output = np.zeros(values.shape[:-2] + values.shape[-1:])
     for where in np.ndindex(values.shape[:-2]):
         logits = [float(query[:, 0] @ np.tanh(kernel.T @ v + bias)) for v in values[where]]
-        weights = softmax(logits, None if mask is None else mask[where])
-        pooled[where] = sum(w * v for w, v in zip(weights, values[where], strict=True))
-    return pooled
+        output[where] = pooled(values[where], logits, None if mask is None else mask[where])
+    return output
 
 
 def self_attention(values, query_kernel, key_kernel, value_kernel, num_heads, mask=None):
     """softmax(Q K^T / sqrt(head_dim)) V of each head, side by side: (B, T, heads * head_dim)."""
-    batch, length, _ = values.shape
     head_dim = query_kernel.shape[1] // num_heads
-    output = np.zeros((batch, length, num_heads * head_dim))
-    for b in range(batch):
-        for head in range(num_heads):
-            part = slice(head * head_dim, (head + 1) * head_dim)
-            queries, keys, vectors = (
-                values[b] @ kernel[:, part] for kernel in (query_kernel, key_kernel, value_kernel)
-            )
-            for t in range(length):
-                logits = [queries[t] @ key / math.sqrt(head_dim) for key in keys]
-                weights = softmax(logits, None if mask is None else mask[b])
-                output[b, t, part] = sum(w * v for w, v in zip(weights, vectors, strict=True))
+    output = np.zeros((*values.shape[:2], num_heads * head_dim))
+    for b, t, head in np.ndindex(*values.shape[:2], num_heads):
+        part = slice(head * head_dim, (head + 1) * head_dim)
+        query, keys = values[b, t] @ query_kernel[:, part], values[b] @ key_kernel[:, part]
+        logits = keys @ query / math.sqrt(head_dim)
+        output[b, t, part] = pooled(values[b] @ value_kernel[:, part], logits, None if mask is None else mask[b])
     return output
 
 
 def personalized_attention(values, query, kernel, bias, mask=None):
     """a_i = q^T tanh(W v_i + b), pooled by softmax(a) with each row's own query: (B, d)."""
-    pooled = np.zeros((len(values), values.shape[-1]))
-    for row, (sequence, own) in enumerate(zip(values, query, strict=True)):
-        logits = [float(own @ np.tanh(kernel.T @ v + bias)) for v in sequence]
-        weights = softmax(logits, None if mask is None else mask[row])
-        pooled[row] = sum(w * v for w, v in zip(weights, sequence, strict=True))
-    return pooled
+    mask = np.ones(values.shape[:2], bool) if mask is None else mask
+    rows = zip(values, query, mask, strict=True)
+    return np.array([pooled(v, [own @ np.tanh(kernel.T @ word + bias) for word in v], valid) for v, own, valid in rows])
 
 
 def candidate_attention(
@@ -127,13 +103,12 @@ def candidate_attention(
 ):
     """a_cj = v^T relu(W [h_c; h_j] + b), pooled over j by softmax: (B, C, d)."""
     kernel = np.concatenate([of_candidate_kernel, of_click_kernel])
-    pooled = np.zeros(candidates.shape[:2] + history.shape[-1:])
+    output = np.zeros(candidates.shape[:2] + history.shape[-1:])
     for b, c in np.ndindex(candidates.shape[:2]):
         pairs = [np.concatenate([candidates[b, c], h]) for h in history[b]]
         logits = [float(np.maximum(pair @ kernel + of_click_bias, 0) @ logit_kernel[:, 0]) for pair in pairs]
-        weights = softmax(logits, None if mask is None else mask[b])
-        pooled[b, c] = sum(w * h for w, h in zip(weights, history[b], strict=True))
-    return pooled
+        output[b, c] = pooled(history[b], logits, None if mask is None else mask[b])
+    return output
 
 
 def segment_pooling(values, mask, **weights):
@@ -157,10 +132,8 @@ def word_convolution(words, kernel, bias):
 
 def dot_product(users, candidates):
     """u^T h_c: (B, C)."""
-    own = users if users.ndim == 3 else np.repeat(users[:, None], candidates.shape[1], axis=1)
-    return np.array(
-        [[user @ shown for user, shown in zip(*row, strict=True)] for row in zip(own, candidates, strict=True)]
-    )
+    own = np.broadcast_to(users if users.ndim == 3 else users[:, None], candidates.shape)
+    return (own * candidates).sum(axis=-1)
 
 
 def factorization_machine(linear, sums, squares, bias):

@@ -1,4 +1,4 @@
-"""What single layers of pooling.py and contextual.py do beyond the shared checks."""
+"""What single layers of attention.py do beyond the shared checks."""
 
 import keras
 import numpy as np
@@ -7,37 +7,21 @@ from keras import ops
 
 from recommenders_miner.layers import AdditiveAttention, SelfAttention, WordConvolution, pool_by_query
 from tests.layers import reference
-from tests.layers.cases import ADDITIVE, CONVOLUTION, MASK, PERSONALIZED, SEGMENT, SELF
+from tests.layers.cases import CONVOLUTION, MASK, PERSONALIZED, SELF
 from tests.layers.layer_checks import as_tensors, call_once, tensor, to_numpy, weights_of
-
-
-def test_one_word_is_pooled_to_itself():
-    one = ADDITIVE.inputs["values"][:, :1]
-    np.testing.assert_allclose(call_once(ADDITIVE.built(), {"values": one}), one[:, 0], atol=1e-6)
 
 
 def test_keys_serve_any_number_of_sequences_of_a_user():
     """What a network does with titles: keys once per title, then one query for all the titles of a user's row."""
     layer, generator = PERSONALIZED.built(), np.random.default_rng(6)
-    titles, mask, query = (
-        generator.normal(size=(3, 6, 4, 5)),
-        generator.random((3, 6, 4)) < 0.7,
-        generator.normal(size=(3, 2)),
-    )
+    titles, query = generator.normal(size=(3, 6, 4, 5)), generator.normal(size=(3, 2))
+    mask = generator.random((3, 6, 4)) < 0.7
     tensors = as_tensors({"titles": titles, "query": query, "mask": mask})
     keys = layer.keys(tensors["titles"])
     found = to_numpy(pool_by_query(tensors["titles"], keys, tensors["query"], tensors["mask"]))
     for place in range(6):
         expected = reference.personalized_attention(titles[:, place], query, **weights_of(layer), mask=mask[:, place])
         np.testing.assert_allclose(found[:, place], expected, rtol=1e-4, atol=1e-5)
-
-
-def test_positions_of_other_segments_have_no_influence():
-    layer, values, mask = SEGMENT.built(), *SEGMENT.inputs.values()
-    first = call_once(layer, SEGMENT.inputs)
-    moved = np.where(mask[:, 0][..., None], values, 1e6)
-    np.testing.assert_array_equal(call_once(layer, {"values": moved, "mask": mask})[:, 0], first[:, 0])
-    assert not first[0, 2].any(), "a segment without a position"
 
 
 def test_self_attention_returns_each_heads_weights():
@@ -50,17 +34,6 @@ def test_self_attention_returns_each_heads_weights():
     expected = np.einsum("bhqk,bkhd->bqhd", weights, projected).reshape(3, 4, 6)
     np.testing.assert_allclose(attended, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(attended, call_once(layer, SELF.inputs), atol=1e-6)
-
-
-def test_self_attention_is_keras_attention_without_its_output_projection():
-    layer, shape = SELF.built(), SELF.inputs["values"].shape
-    theirs = keras.layers.MultiHeadAttention(num_heads=2, key_dim=3, use_bias=False, output_shape=6)
-    theirs.build(shape, shape)
-    theirs.set_weights([*(kernel.reshape(3, 2, 3) for kernel in layer.get_weights()), np.eye(6).reshape(2, 3, 6)])
-    values = tensor(SELF.inputs["values"])
-    expected = to_numpy(theirs(values, values, attention_mask=ops.convert_to_tensor(MASK[:, None].repeat(4, axis=1))))
-    found = call_once(layer, SELF.inputs)
-    np.testing.assert_allclose(found[:2], expected[:2], atol=1e-5)  # theirs attends to padding in row 2
 
 
 def test_query_key_and_value_start_apart_with_the_spread_of_their_own_fans():
@@ -82,12 +55,6 @@ def test_self_attention_uses_a_keras_mask_and_passes_it_on():
     implicit = to_numpy(pooling(attention(embedded)))
     np.testing.assert_array_equal(implicit, to_numpy(pooling(attention(embedded, mask=mask), mask=mask)))
     assert not np.allclose(to_numpy(pooling(attention(tensor(to_numpy(embedded))))), implicit)
-
-
-def test_zeros_behind_a_text_change_none_of_its_words():
-    layer, words = CONVOLUTION.built(), CONVOLUTION.inputs["words"]
-    found = call_once(layer, {"words": np.pad(words, [(0, 0), (0, 3), (0, 0)])})[:, :5]
-    np.testing.assert_allclose(found, call_once(layer, CONVOLUTION.inputs), atol=1e-6)
 
 
 def test_dropout_is_on_in_training_alone():

@@ -189,7 +189,7 @@ class Reference:
 
         def seen(news_id):
             words = self.convolved(self.encoder.convolution, self.words(self.encoder.words, news_id))
-            return personal(words, word_query, **values(self.encoder.attention))
+            return personal(words, word_query, **values(self.encoder.pooling))
 
         if not history:
             return 0.0

@@ -1,4 +1,4 @@
-"""Attention that pools a sequence into one vector: by a learned query, a user's, a candidate's, or segment by segment.
+"""Attention: by a learned query, a user's, a candidate's, segment by segment, or of a sequence to itself.
 
 In all of them the softmax is in float32, a padded position gets a weight of exactly 0, and a sequence of padding
 alone gives the zero vector.
@@ -11,10 +11,16 @@ from typing import Any
 import keras
 from keras import ops
 
-from recommenders_miner.layers.common import CompositeLayer, ConfiguredLayer, masked_softmax, require_positive
+from recommenders_miner.layers.common import (
+    CompositeLayer,
+    ConfiguredLayer,
+    Shape,
+    Tensor,
+    masked_softmax,
+    require_positive,
+)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class AdditiveAttention(ConfiguredLayer):
     """Pool the words of a title, or the articles of a history, into one vector, as NAML, LSTUR and NRMS do.
 
@@ -29,7 +35,6 @@ class AdditiveAttention(ConfiguredLayer):
         kernel_initializer: initialiser of the weight `kernel`, W (d, dim).
         bias_initializer: initialiser of the weight `bias`, b (dim,).
         query_initializer: initialiser of the weight `query`, q (dim, 1).
-        **kwargs: arguments of `keras.layers.Layer`.
 
     Call arguments:
         values: (…, T, d).
@@ -49,8 +54,6 @@ class AdditiveAttention(ConfiguredLayer):
         - Neural News Recommendation with Multi-Head Self-Attention (NRMS), EMNLP 2019, Section 2.1.
     """
 
-    PARTS = ("kernel_initializer", "bias_initializer", "query_initializer")
-
     def __init__(
         self,
         dim: int = 200,
@@ -61,33 +64,29 @@ class AdditiveAttention(ConfiguredLayer):
     ) -> None:
         super().__init__(**kwargs)
         require_positive(dim=dim)
-        self.config = {"dim": dim}
         self.dim = dim
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.query_initializer = keras.initializers.get(query_initializer)
+        initializers = (kernel_initializer, bias_initializer, query_initializer)
+        self.initializers = [keras.initializers.get(initializer) for initializer in initializers]
 
-    def build(self, values_shape: tuple[int | None, ...]) -> None:
+    def build(self, values_shape: Shape) -> None:
         """Create the weights for vectors of length `values_shape[-1]`."""
-        self.kernel = self.add_weight(
-            name="kernel", shape=(values_shape[-1], self.dim), initializer=self.kernel_initializer
-        )
-        self.bias = self.add_weight(name="bias", shape=(self.dim,), initializer=self.bias_initializer)
-        self.query = self.add_weight(name="query", shape=(self.dim, 1), initializer=self.query_initializer)
+        kernel, bias, query = self.initializers
+        self.kernel = self.add_weight(name="kernel", shape=(values_shape[-1], self.dim), initializer=kernel)
+        self.bias = self.add_weight(name="bias", shape=(self.dim,), initializer=bias)
+        self.query = self.add_weight(name="query", shape=(self.dim, 1), initializer=query)
 
-    def call(self, values: Any, mask: Any | None = None, return_weights: bool = False) -> Any:
+    def call(self, values: Tensor, mask: Tensor | None = None, return_weights: bool = False) -> Tensor:
         """Pool `values`; see the class for the shapes."""
         fits = mask is None or len(mask.shape) == len(values.shape) - 1
         self.require(fits, "values (…, T, d) and a mask (…, T)", values=values, mask=mask)
         return _pool(values, self.logits(values), mask, return_weights)
 
-    def logits(self, values: Any) -> Any:
+    def logits(self, values: Tensor) -> Tensor:
         """Return the attention logits a (…, T) of `values`, from which `call` makes the weights."""
         hidden = ops.tanh(ops.matmul(values, self.kernel) + self.bias)
         return ops.squeeze(ops.matmul(hidden, self.query), axis=-1)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class PersonalizedAttention(ConfiguredLayer):
     """Pool the words of a title, or the articles of a history, as one user would weigh them (NPA).
 
@@ -100,7 +99,6 @@ class PersonalizedAttention(ConfiguredLayer):
 
     Args:
         dim: length q of the queries and keys; 200 in the paper.
-        **kwargs: arguments of `keras.layers.Layer`.
 
     Call arguments:
         values: (B, T, d).
@@ -112,9 +110,6 @@ class PersonalizedAttention(ConfiguredLayer):
         (B, d) pooled vectors, in the compute dtype. With `return_weights`, a pair of these and the weights (B, T), in
         the compute dtype.
 
-    Raises:
-        ValueError: `dim` is below 1.
-
     Reference:
         Wu et al., "NPA: Neural News Recommendation with Personalized Attention", KDD 2019, Section 3.3.
     """
@@ -122,15 +117,14 @@ class PersonalizedAttention(ConfiguredLayer):
     def __init__(self, dim: int = 200, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         require_positive(dim=dim)
-        self.config = {"dim": dim}
         self.dim = dim
 
-    def build(self, values_shape: tuple[int | None, ...], query_shape: tuple[int | None, ...] | None = None) -> None:
+    def build(self, values_shape: Shape, query_shape: Shape | None = None) -> None:
         """Create the weights for vectors of length `values_shape[-1]`."""
         self.kernel = self.add_weight(name="kernel", shape=(values_shape[-1], self.dim), initializer="glorot_uniform")
         self.bias = self.add_weight(name="bias", shape=(self.dim,), initializer="zeros")
 
-    def keys(self, values: Any) -> Any:
+    def keys(self, values: Tensor) -> Tensor:
         """Compute the keys (…, T, q) of values (…, T, d)."""
         if not self.built:
             self.build(values.shape)
@@ -138,24 +132,19 @@ class PersonalizedAttention(ConfiguredLayer):
         kernel, bias = (ops.cast(weight, self.compute_dtype) for weight in (self.kernel, self.bias))
         return ops.tanh(ops.matmul(ops.cast(values, self.compute_dtype), kernel) + bias)
 
-    def call(self, values: Any, query: Any, mask: Any | None = None, return_weights: bool = False) -> Any:
+    def call(self, values: Tensor, query: Tensor, mask: Tensor | None = None, return_weights: bool = False) -> Tensor:
         """Pool `values`; see the class for the shapes."""
         return pool_by_query(values, self.keys(values), query, mask, return_weights)
 
 
-def pool_by_query(values: Any, keys: Any, query: Any, mask: Any | None = None, return_weights: bool = False) -> Any:
+def pool_by_query(
+    values: Tensor, keys: Tensor, query: Tensor, mask: Tensor | None = None, return_weights: bool = False
+) -> Tensor:
     """Pool sequences by the inner products of their keys with a query: `Σ_i softmax_i(q^T k_i) v_i`.
 
-    Args:
-        values: (B, …, T, d).
-        keys: (B, …, T, q).
-        query: (B, q); serves all the sequences of its row.
-        mask: (B, …, T) bool, True at valid positions. None: all are valid.
-        return_weights: also return the weights.
-
-    Returns:
-        (B, …, d), in the dtype of `values`; zero for a sequence of padding alone. The softmax is in float32. With
-        `return_weights`, a pair of these and the weights (B, …, T), in the dtype of `values`.
+    Of values (B, …, T, d), keys (B, …, T, q), one query (B, q) for all the sequences of a row, and a mask (B, …, T),
+    True at valid positions, it gives vectors (B, …, d), zero for a sequence of padding alone, and with `return_weights`
+    a pair of these and the weights (B, …, T), all in the dtype of `values`.
     """
     shape = ops.shape(keys)
     # One product of matrices per user, whatever the axes between.
@@ -164,14 +153,13 @@ def pool_by_query(values: Any, keys: Any, query: Any, mask: Any | None = None, r
     return _pool(values, logits, mask, return_weights)
 
 
-def _pool(values: Any, logits: Any, mask: Any | None, return_weights: bool) -> Any:
+def _pool(values: Tensor, logits: Tensor, mask: Tensor | None, return_weights: bool) -> Tensor:
     """Sum values (…, T, d) up by the softmax of their logits (…, T), and return the weights too if asked to."""
     weights = ops.cast(masked_softmax(logits, mask), values.dtype)
     pooled = ops.squeeze(ops.matmul(ops.expand_dims(weights, axis=-2), values), axis=-2)
     return (pooled, weights) if return_weights else pooled
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class SegmentPooling(ConfiguredLayer):
     """Pool each segment of a sequence into a vector, as the words of every article that stands in one text.
 
@@ -183,7 +171,6 @@ class SegmentPooling(ConfiguredLayer):
     Args:
         pooling: `attention` or `mean`.
         attention_dim: length of the query q.
-        **kwargs: arguments of `keras.layers.Layer`.
 
     Call arguments:
         values: (B, T, d).
@@ -191,31 +178,26 @@ class SegmentPooling(ConfiguredLayer):
 
     Returns:
         (B, S, d), in the compute dtype.
-
-    Raises:
-        ValueError: `pooling` is neither of the two.
     """
 
     def __init__(self, pooling: str = "attention", attention_dim: int = 200, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if pooling not in ("attention", "mean"):
             raise ValueError(f"pooling must be attention or mean. Received {pooling!r}.")
-        self.config = {"pooling": pooling, "attention_dim": attention_dim}
         self.attention = AdditiveAttention(attention_dim, dtype=self.dtype_policy) if pooling == "attention" else None
 
-    def build(self, values_shape: tuple[int | None, ...]) -> None:
+    def build(self, values_shape: Shape) -> None:
         """Create the weights for vectors of length `values_shape[-1]`."""
         if self.attention is not None:
             self.attention.build(values_shape)
 
-    def call(self, values: Any, mask: Any) -> Any:
+    def call(self, values: Tensor, mask: Tensor) -> Tensor:
         """Pool `values`; see the class for the shapes."""
         logits = ops.zeros_like(values[..., 0]) if self.attention is None else self.attention.logits(values)
         weights = masked_softmax(ops.expand_dims(logits, axis=-2), mask)
         return ops.matmul(ops.cast(weights, self.compute_dtype), values)
 
 
-@keras.saving.register_keras_serializable(package="recommenders_miner")
 class CandidateAttention(CompositeLayer):
     """Pool the clicked articles once for each candidate, by a small network over both (DKN).
 
@@ -228,7 +210,6 @@ class CandidateAttention(CompositeLayer):
 
     Args:
         dim: hidden dimension of the network.
-        **kwargs: arguments of `keras.layers.Layer`.
 
     Call arguments:
         history: (B, M, d), vectors of the clicked articles.
@@ -245,15 +226,135 @@ class CandidateAttention(CompositeLayer):
 
     def __init__(self, dim: int = 100, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.config = {"dim": dim}
         self.of_click = keras.layers.Dense(dim, dtype=self.dtype_policy, name="of_click")
         self.of_candidate = keras.layers.Dense(dim, use_bias=False, dtype=self.dtype_policy, name="of_candidate")
         self.logit = keras.layers.Dense(1, use_bias=False, dtype=self.dtype_policy, name="logit")
 
-    def call(self, history: Any, candidates: Any, mask: Any | None = None, return_weights: bool = False) -> Any:
+    def call(
+        self, history: Tensor, candidates: Tensor, mask: Tensor | None = None, return_weights: bool = False
+    ) -> Tensor:
         """Pool `history`; see the class for the shapes."""
         pairs = self.of_candidate(candidates)[:, :, None, :] + self.of_click(history)[:, None, :, :]
         logits = ops.squeeze(self.logit(ops.relu(pairs)), axis=-1)
         weights = ops.cast(masked_softmax(logits, None if mask is None else mask[:, None, :]), self.compute_dtype)
         pooled = ops.matmul(weights, history)
         return (pooled, weights) if return_weights else pooled
+
+
+class SelfAttention(ConfiguredLayer):
+    """Relate the words of a title, or the articles of a history, to each other, as NRMS does.
+
+    Each head computes `softmax(Q K^T / sqrt(head_dim)) V` with its own parts of Q, K and V, which are
+    products of the input with three kernels, without bias. The heads' outputs are concatenated, and that is
+    the output. NRMS' code has no projection after the heads; `keras.layers.MultiHeadAttention` always has
+    one, which is why it does not serve.
+
+    The softmax is in float32. As a key, a padded position gets a weight of exactly 0, and a sequence of
+    padding alone gives zeros. As a query, a padded position still gets an output, which whatever pools the
+    sequence has to mask: the layer passes its mask on. A Keras mask that `values` carries is used when `mask`
+    is not given.
+
+    Args:
+        num_heads: number of heads.
+        head_dim: length of a head's output.
+        query_initializer: initialiser of the weight `query_kernel`, (d, num_heads * head_dim).
+        key_initializer: initialiser of the weight `key_kernel`, of the same shape.
+        value_initializer: initialiser of the weight `value_kernel`, of the same shape. The three initialisers
+            are apart so that none shares its seed with another, which would start Q, K and V as one.
+
+    Call arguments:
+        values: (B, T, d).
+        mask: (B, T) bool, True at valid positions. None: all are valid.
+        return_weights: also return the attention weights.
+
+    Returns:
+        (B, T, num_heads * head_dim), in the compute dtype. With `return_weights`, a pair of these and the weights
+        (B, num_heads, T, T), in the compute dtype: how much of each position, the last axis, goes into each other.
+
+    Raises:
+        ValueError: a size is below 1, or an argument has the wrong rank.
+
+    Reference:
+        Neural News Recommendation with Multi-Head Self-Attention (NRMS), EMNLP 2019, Section 2.1.
+    """
+
+    def __init__(
+        self,
+        num_heads: int = 20,
+        head_dim: int = 20,
+        query_initializer: str | keras.Initializer = "glorot_uniform",
+        key_initializer: str | keras.Initializer = "glorot_uniform",
+        value_initializer: str | keras.Initializer = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        require_positive(num_heads=num_heads, head_dim=head_dim)
+        self.num_heads, self.head_dim = num_heads, head_dim
+        initializers = (query_initializer, key_initializer, value_initializer)
+        self.initializers = [keras.initializers.get(initializer) for initializer in initializers]
+        self.supports_masking = True
+
+    def build(self, values_shape: Shape) -> None:
+        """Create the weights for vectors of length `values_shape[-1]`."""
+        shape = (values_shape[-1], self.num_heads * self.head_dim)
+        self.query_kernel, self.key_kernel, self.value_kernel = (
+            self.add_weight(name=f"{name}_kernel", shape=shape, initializer=initializer)
+            for name, initializer in zip(("query", "key", "value"), self.initializers, strict=True)
+        )
+
+    def call(self, values: Tensor, mask: Tensor | None = None, return_weights: bool = False) -> Tensor:
+        """Attend within each sequence; see the class for the shapes."""
+        fits = len(values.shape) == 3 and (mask is None or len(mask.shape) == 2)
+        self.require(fits, "values (B, T, d) and mask (B, T)", values=values, mask=mask)
+        # On a CPU three products take less time than one with a fused kernel, whose result has to be cut up
+        # again. The scale goes into the small kernel rather than the large logits.
+        kernels = (self.query_kernel * self.head_dim**-0.5, self.key_kernel, self.value_kernel)
+        heads = (-1, ops.shape(values)[1], self.num_heads, self.head_dim)
+        query, key, value = (
+            ops.transpose(ops.reshape(ops.matmul(values, kernel), heads), (0, 2, 1, 3)) for kernel in kernels
+        )
+        logits = ops.matmul(query, ops.swapaxes(key, -1, -2))
+        key_mask = None if mask is None else ops.expand_dims(mask, axis=(1, 2))
+        weights = ops.cast(masked_softmax(logits, key_mask), self.compute_dtype)
+        attended = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
+        attended = ops.reshape(attended, (-1, ops.shape(values)[1], self.num_heads * self.head_dim))
+        return (attended, weights) if return_weights else attended
+
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> Tensor:
+        """Return the mask of the input: the positions of the output are the same."""
+        return previous_mask
+
+
+class WordConvolution(CompositeLayer):
+    """One convolution over the words of a text, then dropout: `c_i = f(F [w_{i-k}; …; w_{i+k}] + b)`.
+
+    Beyond both ends of a text stand zeros, so the words must be zero behind the last one, as `TokenVectors` gives them.
+
+    Args:
+        filters: filters of the convolution.
+        window: words under a filter, 2k + 1.
+        activation: f.
+        dropout: share of activations dropped in training.
+
+    Call arguments:
+        words: (U, L, e).
+
+    Returns:
+        (U, L, filters), in the compute dtype; not zero behind the last word.
+
+    References:
+        NPA (KDD 2019), NAML (IJCAI 2019), LSTUR (ACL 2019).
+    """
+
+    def __init__(
+        self, filters: int = 400, window: int = 3, activation: str = "relu", dropout: float = 0.2, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.convolution = keras.layers.Conv1D(
+            filters, window, padding="same", activation=activation, dtype=self.dtype_policy
+        )
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+
+    def call(self, words: Tensor, training: bool | None = None) -> Tensor:
+        """See the class for the shapes."""
+        return self.dropout(self.convolution(words), training=training)

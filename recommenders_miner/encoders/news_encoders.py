@@ -1,0 +1,288 @@
+"""The news encoders that papers share: of words, of entities, of labels, and several side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from recommenders_miner.data.features import NewsFeatures
+from recommenders_miner.data.vocabularies import Vocabularies
+from recommenders_miner.encoders.base import NewsEncoder, news_encoder
+from recommenders_miner.encoders.initial_vectors import InitialVectors, random_vectors
+from recommenders_miner.hparams import HParams, hparam
+from recommenders_miner.layers import AdditiveAttention, CompositeLayer, News, SelfAttention, Tensor, WordConvolution
+
+# === Words ===
+
+
+class TokenVectors(CompositeLayer):
+    """The vectors of a title's words (or of other ids), exactly zero behind the last one: of (U, L) ids (U, L, dim).
+
+    The zeros make a news vector independent of the length that its title is padded to, also under a convolution, whose
+    window reaches beyond the last word.
+
+    Args:
+        vocabulary_size: rows of the embedding: padding (0), unknown (1), then words or entities.
+        dim: dimension of a vector.
+        dropout: share of activations dropped in training.
+        initializer: the embedding's; `PretrainedVectors` to start from vectors of one's own.
+        trained: whether training changes the vectors.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        dim: int,
+        dropout: float = 0.0,
+        initializer: str | keras.initializers.Initializer = "uniform",
+        trained: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.embedding = keras.layers.Embedding(
+            vocabulary_size, dim, embeddings_initializer=initializer, trainable=trained, dtype=self.dtype_policy
+        )
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+
+    def call(self, ids: Tensor, training: bool | None = None) -> Tensor:
+        """See the class for the shapes."""
+        vectors = self.dropout(self.embedding(ids), training=training)
+        return vectors * ops.cast(ops.not_equal(ids, 0), vectors.dtype)[..., None]
+
+
+def word_vectors(hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> TokenVectors:
+    """Return the word vectors that an encoder starts with."""
+    initializer, dim = vectors.words()
+    return TokenVectors(len(vocabularies.words), dim, hparams.dropout, initializer)
+
+
+class SelfAttentionHParams(HParams):
+    """Hyperparameters of multi-head self-attention."""
+
+    head_num: int = hparam("model", 20, "heads of self-attention", ge=1)
+    head_dim: int = hparam("model", 20, "dimension of a head", ge=1)
+
+
+@news_encoder("self_attention", SelfAttentionHParams)
+class SelfAttentionEncoder(NewsEncoder):
+    """A title as words that attend to each other, then pooled by additive attention; zero for one without words.
+
+    Wu et al., "Neural News Recommendation with Multi-Head Self-Attention" (NRMS), EMNLP 2019, Section 2.1.
+
+    Args:
+        words: the vectors of a title's words.
+        num_heads: attention heads.
+        head_dim: dimension of a head; the news vector has d = num_heads · head_dim.
+        attention_dim: hidden dimension of the additive attention.
+        dropout: share of activations dropped in training, after the self-attention.
+        feature: what is read, `title` or another feature of ids (U, L) with zeros behind.
+    """
+
+    features = ("title",)
+
+    def __init__(
+        self,
+        words: TokenVectors,
+        num_heads: int = 20,
+        head_dim: int = 20,
+        attention_dim: int = 200,
+        dropout: float = 0.2,
+        feature: str = "title",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.features, self.dim = (feature,), num_heads * head_dim
+        self.words = words
+        self.self_attention = SelfAttention(num_heads, head_dim, dtype=self.dtype_policy)
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.pooling = AdditiveAttention(attention_dim, dtype=self.dtype_policy)
+
+    @classmethod
+    def over(cls, tokens: TokenVectors, hparams: HParams, feature: str = "title") -> SelfAttentionEncoder:
+        """Make an encoder of the sizes of `hparams` over some token vectors."""
+        heads = (hparams.head_num, hparams.head_dim)
+        return cls(tokens, *heads, hparams.attention_hidden_dim, hparams.dropout, feature)
+
+    @classmethod
+    def from_hparams(cls, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsEncoder:
+        """See `NewsEncoder.from_hparams`."""
+        return cls.over(word_vectors(hparams, vocabularies, vectors), hparams)
+
+    def call(self, features: News, training: bool | None = None) -> Tensor:
+        """See the class for the shapes."""
+        ids = features[self.config["feature"]]
+        mask = ops.not_equal(ids, 0)
+        words = self.words(ids, training=training)
+        words = self.dropout(self.self_attention(words, mask=mask), training=training)
+        return self.pooling(words, mask=mask)
+
+
+class ConvolutionHParams(HParams):
+    """Hyperparameters of a convolution over words."""
+
+    filter_num: int = hparam("model", 400, "filters of the title CNN", ge=1)
+    window_size: int = hparam("model", 3, "words under one filter", ge=1)
+    cnn_activation: str = hparam("model", "relu", "activation of the title CNN")
+
+
+def word_convolution(hparams: HParams) -> WordConvolution:
+    """Return a convolution over words."""
+    return WordConvolution(hparams.filter_num, hparams.window_size, hparams.cnn_activation, hparams.dropout)
+
+
+@news_encoder("cnn", ConvolutionHParams)
+class CNNEncoder(NewsEncoder):
+    """A title through a convolution over its words, pooled by additive attention; zero for one without words.
+
+    An et al., "Neural News Recommendation with Long- and Short-term User Representations" (LSTUR), ACL 2019, Section
+    3.1.
+
+    `convolution` sets the words into context; its filters are the news vector's dimension d.
+    """
+
+    features = ("title",)
+    attention = AdditiveAttention
+
+    def __init__(
+        self, words: TokenVectors, convolution: WordConvolution, attention_dim: int = 200, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.words, self.convolution, self.dim = words, convolution, convolution.config["filters"]
+        self.pooling = self.attention(attention_dim, dtype=self.dtype_policy)
+
+    @classmethod
+    def from_hparams(cls, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsEncoder:
+        """See `NewsEncoder.from_hparams`."""
+        words = word_vectors(hparams, vocabularies, vectors)
+        return cls(words, word_convolution(hparams), hparams.attention_hidden_dim)
+
+    def in_context(self, features: News, training: bool | None = None) -> Tensor:
+        """Return the words of titles in context, (U, L, d)."""
+        return self.convolution(self.words(features["title"], training=training), training=training)
+
+    def call(self, features: News, training: bool | None = None) -> Tensor:
+        """See the class for the shapes."""
+        return self.pooling(self.in_context(features, training), mask=ops.not_equal(features["title"], 0))
+
+
+# === Entities ===
+
+
+class EntityHParams(HParams):
+    """Hyperparameters of encoders that read entities."""
+
+    entity_embedding: str | None = hparam(
+        "info", None, "file of entity vectors in MIND's format; also looked for beside the training news"
+    )
+
+
+class KnowledgeHParams(SelfAttentionHParams, EntityHParams):
+    """Hyperparameters of HieRec's news encoder."""
+
+    entity_size: int = hparam("data", 5, "entities of a title that are read", ge=1)
+    news_dim: int | None = hparam("model", None, "dimension of a news vector; None: that of all heads", ge=1)
+
+
+@news_encoder("knowledge", KnowledgeHParams)
+class KnowledgeEncoder(NewsEncoder):
+    """A title's words and its entities, each attending to themselves and pooled: `h = W_t t + W_e e`.
+
+    Qi et al., "HieRec: Hierarchical User Interest Modeling for Personalized News Recommendation", ACL 2021, Section
+    3.3; MINER's ablation "without BERT" uses it.
+
+    `text` and `entities` are encoders of the two; what they give of a title without words or entities is zero.
+    """
+
+    features = ("title", "entities")
+
+    def __init__(self, text: SelfAttentionEncoder, entities: SelfAttentionEncoder, dim: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.text, self.entities, self.dim = text, entities, dim
+        self.features = (*text.features, *entities.features)
+        self.text_projection = keras.layers.Dense(dim, use_bias=False, dtype=self.dtype_policy)
+        self.entity_projection = keras.layers.Dense(dim, use_bias=False, dtype=self.dtype_policy)
+
+    @classmethod
+    def from_hparams(cls, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsEncoder:
+        """See `NewsEncoder.from_hparams`."""
+        text = SelfAttentionEncoder.from_hparams(hparams, vocabularies, vectors)
+        initializer, dim = vectors.entities()
+        entities = TokenVectors(len(vocabularies.entities), dim, hparams.dropout, initializer)
+        dim = hparams.news_dim or hparams.head_num * hparams.head_dim
+        return cls(text, SelfAttentionEncoder.over(entities, hparams, "entities"), dim)
+
+    def call(self, features: News, training: bool | None = None) -> Tensor:
+        """See the class for the shapes."""
+        text = self.text_projection(self.text(features, training=training))
+        return text + self.entity_projection(self.entities(features, training=training))
+
+
+# === Labels ===
+
+
+class CategoryHParams(HParams):
+    """Hyperparameters of category embeddings."""
+
+    vert_emb_dim: int = hparam("model", 100, "dimension of category embeddings", ge=1)
+    subvert_emb_dim: int = hparam("model", 100, "dimension of subcategory embeddings", ge=1)
+
+
+class CategoryEncoder(NewsEncoder):
+    """One vector per category or subcategory, whose id is in `feature`, of `dim` numbers.
+
+    With `projected_dim` there is a dense layer behind it, as in NAML.
+    """
+
+    def __init__(
+        self,
+        feature: str,
+        vocabulary_size: int,
+        dim: int,
+        projected_dim: int | None = None,
+        activation: str = "relu",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.features, self.dim = (feature,), projected_dim or dim
+        self.embedding = keras.layers.Embedding(
+            vocabulary_size, dim, embeddings_initializer=random_vectors(), dtype=self.dtype_policy
+        )
+        self.projection = (
+            keras.layers.Dense(projected_dim, activation=activation, dtype=self.dtype_policy) if projected_dim else None
+        )
+
+    def call(self, features: News, training: bool | None = None) -> Tensor:
+        """See the class for the shapes."""
+        vector = self.embedding(features[self.config["feature"]])
+        return vector if self.projection is None else self.projection(vector)
+
+
+class ConcatenatedEncoder(NewsEncoder):
+    """Several news encoders, the `parts`, side by side, their vectors concatenated."""
+
+    def __init__(self, parts: Sequence[NewsEncoder], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.parts = list(parts)
+        self.dim = sum(part.dim for part in self.parts)
+        self.features = tuple(dict.fromkeys(name for part in self.parts for name in part.features))
+
+    @property
+    def pretrained_weights(self) -> list[Any]:
+        """The parts' weights that come from a pretrained language model."""
+        return [weight for part in self.parts for weight in part.pretrained_weights]
+
+    def prepare(self, features: NewsFeatures) -> dict[str, np.ndarray]:
+        """Return what all the parts read, for a whole table."""
+        return {name: array for part in self.parts for name, array in part.prepare(features).items()}
+
+    def example(self) -> News:
+        """Return what all the parts read, of one article."""
+        return {name: array for part in self.parts for name, array in part.example().items()}
+
+    def call(self, features: News, training: bool | None = None) -> Tensor:
+        """See the class for the shapes."""
+        return ops.concatenate([part(features, training=training) for part in self.parts], axis=-1)
