@@ -14,8 +14,7 @@ from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.inspection import inspect_data
-from recommenders_miner.inspection.facts import Distribution
-from recommenders_miner.inspection.measure import find_doubtful_rows
+from recommenders_miner.inspection.facts import Distribution, find_doubtful_rows
 from recommenders_miner.inspection.report import PERCENTILES
 from tests.inspection.conftest import ENTITY, behavior, news, write
 
