@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from examples.run import METADATA, PRESET_VARIABLE
-from recommenders_miner.experiments.variants import TABLE_2
+from recommenders_miner.experiments.runs import TABLE_2
 from recommenders_miner.hparams import prepare_hparams
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "examples").glob("*.ipynb"))

@@ -26,7 +26,7 @@ def test_a_wheel_holds_all_that_the_package_reads(tmp_path):
 import recommenders_miner
 from recommenders_miner.datasets.synthetic.benchmark import write_synthetic_benchmark
 from recommenders_miner.hparams import prepare_hparams
-from recommenders_miner.experiments.variants import PUBLISHED
+from recommenders_miner.experiments.runs import PUBLISHED
 print(recommenders_miner.__file__)
 print(prepare_hparams("miner.yaml").num_interests, prepare_hparams("miner-max", scale="fast").aggregation)
 print(PUBLISHED["table2"]["small"]["miner"][0])

@@ -10,18 +10,16 @@ from recommenders_miner.cli.app import app, console
 def models() -> None:
     """List the models: their papers, what they read, and their hyperparameter files."""
     import_backend_quietly()
-    from recommenders_miner.hparams import hparams_folders, prepare_hparams
+    from recommenders_miner.hparams import hparams_files, prepare_hparams
     from recommenders_miner.models import MODELS
     from recommenders_miner.tables import terminal_table
 
-    files: dict[str, list[str]] = {name: [] for name in MODELS}
-    for path in sorted({path.name: path for folder in hparams_folders() for path in folder.glob("*.yaml")}.values()):
-        files[prepare_hparams(path).model_type].append(path.stem)
+    settings = {name: prepare_hparams(name) for name in hparams_files()}
     table = terminal_table()
     for header in ("model", "paper", "year", "reads", "hyperparameter files"):
         table.add_column(header, no_wrap=header in ("model", "year"))
     for name, model in MODELS.items():
-        reads = model.reads(prepare_hparams(name)) if hasattr(model, "reads") else ()
-        paper, year = getattr(model, "paper", "-"), getattr(model, "year", "-")
-        table.add_row(name, paper, str(year), ", ".join(reads) or "-", ", ".join(files[name]))
+        reads = [*settings[name].features, *(["user id"] if model.user_aware else [])]
+        files = [file for file, hparams in settings.items() if hparams.model_type == name]
+        table.add_row(name, model.paper, str(model.year), ", ".join(reads), ", ".join(files))
     console.print(table)

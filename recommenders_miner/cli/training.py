@@ -32,7 +32,7 @@ def compare(
     """Train and evaluate models side by side."""
     import_backend_quietly()
     from recommenders_miner.experiments.compare import compare
-    from recommenders_miner.experiments.variants import TABLE_2
+    from recommenders_miner.experiments.runs import TABLE_2
 
     names = TABLE_2 if models == "all" else [name.strip() for name in models.split(",")]
     every_seed = range(seed, seed + seeds)
