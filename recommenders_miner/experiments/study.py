@@ -95,6 +95,11 @@ class Study:
         self.skip_unavailable, self.overrides = skip_unavailable, overrides or {}
         self.miner = Variant("miner").hparams(scale, self.overrides)
         self.runs = Runs(data_dir, self.out / "runs")
+        self.data_name, description = self.data_dir.name, self.data_dir / "dataset.json"
+        self.is_synthetic = description.exists()
+        if self.is_synthetic:
+            found = json.loads(description.read_text(encoding="utf-8"))
+            self.data_name = f"the {found['name']} benchmark, preset {found['preset']}"
 
     def run(self, name: str, experiment: Experiment) -> None:
         """Make, or find done, the runs of an experiment, and write its page.
@@ -123,8 +128,9 @@ class Study:
         """Join those of some experiments' pages that there are into `results.md`, and return its path."""
         options = f"--data {self.data_dir} --out {self.out} --scale {self.scale} --seeds {len(self.seeds)}"
         title = f"# The experiments of the MINER paper, on {self.data_name}"
-        note = _SYNTHETIC if self._description.exists() else ""
-        pages = [f"{title}\n\n    recommenders-miner reproduce all {options}\n{note}"]
+        pages = [
+            f"{title}\n\n    recommenders-miner reproduce all {options}\n{_SYNTHETIC if self.is_synthetic else ''}"
+        ]
         for name in names:
             if self._page_path(name).exists():
                 text = self._page_path(name).read_text(encoding="utf-8")
@@ -133,19 +139,6 @@ class Study:
         with atomic_write(path) as temporary:
             temporary.write_text("\n".join(pages), encoding="utf-8")
         return path
-
-    @property
-    def _description(self) -> Path:
-        """What a synthetic benchmark says of itself."""
-        return self.data_dir / "dataset.json"
-
-    @property
-    def data_name(self) -> str:
-        """What the data is: the synthetic benchmark and its preset, or the folder's name."""
-        if not self._description.exists():
-            return self.data_dir.name
-        found = json.loads(self._description.read_text(encoding="utf-8"))
-        return f"the {found['name']} benchmark, preset {found['preset']}"
 
     @property
     def settings(self) -> str:

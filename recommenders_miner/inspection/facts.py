@@ -126,7 +126,7 @@ def _if_labelled(name: str) -> Callable[[Any], int | None]:
 class LogFacts(Facts):
     """What a click log holds. Impressions that cannot be read, and unknown articles, do not count.
 
-    `candidates` are articles shown, each as often as it was; `news_shown` counts each once. `unlabelled` impressions are
+    `candidates` are articles shown, each as often as it was; `news_shown` counts each once. `unlabelled` are those
     without labels, or left out among labelled ones. `clicks_in_history` and `non_clicks_in_history` are
     candidates that the impression's own history holds. Times are by the clock of the files; `hours` those of the
     impressions in whole hours since 1970. Shares are None where there is nothing to take them of; figures of clicks
@@ -192,7 +192,7 @@ class Comparison(Facts):
         lambda of: int((of.log.time <= of.training_log.time.max()).sum()),
         "impressions that are not later than train's last",
     )
-    changed_news = Fact(lambda of: of.num_changed, "news with another title or category than in train")
+    changed_news = Fact(lambda of: len(of.changed), "news with another title or category than in train")
 
 
 class DoubtfulRows(NamedTuple):
@@ -229,32 +229,28 @@ def measure_log(log: ImpressionLog, news: NewsTable, doubtful: DoubtfulRows) -> 
 
 
 def compare_to_train(
-    log: ImpressionLog, news: NewsTable, training_log: ImpressionLog, training_news: NewsTable, num_changed: int
-) -> Comparison:
-    """Find what of a split train does not know, or knows otherwise; `num_changed` articles it describes otherwise."""
-    return Comparison(
+    log: ImpressionLog, news: NewsTable, training_log: ImpressionLog, training_news: NewsTable
+) -> tuple[Comparison, np.ndarray]:
+    """Find what of a split train does not know, and the rows of the articles with another title or category there."""
+    place = pc.index_in(news.ids, value_set=training_news.ids)
+    differs = [
+        pc.not_equal(getattr(news, name), getattr(training_news, name).take(place)) for name in ("title", "category")
+    ]
+    changed = np.flatnonzero(pc.or_(*differs).fill_null(False).to_numpy(zero_copy_only=False))
+    comparison = Comparison(
         log=log,
         training_log=training_log,
         clicked=log.labels == 1,
         cold=cold_candidates(log, news, training_log, training_news),
         absent=~_is_in(news.ids, training_news.ids)[log.candidates.values],
-        num_changed=num_changed,
+        changed=changed,
     )
+    return comparison, changed
 
 
 def find_blank(texts: pa.Array) -> np.ndarray:
     """Find the rows of a news table that are empty or blank, ascending, without the padding row."""
     return 1 + np.flatnonzero([not text.strip() for text in texts.to_pylist()[1:]])
-
-
-def find_changed_news(news: NewsTable, training_news: NewsTable) -> np.ndarray:
-    """Find the articles that train has with another title or category, as ascending rows of the split's table."""
-    place = pc.index_in(news.ids, value_set=training_news.ids)
-    changed = pc.or_(
-        pc.not_equal(news.title, training_news.title.take(place)),
-        pc.not_equal(news.category, training_news.category.take(place)),
-    )
-    return np.flatnonzero(changed.fill_null(False).to_numpy(zero_copy_only=False))
 
 
 def find_doubtful_rows(log: ImpressionLog) -> DoubtfulRows:

@@ -174,9 +174,9 @@ def of_log(path: Path, log: ImpressionLog, facts: LogFacts, doubtful: DoubtfulRo
 
 
 def of_comparison(
-    folder: Path, found: Comparison, log: LogFacts, training_log: LogFacts, changed: list[tuple[str, int]]
+    folder: Path, found: Comparison, log: LogFacts, training_log: LogFacts, ids: Sequence[str], lines: np.ndarray
 ) -> Iterator[Finding]:
-    """Yield what may be wrong with a split in view of train; `changed` are ids and lines of other articles there."""
+    """Yield what may be wrong with a split in view of train; ids and lines are of the articles that differ there."""
     if found.before_train_ends:
         yield Finding(
             folder / BEHAVIORS_FILE,
@@ -184,13 +184,12 @@ def of_comparison(
             f"(which is at {training_log.last}; they begin at {log.first}): train may know what they ask for.",
             "recommenders-miner split DIR OUT makes splits that do not overlap in time.",
         )
-    if changed:
-        ids, lines = zip(*changed, strict=True)
+    if ids:
         yield Finding(
             folder / NEWS_FILE,
-            f"articles with another title or category than in train: {len(changed):,} (ids {_some(ids)}).",
+            f"articles with another title or category than in train: {len(ids):,} (ids {_some(ids)}).",
             "Models read each as its split has it. If an id stands for two articles, give one of them another.",
-            lines=lines[:_SHOWN],
+            lines=_first(lines),
         )
 
 

@@ -54,15 +54,14 @@ def inspect_data(data_dir: str | Path) -> DataReport:
         found.append(Finding(data_dir / "train", "the folder is missing: there is nothing to train on.", remedy, True))
     with _without_warnings():
         splits = {name: _inspect_split(name, folder, found) for name, folder in folders.items()}
-    train, beside_train = splits.get("train"), {}
-    if train is not None and train.log is not None:
-        for name, split in splits.items():
-            if split is not train and split.log is not None:
-                rows = facts.find_changed_news(split.news, train.news)
-                changed = [(split.news.ids[row].as_py(), int(split.line_of[row])) for row in rows]
-                beside_train[name] = facts.compare_to_train(split.log, split.news, train.log, train.news, len(changed))
-                logs = split.report.log, train.report.log
-                found += findings.of_comparison(folders[name], beside_train[name], *logs, changed)
+    readable = {name: split for name, split in splits.items() if split.log is not None}
+    train, beside_train = readable.pop("train", None), {}
+    for name, split in readable.items() if train else ():
+        tables = split.log, split.news, train.log, train.news
+        beside_train[name], changed = facts.compare_to_train(*tables)
+        logs = split.report.log, train.report.log
+        ids, lines = split.news.ids.take(changed).to_pylist(), split.line_of[changed]
+        found += findings.of_comparison(folders[name], beside_train[name], *logs, ids, lines)
     return DataReport(
         folder=data_dir,
         splits={name: split.report for name, split in splits.items()},
