@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -53,14 +54,15 @@ def test_compare_over_seeds_writes_means_and_spread_and_says_where(data, tmp_pat
     assert rows["nrms"]["parameters"] > 0
     assert rows["oracle"]["group_auc"] > rows["history-oracle"]["group_auc"] > rows["random"]["group_auc"]
     log = ImpressionLog.read(data / "dev" / "behaviors.tsv", NewsTable.read(data / "dev" / "news.tsv"))
-    runs = [tmp_path / "runs" / "nrms" / f"seed-{seed}" for seed in (42, 43)]
-    scores = [np.load(run / "scores.npy") for run in runs]
-    values = [evaluate_scores(one, log.labels, log.candidates.offsets).metrics["group_auc"] for one in scores]
+    values = []
+    for seed in (42, 43):
+        folder = tmp_path / "runs" / "nrms" / f"seed-{seed}"
+        assert (folder / "model" / "model.keras").exists()
+        found = evaluate_scores(np.load(folder / "scores.npy"), log.labels, log.candidates.offsets)
+        values.append(found.metrics["group_auc"])
     assert rows["nrms"]["group_auc"] == pytest.approx(np.mean(values))
     assert rows["nrms"]["standard_deviations"]["group_auc"] == pytest.approx(np.std(values, ddof=1))
     assert "±" in (tmp_path / "results.md").read_text()
-    assert (tmp_path / "results.png").read_bytes().startswith(b"\x89PNG")
-    assert (runs[0] / "model" / "network.keras").exists()
 
 
 def test_after_ctrl_c_it_says_how_to_go_on(data, tmp_path, monkeypatch):
@@ -74,27 +76,22 @@ def test_after_ctrl_c_it_says_how_to_go_on(data, tmp_path, monkeypatch):
 
 
 def test_evaluate_writes_scores_and_submission(data, trained, tmp_path):
-    output = run(
-        "evaluate", trained, "--data", data, "--scores", tmp_path / "s.txt", "--submission", tmp_path / "prediction.zip"
-    )
-    assert "group_auc" in output
+    out = ["--scores", tmp_path / "s.txt", "--submission", tmp_path / "prediction.zip"]
+    assert "group_auc" in run("evaluate", trained, "--data", data, *out)
     scores, offsets = read_scores(tmp_path / "s.txt")
     lines = (data / "dev" / "behaviors.tsv").read_text().splitlines()
     assert np.diff(offsets).tolist() == [len(line.split("\t")[4].split()) for line in lines]
-    with zipfile.ZipFile(tmp_path / "prediction.zip") as archive:
-        first = archive.read("prediction.txt").decode().splitlines()[0]
+    first = zipfile.ZipFile(tmp_path / "prediction.zip").read("prediction.txt").decode().splitlines()[0]
     impression_id, ranks = first.split(" ")
     assert impression_id == lines[0].split("\t")[0]
-    shown = scores[: offsets[1]]
-    assert json.loads(ranks) == (np.argsort(np.argsort(-shown, kind="stable"), kind="stable") + 1).tolist()
+    order = np.argsort(-scores[: offsets[1]], kind="stable")
+    assert json.loads(ranks) == (np.argsort(order, kind="stable") + 1).tolist()
 
     # An unlabelled test split is scored as well, but not evaluated.
     test = tmp_path / "data" / "test"
     test.mkdir(parents=True)
     (test / "news.tsv").write_bytes((data / "dev" / "news.tsv").read_bytes())
-    rows = [line.split("\t") for line in lines]
-    unlabelled = ["\t".join([*row[:4], " ".join(token[:-2] for token in row[4].split())]) for row in rows]
-    (test / "behaviors.tsv").write_text("\n".join(unlabelled) + "\n")
+    (test / "behaviors.tsv").write_text("".join(re.sub(r"-[01]\b", "", line) + "\n" for line in lines))
     command = ["evaluate", trained, "--data", tmp_path / "data", "--split", "test"]
     run(*command, "--scores", tmp_path / "test.txt")
     assert (tmp_path / "test.txt").read_bytes() == (tmp_path / "s.txt").read_bytes()
@@ -131,7 +128,7 @@ def test_version_and_models():
     assert run("--version") == f"recommenders-miner {recommenders_miner.__version__}\n"
     listed = run("models")
     assert all(f"\n{name} " in listed for name in MODELS)
-    assert "miner-knowledge" in listed
+    assert all(text in listed for text in ("miner-knowledge", "2019  title, user id", "2022  pieces, category"))
 
 
 # === Mistakes ===

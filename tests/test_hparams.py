@@ -206,7 +206,7 @@ def test_a_scale_changes_the_file_and_overrides_win_over_both():
 
 
 def test_every_system_of_the_papers_table_has_a_file_and_a_model():
-    from recommenders_miner.experiments.variants import TABLE_2
+    from recommenders_miner.experiments.runs import TABLE_2
     from recommenders_miner.models import MODELS
 
     assert len(TABLE_2) == 14

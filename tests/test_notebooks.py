@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from examples.run import METADATA, PRESET_VARIABLE
-from recommenders_miner.experiments.variants import TABLE_2
+from recommenders_miner.experiments.runs import TABLE_2
 from recommenders_miner.hparams import prepare_hparams
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "examples").glob("*.ipynb"))
@@ -21,12 +21,8 @@ OWN_CELLS = {"system", "imports", "training", "table", "about-particular", "part
 ABSOLUTE_PATH = re.compile(r"(?<![\w.<:/*-])/(?:[\w.-]+/)+|\b[A-Z]:\\\\")
 
 
-def read(path):
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def cells(path):
-    return {cell["id"]: cell for cell in read(path)["cells"]}
+    return {cell["id"]: cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]}
 
 
 def shown(cell, kind):
@@ -68,14 +64,14 @@ def test_every_model_of_the_papers_table_has_its_notebook():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_was_run_from_start_to_end_and_holds_no_error_and_nothing_of_the_machine(path):
-    notebook = read(path)
-    assert notebook["metadata"] == METADATA
-    assert all(cell["metadata"] == {} for cell in notebook["cells"])
-    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    found = list(cells(path).values())
+    assert json.loads(path.read_text(encoding="utf-8"))["metadata"] == METADATA
+    assert all(cell["metadata"] == {} for cell in found)
+    code = [cell for cell in found if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
     outputs = [output for cell in code for output in cell["outputs"]]
     assert not [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
-    texts = [cell["source"] for cell in notebook["cells"]] + [output.get("text", "") for output in outputs]
+    texts = [cell["source"] for cell in found] + [output.get("text", "") for output in outputs]
     for output in outputs:
         texts += [text for kind, text in output.get("data", {}).items() if not kind.startswith("image/")]
     for text in texts:

@@ -17,12 +17,6 @@ def terminal(monkeypatch):
     return console.file
 
 
-def test_a_library_shows_none(terminal):
-    with progress.progress_bar("working") as report:
-        report(0.5, "half")
-    assert terminal.getvalue() == ""
-
-
 def test_the_command_line_shows_what_runs_and_what_runs_within(terminal):
     progress.show_progress_bars()
     with progress.progress_bar("outer") as outer:
@@ -43,9 +37,11 @@ def test_an_error_leaves_no_bar_behind(terminal):
     assert not progress._bars.live.is_started
 
 
-def test_no_terminal_no_bars(monkeypatch, terminal):
+@pytest.mark.parametrize("command_line", [False, True], ids=["a library", "no terminal"])
+def test_a_library_shows_none_nor_does_a_command_without_a_terminal(monkeypatch, terminal, command_line):
     monkeypatch.setattr(progress, "console", Console(file=io.StringIO(), force_terminal=False))
-    progress.show_progress_bars()
+    if command_line:
+        progress.show_progress_bars()
     with progress.progress_bar("working") as report:
-        report(0.5)
+        report(0.5, "half")
     assert terminal.getvalue() == ""

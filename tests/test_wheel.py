@@ -18,25 +18,20 @@ def test_a_wheel_holds_all_that_the_package_reads(tmp_path):
     command = [sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path / "dist", CHECKOUT]
     subprocess.run(command, check=True, capture_output=True)
     [wheel] = (tmp_path / "dist").glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "site")
-    work = tmp_path / "elsewhere"
-    work.mkdir()
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     program = """
 import recommenders_miner
 from recommenders_miner.datasets.synthetic.benchmark import write_synthetic_benchmark
 from recommenders_miner.hparams import prepare_hparams
-from recommenders_miner.experiments.variants import PUBLISHED
+from recommenders_miner.experiments.runs import PUBLISHED
 print(recommenders_miner.__file__)
 print(prepare_hparams("miner.yaml").num_interests, prepare_hparams("miner-max", scale="fast").aggregation)
 print(PUBLISHED["table2"]["small"]["miner"][0])
 write_synthetic_benchmark("data", "tiny", 1)
 """
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
-    result = subprocess.run(
-        [sys.executable, "-c", program], cwd=work, env=environment, capture_output=True, text=True, check=True
-    )
-    place, values, reported = result.stdout.splitlines()
+    command = [sys.executable, "-c", program]
+    place, values, reported = subprocess.check_output(command, cwd=tmp_path, env=environment, text=True).splitlines()
     assert Path(place).is_relative_to(tmp_path / "site")
     assert (values, reported) == ("32 max", "69.61")
-    assert (work / "data" / "train" / "behaviors.tsv").exists()
+    assert (tmp_path / "data" / "train" / "behaviors.tsv").exists()

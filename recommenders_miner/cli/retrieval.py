@@ -129,7 +129,7 @@ def _table(evaluation: Evaluation, cutoffs: list[int], title: str) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from recommenders_miner.experiments.comparison_table import Column
+    from recommenders_miner.experiments.compare import Column
 
     def cell(column: Column) -> str:
         value, error = evaluation.metrics.get(column.name), evaluation.standard_errors.get(column.name)

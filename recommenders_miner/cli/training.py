@@ -1,4 +1,4 @@
-"""Commands that train: compare, train, reproduce."""
+"""Commands that train, compare, train and reproduce, and the one that lists what can be trained, models."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def compare(
     """Train and evaluate models side by side."""
     import_backend_quietly()
     from recommenders_miner.experiments.compare import compare
-    from recommenders_miner.experiments.variants import TABLE_2
+    from recommenders_miner.experiments.runs import TABLE_2
 
     names = TABLE_2 if models == "all" else [name.strip() for name in models.split(",")]
     every_seed = range(seed, seed + seeds)
@@ -97,3 +97,22 @@ def reproduce(
     with resumable(out):
         page = reproduce(study, [*EXPERIMENTS] if experiment == "all" else [experiment])
     console.print(f"The page is {page}; its figures are in {out / 'results'}.", soft_wrap=True)
+
+
+@app.command()
+def models() -> None:
+    """List the models: their papers, what they read, and their hyperparameter files."""
+    import_backend_quietly()
+    from recommenders_miner.hparams import hparams_files, prepare_hparams
+    from recommenders_miner.models import MODELS
+    from recommenders_miner.tables import terminal_table
+
+    settings = {name: prepare_hparams(name) for name in hparams_files()}
+    table = terminal_table()
+    for header in ("model", "paper", "year", "reads", "hyperparameter files"):
+        table.add_column(header, no_wrap=header in ("model", "year"))
+    for name, model in MODELS.items():
+        reads = [*settings[name].features, *(["user id"] if model.user_aware else [])]
+        files = [file for file, hparams in settings.items() if hparams.model_type == name]
+        table.add_row(name, model.paper, str(model.year), ", ".join(reads), ", ".join(files))
+    console.print(table)

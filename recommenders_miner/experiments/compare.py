@@ -1,10 +1,17 @@
-"""Several models on one data set, trained and evaluated in turn, beside floors and ceilings that need no training."""
+"""Several models on one data set: trained and evaluated in turn, and shown as JSON, as tables and as a chart."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 
 from recommenders_miner.data.folders import Split
 from recommenders_miner.data.log import ImpressionLog
@@ -15,13 +22,18 @@ from recommenders_miner.evaluation.baselines import (
     oracle_scores,
     random_scores,
 )
-from recommenders_miner.experiments.comparison import Comparison
-from recommenders_miner.experiments.results import ResultRow
-from recommenders_miner.experiments.runs import DevLog, Runs
-from recommenders_miner.experiments.variants import Variant, require_known
+from recommenders_miner.evaluation.beyond_accuracy import is_beyond_accuracy
+from recommenders_miner.evaluation.cold_news import COLD_AUC
+from recommenders_miner.evaluation.metrics import DEFAULT_METRICS
+from recommenders_miner.experiments.runs import DevLog, ResultRow, Runs, Variant
 from recommenders_miner.models import BaseModel
+from recommenders_miner.plots.auc_chart import draw_auc
+from recommenders_miner.storage import atomic_write
+from recommenders_miner.tables import markdown_table, terminal_table
 
 TRUTH_FILE = "click_logits.txt"
+
+# === Running ===
 
 
 def compare(
@@ -51,14 +63,10 @@ def compare(
 
     Raises:
         DataFormatError: a file is missing or damaged.
-        HParamsError: a hyperparameter file is wrong, or an override, or none of the models has it; raised before
-            anything is trained.
+        HParamsError: a hyperparameter file is wrong, or an override; raised before anything is trained.
         PresetError: a language model cannot be had, and such models are not to be left out.
     """
-    overrides = overrides or {}
-    require_known(overrides, models)
-    variants = [Variant(Path(name).stem, name) for name in models]
-    hparams = {variant.name: variant.hparams(scale, overrides) for variant in variants}
+    hparams = {Path(name).stem: Variant(Path(name).stem, name).hparams(scale, overrides or {}) for name in models}
     runs = Runs(data_dir, Path(out) / "runs")
     comparison = Comparison(str(data_dir), seeds[0], reference_rows(runs.train, runs.dev, seeds), len(seeds))
     comparison.write(out)
@@ -89,10 +97,7 @@ def compare_trained(model: BaseModel, name: str, data_dir: str | Path) -> Compar
 def reference_rows(train: Split, dev: DevLog, seeds: Sequence[int]) -> list[ResultRow]:
     """Evaluate what needs no training: random and popularity, and where dev tells the truth, the two oracles.
 
-    Args:
-        train: the training split, whose clicks make news popular.
-        dev: what to evaluate on.
-        seeds: of the random row; every row is a mean over them, as the trained models' are.
+    Every row is a mean over the seeds, as the trained models' are; only the random row depends on them.
     """
     training_news = NewsTable.read(train.news)
     popularity = PopularityBaseline.fit(ImpressionLog.read(train.behaviors, training_news), training_news)
@@ -104,3 +109,192 @@ def reference_rows(train: Split, dev: DevLog, seeds: Sequence[int]) -> list[Resu
     random = [ResultRow.from_evaluation("random", dev.evaluate(random_scores(dev.log, seed))) for seed in seeds]
     others = [ResultRow.from_evaluation(name, dev.evaluate(values)) for name, values in scores.items()]
     return [ResultRow.mean(random), *(ResultRow.mean([row] * len(seeds)) for row in others)]
+
+
+# === Columns ===
+
+
+def _compact(count: float) -> str:
+    for unit, size in (("M", 1_000_000), ("K", 1_000)):
+        if count >= size:
+            return f"{count / size:.1f}{unit}"
+    return str(count)
+
+
+_TITLES = {
+    "group_auc": "AUC",
+    "mean_mrr": "MRR",
+    COLD_AUC: "Cold AUC",
+    "ndcg": "nDCG",
+    "recall": "Recall",
+    "hit_rate": "Hit rate",
+    "ild": "Diversity",
+    "novelty": "Novelty",
+    "calibration": "Calibration",
+    "coverage": "Coverage",
+}
+_NOT_IN_PERCENT = {"novelty": "{:.2f}".format, "calibration": "{:.3f}".format}
+
+
+class Column(NamedTuple):
+    """A column of figures.
+
+    Attributes:
+        name: the metric or the cost, as in `ResultRow.figures`.
+        title: what stands above it.
+        write: writes a figure.
+        has_best: whether the highest figure is the best.
+    """
+
+    name: str
+    title: str
+    write: Callable[[float], str]
+    has_best: bool = False
+
+    @classmethod
+    def of_metric(cls, name: str) -> Column:
+        """Make the column of a metric; of those beyond accuracy, none is simply better the higher it is."""
+        kind, at, cutoff = name.partition("@")
+        title = _TITLES.get(kind, kind) + at + cutoff
+        write = _NOT_IN_PERCENT.get(kind, lambda share: f"{100 * share:.2f}")
+        return cls(name, title, write, has_best=not is_beyond_accuracy(name))
+
+
+_COSTS = (
+    Column("train_seconds", "Train s", lambda seconds: f"{seconds:,.{1 if seconds < 1000 else 0}f}"),
+    Column("eval_seconds", "Eval s", lambda seconds: f"{seconds:,.{1 if seconds < 1000 else 0}f}"),
+    Column("samples_per_second", "Samples per s", "{:,.0f}".format),
+    Column("parameters", "Params", _compact),
+)
+
+
+# === Results ===
+
+
+@dataclass
+class Comparison:
+    """Models side by side on one data set.
+
+    Attributes:
+        data: what the models were trained and evaluated on.
+        seed: the seed of every training; the first one, where the rows are means over several.
+        results: a row per model.
+        num_seeds: how many seeds each row is a mean over.
+    """
+
+    data: str
+    seed: int
+    results: list[ResultRow] = field(default_factory=list)
+    num_seeds: int = 1
+
+    def write(self, out_dir: str | Path) -> None:
+        """Write `results.json`, `results.md`, and the chart as `results.png` and `results.svg`.
+
+        Args:
+            out_dir: the folder, made where it is missing.
+        """
+        out_dir = Path(out_dir)
+        document = {
+            "data": self.data,
+            "seed": self.seed,
+            **({"num_seeds": self.num_seeds} if self.num_seeds > 1 else {}),
+            "results": [row.to_json() for row in self.results],
+        }
+        as_json = json.dumps(document, indent=2, allow_nan=False) + "\n"
+        for name, text in (("results.json", as_json), ("results.md", self.to_markdown())):
+            with atomic_write(out_dir / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        one_seed = self.num_seeds == 1
+        bars, lines = [], []
+        for row in self.results:
+            if "group_auc" in row.metrics:
+                error = (row.standard_errors if one_seed else row.standard_deviations).get("group_auc", 0)
+                drawn = row.model, 100 * row.metrics["group_auc"], 100 * error
+                (lines if row.is_reference else bars).append(drawn)
+        draw_auc(
+            out_dir / "results.png",
+            bars=bars,
+            lines=[(name, auc) for name, auc, _ in lines],
+            title=self._title(),
+            whiskers="standard error" if one_seed else "standard deviation over seeds",
+        )
+
+    def to_markdown(self, title: bool = True) -> str:
+        """Give the tables as Markdown: accuracy and costs, then, where it is known, what lies beyond accuracy.
+
+        The best trained model of a column is bold, references are italic.
+
+        Args:
+            title: whether headings stand above them.
+        """
+        texts = []
+        for level, (heading, columns, caption) in enumerate(self._tables(), start=1):
+            lines = []
+            for row, cells, best in self._cells(columns, " ± "):
+                around = ["**" if is_best else "*" if row.is_reference else "" for is_best in best]
+                lines.append([f"{mark}{cell}{mark}" for mark, cell in zip(around, cells, strict=True)])
+            table = markdown_table(["Model", *(column.title for column in columns)], lines)
+            bold = " Bold: the best trained model." if any(column.has_best for column in columns) else ""
+            above = f"{'#' * level} {heading}\n\n" if title else ""
+            texts.append(f"{above}{table}\n\n{caption}{bold} Italic: floors and ceilings.\n")
+        return "\n".join(texts)
+
+    def render(self) -> Group:
+        """Give the tables for the terminal, to be printed by a `rich.console.Console`."""
+        tables = (self._rendered(*table) for table in self._tables())
+        return Group(*(Padding(table, (bool(place), 0, 0, 0), expand=False) for place, table in enumerate(tables)))
+
+    def _rendered(self, title: str, columns: Sequence[Column], caption: str) -> Table:
+        # Fits 80 columns: spreads stand below their figures, and only headers of figures may break, between words.
+        table = terminal_table(title=Text(title), caption=caption)
+        table.add_column("Model", no_wrap=True)
+        for column in columns:
+            table.add_column(column.title.replace("@", "\n@").replace(" ", "\n"), justify="right")
+        num_trained = sum(not row.is_reference for row in self.results)
+        for number, (row, cells, best) in enumerate(self._cells(columns, "\n±"), start=1):
+            table.add_row(
+                *(Text(cell, style="bold" if is_best else "") for cell, is_best in zip(cells, best, strict=True)),
+                style="italic dim" if row.is_reference else None,
+                end_section=number == num_trained,
+            )
+        return table
+
+    def _title(self) -> str:
+        seeds = f"seed {self.seed}" if self.num_seeds == 1 else f"{self.num_seeds} seeds"
+        return f"Models on {self.data}, {seeds}"
+
+    def _tables(self) -> Iterator[tuple[str, list[Column], str]]:
+        """Yield titles, columns and captions: of accuracy and costs, and of what lies beyond where a row has it."""
+        metrics = dict.fromkeys([*DEFAULT_METRICS, *(name for row in self.results for name in row.metrics)])
+        beyond = [Column.of_metric(name) for name in metrics if is_beyond_accuracy(name)]
+        accuracy = [Column.of_metric(name) for name in metrics if not is_beyond_accuracy(name)]
+        costs = [column for column in _COSTS if any(column.name in row.figures for row in self.results)]
+        over_seeds = "" if self.num_seeds == 1 else f", ± their standard deviation over {self.num_seeds} seeds"
+        errors = [row.standard_errors.get(name, 0.0) for row in self.results for name in DEFAULT_METRICS]
+        at_most = f" (standard error at most {100 * max(errors):.2f})" if any(errors) else ""
+        caption = f"Metrics in percent, means over impressions{at_most}{over_seeds}."
+        yield self._title(), [*accuracy, *costs], caption
+        if beyond:
+            caption = (
+                "Diversity and coverage in percent, novelty in bits, calibration in nats "
+                f"(lower is closer to the user's history){over_seeds}."
+            )
+            yield "Beyond accuracy", beyond, caption
+
+    def _cells(self, columns: Sequence[Column], plus_minus: str) -> Iterator[tuple[ResultRow, list[str], list[bool]]]:
+        """Yield the rows, references last, each with its cells and which of them are the best of the trained models."""
+        trained = [row.figures for row in self.results if not row.is_reference]
+        best = {}
+        for column in columns:
+            reached = [figures[column.name] for figures in trained if column.name in figures]
+            if column.has_best and reached:
+                best[column.name] = column.write(max(reached))
+        for row in sorted(self.results, key=lambda row: row.is_reference):
+            cells, is_best = [row.model], [False]
+            for column in columns:
+                figure, spread = row.figures.get(column.name), row.standard_deviations.get(column.name)
+                shown = "-" if figure is None else column.write(figure)
+                cells.append(f"{shown}{plus_minus}{column.write(spread)}" if spread else shown)
+                # Bold by what is printed, so that two models with the same figure are both bold.
+                is_best.append(not row.is_reference and shown == best.get(column.name))
+            yield row, cells, is_best

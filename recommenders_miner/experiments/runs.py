@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any, Self
 
 import numpy as np
+import yaml
 
 from recommenders_miner import __version__
 from recommenders_miner.data.folders import Split
@@ -22,9 +25,8 @@ from recommenders_miner.data.news import NewsTable
 from recommenders_miner.errors import DataFormatError, PresetError
 from recommenders_miner.evaluation.beyond_accuracy import BeyondAccuracy
 from recommenders_miner.evaluation.cold_news import cold_candidates, evaluate_cold
-from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
-from recommenders_miner.experiments.results import ResultRow
-from recommenders_miner.hparams import HParams
+from recommenders_miner.evaluation.metrics import DEFAULT_METRICS, Evaluation, evaluate_scores
+from recommenders_miner.hparams import HParams, prepare_hparams
 from recommenders_miner.models import MODELS, BaseModel, load_model
 from recommenders_miner.models.training import TrainingBar
 from recommenders_miner.progress import console, progress_bar
@@ -32,7 +34,108 @@ from recommenders_miner.storage import new_folder
 
 LOGGER = logging.getLogger("recommenders_miner")
 
+PUBLISHED: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))
+"""What the paper reports, by table or figure."""
+
+TABLE_2: tuple[str, ...] = tuple(PUBLISHED["table2"]["small"])
+"""The hyperparameter files of the models in Table 2 of the MINER paper, in its order."""
+
+REFERENCE_MODELS = ("random", "popularity", "history-oracle", "oracle")
+"""The names of rows that are not trained models, but floors and ceilings to read those against."""
+
+COSTS = ("train_seconds", "eval_seconds", "samples_per_second", "parameters")
+
 MODEL, SCORES, DESCRIPTION = "model", "scores.npy", "run.json"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model as an experiment wants it.
+
+    Attributes:
+        name: of its runs, and in tables.
+        hparams_file: the hyperparameter file that it starts from; that of its name where left out.
+        changes: hyperparameters that are other than there.
+    """
+
+    name: str
+    hparams_file: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    def hparams(self, scale: str, overrides: Mapping[str, Any]) -> HParams:
+        """Prepare the hyperparameters; overrides win over all others.
+
+        Raises:
+            HParamsError: no model has an override, or this one's is out of range.
+        """
+        return prepare_hparams(self.hparams_file or self.name, **{"scale": scale, **self.changes, **overrides})
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """What one model reached, and what it cost.
+
+    Attributes:
+        model: the hparams name, or one of `REFERENCE_MODELS`.
+        metrics: metric name -> mean over impressions; see docs/metrics.md.
+        standard_errors: metric name -> standard error of that mean.
+        train_seconds: wall-clock time of the training.
+        eval_seconds: wall-clock time of the evaluation.
+        samples_per_second: training samples, each a positive with its negatives, per second.
+        parameters: the number of weights, trained or not.
+        standard_deviations: metric name -> standard deviation over seeds, where the row is a mean over them.
+    """
+
+    model: str
+    metrics: dict[str, float]
+    standard_errors: dict[str, float] = field(default_factory=dict)
+    train_seconds: float | None = None
+    eval_seconds: float | None = None
+    samples_per_second: float | None = None
+    parameters: int | None = None
+    standard_deviations: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_evaluation(cls, model: str, evaluation: Evaluation, **costs: float | None) -> ResultRow:
+        """Take the metrics of an evaluation, and their standard errors where these are defined."""
+        errors = {name: error for name, error in evaluation.standard_errors.items() if math.isfinite(error)}
+        return cls(model, evaluation.metrics, errors, **costs)
+
+    @classmethod
+    def mean(cls, rows: Sequence[ResultRow]) -> ResultRow:
+        """Average a model's rows over seeds; the spread goes into `standard_deviations`. A single row stays."""
+        if len(rows) == 1:
+            return rows[0]
+        known = {name: [getattr(row, name) for row in rows if getattr(row, name) is not None] for name in COSTS}
+        return cls(
+            rows[0].model,
+            {name: fmean(row.metrics[name] for row in rows) for name in rows[0].metrics},
+            {name: fmean(row.standard_errors[name] for row in rows) for name in rows[0].standard_errors},
+            **{name: fmean(values) for name, values in known.items() if values},
+            standard_deviations={name: stdev(row.metrics[name] for row in rows) for name in rows[0].metrics},
+        )
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether the row is a floor or a ceiling, and not a trained model."""
+        return self.model in REFERENCE_MODELS
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The metrics and the costs that are known, by name."""
+        costs = {name: getattr(self, name) for name in COSTS}
+        return {**self.metrics, **{name: cost for name, cost in costs.items() if cost is not None}}
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the row as it stands in results.json: metrics under their own names, None where missing."""
+        return {
+            "model": self.model,
+            **dict.fromkeys(DEFAULT_METRICS),
+            **self.metrics,
+            **{name: getattr(self, name) for name in COSTS},
+            "standard_errors": self.standard_errors,
+            **({"standard_deviations": self.standard_deviations} if self.standard_deviations else {}),
+        }
 
 
 @dataclass(frozen=True)
@@ -115,15 +218,7 @@ class Runs:
     def each(
         self, variants: Mapping[str, HParams], seeds: Sequence[int], skip_unavailable: bool = False
     ) -> Iterator[tuple[str, list[Run]]]:
-        """Make, or find done, the runs of some variants, one after another.
-
-        Args:
-            variants: hyperparameters, by the name of their runs.
-            seeds: of every variant.
-            skip_unavailable: leave out, with a warning, those whose pretrained language model cannot be had.
-
-        Yields:
-            A variant's name with a run a seed, as soon as they are there.
+        """Yield variants, hyperparameters by name, each with a run a seed, as soon as these are there.
 
         Raises:
             PresetError: a language model cannot be had, and such variants are not to be left out.
@@ -141,21 +236,17 @@ class Runs:
                     yield name, runs
 
     def make(self, name: str, hparams: HParams, seed: int) -> Run:
-        """Train, evaluate and save a model, or find it done.
-
-        Raises:
-            PresetError: its language model cannot be had.
-        """
+        """Train, evaluate and save a model, or find it done."""
         folder = self.out / name / f"seed-{seed}"
         identity = {"version": __version__, "data": self._digest, "seed": seed, "hparams": hparams.to_dict()}
         # The name of the folder of a run that is not finished tells settings apart: none goes on with another's.
         digest = hashlib.blake2b(json.dumps(identity).encode(), digest_size=8).hexdigest()
         unfinished = folder.with_name(f".{folder.name}-{digest}")
         kept = folder / DESCRIPTION
-        if not kept.exists() or _read(kept, _read_json).get("identity") != identity:
+        if not kept.exists() or _read(kept).get("identity") != identity:
             self._train(name, hparams, identity, unfinished, folder)
         shutil.rmtree(unfinished, ignore_errors=True)
-        scores, costs = _read(folder / SCORES, np.load), _read(kept, _read_json)["costs"]
+        scores, costs = _read(folder / SCORES), _read(kept)["costs"]
         return Run(folder, scores, ResultRow.from_evaluation(name, self.dev.evaluate(scores), **costs))
 
     def _train(self, name: str, hparams: HParams, identity: dict[str, Any], unfinished: Path, folder: Path) -> None:
@@ -192,17 +283,13 @@ class Runs:
         digest = hashlib.blake2b(digest_size=16)
         for path in (self.train.news, self.train.behaviors, *self.dev_paths):
             with open(path, "rb") as file:
-                digest.update(hashlib.file_digest(file, hashlib.blake2b).digest())
+                digest.update(hashlib.file_digest(file, "blake2b").digest())
         return digest.hexdigest()
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8")))
-
-
-def _read(path: Path, parse: Callable[[Path], Any]) -> Any:
+def _read(path: Path) -> Any:
     try:
-        return parse(path)
+        return np.load(path) if path.suffix == ".npy" else json.loads(path.read_text(encoding="utf-8"))
     except Exception as error:  # numpy lets through whatever parsing a damaged header leads it into
         remedy = f"Delete {path.parent} to make the run anew."
         raise DataFormatError(path, f"is not readable ({error}).", remedy=remedy) from None

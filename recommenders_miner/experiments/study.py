@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from recommenders_miner.evaluation.metrics import DEFAULT_METRICS, impression_metrics
-from recommenders_miner.experiments.comparison_table import Column
-from recommenders_miner.experiments.runs import Run, Runs
-from recommenders_miner.experiments.variants import PUBLISHED, Variant, require_known
+from recommenders_miner.experiments.compare import Column
+from recommenders_miner.experiments.runs import Run, Runs, Variant
 from recommenders_miner.plots.style import save_figure
 from recommenders_miner.storage import atomic_write
 from recommenders_miner.tables import markdown_table
@@ -35,8 +34,7 @@ Made = Mapping[str, list[Run]]
 """By a variant's name, a run a seed."""
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """What an experiment found.
 
     Attributes:
@@ -54,8 +52,7 @@ class Page:
     caption: str = ""
 
 
-@dataclass(frozen=True)
-class Experiment:
+class Experiment(NamedTuple):
     """A table or a figure of the paper.
 
     Attributes:
@@ -82,7 +79,7 @@ class Study:
 
     Raises:
         DataFormatError: a file of the data is missing.
-        HParamsError: none of the models has one of the overrides.
+        HParamsError: no model has one of the overrides.
     """
 
     def __init__(
@@ -96,8 +93,13 @@ class Study:
     ) -> None:
         self.data_dir, self.out, self.seeds, self.scale = Path(data_dir), Path(out), tuple(seeds), scale
         self.skip_unavailable, self.overrides = skip_unavailable, overrides or {}
-        require_known(self.overrides, [*PUBLISHED["table2"]["small"]])
+        self.miner = Variant("miner").hparams(scale, self.overrides)
         self.runs = Runs(data_dir, self.out / "runs")
+        self.data_name, description = self.data_dir.name, self.data_dir / "dataset.json"
+        self.is_synthetic = description.exists()
+        if self.is_synthetic:
+            found = json.loads(description.read_text(encoding="utf-8"))
+            self.data_name = f"the {found['name']} benchmark, preset {found['preset']}"
 
     def run(self, name: str, experiment: Experiment) -> None:
         """Make, or find done, the runs of an experiment, and write its page.
@@ -107,13 +109,8 @@ class Study:
         """
         hparams = {v.name: v.hparams(self.scale, self.overrides) for v in experiment.variants(self)}
         skip = self.skip_unavailable and not experiment.need_all
-        self.write(name, experiment.page(self, dict(self.runs.each(hparams, self.seeds, skip))))
-
-    # === Pages ===
-
-    def write(self, name: str, page: Page) -> None:
-        """Write a page: `results/<name>.md`, `.json`, and where there is a figure, `.png` and `.svg`."""
-        path = self.page_path(name)
+        page = experiment.page(self, dict(self.runs.each(hparams, self.seeds, skip)))
+        path = self._page_path(name)
         text = f"## {page.title}\n\n{_filled(page.text)}\n"
         if page.figure is not None:
             save_figure(page.figure, path.with_suffix(".png"))
@@ -124,39 +121,24 @@ class Study:
             with atomic_write(path.with_suffix(suffix)) as temporary:
                 temporary.write_text(content, encoding="utf-8")
 
-    def page_path(self, name: str) -> Path:
-        """Return where the page of an experiment is written."""
+    def _page_path(self, name: str) -> Path:
         return self.out / "results" / f"{name}.md"
 
     def write_summary(self, names: Sequence[str]) -> Path:
         """Join those of some experiments' pages that there are into `results.md`, and return its path."""
         options = f"--data {self.data_dir} --out {self.out} --scale {self.scale} --seeds {len(self.seeds)}"
         title = f"# The experiments of the MINER paper, on {self.data_name}"
-        note = _SYNTHETIC if self._description.exists() else ""
-        pages = [f"{title}\n\n    recommenders-miner reproduce all {options}\n{note}"]
+        pages = [
+            f"{title}\n\n    recommenders-miner reproduce all {options}\n{_SYNTHETIC if self.is_synthetic else ''}"
+        ]
         for name in names:
-            if self.page_path(name).exists():
-                text = self.page_path(name).read_text(encoding="utf-8")
+            if self._page_path(name).exists():
+                text = self._page_path(name).read_text(encoding="utf-8")
                 pages.append(text.replace(f"]({name}.png)", f"](results/{name}.png)"))
         path = self.out / "results.md"
         with atomic_write(path) as temporary:
             temporary.write_text("\n".join(pages), encoding="utf-8")
         return path
-
-    # === What pages say of all of a study ===
-
-    @property
-    def _description(self) -> Path:
-        """What a synthetic benchmark says of itself."""
-        return self.data_dir / "dataset.json"
-
-    @property
-    def data_name(self) -> str:
-        """What the data is: the synthetic benchmark and its preset, or the folder's name."""
-        if not self._description.exists():
-            return self.data_dir.name
-        found = json.loads(self._description.read_text(encoding="utf-8"))
-        return f"the {found['name']} benchmark, preset {found['preset']}"
 
     @property
     def settings(self) -> str:

@@ -1,18 +1,33 @@
-"""What an inspection finds, as plain figures. Each says beside its declaration how a report's table names it."""
+"""What an inspection finds, as plain figures. Each says beside its declaration how it is taken, and its row's name."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
-from pathlib import Path
-from typing import Any, Self
+from types import SimpleNamespace
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import ArrayLike
+
+from recommenders_miner.data.file_clock import file_time
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.write import blocks_of_rows
+from recommenders_miner.evaluation.cold_news import cold_candidates
 
 NOTHING = "-"
+UNKNOWN_CANDIDATE, UNKNOWN_IN_HISTORY = "unknown news id among the candidates", "unknown news id in the history"
+_UNLABELLED_ROWS = (
+    "some candidates labelled and some not",
+    "labels where the log has none, or none where it has them",
+)
+_FLAGS_PER_TOKEN = 16
+"""How many flags of a table of histories and news take as much of a block as one candidate does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +43,7 @@ class Distribution:
     counts: np.ndarray
 
     @classmethod
-    def of(cls, numbers: np.ndarray) -> Self:
+    def of(cls, numbers: ArrayLike) -> Self:
         """Count some numbers."""
         return cls(*np.unique(numbers, return_counts=True))
 
@@ -40,176 +55,267 @@ class Distribution:
     @property
     def mean(self) -> float:
         """The mean of the numbers, of which there has to be one."""
-        return float((self.values * self.counts).sum() / self.total)
+        return float(np.average(self.values, weights=self.counts))
 
     def percentile(self, percent: float) -> int:
         """Return the smallest number that at least so many percent do not exceed; there has to be one."""
-        needed = max(1, int(np.ceil(self.total * percent / 100)))
-        return int(self.values[np.searchsorted(np.cumsum(self.counts), needed)])
+        return int(np.percentile(self.values, percent, method="inverted_cdf", weights=self.counts))
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Something that is wrong with the data, or may be.
+class Fact(NamedTuple):
+    """A figure: how it is taken of the columns at hand, its name in the table, if it is there, and what stands there.
 
-    Attributes:
-        path: the file or folder.
-        problem: what is wrong, in a sentence without the place.
-        remedy: what the user can do about it.
-        is_error: whether training, or reading the data, would stop there.
-        lines: the first few 1-based lines, where there are lines to name.
+    `show` is given the facts of which it is one; without it, the table shows the figure.
     """
 
-    path: Path
-    problem: str
-    remedy: str
-    is_error: bool = False
-    lines: tuple[int, ...] = ()
-
-    @property
-    def place(self) -> str:
-        """The file, and the lines."""
-        if not self.lines:
-            return str(self.path)
-        kind = "line" if len(self.lines) == 1 else "lines"
-        return f"{self.path}, {kind} {', '.join(map(str, self.lines))}"
-
-    def __str__(self) -> str:
-        return f"{self.place}: {self.problem} {self.remedy}".rstrip()
+    take: Callable[[Any], Any]
+    row: str = ""
+    show: Callable[[Any], Any] | None = None
 
 
-def _row(name: str, show: Callable[[Any], Any] | None = None) -> Any:
-    """Declare a figure that is a row of the table; `show` takes what is shown from the facts, by default the figure."""
-    return field(metadata={"row": name, "show": show})
+class Facts:
+    """Figures, each declared in the class as a `Fact` and in an instance a value."""
+
+    def __init__(self, **columns: Any) -> None:
+        of = SimpleNamespace(**columns)
+        declared = {name: fact for name, fact in vars(type(self)).items() if isinstance(fact, Fact)}
+        vars(self).update({name: fact.take(of) for name, fact in declared.items()})
+
+    @classmethod
+    def table_rows(cls, columns: Sequence[Any]) -> list[list[str]]:
+        """Lay out facts of this kind, a column each; None is a column of dashes."""
+        rows = []
+        for name, fact in vars(cls).items():
+            if isinstance(fact, Fact) and fact.row:
+                show = fact.show or attrgetter(name)
+                rows.append([fact.row, *(shown(facts and show(facts)) for facts in columns)])
+        return rows
 
 
-def _if_labelled(name: str) -> Callable[[LogFacts], int | None]:
+class NewsFacts(Facts):
+    """What a news table holds: each figure counts articles, unless its row says otherwise.
+
+    `categories` has the most frequent first; `entities_readable` says whether titles' and abstracts' entities are JSON
+    of MIND's form; `title_words` are those of each title, as spaces separate them.
+    """
+
+    news = Fact(lambda of: len(of.news) - 1, "news in the table")
+    repeated = Fact(lambda of: of.repeated, "… in a second line")
+    without_title = Fact(lambda of: len(find_blank(of.news.title)), "… without title")
+    without_category = Fact(lambda of: len(find_blank(of.news.category)), "… without category")
+    without_abstract = Fact(lambda of: len(find_blank(of.news.abstract)), "… without abstract")
+    categories = Fact(
+        lambda of: dict(Counter(sorted(of.news.category.to_pylist()[1:])).most_common()),
+        "categories",
+        lambda news: len(news.categories.keys() - {""}),
+    )
+    subcategories = Fact(lambda of: len(set(of.news.subcategory.to_pylist()) - {""}), "subcategories")
+    with_title_entities = Fact(
+        lambda of: sum(text not in ("", "[]") for text in of.news.title_entities.to_pylist()),
+        "titles with entities",
+        lambda news: news.with_title_entities if news.entities_readable else "unreadable",
+    )
+    entities_readable = Fact(lambda of: of.entities_readable)
+    title_words = Fact(lambda of: Distribution.of([len(title.split()) for title in of.news.title.to_pylist()[1:]]))
+
+
+def _if_labelled(name: str) -> Callable[[Any], int | None]:
     return lambda log: getattr(log, name) if log.labelled else None
 
 
-@dataclass(frozen=True)
-class NewsFacts:
-    """What a news table holds: each figure counts articles, unless its row says otherwise.
-
-    Attributes:
-        entities_readable: whether titles' and abstracts' entities are JSON of MIND's form.
-        title_words: of each title, as spaces separate them.
-        categories: articles of each category, the most frequent first.
-    """
-
-    news: int = _row("news in the table")
-    repeated: int = _row("… in a second line")
-    without_title: int = _row("… without title")
-    without_category: int = _row("… without category")
-    without_abstract: int = _row("… without abstract")
-    categories: Mapping[str, int] = _row("categories", lambda news: len(news.categories.keys() - {""}))
-    subcategories: int = _row("subcategories")
-    with_title_entities: int = _row(
-        "titles with entities", lambda news: news.with_title_entities if news.entities_readable else "unreadable"
-    )
-    entities_readable: bool
-    title_words: Distribution
-
-
-@dataclass(frozen=True)
-class LogFacts:
+class LogFacts(Facts):
     """What a click log holds. Impressions that cannot be read, and unknown articles, do not count.
 
-    Shares are None where there is nothing to take them of; figures of clicks are 0 in an unlabelled log.
-
-    Attributes:
-        candidates: articles shown, each as often as it was; `news_shown` counts each once.
-        first, last: the earliest time and the latest, by the clock of the files.
-        unlabelled: impressions without labels, those left out among labelled ones included.
-        labelled: whether the log says what was clicked.
-        clicks_in_history, non_clicks_in_history: candidates that the impression's own history holds.
-        history_length, candidates_per_impression: of each impression.
-        clicks_per_impression: of each impression of a labelled log.
-        showings: of each article shown.
-        hours: of each impression, its time in whole hours since 1970; not in the JSON.
-        category_showings: candidates of each category.
-        category_clicks: clicks of each category.
+    `candidates` are articles shown, each as often as it was; `news_shown` counts each once. `unlabelled` are those
+    without labels, or left out among labelled ones. `clicks_in_history` and `non_clicks_in_history` are
+    candidates that the impression's own history holds. Times are by the clock of the files; `hours` those of the
+    impressions in whole hours since 1970. Shares are None where there is nothing to take them of; figures of clicks
+    are 0 in an unlabelled log.
     """
 
-    impressions: int = _row("impressions")
-    users: int = _row("users")
-    candidates: int = _row("candidates")
-    clicks: int = _row("clicks", _if_labelled("clicks"))
-    click_rate: float | None = _row("click rate")
-    first: datetime = _row("first impression")
-    last: datetime = _row("last impression")
-    without_history: int = _row("impressions without history")
-    without_click: int = _row("… without a click", _if_labelled("without_click"))
-    without_non_click: int = _row("… without a non-click", _if_labelled("without_non_click"))
-    unlabelled: int = _row("… without labels")
-    repeated_ids: int = _row("… with an id that is there before")
-    repeated_rows: int = _row("… equal to one before")
-    contradictory: int = _row("… with an article clicked and not clicked")
-    click_share_in_history: float | None = _row("clicks that their history holds")
-    non_click_share_in_history: float | None = _row("non-clicks that their history holds")
-    unknown_candidates: int = _row("unknown ids among candidates")
-    unknown_in_histories: int = _row("unknown ids in histories")
-    news_shown: int = _row("news shown")
-    labelled: bool
-    clicks_in_history: int
-    non_clicks_in_history: int
-    history_length: Distribution
-    candidates_per_impression: Distribution
-    clicks_per_impression: Distribution
-    showings: Distribution
-    hours: Distribution = field(metadata={"in_json": False})
-    category_showings: Mapping[str, int]
-    category_clicks: Mapping[str, int]
+    impressions = Fact(lambda of: len(of.log), "impressions")
+    users = Fact(lambda of: len(of.log.users), "users")
+    candidates = Fact(lambda of: len(of.clicked), "candidates")
+    clicks = Fact(lambda of: int(of.clicked.sum()), "clicks", _if_labelled("clicks"))
+    click_rate = Fact(lambda of: float(of.clicked.mean()) if of.log.labelled else None, "click rate")
+    first = Fact(lambda of: file_time(of.log.time.min()), "first impression")
+    last = Fact(lambda of: file_time(of.log.time.max()), "last impression")
+    without_history = Fact(lambda of: int((of.history_length == 0).sum()), "impressions without history")
+    without_click = Fact(
+        lambda of: int((of.clicks == 0).sum()) if of.log.labelled else 0,
+        "… without a click",
+        _if_labelled("without_click"),
+    )
+    without_non_click = Fact(
+        lambda of: int((of.clicks == of.sizes).sum()), "… without a non-click", _if_labelled("without_non_click")
+    )
+    unlabelled = Fact(
+        lambda of: sum(map(of.skipped, _UNLABELLED_ROWS)) + (0 if of.log.labelled else len(of.log)), "… without labels"
+    )
+    repeated_ids = Fact(lambda of: len(of.doubtful.repeated_ids), "… with an id that is there before")
+    repeated_rows = Fact(lambda of: len(of.doubtful.repeated_rows), "… equal to one before")
+    contradictory = Fact(lambda of: len(of.doubtful.contradictory), "… with an article clicked and not clicked")
+    click_share_in_history = Fact(lambda of: _share(of.known_clicked, of.clicked), "clicks that their history holds")
+    non_click_share_in_history = Fact(
+        lambda of: _share(~of.known_clicked, ~of.clicked) if of.log.labelled else None,
+        "non-clicks that their history holds",
+    )
+    unknown_candidates = Fact(lambda of: of.skipped(UNKNOWN_CANDIDATE), "unknown ids among candidates")
+    unknown_in_histories = Fact(lambda of: of.skipped(UNKNOWN_IN_HISTORY), "unknown ids in histories")
+    news_shown = Fact(lambda of: int((of.showings > 0).sum()), "news shown")
+    labelled = Fact(lambda of: of.log.labelled)
+    clicks_in_history = Fact(lambda of: int(of.known_clicked.sum()))
+    non_clicks_in_history = Fact(lambda of: int((~of.known_clicked).sum()))
+    history_length = Fact(lambda of: Distribution.of(of.history_length))
+    candidates_per_impression = Fact(lambda of: Distribution.of(of.sizes))
+    clicks_per_impression = Fact(lambda of: Distribution.of(of.clicks if of.log.labelled else of.clicks[:0]))
+    showings = Fact(lambda of: Distribution.of(of.showings[of.showings > 0]))
+    hours = Fact(lambda of: Distribution.of(of.log.time // 3600))
+    category_showings = Fact(lambda of: _by_category(of.news, of.log.candidates.values))
+    category_clicks = Fact(lambda of: _by_category(of.news, of.log.candidates.values[of.clicked]))
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(Facts):
     """What of a split train does not know. Shares lie between 0 and 1; those of clicks are None where none are known.
 
-    Attributes:
-        cold_candidates, cold_clicks: shares of articles that train neither showed nor has in its histories.
-        absent_candidates, absent_clicks: shares of articles that train's news table lacks.
+    Cold are articles that train neither showed nor has in its histories, absent those that its news table lacks.
     """
 
-    cold_candidates: float = _row("candidates of news that train never showed")
-    cold_clicks: float | None = _row("clicks on such news")
-    absent_candidates: float = _row("candidates of news that train's table lacks")
-    absent_clicks: float | None = _row("clicks on such news, lacking there")
-    new_users: float = _row("users without an impression in train")
-    before_train_ends: int = _row("impressions that are not later than train's last")
-    changed_news: int = _row("news with another title or category than in train")
+    cold_candidates = Fact(lambda of: float(of.cold.mean()), "candidates of news that train never showed")
+    cold_clicks = Fact(lambda of: _share(of.cold & of.clicked, of.clicked), "clicks on such news")
+    absent_candidates = Fact(lambda of: float(of.absent.mean()), "candidates of news that train's table lacks")
+    absent_clicks = Fact(lambda of: _share(of.absent & of.clicked, of.clicked), "clicks on such news, lacking there")
+    new_users = Fact(
+        lambda of: 1 - float(_is_in(of.log.users, of.training_log.users).mean()), "users without an impression in train"
+    )
+    before_train_ends = Fact(
+        lambda of: int((of.log.time <= of.training_log.time.max()).sum()),
+        "impressions that are not later than train's last",
+    )
+    changed_news = Fact(lambda of: len(of.changed), "news with another title or category than in train")
 
 
-@dataclass(frozen=True)
-class SplitReport:
-    """What a split holds.
+class DoubtfulRows(NamedTuple):
+    """Rows of a log that something may be wrong with, each an ascending array of indices.
 
     Attributes:
-        name: of the split.
-        folder: where it lies.
-        news: its news; None where they cannot be read.
-        log: its impressions; None where they, or the news, cannot be read.
-        vectors: the names of its files of vectors.
-        entities_with_vector: share of the distinct entities of its titles that its `entity_embedding.vec` has; None
-            where the one or the other cannot be read, or there are none.
+        repeated_ids: impressions with the id of an earlier one.
+        repeated_rows: impressions that equal an earlier one but for the id.
+        contradictory: impressions that show an article both as clicked and as not clicked.
+        in_history: candidates of a labelled log, as the log counts them, that the impression's own history holds.
     """
 
-    name: str
-    folder: Path
-    news: NewsFacts | None
-    log: LogFacts | None
-    vectors: tuple[str, ...]
-    entities_with_vector: float | None
+    repeated_ids: np.ndarray
+    repeated_rows: np.ndarray
+    contradictory: np.ndarray
+    in_history: np.ndarray
 
 
-def table_rows(kind: type, columns: Sequence[Any]) -> list[list[str]]:
-    """Lay out facts of one kind, a column each; None is a column of dashes."""
-    rows = []
-    for spec in dataclasses.fields(kind):
-        if "row" in spec.metadata:
-            show = spec.metadata["show"] or attrgetter(spec.name)
-            rows.append([spec.metadata["row"], *(shown(facts and show(facts)) for facts in columns)])
-    return rows
+def measure_log(log: ImpressionLog, news: NewsTable, doubtful: DoubtfulRows) -> LogFacts:
+    """Take the figures of a log that was read with `on_error="skip"`."""
+    clicked = log.labels == 1
+    return LogFacts(
+        log=log,
+        news=news,
+        doubtful=doubtful,
+        skipped=lambda reason: log.skipped.counts.get(reason, 0),
+        clicked=clicked,
+        clicks=np.add.reduceat(clicked, log.candidates.offsets[:-1], dtype=np.int64),
+        known_clicked=clicked[doubtful.in_history],
+        sizes=log.candidates.lengths,
+        history_length=log.histories.lengths[log.history_of],
+        showings=np.bincount(log.candidates.values, minlength=len(news)),
+    )
+
+
+def compare_to_train(
+    log: ImpressionLog, news: NewsTable, training_log: ImpressionLog, training_news: NewsTable
+) -> tuple[Comparison, np.ndarray]:
+    """Find what of a split train does not know, and the rows of the articles with another title or category there."""
+    place = pc.index_in(news.ids, value_set=training_news.ids)
+    differs = [
+        pc.not_equal(getattr(news, name), getattr(training_news, name).take(place)) for name in ("title", "category")
+    ]
+    changed = np.flatnonzero(pc.or_(*differs).fill_null(False).to_numpy(zero_copy_only=False))
+    comparison = Comparison(
+        log=log,
+        training_log=training_log,
+        clicked=log.labels == 1,
+        cold=cold_candidates(log, news, training_log, training_news),
+        absent=~_is_in(news.ids, training_news.ids)[log.candidates.values],
+        changed=changed,
+    )
+    return comparison, changed
+
+
+def find_blank(texts: pa.Array) -> np.ndarray:
+    """Find the rows of a news table that are empty or blank, ascending, without the padding row."""
+    return 1 + np.flatnonzero([not text.strip() for text in texts.to_pylist()[1:]])
+
+
+def find_doubtful_rows(log: ImpressionLog) -> DoubtfulRows:
+    """Find the impressions that repeat an earlier one, contradict themselves, or show what their history holds."""
+    import pandas as pd  # takes half a second
+
+    hashes, contradictory = np.empty(len(log), np.uint64), [np.empty(0, np.int64)]
+    factors = np.random.default_rng(0).integers(2**64, size=log.candidates.lengths.max(), dtype=np.uint64)
+    width = 2 * _news_in(log)
+    for rows in blocks_of_rows(log.candidates.lengths):
+        shown = log.candidates.slice(rows.start, rows.stop)
+        labels = log.labels[log.candidates.offsets[rows.start] : log.candidates.offsets[rows.stop]]
+        tokens = 2 * shown.values.astype(np.int64) + (labels == 1)
+        hashes[rows] = np.add.reduceat(tokens.astype(np.uint64) * factors[shown.ranks()], shown.offsets[:-1])
+        if log.labelled:
+            # Sorted, an article's clicks stand right behind its non-clicks.
+            ordered = np.sort(shown.rows() * width + tokens)
+            both = (ordered[1:] == ordered[:-1] + 1) & (ordered[1:] % 2 == 1)
+            contradictory.append(rows.start + np.unique(ordered[1:][both] // width))
+    content = pd.DataFrame({"shown": hashes, "history": log.history_of, "user": log.user_of, "time": log.time})
+    return DoubtfulRows(
+        repeated_ids=np.flatnonzero(pd.Series(log.impression_id).duplicated()),
+        repeated_rows=np.flatnonzero(content.duplicated()),
+        contradictory=np.concatenate(contradictory),
+        in_history=np.flatnonzero(_in_own_history(log)),
+    )
+
+
+def _in_own_history(log: ImpressionLog) -> np.ndarray:
+    """Which candidates of a labelled log the history of their impression holds, (candidates,) bool."""
+    found = np.zeros(len(log.candidates.values), bool)
+    if not log.labelled:
+        return found
+    impressions = np.argsort(log.history_of, kind="stable")  # those of one history together
+    histories, width = log.history_of[impressions], _news_in(log)
+    # A table of flags, a row for each history of a block, a column for each article, is faster than sorting.
+    weights = log.candidates.lengths[impressions] + (np.diff(histories, prepend=-1) > 0) * (width // _FLAGS_PER_TOKEN)
+    for rows in blocks_of_rows(weights):
+        here, row_of = np.unique(histories[rows], return_inverse=True)
+        clicked, places = log.histories.take(here), log.candidates.places(impressions[rows])
+        flags = np.zeros((len(here), width), bool)
+        flags[clicked.rows(), clicked.values] = True
+        found[places.values] = flags[places.repeat(row_of), log.candidates.values[places.values]]
+    return found
+
+
+def _news_in(log: ImpressionLog) -> int:
+    """One more than the last row of the news table that a log refers to."""
+    return 1 + int(max(log.candidates.values.max(), log.histories.values.max(initial=0)))
+
+
+def _by_category(news: NewsTable, articles: np.ndarray) -> dict[str, int]:
+    """Count rows of the news table by their category; each category of the table is there."""
+    encoded = news.category.slice(1).dictionary_encode()
+    counts = np.bincount(articles, minlength=len(news))[1:]
+    totals = np.bincount(encoded.indices.to_numpy(), counts, minlength=len(encoded.dictionary))
+    return dict(zip(encoded.dictionary.to_pylist(), totals.astype(int).tolist(), strict=True))
+
+
+def _is_in(values: pa.Array, known: pa.Array) -> np.ndarray:
+    return pc.is_in(values, value_set=known).to_numpy(zero_copy_only=False)
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> float | None:
+    return float(part.sum() / whole.sum()) if whole.any() else None
 
 
 def shown(value: Any) -> str:

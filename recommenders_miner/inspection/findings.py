@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,14 @@ from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.tsv import SkipReport
 from recommenders_miner.errors import DataFormatError
-from recommenders_miner.inspection.facts import Comparison, Finding, LogFacts
-from recommenders_miner.inspection.measure import UNKNOWN_CANDIDATE, UNKNOWN_IN_HISTORY, DoubtfulRows, find_blank
+from recommenders_miner.inspection.facts import (
+    UNKNOWN_CANDIDATE,
+    UNKNOWN_IN_HISTORY,
+    Comparison,
+    DoubtfulRows,
+    LogFacts,
+    find_blank,
+)
 
 _SHOWN = 5
 
@@ -31,6 +38,7 @@ _RIGHT_FORM = "recommenders-miner demo-data writes files of the right form, to c
 _MAKE_HISTORIES = "recommenders-miner split DIR OUT --histories-at impression"
 _LABELS = "Write each candidate as N123-1 (clicked) or N123-0 (not clicked), or, in a test split, none with a label."
 _UNKNOWN = "Is news.tsv that of the same split? Add the news to it, or take the ids out."
+_AS_IT_CAME = "Leave them in a split that is to be submitted as it came"
 _REMEDIES = {
     "bytes that are not UTF-8": "Convert the file to UTF-8.",
     "wrong number of columns": (
@@ -52,9 +60,48 @@ _REMEDIES = {
 """What to do about what the readers of `news.tsv` and `behaviors.tsv` leave out, by their names for it."""
 
 
-def from_error(error: DataFormatError) -> Finding:
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong with the data, or may be.
+
+    Attributes:
+        path: the file or folder.
+        problem: what is wrong, in a sentence without the place.
+        remedy: what the user can do about it.
+        is_error: whether training, or reading the data, would stop there.
+        lines: the first few 1-based lines, where there are lines to name.
+    """
+
+    path: Path
+    problem: str
+    remedy: str
+    is_error: bool = False
+    lines: tuple[int, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """What it is called."""
+        return "Error" if self.is_error else "Warning"
+
+    @property
+    def place(self) -> str:
+        """The file, and the lines."""
+        if not self.lines:
+            return str(self.path)
+        kind = "line" if len(self.lines) == 1 else "lines"
+        return f"{self.path}, {kind} {', '.join(map(str, self.lines))}"
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.problem} {self.remedy}"
+
+
+def from_error(path: Path, error: DataFormatError | OSError) -> Finding:
     """Make a finding of a file that cannot be read at all."""
-    return Finding(error.path, error.problem, error.remedy or _RIGHT_FORM, is_error=True, lines=_line_of(error))
+    if isinstance(error, DataFormatError):
+        lines = () if error.line is None else (error.line,)
+        return Finding(error.path, error.problem, error.remedy or _RIGHT_FORM, is_error=True, lines=lines)
+    problem = f"cannot be read ({error.strerror or error})."
+    return Finding(path, problem, "Is it yours to read, and on a disk that works?", is_error=True)
 
 
 def from_skipped(skipped: SkipReport) -> Iterator[Finding]:
@@ -67,14 +114,7 @@ def from_skipped(skipped: SkipReport) -> Iterator[Finding]:
 def of_news(
     path: Path, news: NewsTable, line_of: np.ndarray, entities_error: DataFormatError | None
 ) -> Iterator[Finding]:
-    """Yield what may be wrong with a news table.
-
-    Args:
-        path: its file.
-        news: the table.
-        line_of: (N + 1,) the 1-based line of each row of the table.
-        entities_error: the first error in the entities, which most models do not read, if there is one.
-    """
+    """Yield what may be wrong with a news table whose row k stands in line `line_of[k]`; few models read entities."""
     if entities_error is not None:
         row = news.row_of.get(str(entities_error.path).rpartition(" ")[2])  # "the title entities of news N1"
         problem = f"{entities_error.path}: {entities_error.problem}"
@@ -90,15 +130,7 @@ def of_news(
 
 
 def of_log(path: Path, log: ImpressionLog, facts: LogFacts, doubtful: DoubtfulRows, name: str) -> Iterator[Finding]:
-    """Yield what is wrong with a log whose lines can be read, or may be.
-
-    Args:
-        path: its file.
-        log: the log, read with `on_error="skip"`.
-        facts: its figures.
-        doubtful: its doubtful rows.
-        name: of the split: a test split needs no labels.
-    """
+    """Yield what is wrong with a log whose lines can be read, or may be; a split named test needs no labels."""
     use = "evaluate on" if name == "dev" else "train on"
     if name != "test" and not facts.labelled:
         yield Finding(path, f"no candidate has a label: there is nothing to {use}.", _LABELS, is_error=True, lines=(1,))
@@ -108,17 +140,16 @@ def of_log(path: Path, log: ImpressionLog, facts: LogFacts, doubtful: DoubtfulRo
     if facts.without_history == len(log):
         problem = "no impression has a history: models know nothing of the users."
         yield Finding(path, problem, f"{_MAKE_HISTORIES} makes them of the clicks before each impression.")
-    yield from _of_impressions(path, log, facts, doubtful)
-
-
-def _of_impressions(path: Path, log: ImpressionLog, facts: LogFacts, doubtful: DoubtfulRows) -> Iterator[Finding]:
     if facts.labelled:
         by_id = "explain and prediction.zip name impressions by their ids: number them anew."
         twice = "They count twice in training and evaluation: take them out unless they happened twice."
     else:
-        by_id = "Leave them in a split that is to be submitted as it came; explain takes the first one of an id."
-        twice = "Leave them in a split that is to be submitted as it came: a submission has a line for each."
+        by_id = f"{_AS_IT_CAME}; explain takes the first one of an id."
+        twice = f"{_AS_IT_CAME}: a submission has a line for each."
     clicks, non_clicks = facts.click_share_in_history or 0.0, facts.non_click_share_in_history or 0.0
+    clicked = doubtful.in_history[log.labels[doubtful.in_history] == 1]
+    leaking = np.unique(log.candidates.row_of(clicked))
+    many = clicks > _KNOWN_SHARE and clicks * (1 - non_clicks) > _KNOWN_ODDS * non_clicks * (1 - clicks)
     # Where whole lines were left out, the place of an impression does not tell its line.
     knows_lines = set(log.skipped.counts) <= {UNKNOWN_CANDIDATE, UNKNOWN_IN_HISTORY}
     for rows, problem, remedy in (
@@ -130,7 +161,7 @@ def _of_impressions(path: Path, log: ImpressionLog, facts: LogFacts, doubtful: D
             "Training and evaluation take it for both: keep one label of each article.",
         ),
         (
-            _leaking(log, doubtful, clicks, non_clicks),
+            leaking if many and len(leaking) >= _KNOWN_IMPRESSIONS else (),
             f"histories hold {100 * clicks:.1f} % of the clicks of their own impressions, and {100 * non_clicks:.1f} % "
             "of the non-clicks; impressions whose history holds what is clicked in them",
             "Models then learn to find the clicks in the history. Unless users do return to the same article so often, "
@@ -142,29 +173,10 @@ def _of_impressions(path: Path, log: ImpressionLog, facts: LogFacts, doubtful: D
             yield Finding(path, problem, remedy, lines=_first(rows + 1) if knows_lines else ())
 
 
-def _leaking(log: ImpressionLog, doubtful: DoubtfulRows, clicks: float, non_clicks: float) -> np.ndarray:
-    """The impressions whose history holds a click of their own, ascending; none where so many may be chance.
-
-    `clicks` and `non_clicks` are the shares of these that histories hold.
-    """
-    clicked = doubtful.in_history[log.labels[doubtful.in_history] == 1]
-    impressions = np.unique(log.candidates.row_of(clicked))
-    too_many = clicks > _KNOWN_SHARE and clicks * (1 - non_clicks) > _KNOWN_ODDS * non_clicks * (1 - clicks)
-    return impressions if too_many and len(impressions) >= _KNOWN_IMPRESSIONS else impressions[:0]
-
-
 def of_comparison(
-    folder: Path, found: Comparison, log: LogFacts, training_log: LogFacts, changed: list[tuple[str, int]]
+    folder: Path, found: Comparison, log: LogFacts, training_log: LogFacts, ids: Sequence[str], lines: np.ndarray
 ) -> Iterator[Finding]:
-    """Yield what may be wrong with a split in view of train.
-
-    Args:
-        folder: of the split.
-        found: its comparison to train.
-        log: its figures.
-        training_log: those of train.
-        changed: the id and the line of each article that train has with another title or category.
-    """
+    """Yield what may be wrong with a split in view of train; ids and lines are of the articles that differ there."""
     if found.before_train_ends:
         yield Finding(
             folder / BEHAVIORS_FILE,
@@ -172,33 +184,13 @@ def of_comparison(
             f"(which is at {training_log.last}; they begin at {log.first}): train may know what they ask for.",
             "recommenders-miner split DIR OUT makes splits that do not overlap in time.",
         )
-    if changed:
-        ids, lines = zip(*changed, strict=True)
+    if ids:
         yield Finding(
             folder / NEWS_FILE,
-            f"articles with another title or category than in train: {len(changed):,} (ids {_some(ids)}).",
+            f"articles with another title or category than in train: {len(ids):,} (ids {_some(ids)}).",
             "Models read each as its split has it. If an id stands for two articles, give one of them another.",
-            lines=lines[:_SHOWN],
+            lines=_first(lines),
         )
-
-
-def of_vectors(error: DataFormatError, name: str) -> Finding:
-    """Make a finding of a file of entities' vectors that cannot be read, which few models do.
-
-    Args:
-        error: what its reader said.
-        name: of the split; models read the file of train.
-    """
-    if name in ("dev", "test"):
-        effect = "Models read train's file, but recommenders-miner split puts the vectors of all splits into it."
-    else:
-        effect = "DKN, HieRec and miner-knowledge stop there."
-    remedy = error.remedy or "Mend the file, or take such lines out."
-    return Finding(error.path, error.problem, f"{effect} {remedy}", lines=_line_of(error))
-
-
-def _line_of(error: DataFormatError) -> tuple[int, ...]:
-    return () if error.line is None else (error.line,)
 
 
 def _first(numbers: np.ndarray) -> tuple[int, ...]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -20,21 +21,12 @@ from recommenders_miner.data.tsv import OnError
 from recommenders_miner.data.vectors import read_vector_names, read_word_vectors
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.errors import DataFormatError
-from recommenders_miner.inspection import findings
-from recommenders_miner.inspection.facts import Finding, SplitReport
-from recommenders_miner.inspection.measure import (
-    compare_to_train,
-    find_changed_news,
-    find_doubtful_rows,
-    measure_log,
-    measure_news,
-)
-from recommenders_miner.inspection.report import DataReport
+from recommenders_miner.inspection import facts, findings
+from recommenders_miner.inspection.findings import Finding
+from recommenders_miner.inspection.report import DataReport, SplitReport
 
 LOGGER = logging.getLogger("recommenders_miner")
 
-ENTITY_VECTORS = "entity_embedding.vec"
-CONTRADICTING_NEWS = "news id repeated with another content"
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
 """What `surrogateescape` makes of bytes that are not UTF-8."""
 
@@ -62,15 +54,14 @@ def inspect_data(data_dir: str | Path) -> DataReport:
         found.append(Finding(data_dir / "train", "the folder is missing: there is nothing to train on.", remedy, True))
     with _without_warnings():
         splits = {name: _inspect_split(name, folder, found) for name, folder in folders.items()}
-    train, beside_train = splits.get("train"), {}
-    if train is not None and train.log is not None:
-        for name, split in splits.items():
-            if split is not train and split.log is not None:
-                rows = find_changed_news(split.news, train.news)
-                changed = [(split.news.ids[row].as_py(), int(split.line_of[row])) for row in rows]
-                beside_train[name] = compare_to_train(split.log, split.news, train.log, train.news, len(changed))
-                facts = split.report.log, train.report.log
-                found += findings.of_comparison(folders[name], beside_train[name], *facts, changed)
+    readable = {name: split for name, split in splits.items() if split.log is not None}
+    train, beside_train = readable.pop("train", None), {}
+    for name, split in readable.items() if train else ():
+        tables = split.log, split.news, train.log, train.news
+        beside_train[name], changed = facts.compare_to_train(*tables)
+        logs = split.report.log, train.report.log
+        ids, lines = split.news.ids.take(changed).to_pylist(), split.line_of[changed]
+        found += findings.of_comparison(folders[name], beside_train[name], *logs, ids, lines)
     return DataReport(
         folder=data_dir,
         splits={name: split.report for name, split in splits.items()},
@@ -102,24 +93,24 @@ def _inspect_split(name: str, folder: Path, found: list[Finding]) -> _InspectedS
             entities = list(dict.fromkeys(itertools.chain.from_iterable(title_entities(news))))
         except DataFormatError as error:
             entities_error = error
-        news_facts = measure_news(news, repeated, entities_readable=entities_error is None)
+        news_facts = facts.NewsFacts(news=news, repeated=repeated, entities_readable=entities_error is None)
         found += findings.of_news(news_path, news, line_of, entities_error)
+    if news is not None or not log_path.exists():
         log = _read(lambda path, on_error: ImpressionLog.read(path, news, on_error, cache=False), log_path, found)
-    elif not log_path.exists():
-        found.append(_missing(log_path))
     if log is not None:
-        doubtful = find_doubtful_rows(log)
-        log_facts = measure_log(log, news, doubtful)
+        doubtful = facts.find_doubtful_rows(log)
+        log_facts = facts.measure_log(log, news, doubtful)
         found += findings.of_log(log_path, log, log_facts, doubtful, name)
     vectors = tuple(sorted(path.name for path in folder.glob("*.vec")))
-    share = _share_with_vector(folder / ENTITY_VECTORS, entities, name, found)
+    share = _share_with_vector(folder / "entity_embedding.vec", entities, name, found)
     return _InspectedSplit(SplitReport(name, folder, news_facts, log_facts, vectors, share), news, line_of, log)
 
 
 def _read(read: Callable[[Path, OnError], T], path: Path, found: list[Finding]) -> T | None:
     """Read a file and add what was left out to `found`; None where nothing of the file can be read."""
     if not path.exists():
-        found.append(_missing(path))
+        remedy = "A split needs both news.tsv and behaviors.tsv."
+        found.append(Finding(path, "the file is missing.", remedy, is_error=True))
         return None
     try:
         try:
@@ -128,36 +119,14 @@ def _read(read: Callable[[Path, OnError], T], path: Path, found: list[Finding]) 
             read(path, "raise")  # names the first line with an error, where skipping ends with "no line could be used"
             raise
     except (DataFormatError, OSError) as error:
-        found.append(findings.from_error(_as_format_error(path, error)))
+        found.append(findings.from_error(path, error))
         return None
     found += findings.from_skipped(table.skipped)
     return table
 
 
-def _missing(path: Path) -> Finding:
-    return Finding(path, "the file is missing.", "A split needs both news.tsv and behaviors.tsv.", is_error=True)
-
-
-def _as_format_error(path: Path, error: DataFormatError | OSError) -> DataFormatError:
-    """Word what the system says of a file as the readers would."""
-    if isinstance(error, DataFormatError):
-        return error
-    problem = f"cannot be read ({error.strerror or error})."
-    return DataFormatError(path, problem, remedy="Is it yours to read, and on a disk that works?")
-
-
-def _share_with_vector(path: Path, entities: Sequence[str], name: str, found: list[Finding]) -> float | None:
-    """Read the vectors of a split's entities, if it has such a file; an error is added to `found`.
-
-    Args:
-        path: of the vectors.
-        entities: the distinct ones of the split's titles.
-        name: of the split.
-        found: the findings.
-
-    Returns:
-        The share of the entities that have a vector; None without entities or without a file that can be read.
-    """
+def _share_with_vector(path: Path, entities: list[str], name: str, found: list[Finding]) -> float | None:
+    """The share of a split's distinct entities whose vector can be read; what cannot be is a warning: few models do."""
     if not path.exists():
         return None
     try:
@@ -165,17 +134,18 @@ def _share_with_vector(path: Path, entities: Sequence[str], name: str, found: li
         vocabulary = Vocabulary.of_names([*read_vector_names(path), *entities])
         _, has_vector = read_word_vectors(path, vocabulary, np.random.default_rng(0))
     except (DataFormatError, OSError) as error:
-        found.append(findings.of_vectors(_as_format_error(path, error), name))
+        if name in ("dev", "test"):
+            effect = "Models read train's file, but recommenders-miner split puts the vectors of all splits into it."
+        else:
+            effect = "DKN, HieRec and miner-knowledge stop there."
+        remedy = getattr(error, "remedy", None) or "Mend the file, or take such lines out."
+        found.append(replace(findings.from_error(path, error), remedy=f"{effect} {remedy}", is_error=False))
         return None
     return float(has_vector[vocabulary.encode(entities)].mean()) if entities else None
 
 
 def _lines_of_news(path: Path, news: NewsTable) -> tuple[np.ndarray, int]:
-    """Find where the articles of a readable file stand.
-
-    Returns:
-        (N + 1,) the 1-based line of each row of the table, 0 for the padding row, and how many lines repeat an article.
-    """
+    """Find the line of each row of a readable file's table, (N + 1,), and how many lines repeat an article."""
     line_of, usable = {"": 0}, 0
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
         for number, line in enumerate(file, start=1):
@@ -184,7 +154,8 @@ def _lines_of_news(path: Path, news: NewsTable) -> tuple[np.ndarray, int]:
                 usable += 1
                 line_of.setdefault(news_id, number)
     lines = np.array([line_of[news_id] for news_id in news.ids.to_pylist()])
-    return lines, usable - (len(news) - 1) - news.skipped.counts.get(CONTRADICTING_NEWS, 0)
+    contradicting = news.skipped.counts.get("news id repeated with another content", 0)
+    return lines, usable - (len(news) - 1) - contradicting
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,24 +11,34 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from recommenders_miner.inspection.facts import (
-    NOTHING,
-    Comparison,
-    Distribution,
-    Finding,
-    LogFacts,
-    NewsFacts,
-    SplitReport,
-    shown,
-    table_rows,
-)
+from recommenders_miner.inspection.facts import NOTHING, Comparison, Distribution, Facts, LogFacts, NewsFacts, shown
+from recommenders_miner.inspection.findings import Finding
 from recommenders_miner.tables import markdown_table, terminal_table
 
 PERCENTILES = (0, 5, 25, 50, 75, 90, 95, 99, 100)
 MOST_FREQUENT = 10
 
-_Table = tuple[str, list[str], list[list[str]]]
-"""A title, a header and rows; the first column names the rows."""
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What a split holds.
+
+    Attributes:
+        name: of the split.
+        folder: where it lies.
+        news: its news; None where they cannot be read.
+        log: its impressions; None where they, or the news, cannot be read.
+        vectors: the names of its files of vectors.
+        entities_with_vector: share of the distinct entities of its titles that its `entity_embedding.vec` has; None
+            where the one or the other cannot be read, or there are none.
+    """
+
+    name: str
+    folder: Path
+    news: NewsFacts | None
+    log: LogFacts | None
+    vectors: tuple[str, ...]
+    entities_with_vector: float | None
 
 
 @dataclass(frozen=True)
@@ -65,9 +74,9 @@ class DataReport:
     def to_markdown(self) -> str:
         """Return a page of findings and tables."""
         parts = [f"# {self.folder}", self._verdict()]
-        parts += [f"- **{_kind(finding)}:** {finding}" for finding in self.findings]
+        parts += [f"- **{finding.kind}:** {finding}" for finding in self.findings]
         for title, header, rows in self._tables():
-            parts += [f"\n## {title}\n", markdown_table(header, rows)]
+            parts += [f"\n## {title}\n", markdown_table(["", *header], rows)]
         return "\n".join(parts) + "\n"
 
     def render(self) -> Group:
@@ -75,50 +84,53 @@ class DataReport:
         parts: list[Any] = []
         for title, header, rows in self._tables():
             table = terminal_table(title=Text(title), title_justify="left")
-            for place, name in enumerate(header):
-                table.add_column(Text(name), justify="right" if place else "left", no_wrap=not place)
+            table.add_column(no_wrap=True)
+            for name in header:
+                table.add_column(Text(name), justify="right")
             for row in rows:
                 table.add_row(*map(Text, row))
             parts += [table, ""]
         for finding in self.findings:
             style = "bold red" if finding.is_error else "bold yellow"
             # In one line, however long, so that paths can be copied.
-            parts.append(Text.assemble((f"{_kind(finding)}: ", style), str(finding), no_wrap=True, overflow="ignore"))
+            parts.append(Text.assemble((f"{finding.kind}: ", style), str(finding), no_wrap=True, overflow="ignore"))
         return Group(*parts, self._verdict())
 
+    def counts(self) -> tuple[str, str]:
+        """Say how many errors there are, and how many warnings."""
+        found = {"error": len(self.errors), "warning": len(self.warnings)}
+        errors, warnings = (f"{count or 'no'} {kind}{'' if count == 1 else 's'}" for kind, count in found.items())
+        return errors, warnings
+
     def _verdict(self) -> str:
-        warnings = _count(len(self.warnings), "warning")
+        errors, warnings = self.counts()
         if self.errors:
-            return f"{_count(len(self.errors), 'error')}, {warnings}: training would break."
+            return f"{errors}, {warnings}: training would break."
         return f"Nothing that would break training; {warnings}."
 
-    # === The tables ===
-
-    def _tables(self) -> Iterator[_Table]:
-        yield "What is there", ["", *self.splits], self._facts()
-        if percentiles := list(self._percentiles()):
-            yield "Percentiles and mean", ["", *map(str, PERCENTILES), "mean"], percentiles
-        if self.beside_train:
-            rows = table_rows(Comparison, [*self.beside_train.values()])
-            yield "What train does not know", ["", *self.beside_train], rows
-        readable = [split for split in self.splits.values() if split.log]
-        if readable:
-            header = [f"{split.name} {what}" for split in readable for what in ("news", "shown", "clicked")]
-            title = "Categories: % of the news, of those shown, of those clicked"
-            yield title, ["", *header], _categories(readable)
-
-    def _facts(self) -> list[list[str]]:
+    def _tables(self) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+        """Yield titles, headers and rows; the first column, without a header, names the rows."""
         splits = self.splits.values()
         vectors = (
             ", ".join(name.removesuffix(".vec").removesuffix("_embedding") for name in split.vectors)
             for split in splits
         )
-        return [
-            *table_rows(LogFacts, [split.log for split in splits]),
-            *table_rows(NewsFacts, [split.news for split in splits]),
+        facts = [
+            *LogFacts.table_rows([split.log for split in splits]),
+            *NewsFacts.table_rows([split.news for split in splits]),
             ["vectors", *(names or NOTHING for names in vectors)],
             ["titles' entities with a vector", *(shown(split.entities_with_vector) for split in splits)],
         ]
+        yield "What is there", [*self.splits], facts
+        if percentiles := list(self._percentiles()):
+            yield "Percentiles and mean", [*map(str, PERCENTILES), "mean"], percentiles
+        if self.beside_train:
+            rows = Comparison.table_rows([*self.beside_train.values()])
+            yield "What train does not know", [*self.beside_train], rows
+        readable = [split for split in splits if split.log]
+        if readable:
+            header = [f"{split.name} {what}" for split in readable for what in ("news", "shown", "clicked")]
+            yield "Categories: % of the news, of those shown, of those clicked", header, _categories(readable)
 
     def _percentiles(self) -> Iterator[list[str]]:
         for measure, part, name in (
@@ -145,31 +157,19 @@ def _categories(splits: list[SplitReport]) -> list[list[str]]:
     groups = {name or "(none)": [name] for name in names[:MOST_FREQUENT]}
     if others := names[MOST_FREQUENT:]:
         groups[f"{len(others)} others"] = others
-    return [
-        [title, *(_share(sum(by.get(name, 0) for name in members), sum(by.values())) for by in counts)]
-        for title, members in groups.items()
-    ]
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f}" if whole else NOTHING
-
-
-def _kind(finding: Finding) -> str:
-    return "Error" if finding.is_error else "Warning"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
+    rows = []
+    for title, members in groups.items():
+        shares = [(sum(by.get(name, 0) for name in members), sum(by.values())) for by in counts]
+        rows.append([title, *(f"{100 * part / whole:.1f}" if whole else NOTHING for part, whole in shares)])
+    return rows
 
 
 def _jsonable(value: Any) -> Any:
     if isinstance(value, Distribution):
         percentiles = {str(percent): value.percentile(percent) for percent in PERCENTILES} if value.total else {}
         return {"percentiles": percentiles, "mean": value.mean if value.total else None}
-    if dataclasses.is_dataclass(value):
-        written = [spec.name for spec in dataclasses.fields(value) if spec.metadata.get("in_json", True)]
-        return {name: _jsonable(getattr(value, name)) for name in written}
+    if isinstance(value, Facts | SplitReport | DataReport | Finding):
+        return {name: _jsonable(entry) for name, entry in vars(value).items() if name != "hours"}
     if isinstance(value, Mapping):
         return {key: _jsonable(entry) for key, entry in value.items()}
     if isinstance(value, tuple):

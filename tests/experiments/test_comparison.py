@@ -1,3 +1,5 @@
+"""A comparison as JSON, Markdown, table of the terminal and chart."""
+
 import io
 import json
 import math
@@ -7,18 +9,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
-from recommenders_miner.experiments.comparison import Comparison
-from recommenders_miner.experiments.results import REFERENCE_MODELS, ResultRow
+from recommenders_miner.evaluation.metrics import Evaluation
+from recommenders_miner.experiments.compare import Comparison
+from recommenders_miner.experiments.runs import REFERENCE_MODELS, ResultRow
 from recommenders_miner.plots.auc_chart import BEST, OTHERS
 
+COSTS = {"train_seconds": 1234.56, "eval_seconds": 7.0, "samples_per_second": 321.4, "parameters": 109_482_240}
+BEYOND = {"ild@10": 0.712, "novelty@10": 13.914, "calibration@10": 0.8112, "coverage@10": 0.87}
 
-def row(model, auc, mrr, ndcg5, ndcg10, error=0.002, **costs):
+
+def row(model, auc, mrr=0.3, ndcg5=0.3, ndcg10=0.4, error=0.002, **costs):
     metrics = {"group_auc": auc, "mean_mrr": mrr, "ndcg@5": ndcg5, "ndcg@10": ndcg10}
     return ResultRow(model, metrics, dict.fromkeys(metrics, error), **costs)
-
-
-COSTS = {"train_seconds": 1234.56, "eval_seconds": 7.0, "samples_per_second": 321.4, "parameters": 109_482_240}
 
 
 @pytest.fixture
@@ -30,9 +32,6 @@ def comparison():
         row("oracle", 0.801, 0.44, 0.5, 0.55),
     ]
     return Comparison("demo", 42, rows)
-
-
-# === results.json ===
 
 
 def test_results_json_has_the_documented_keys(tmp_path, comparison):
@@ -47,14 +46,6 @@ def test_results_json_has_the_documented_keys(tmp_path, comparison):
     assert miner == {"model": "miner"} | metrics | COSTS | {"standard_errors": dict.fromkeys(metrics, 0.0031)}
     assert list(random) == list(miner)
     assert {key for key, value in random.items() if value is None} == set(COSTS)
-
-
-def test_row_of_an_evaluation():
-    evaluation = evaluate_scores(np.array([1.0, 0, 0, 1]), np.array([1, 0, 1, 0]), np.array([0, 2, 4]))
-    result = ResultRow.from_evaluation("nrms", evaluation, train_seconds=2.0, parameters=10)
-    assert result.metrics["group_auc"] == 0.5
-    assert result.standard_errors["group_auc"] == pytest.approx(0.5)
-    assert (result.train_seconds, result.eval_seconds, result.parameters) == (2.0, None, 10)
 
 
 def test_undefined_errors_are_left_out_and_numpys_figures_are_plain_so_that_json_holds(tmp_path):
@@ -73,8 +64,18 @@ def cells(markdown):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
 
 
+def printed(comparison, width=80):
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(comparison.render())
+    text = console.export_text()
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    return text
+
+
 def test_markdown_is_in_percent_with_the_best_bold_and_references_last_in_italics(comparison):
-    header, _, *rows = cells(comparison.to_markdown())
+    text = comparison.to_markdown()
+    header, _, *rows = cells(text)
     assert header == ["Model", "AUC", "MRR", "nDCG@5", "nDCG@10", "Train s", "Eval s", "Samples per s", "Params"]
     assert rows == [
         ["nrms", "65.63", "30.96", "**34.13**", "40.52", "1,235", "7.0", "321", "12.3K"],
@@ -82,10 +83,17 @@ def test_markdown_is_in_percent_with_the_best_bold_and_references_last_in_italic
         ["*random*", "*50.01*", "*22.00*", "*22.90*", "*29.20*", *["*-*"] * 4],
         ["*oracle*", "*80.10*", "*44.00*", "*50.00*", "*55.00*", *["*-*"] * 4],
     ]
-    text = comparison.to_markdown()
     assert text.startswith("# Models on demo, seed 42\n")
     assert len({len(line) for line in text.splitlines() if line.startswith("|")}) == 1
     assert "standard error at most 0.31" in text
+    assert "Beyond" not in text + printed(comparison)
+
+
+def test_markdown_goes_without_a_heading_and_without_costs_that_nobody_knows(comparison):
+    text = Comparison("demo", 42, [row("nrms", 0.6, parameters=12_345), comparison.results[0]]).to_markdown(title=False)
+    assert text.startswith("| Model")
+    assert cells(text)[0] == ["Model", "AUC", "MRR", "nDCG@5", "nDCG@10", "Params"]
+    assert cells(text)[2][-1] == "12.3K"
 
 
 def test_other_metrics_have_columns_of_their_own():
@@ -96,72 +104,40 @@ def test_other_metrics_have_columns_of_their_own():
     assert miner[:6] == ["miner", "**70.00**", "-", "-", "-", "-"]
 
 
-def printed(comparison, width=80):
-    console = Console(width=width, record=True, file=io.StringIO())
-    console.print(comparison.render())
-    return console.export_text()
-
-
-def test_terminal_table_shows_every_figure_in_80_columns(comparison):
-    comparison.results.append(row("history-oracle", 0.774, 0.41, 0.47, 0.52))
-    text = printed(comparison)
-    assert "…" not in text
-    assert max(map(len, text.splitlines())) <= 80
-    for figure in ("history-oracle", "65.63", "34.13", "43.90", "1,235", "109.5M", "Samples"):
-        assert figure in text
-
-
-def test_brackets_in_names_are_not_taken_for_markup():
-    text = printed(Comparison("data[red]", 1, [row("miner[bold]", 0.6, 0.3, 0.3, 0.4)]), width=120)
-    assert "data[red]" in text
-    assert "miner[bold]" in text
-
-
-# === Beyond accuracy ===
-
-BEYOND = {"ild@10": 0.712, "novelty@10": 13.914, "calibration@10": 0.8112, "coverage@10": 0.87}
-
-
-@pytest.fixture
-def with_beyond(comparison):
+def test_second_table_has_what_lies_beyond_accuracy_and_nothing_bold(tmp_path, comparison):
     for result in comparison.results[:3]:
         result.metrics.update(BEYOND)
-    return comparison
-
-
-def test_second_table_has_what_lies_beyond_accuracy_and_nothing_bold(tmp_path, with_beyond):
-    with_beyond.write(tmp_path)
+    comparison.write(tmp_path)
     assert BEYOND.items() <= json.loads((tmp_path / "results.json").read_text())["results"][1].items()
-    accuracy, beyond = with_beyond.to_markdown().split("\n## Beyond accuracy\n")
+    accuracy, beyond = comparison.to_markdown().split("\n## Beyond accuracy\n")
     assert cells(accuracy)[0][:6] == ["Model", "AUC", "MRR", "nDCG@5", "nDCG@10", "Train s"]
     header, _, *rows = cells(beyond)
     assert header == ["Model", "Diversity@10", "Novelty@10", "Calibration@10", "Coverage@10"]
-    assert rows == [
-        ["nrms", "71.20", "13.91", "0.811", "87.00"],
-        ["miner", "71.20", "13.91", "0.811", "87.00"],
-        ["*random*", "*71.20*", "*13.91*", "*0.811*", "*87.00*"],
-        ["*oracle*", *["*-*"] * 4],
-    ]
+    figures = ["71.20", "13.91", "0.811", "87.00"]
+    assert rows[:2] == [["nrms", *figures], ["miner", *figures]]
+    assert rows[2:] == [["*random*", *(f"*{figure}*" for figure in figures)], ["*oracle*", *["*-*"] * 4]]
     assert "Bold" not in beyond
 
 
-def test_there_is_one_table_where_only_accuracy_is_known(comparison):
-    for text in (comparison.to_markdown(), printed(comparison)):
-        assert "Beyond" not in text
-
-
-def test_both_tables_fit_80_columns_with_all_metrics_and_spreads(with_beyond):
-    names = [*with_beyond.results[1].metrics, "cold_auc"]
+def test_the_terminal_shows_every_figure_in_80_columns(comparison):
+    comparison.results.append(row("history-oracle", 0.774, 0.41, 0.47, 0.52))
+    text = printed(comparison)
+    for figure in ("history-oracle", "65.63", "34.13", "43.90", "1,235", "109.5M", "Samples"):
+        assert figure in text
+    names = [*comparison.results[1].metrics, *BEYOND, "cold_auc"]
     rows = [
         ResultRow.mean([ResultRow(r.model, dict.fromkeys(names, value), **COSTS) for value in (0.6, 0.61)])
-        for r in with_beyond.results
+        for r in comparison.results[:4]
     ]
-    rows.append(ResultRow("history-oracle", dict.fromkeys(names, 0.7)))
-    text = printed(Comparison("demo", 42, rows, num_seeds=2))
-    assert "…" not in text
-    assert max(map(len, text.splitlines())) <= 80
+    text = printed(Comparison("demo", 42, [*rows, ResultRow("history-oracle", dict.fromkeys(names, 0.7))], 2))
     # The spread of 0.6 and 0.61, each in one piece, for 4 models: 7 metrics in percent, novelty and calibration.
     assert (text.count("±0.71"), text.count("±0.01 "), text.count("±0.007")) == (4 * 7, 4, 4)
+
+
+def test_brackets_in_names_are_not_taken_for_markup():
+    text = printed(Comparison("data[red]", 1, [row("miner[bold]", 0.6)]), width=120)
+    assert "data[red]" in text
+    assert "miner[bold]" in text
 
 
 # === Chart ===
@@ -182,7 +158,7 @@ def test_chart_grows_with_the_models_and_draws_the_best_in_its_own_colour(tmp_pa
 
     state = pyplot.get_backend(), pyplot.get_fignums()
     comparison.write(tmp_path / "two")
-    comparison.results += [row(f"model-{i}", 0.6 + i / 100, 0.3, 0.3, 0.3) for i in range(6)]
+    comparison.results += [row(f"model-{i}", 0.6 + i / 100) for i in range(6)]
     comparison.write(tmp_path / "eight")
     two, eight = drawn(tmp_path / "two" / "results.png"), drawn(tmp_path / "eight" / "results.png")
     assert two.shape[1] == eight.shape[1] == 1200
@@ -194,17 +170,8 @@ def test_chart_grows_with_the_models_and_draws_the_best_in_its_own_colour(tmp_pa
 
 @pytest.mark.parametrize("models", [[], ["nrms"], ["random"], list(REFERENCE_MODELS)])
 def test_any_set_of_models_can_be_written(tmp_path, models):
-    rows = [row(name, 0.6, 0.3, 0.3, 0.4) for name in models] + [ResultRow("no-auc", {"mean_mrr": 0.3})] * bool(models)
+    rows = [row(name, 0.6) for name in models] + [ResultRow("no-auc", {"mean_mrr": 0.3})] * bool(models)
     Comparison("demo", 1, rows).write(tmp_path)
     assert drawn(tmp_path / "results.png").shape[1] == 1200
-    assert [row["model"] for row in json.loads((tmp_path / "results.json").read_text())["results"]] == [
-        row.model for row in rows
-    ]
-
-
-def test_markdown_goes_without_a_heading_and_without_costs_that_nobody_knows(comparison):
-    without = Comparison("demo", 42, [row("nrms", 0.6, 0.3, 0.3, 0.4, parameters=12_345), comparison.results[0]])
-    text = without.to_markdown(title=False)
-    assert text.startswith("| Model")
-    assert cells(text)[0] == ["Model", "AUC", "MRR", "nDCG@5", "nDCG@10", "Params"]
-    assert cells(text)[2][-1] == "12.3K"
+    written = json.loads((tmp_path / "results.json").read_text())["results"]
+    assert [record["model"] for record in written] == [row.model for row in rows]

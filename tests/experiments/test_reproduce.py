@@ -8,11 +8,9 @@ import pytest
 
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.errors import HParamsError
-from recommenders_miner.experiments import EXPERIMENTS, Study, figure3, figure5, reproduce, table2
-from recommenders_miner.experiments.figure6 import mean_pairwise_cosine
+from recommenders_miner.experiments import EXPERIMENTS, Study, paper, reproduce
+from recommenders_miner.experiments.runs import PUBLISHED, TABLE_2
 from recommenders_miner.experiments.study import over_seeds
-from recommenders_miner.experiments.table3 import VARIANTS
-from recommenders_miner.experiments.variants import PUBLISHED, TABLE_2
 from tests.tiny_plm import tiny_preset
 
 # Sizes for a test.
@@ -25,7 +23,7 @@ SMALL = {
 def test_the_papers_figures_cover_the_experiments():
     assert list(PUBLISHED["table2"]["large"]) == list(TABLE_2)
     assert len(TABLE_2) == 14
-    assert set(PUBLISHED["table3"]) == {variant.name for variant in VARIANTS}
+    assert set(PUBLISHED["table3"]) == {variant.name for variant in paper.TABLE_3}
     assert PUBLISHED["table2"]["small"]["miner"] == PUBLISHED["table3"]["miner"]
 
 
@@ -36,7 +34,7 @@ def test_over_seeds():
 
 def test_mean_pairwise_cosine_leaves_the_diagonal_out():
     interests = np.array([[[1.0, 0.0], [0.0, 2.0]], [[3.0, 0.0], [1.0, 0.0]]])
-    assert mean_pairwise_cosine(interests) == pytest.approx((0 + 1) / 2)
+    assert paper.mean_pairwise_cosine(interests) == pytest.approx((0 + 1) / 2)
 
 
 def test_paired_effect_is_the_mean_difference_with_both_sources_of_error():
@@ -65,7 +63,7 @@ def test_a_study_refuses_overrides_that_no_model_has(data, tmp_path):
 
 @pytest.mark.slow
 def test_figure3_writes_a_page_and_goes_on_with_what_is_there(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(figure3, "NUM_INTERESTS", (1, 8))
+    monkeypatch.setattr(paper, "NUM_INTERESTS", (1, 8))
     study = Study(data, tmp_path, [42], overrides={**SMALL, "news_encoder": "self_attention"})
     page = reproduce(study, ["figure3"])
     found = json.loads((tmp_path / "results" / "figure3.json").read_text())
@@ -82,10 +80,10 @@ def test_figure3_writes_a_page_and_goes_on_with_what_is_there(data, tmp_path, mo
 
 @pytest.mark.slow
 def test_every_experiment_writes_its_page(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(table2, "TABLE_2", ("libfm", "npa", "nrms-plm", "miner"))
-    monkeypatch.setattr(figure3, "NUM_INTERESTS", (1, 8))
-    for name, any_will_do in {"HISTORY_LENGTHS": (1, 100), "FEWEST_CATEGORIES": 1, "FEWEST_CANDIDATES": 2}.items():
-        monkeypatch.setattr(figure5, name, any_will_do)
+    monkeypatch.setattr(paper, "TABLE_2", ("libfm", "npa", "nrms-plm", "miner"))
+    monkeypatch.setattr(paper, "NUM_INTERESTS", (1, 8))
+    for name, any_will_do in {"CASE_HISTORY": (1, 100), "FEWEST_CATEGORIES": 1, "FEWEST_CANDIDATES": 2}.items():
+        monkeypatch.setattr(paper, name, any_will_do)
     overrides = {**SMALL, "plm": tiny_preset(tmp_path / "plm"), "plm_depth": None, "input_size": 16, "title_size": 8}
     study = Study(data, tmp_path, [42, 43], overrides=overrides)
     page = reproduce(study).read_text()

@@ -14,8 +14,7 @@ from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.inspection import inspect_data
-from recommenders_miner.inspection.facts import Distribution
-from recommenders_miner.inspection.measure import find_doubtful_rows
+from recommenders_miner.inspection.facts import Distribution, find_doubtful_rows
 from recommenders_miner.inspection.report import PERCENTILES
 from tests.inspection.conftest import ENTITY, behavior, news, write
 
@@ -102,16 +101,12 @@ def test_what_train_does_not_know_of_dev(data):
     assert (found.before_train_ends, found.changed_news) == (0, 0)
 
 
-def test_sound_data_has_no_findings_and_nothing_is_written_beside_it(data):
-    before = sorted(data.rglob("*"))
-    assert inspect_data(data).findings == ()
-    assert sorted(data.rglob("*")) == before
-
-
-def test_a_test_split_without_labels_is_sound(data, caplog):
+def test_sound_data_has_no_findings_a_test_split_needs_no_labels_and_nothing_is_written(data):
     write(data / "test", [news("N1"), news("N5")], [behavior(1, "N1 N5", time="2019-11-11 08:00:00")])
+    before = sorted(data.rglob("*"))
     report = inspect_data(data)
     assert report.findings == ()
+    assert sorted(data.rglob("*")) == before
     test = report.splits["test"].log
     assert (test.unlabelled, test.click_rate, test.clicks_per_impression.total) == (1, None, 0)
     assert report.beside_train["test"].cold_clicks is None
@@ -172,24 +167,20 @@ def test_what_breaks_training_is_named_with_file_line_and_remedy(tmp_path, kind,
     assert not caplog.records, "the report says it all"
 
 
-def test_a_dev_split_has_to_have_something_to_evaluate_on(tmp_path):
-    write(tmp_path / "train")
-    write(tmp_path / "dev", behavior_lines=[behavior(shown="N1-0", time="2019-12-01 00:00:00")])
-    assert "there is nothing to evaluate on" in inspect_data(tmp_path).errors[0].problem
-
-
 def test_errors_of_all_files_are_found_at_once_errors_first(tmp_path):
     write(tmp_path / "train", [news("N1"), news("N2", title=""), "N3"], [behavior(), behavior(2, "N1-0 N9-1"), "x"])
     write(tmp_path / "dev", [news("N1"), news("N1", title="Other")], [behavior(1, "N1-0 N7-1"), behavior(1)])
     report = inspect_data(tmp_path)
-    assert sorted(error.place.removeprefix(f"{tmp_path}/") for error in report.errors) == [
-        "dev/behaviors.tsv",  # no impression with both a click and a non-click
+    places = [error.place.removeprefix(f"{tmp_path}/") for error in report.errors]
+    assert sorted(places) == [
+        "dev/behaviors.tsv",
         "dev/behaviors.tsv, lines 1, 2",
         "dev/news.tsv, line 2",
         "train/behaviors.tsv, line 2",
         "train/behaviors.tsv, line 3",
         "train/news.tsv, line 3",
     ]
+    assert "there is nothing to evaluate on" in report.errors[places.index("dev/behaviors.tsv")].problem
     assert report.findings == report.errors + report.warnings
     assert report.warnings
     assert report.splits["train"].log.impressions == 2
@@ -253,43 +244,42 @@ def test_doubtful_data_are_warned_of(tmp_path):
         assert (warning.path, warning.lines) == (path, lines)
         assert warning.problem.startswith(problem)
         assert warning.remedy
+    assert "split DIR OUT --histories-at impression" in report.warnings[3].remedy
     assert not report.splits["train"].news.entities_readable
     assert (report.splits["train"].news.without_title, report.splits["train"].news.without_category) == (1, 2)
     assert report.beside_train["dev"].changed_news == 2
-    [no_history] = [warning for warning in report.warnings if "no impression has a history" in warning.problem]
-    assert "split DIR OUT --histories-at impression" in no_history.remedy
 
 
-def test_an_article_clicked_and_not_clicked_in_one_impression_is_warned_of(tmp_path):
-    write(
-        tmp_path / "train",
-        behavior_lines=[
-            behavior(5),
-            behavior(6, "N1-1 N2-0 N1-0"),
-            behavior(7, "N1-1 N1-1 N2-0"),
-            behavior(8, "N3-0 N3-1"),
-        ],
-    )
-    report = inspect_data(tmp_path)
-    [warning] = report.warnings
-    assert warning.place == f"{tmp_path}/train/behaviors.tsv, lines 2, 4"
-    assert warning.problem == "impressions that show an article both as clicked and as not clicked: 2 (ids 6, 8)."
-    assert report.splits["train"].log.contradictory == 2
+TIMES = [f"11/9/2019 8:00:0{k} AM" for k in range(10)]
+WARNINGS = {
+    "clicked and not": (
+        [behavior(5), behavior(6, "N1-1 N2-0 N1-0"), behavior(7, "N1-1 N1-1 N2-0"), behavior(8, "N3-0 N3-1")],
+        (2, 4),
+        "impressions that show an article both as clicked and as not clicked: 2 (ids 6, 8).",
+        "keep one label",
+    ),
+    "histories know the clicks": (
+        [behavior(11 + k, "N1-1 N3-0 N2-0", "N2 N1 N2" if k < 5 else "N1", time=time) for k, time in enumerate(TIMES)],
+        (1, 2, 3, 4, 5),
+        "histories hold 100.0 % of the clicks of their own impressions, and 25.0 % of the non-clicks; impressions "
+        "whose history holds what is clicked in them: 10 (ids 11, 12, 13, 14, 15, …).",
+        "split DIR OUT --histories-at impression makes them of past clicks",
+    ),
+    "lines are not known where lines were left out": (
+        ["x", behavior(3), behavior(3, "N2-0")],
+        (),
+        "impressions with the id of an earlier one: 1 (ids 3).",
+        "number them anew",
+    ),
+}
 
 
-def test_histories_that_know_the_clicks_are_warned_of(tmp_path):
-    histories = ["N2 N1 N2"] * 5 + ["N1"] * 5
-    lines = [
-        behavior(11 + k, "N1-1 N3-0 N2-0", history, time=f"11/9/2019 8:00:0{k} AM")
-        for k, history in enumerate(histories)
-    ]
-    [warning] = inspect_data(write(tmp_path / "mine", behavior_lines=lines)).warnings
-    assert str(warning).startswith(
-        f"{tmp_path}/mine/behaviors.tsv, lines 1, 2, 3, 4, 5: histories hold 100.0 % of the clicks of their own "
-        "impressions, and 25.0 % of the non-clicks; impressions whose history holds what is clicked in them: 10 "
-        "(ids 11, 12, 13, 14, 15, …). "
-    )
-    assert "split DIR OUT --histories-at impression makes them of past clicks" in warning.remedy
+@pytest.mark.parametrize("kind", WARNINGS)
+def test_doubtful_impressions_are_warned_of(tmp_path, kind):
+    behavior_lines, lines, problem, remedy = WARNINGS[kind]
+    [warning] = inspect_data(write(tmp_path / "mine", behavior_lines=behavior_lines)).warnings
+    assert (warning.path, warning.lines, warning.problem) == (tmp_path / "mine" / "behaviors.tsv", lines, problem)
+    assert remedy in warning.remedy
 
 
 def test_users_may_return_to_an_article(tmp_path):
@@ -324,8 +314,8 @@ def test_bad_vectors_of_entities_are_warned_of(data, kind):
 
 
 def test_the_share_of_entities_with_a_vector(tmp_path):
-    other = ENTITY.replace("Q136851", "Q2")
-    write(tmp_path / "mine", [news("N1", entities=ENTITY), news("N2", entities=other), news("N3", entities=other)])
+    entities = (ENTITY, *[ENTITY.replace("Q136851", "Q2")] * 2)
+    write(tmp_path / "mine", [news(f"N{k}", entities=of) for k, of in enumerate(entities, start=1)])
     (tmp_path / "mine" / "entity_embedding.vec").write_text("Q136851 0.5\nQ7 0.25\n")
     assert inspect_data(tmp_path / "mine").splits["mine"].entities_with_vector == 0.5
 
@@ -334,15 +324,8 @@ def test_repeated_ids_of_a_split_without_labels_are_to_be_left(tmp_path):
     lines = [behavior(0, "N1 N2"), behavior(0, "N2 N3"), behavior(0, "N2 N3")]
     ids, rows = inspect_data(write(tmp_path / "test", behavior_lines=lines)).warnings
     assert ids.problem == "impressions with the id of an earlier one: 2 (ids 0, 0)."
-    assert "anew" not in ids.remedy
     assert "as it came" in ids.remedy
     assert "as it came" in rows.remedy
-
-
-def test_lines_are_not_named_where_lines_were_left_out(tmp_path):
-    write(tmp_path / "train", behavior_lines=["x", behavior(3), behavior(3, "N2-0")])
-    [warning] = inspect_data(tmp_path).warnings
-    assert (warning.lines, warning.problem) == ((), "impressions with the id of an earlier one: 1 (ids 3).")
 
 
 # === Any data ===
