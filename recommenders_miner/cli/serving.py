@@ -92,30 +92,30 @@ def explain(
     """Explain the scores of an impression: which interests count, and which clicks they come from."""
     model = open_model(run)
     from recommenders_miner.data.folders import Split
-    from recommenders_miner.explain import Impression
-    from recommenders_miner.plots.explanation import draw_explanation
+    from recommenders_miner.explain import find_impression
+    from recommenders_miner.plots.one_user import draw_explanation
     from recommenders_miner.plots.style import save_figure
     from recommenders_miner.storage import atomic_write
 
     files = Split.find(data, split)
     dataset = model.read(files.news, files.behaviors)
-    shown = Impression.find(dataset, impression, files.behaviors)
-    model.set_news(dataset.news.select([*shown.history, *shown.candidates]))
-    ranking = (-model.score(shown.history, shown.candidates, shown.user)).argsort(kind="stable")
+    user, history, candidates, labels = find_impression(dataset, impression, files.behaviors)
+    model.set_news(dataset.news.select([*history, *candidates]))
+    ranking = (-model.score(history, candidates, user)).argsort(kind="stable")
     best = ranking[:top]
     explanation = dataclasses.replace(
-        model.explain(shown.history, [shown.candidates[index] for index in best], shown.user),
-        labels=None if shown.labels is None else shown.labels[best],
+        model.explain(history, [candidates[index] for index in best], user),
+        labels=None if labels is None else labels[best],
     )
-    document = {"impression": impression, "user": shown.user, **explanation.to_json()}
+    document = {"impression": impression, "user": user, **explanation.to_json()}
     as_json = json.dumps(document, indent=1, ensure_ascii=False)
     to_stdout = str(json_file) == "-"
     if to_stdout:
         typer.echo(as_json)
     else:
-        title = f"Impression {impression}, user {shown.user}: {len(ranking)} candidates"
-        if shown.labels is not None:
-            title += f"; clicked: rank {', '.join(map(str, 1 + shown.labels[ranking].nonzero()[0])) or '-'}"
+        title = f"Impression {impression}, user {user}: {len(ranking)} candidates"
+        if labels is not None:
+            title += f"; clicked: rank {', '.join(map(str, 1 + labels[ranking].nonzero()[0])) or '-'}"
         console.print(title, style="bold", highlight=False)
         console.print(explanation.render())
     if json_file and not to_stdout:

@@ -9,12 +9,8 @@ from typing import Any
 from recommenders_miner.data.folders import Split
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
-from recommenders_miner.evaluation.baselines import (
-    PopularityBaseline,
-    history_oracle_scores,
-    oracle_scores,
-    random_scores,
-)
+from recommenders_miner.evaluation.baselines import history_oracle_scores, popularity_scores, random_scores
+from recommenders_miner.evaluation.submission import read_scores
 from recommenders_miner.experiments.comparison import Comparison
 from recommenders_miner.experiments.results import ResultRow
 from recommenders_miner.experiments.runs import DevLog, Runs
@@ -95,12 +91,12 @@ def reference_rows(train: Split, dev: DevLog, seeds: Sequence[int]) -> list[Resu
         seeds: of the random row; every row is a mean over them, as the trained models' are.
     """
     training_news = NewsTable.read(train.news)
-    popularity = PopularityBaseline.fit(ImpressionLog.read(train.behaviors, training_news), training_news)
-    scores = {"popularity": popularity.score(dev.log, dev.news)}
+    training_log = ImpressionLog.read(train.behaviors, training_news)
+    scores = {"popularity": popularity_scores(dev.log, dev.news, training_log, training_news)}
     truth = dev.files.behaviors.parent / TRUTH_FILE
     if truth.exists():
         scores["history-oracle"] = history_oracle_scores(dev.log, dev.news)
-        scores["oracle"] = oracle_scores(truth, dev.log)
+        scores["oracle"] = read_scores(truth, dev.log).values
     random = [ResultRow.from_evaluation("random", dev.evaluate(random_scores(dev.log, seed))) for seed in seeds]
     others = [ResultRow.from_evaluation(name, dev.evaluate(values)) for name, values in scores.items()]
     return [ResultRow.mean(random), *(ResultRow.mean([row] * len(seeds)) for row in others)]

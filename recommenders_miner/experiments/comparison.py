@@ -13,7 +13,7 @@ from recommenders_miner.evaluation.beyond_accuracy import is_beyond_accuracy
 from recommenders_miner.evaluation.metrics import DEFAULT_METRICS
 from recommenders_miner.experiments.comparison_table import COST_COLUMNS, Column, ComparisonTable
 from recommenders_miner.experiments.results import ResultRow
-from recommenders_miner.plots.auc_chart import draw_auc
+from recommenders_miner.plots.charts import draw_auc
 from recommenders_miner.storage import atomic_write
 
 

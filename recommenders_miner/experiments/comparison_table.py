@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recommenders_miner.evaluation.beyond_accuracy import is_beyond_accuracy
-from recommenders_miner.evaluation.cold_news import COLD_AUC
+from recommenders_miner.evaluation.metrics import COLD_AUC
 from recommenders_miner.experiments.results import ResultRow
 from recommenders_miner.tables import markdown_table, terminal_table
 

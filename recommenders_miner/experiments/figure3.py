@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recommenders_miner.experiments.study import METRIC_TITLES, Experiment, Made, Page, Study, metric_of, over_seeds
 from recommenders_miner.experiments.variants import PUBLISHED, Variant
-from recommenders_miner.plots.curves import Curve, draw_curves
+from recommenders_miner.plots.charts import draw_curves
 from recommenders_miner.tables import markdown_table
 
 NUM_INTERESTS = (1, 2, 4, 8, 16, 32, 48, 64)
@@ -34,7 +34,7 @@ def _page(study: Study, made: Made) -> Page:
     ]
     table = markdown_table(["K", *(METRIC_TITLES[metric] for metric in METRICS), "AUC, paper"], rows)
     curves = [
-        Curve(METRIC_TITLES[metric], list(found), [[100 * v for v in values[metric]] for values in found.values()])
+        (METRIC_TITLES[metric], list(found), [[100 * v for v in values[metric]] for values in found.values()])
         for metric in METRICS
     ]
     return Page(

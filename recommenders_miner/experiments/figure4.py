@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from recommenders_miner.evaluation.metrics import evaluate_recall
 from recommenders_miner.experiments.runs import Run
 from recommenders_miner.experiments.study import Experiment, Made, Page, Study, over_seeds
 from recommenders_miner.experiments.variants import Variant
-from recommenders_miner.plots.curves import Curve, draw_curves
+from recommenders_miner.plots.charts import draw_curves
 from recommenders_miner.progress import progress_bar
 from recommenders_miner.retrieval.news_recall import NewsRecall
-from recommenders_miner.retrieval.recall_metrics import evaluate_recall
 from recommenders_miner.tables import markdown_table
 
 CUTOFFS = (10, 20, 50, 100, 200, 500)
@@ -41,9 +41,7 @@ weighting.
 
 {table}
 """
-    curves = [
-        Curve(name, CUTOFFS, [[100 * v for v in seeds] for seeds in values]) for name, values in by_cutoff.items()
-    ]
+    curves = [(name, CUTOFFS, [[100 * v for v in seeds] for seeds in values]) for name, values in by_cutoff.items()]
     title = f"News recall from a pool of {pool:,}"
     return Page(
         "Figure 4: news recall",

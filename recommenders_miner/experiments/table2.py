@@ -20,7 +20,7 @@ from recommenders_miner.experiments.study import (
     table_beside_paper,
 )
 from recommenders_miner.experiments.variants import PUBLISHED, TABLE_2, Variant
-from recommenders_miner.plots.auc_chart import draw_models
+from recommenders_miner.plots.charts import draw_models
 
 
 def _page(study: Study, made: Made) -> Page:

@@ -6,7 +6,7 @@ from typing import Any
 
 from recommenders_miner.experiments.study import METRIC_TITLES, Experiment, Made, Page, Study, table_beside_paper
 from recommenders_miner.experiments.variants import PUBLISHED, Variant
-from recommenders_miner.plots.curves import draw_effects
+from recommenders_miner.plots.charts import draw_effects
 from recommenders_miner.tables import markdown_table
 
 PARTS = {"disagreement": {"disagreement_weight": 0.0}, "category": {"category_weighting": False}}

@@ -12,7 +12,7 @@ from recommenders_miner.data.file_clock import file_time
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.write import blocks_of_rows
-from recommenders_miner.evaluation.cold_news import cold_candidates
+from recommenders_miner.evaluation.metrics import cold_candidates
 from recommenders_miner.inspection.facts import Comparison, Distribution, LogFacts, NewsFacts
 
 HOUR = 3600

@@ -7,7 +7,7 @@ import pytest
 
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
-from recommenders_miner.evaluation.cold_news import cold_candidates, evaluate_cold
+from recommenders_miner.evaluation.metrics import cold_candidates, evaluate_cold
 
 
 def table(*ids):

@@ -10,7 +10,7 @@ from rich.console import Console
 from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
 from recommenders_miner.experiments.comparison import Comparison
 from recommenders_miner.experiments.results import REFERENCE_MODELS, ResultRow
-from recommenders_miner.plots.auc_chart import BEST, OTHERS
+from recommenders_miner.plots.charts import BEST, OTHERS
 
 
 def row(model, auc, mrr, ndcg5, ndcg10, error=0.002, **costs):

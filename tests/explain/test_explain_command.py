@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from recommenders_miner.cli import app, main
 from recommenders_miner.errors import UnknownImpressionError
-from recommenders_miner.explain import Impression
+from recommenders_miner.explain import find_impression
 from tests.models.toy import toy_log, toy_model, toy_news, write_files
 
 
@@ -91,10 +91,10 @@ def test_an_impression_is_found_by_its_id():
     model = toy_model("miner")
     data = model.test_iterator.dataset(toy_news(), toy_log(toy_news()))
     index, log = impression_with(9)
-    found = Impression.find(data, index + 1, "behaviors.tsv")
+    found = find_impression(data, index + 1, "behaviors.tsv")
     assert found.history == [f"N{n}" for n in range(1, 10)]
     assert found.user == log.users[int(log.user_of[index])].as_py()
     assert len(found.candidates) == len(found.labels) == len(log.candidates[index])
     assert found.labels.tolist() == [1] + [0] * (len(found.labels) - 1)
     with pytest.raises(UnknownImpressionError, match="999"):
-        Impression.find(data, 999, "behaviors.tsv")
+        find_impression(data, 999, "behaviors.tsv")

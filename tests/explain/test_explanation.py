@@ -12,7 +12,7 @@ from keras import ops
 from rich.console import Console
 
 from recommenders_miner.errors import UnknownNewsError
-from recommenders_miner.explain.explanation import Explanation
+from recommenders_miner.explain import Explanation
 from recommenders_miner.models import UNBERTModel
 from tests.layers import reference as layers
 from tests.models.reference import Reference, dense, personal, relu, table, values

@@ -8,10 +8,8 @@ from matplotlib.image import imread
 
 from recommenders_miner.errors import RecommendersMinerError
 from recommenders_miner.explain import Explanation
-from recommenders_miner.plots.auc_chart import draw_models
-from recommenders_miner.plots.curves import Curve, draw_curves, draw_effects
-from recommenders_miner.plots.explanation import draw_explanation
-from recommenders_miner.plots.one_user import Shown, draw_attention_maps, draw_case_study
+from recommenders_miner.plots.charts import draw_curves, draw_effects, draw_models
+from recommenders_miner.plots.one_user import Shown, draw_attention_maps, draw_case_study, draw_explanation
 from recommenders_miner.plots.style import category_colors, save_figure, shorten
 
 CATEGORIES = [f"category{i}" for i in range(18)]
@@ -59,7 +57,7 @@ def test_effects_are_written_with_their_sign(tmp_path):
 
 
 def test_names_of_curves_that_end_together_do_not_lie_on_each_other(tmp_path):
-    curves = [Curve(f"curve{i}", (1, 10, 100), [[i, i], [i, i], [50 + 0.01 * i] * 2]) for i in range(4)]
+    curves = [(f"curve{i}", (1, 10, 100), [[i, i], [i, i], [50 + 0.01 * i] * 2]) for i in range(4)]
     figure = draw_curves(curves, "Curves", "x", "y")
     drawn(figure, tmp_path / "f.png")
     heights = sorted(text.xy[1] for text in figure.axes[0].texts)
@@ -69,7 +67,7 @@ def test_names_of_curves_that_end_together_do_not_lie_on_each_other(tmp_path):
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_curves_in_panels(tmp_path, seeds):
-    curves = [Curve(name, (1, 2), [[50.0] * seeds, [60.0] * seeds]) for name in ("AUC", "nDCG@10")]
+    curves = [(name, (1, 2), [[50.0] * seeds, [60.0] * seeds]) for name in ("AUC", "nDCG@10")]
     figure = draw_curves(curves, "K", "K", "%", panels=True)
     assert len(figure.axes) == 2
     assert {"AUC, %", "nDCG@10, %"} <= set(texts(figure))

@@ -7,9 +7,9 @@ import pytest
 
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
-from recommenders_miner.retrieval import recall_metrics
+from recommenders_miner.evaluation import metrics
+from recommenders_miner.evaluation.metrics import evaluate_recall
 from recommenders_miner.retrieval.news_recall import BEFORE_THE_LOGS, first_seen
-from recommenders_miner.retrieval.recall_metrics import evaluate_recall
 
 
 def table(*ids):
@@ -28,7 +28,7 @@ LOG = log([["A", "B", "C"], ["D", "E"], ["F", "A"]], [[1, 0, 1], [0, 0], [1, 0]]
 
 @pytest.mark.parametrize("at_once", [1, 2, 1 << 16])
 def test_by_hand(at_once, monkeypatch):
-    monkeypatch.setattr(recall_metrics, "_CLICKS_AT_ONCE", at_once)
+    monkeypatch.setattr(metrics, "_CLICKS_AT_ONCE", at_once)
     # A (row 1) is third, C (row 3) not there; the second impression has no click; F (row 6) is first.
     rows = np.array([[2, 4, 1], [1, 2, 3], [6, 1, 0]])
     found = evaluate_recall(rows, LOG, [1, 3])
