@@ -145,7 +145,7 @@ def searches(world, index, k):
     }
 
     def search(pool, depth, interests):
-        return pool.search(PoolQuery.unlimited(interests), depth)[1]
+        return pool.search(PoolQuery(interests), depth)[1]
 
     return built, {name: (partial(search, pool, depth), interests) for name, (pool, interests, depth) in ways.items()}
 

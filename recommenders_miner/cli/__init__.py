@@ -14,7 +14,7 @@ from recommenders_miner.backend import keep_freed_memory
 
 # Importing a module of commands puts them into the application, in this order.
 from recommenders_miner.cli import data, fetch, convert, split, inspect  # noqa: F401  # isort: skip
-from recommenders_miner.cli import training, models, serving, retrieval  # noqa: F401  # isort: skip
+from recommenders_miner.cli import training, models, serving  # noqa: F401  # isort: skip
 from recommenders_miner.cli.app import app
 from recommenders_miner.errors import RecommendersMinerError
 

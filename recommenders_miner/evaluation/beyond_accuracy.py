@@ -150,19 +150,7 @@ def is_beyond_accuracy(metric: str) -> bool:
 
 
 def top_candidates(scores: np.ndarray, log: ImpressionLog, k: int) -> Ragged:
-    """List the k best candidates of each impression, or all of them where there are fewer.
-
-    Args:
-        scores: (candidates,) float32 or float64, higher is better; equal scores keep the order of the candidates.
-        log: the log.
-        k: the greatest length of a list.
-
-    Returns:
-        int32 rows of the news table, the best of each list first.
-
-    Raises:
-        ValueError: if a score is not finite or there are not as many as candidates.
-    """
+    """List the k best candidates of each impression, rows of the news table: by score, ties in candidate order."""
     ranks = rank_candidates(Ragged(scores, log.candidates.offsets))
     ranked = np.empty_like(log.candidates.values)
     ranked[log.candidates.repeat(log.candidates.offsets[:-1]) + ranks - 1] = log.candidates.values
@@ -179,11 +167,7 @@ def _shares(lists: Ragged, num_categories: int) -> csr_array:
 
 
 def _calibration(interests: csr_array, shares: csr_array) -> np.ndarray:
-    """Compute how far the categories of lists (L, categories) are from those of their users' histories.
-
-    It is the Kullback-Leibler divergence Σ_c p(c) ln(p(c) / q̃(c)) with q̃ = (1 − α) q + α p, which is finite where the
-    list lacks a category of the history; (L,) float64, NaN where the list or the history is empty.
-    """
+    """Compute Σ_c p(c) ln(p(c) / q̃(c)), q̃ = (1 − α) q + α p, of histories p and lists q: (L,), NaN if one is empty."""
     # As ln(p / q̃) = −ln α − ln(1 + (1 − α) q / (α p)), only categories that both p and q have need a logarithm.
     relative = shares.multiply(interests.power(-1))
     relative.data = np.log1p((1 - _MIXED_IN) / _MIXED_IN * relative.data)

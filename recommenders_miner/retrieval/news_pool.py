@@ -6,9 +6,8 @@ index of its own, exact or approximate; a pool's places are its articles part by
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Self
 
 import numpy as np
 
@@ -21,29 +20,18 @@ _CLUSTERS_VISITED = 32
 
 
 class TopK:
-    """Keeps the k best scores of each of B users among all that it is shown, on faiss' heaps.
-
-    Args:
-        users: B.
-        k: how many of each user.
-    """
+    """Keeps the k best scores of each of `users` users among all that it is shown, on faiss' heaps."""
 
     def __init__(self, users: int, k: int) -> None:
         import faiss
 
         self.k = k
-        self._users = np.arange(users)
         self._heaps = faiss.ResultHeap(users, k, keep_max=True)
 
     def add(self, scores: np.ndarray, places: np.ndarray, users: np.ndarray | None = None) -> None:
-        """Show some scores; of equal ones, those that are shown first are kept.
-
-        Args:
-            scores: (R, n) float32; -inf is never kept.
-            places: (R, n) int64, what each score belongs to; or (n,), the same for all users.
-            users: (R,) the users that are shown them; all B where left out.
-        """
-        self._heaps.add_result_subset(self._users if users is None else users, scores, places)
+        """Show some users (R,), or all, scores (R, n) float32 of places (R, n) or (n,); -inf is never kept."""
+        users = np.arange(len(scores)) if users is None else users
+        self._heaps.add_result_subset(users, scores, places)
 
     def lowest(self) -> np.ndarray:
         """Return what a score has to exceed to be kept, (B,) float32."""
@@ -98,14 +86,9 @@ class WeightedScores:
         lowest: np.ndarray,
         matches: np.ndarray | None = None,
     ) -> None:
-        """Put scores in the place of their bounds, and -inf in that of bounds that are not above the lowest.
+        """Put scores in the place of bounds (R, n), the largest s_i, that exceed `lowest` (R,), and -inf elsewhere.
 
-        Args:
-            bounds: (R, n) float32, the largest s_i, or -inf.
-            interests: (R, K, d) float32.
-            places: (n,) or (R, n) int64.
-            lowest: (R,) float32, what a score has to exceed.
-            matches: (R, K, n) float32, all s_i, where they are known.
+        Interests are (R, K, d), places (n,) or (R, n), and matches (R, K, n), all s_i, where they are known.
         """
         wanted = bounds > lowest[:, None]
         places = np.broadcast_to(places, bounds.shape)
@@ -129,10 +112,7 @@ class NewsIndex:
       Search Using Hierarchical Navigable Small World Graphs", TPAMI 2020). It is much faster than `ivf`, and takes much
       longer to build.
 
-    Args:
-        kind: `flat`, or one of faiss' indexes; these find most of the best articles.
-        vectors: (n, d) float32.
-        start: the place of the first.
+    The vectors are (n, d) float32, the first of them at the place `start`.
     """
 
     def __init__(self, kind: str, vectors: np.ndarray, start: int = 0) -> None:
@@ -155,13 +135,9 @@ class NewsIndex:
     def search(
         self, interests: np.ndarray, windows: np.ndarray, best: TopK, weighted: WeightedScores | None = None
     ) -> None:
-        """Show `best` the articles that the users may be shown, with `max_i e_i^T h` or MINER-weighted's score.
+        """Show `best` the articles that users may be shown, with `max_i e_i^T h` or MINER-weighted's score.
 
-        Args:
-            interests: (B, K, d) float32.
-            windows: (2, B) int64, where the places that each user may be shown begin, and where they end, exclusive.
-            best: what keeps the k best of each user.
-            weighted: what makes MINER-weighted's scores; None leaves it at the largest inner product.
+        Interests are (B, K, d) float32; windows (2, B) int64 say where each user's places begin and end, exclusive.
         """
         exactly = self.is_exact or np.diff(windows, axis=0).max() < SMALLEST_APPROXIMATE
         (self._search_exactly if exactly else self._search_nearest)(interests, windows, best, weighted)
@@ -225,19 +201,9 @@ class PoolQuery:
     """
 
     interests: np.ndarray
-    hidden_user: np.ndarray
-    hidden_row: np.ndarray
+    hidden_user: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    hidden_row: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     period: np.ndarray | None = None
-
-    @classmethod
-    def unlimited(cls, interests: np.ndarray) -> Self:
-        """Return a query that may find all news."""
-        nothing = np.zeros(0, np.int64)
-        return cls(interests, nothing, nothing)
-
-    def __len__(self) -> int:
-        """The number of users."""
-        return len(self.interests)
 
 
 class NewsPool:
@@ -272,10 +238,6 @@ class NewsPool:
         self._bounds = np.searchsorted(part_of[self._row_at], np.arange(int(part_of.max(initial=0)) + 2))
         self._indexes = [NewsIndex(index, ordered[start:end], start) for start, end in pairwise(self._bounds)]
 
-    def __len__(self) -> int:
-        """The number of news."""
-        return len(self._row_at)
-
     def search(self, query: PoolQuery, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Find the k articles of each user that score highest by the interests in the article's part.
 
@@ -286,18 +248,19 @@ class NewsPool:
         Returns:
             Scores (B, k) float32, descending, and rows (B, k) int64 of `vectors`; -inf and -1 where there are too few.
         """
+        users = len(query.interests)
         # Deep enough to find k where the hidden articles are the best.
-        best = TopK(len(query), k + int(np.bincount(query.hidden_user).max(initial=0)))
+        best = TopK(users, k + int(np.bincount(query.hidden_user).max(initial=0)))
         for part, (index, (start, end)) in enumerate(zip(self._indexes, pairwise(self._bounds), strict=True)):
-            windows = np.tile([[start], [end]], len(query))
+            windows = np.tile([[start], [end]], users)
             if query.period is not None:
                 seen, (earliest, latest) = self._first_seen[start:end], query.period
                 windows = start + np.stack([np.searchsorted(seen, earliest), np.searchsorted(seen, latest, "right")])
             index.search(query.interests[:, part], windows, best, self._weighted)
         scores, places = best.best()
         rows = np.where(places >= 0, self._row_at[places], -1)
-        size = len(self)  # (user, row) pairs as one number each; what was not found has -1
-        found = np.where(rows >= 0, np.arange(len(query))[:, None] * size + rows, -1)
+        size = len(self._row_at)  # (user, row) pairs as one number each; what was not found has -1
+        found = np.where(rows >= 0, np.arange(users)[:, None] * size + rows, -1)
         scores[np.isin(found, query.hidden_user * size + query.hidden_row)] = -np.inf
         scores, rows = best_of(scores, rows, k)
         return scores, np.where(scores > -np.inf, rows, -1)

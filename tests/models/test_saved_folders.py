@@ -15,10 +15,10 @@ import zipfile
 
 import keras
 import pytest
-from recommenders_miner.manifest import MANIFEST, write_manifest
 
 from recommenders_miner.data.pieces import Pieces
 from recommenders_miner.errors import DataFormatError, NotWrittenError, PresetError, RecommendersMinerError
+from recommenders_miner.manifest import MANIFEST, write_manifest
 from recommenders_miner.models import MODELS, load_model, saving
 from recommenders_miner.models.saving import DESCRIPTION, NETWORK
 from tests.models.toy import IDS, MODEL_NAMES, fresh_toy_model, toy_hparams, toy_log, toy_news

@@ -130,7 +130,7 @@ def test_few_are_weighted_where_the_bound_is_close(monkeypatch):
     monkeypatch.setattr(news_pool.WeightedScores, "replace", count)
     monkeypatch.setattr(news_pool, "_BLOCK_SCORES", 1000)
     world.check(world.pool(weighted=True).search(world.query, 10), world.weighted(), 10)
-    assert sum(counts) < 0.1 * 5000 * len(world.query)
+    assert sum(counts) < 0.1 * 5000 * len(world.interests)
 
 
 @settings(max_examples=30, deadline=None)
@@ -153,7 +153,7 @@ def test_interests_choose_in_turns(world, k):
 
 def test_turns_by_hand():
     vectors = np.array([[5, 0], [4, 0], [0, 3], [0, 2], [3, 3]], "float32")
-    query = PoolQuery.unlimited(np.eye(2, dtype="float32")[None, None])
+    query = PoolQuery(np.eye(2, dtype="float32")[None, None])
     # The first interest ranks 0, 1, 4; the second 2 and 4 alike, then 3.
     scores, rows = NewsPool(vectors).search_in_turns(query, 5)
     assert rows[0][0] == 0
