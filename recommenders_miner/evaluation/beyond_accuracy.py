@@ -100,12 +100,16 @@ class BeyondAccuracy:
         return cls(log, category, self_information, _shares(histories, int(category.max()) + 1), catalogue, k)
 
     def evaluate(self, scores: np.ndarray) -> Evaluation:
-        """Evaluate the lists that scores (candidates,), higher is better, make of each impression's candidates.
+        """Evaluate the lists that scores (candidates,) make of each impression's candidates, the highest first.
 
         Raises:
             ValueError: if a score is not finite or there are not as many as candidates.
         """
-        return self.evaluate_lists(top_candidates(scores, self.log, self.k))
+        candidates = self.log.candidates
+        ranks = rank_candidates(Ragged(scores, candidates.offsets))
+        ranked = np.empty_like(candidates.values)
+        ranked[candidates.repeat(candidates.offsets[:-1]) + ranks - 1] = candidates.values
+        return self.evaluate_lists(Ragged(ranked, candidates.offsets))
 
     def evaluate_lists(self, lists: Ragged, history_of: np.ndarray | None = None) -> Evaluation:
         """Evaluate lists of any articles.
@@ -147,15 +151,6 @@ class BeyondAccuracy:
 def is_beyond_accuracy(metric: str) -> bool:
     """Say whether a metric is one of this module, as `ild@10` is."""
     return metric.partition("@")[0] in ("ild", "novelty", "calibration", "coverage")
-
-
-def top_candidates(scores: np.ndarray, log: ImpressionLog, k: int) -> Ragged:
-    """List the k best candidates of each impression, rows of the news table: by score, ties in candidate order."""
-    ranks = rank_candidates(Ragged(scores, log.candidates.offsets))
-    ranked = np.empty_like(log.candidates.values)
-    ranked[log.candidates.repeat(log.candidates.offsets[:-1]) + ranks - 1] = log.candidates.values
-    lists = Ragged(ranked, log.candidates.offsets)
-    return lists.keep(lists.ranks() < k)
 
 
 def _shares(lists: Ragged, num_categories: int) -> csr_array:

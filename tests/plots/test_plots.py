@@ -35,25 +35,20 @@ def texts(figure):
 
 
 def drawn(figure, path):
+    path.parent.mkdir(exist_ok=True)
     save_figure(figure, path)
     assert path.with_suffix(".svg").read_text().startswith("<?xml")
     return imread(path)
 
 
-def test_the_same_plot_gives_the_same_files(tmp_path):
+def test_effects_are_written_with_their_sign_and_the_same_plot_gives_the_same_files(tmp_path):
     def files(name):
         figure = draw_effects(["a", "b"], [0.1, -0.2], [0.1, 0.1], "points", "What")
-        (tmp_path / name).mkdir()
-        save_figure(figure, tmp_path / name / "figure.png")
+        assert {"+0.10", "\N{MINUS SIGN}0.20", "a", "b", "points"} <= set(texts(figure))
+        assert drawn(figure, tmp_path / name / "figure.png").ndim == 3
         return [(tmp_path / name / f"figure.{suffix}").read_bytes() for suffix in ("png", "svg")]
 
     assert files("one") == files("two")
-
-
-def test_effects_are_written_with_their_sign(tmp_path):
-    figure = draw_effects(["a", "b"], [0.1, -0.2], [0.1, 0.1], "points", "What")
-    assert {"+0.10", "\N{MINUS SIGN}0.20", "a", "b", "points"} <= set(texts(figure))
-    assert drawn(figure, tmp_path / "f.png").ndim == 3
 
 
 def test_names_of_curves_that_end_together_do_not_lie_on_each_other(tmp_path):

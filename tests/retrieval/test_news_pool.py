@@ -151,17 +151,6 @@ def test_interests_choose_in_turns(world, k):
             assert scores[0] == pytest.approx(matches.max(), abs=1e-5)
 
 
-def test_turns_by_hand():
-    vectors = np.array([[5, 0], [4, 0], [0, 3], [0, 2], [3, 3]], "float32")
-    query = PoolQuery(np.eye(2, dtype="float32")[None, None])
-    # The first interest ranks 0, 1, 4; the second 2 and 4 alike, then 3.
-    scores, rows = NewsPool(vectors).search_in_turns(query, 5)
-    assert rows[0][0] == 0
-    assert scores[0].tolist() == [5, 3, 4, 3, 2]
-    assert set(rows[0][1:4]) == {1, 2, 4}
-    assert rows[0][4] == 3
-
-
 @pytest.mark.parametrize("index", ["ivf", "hnsw"])
 @pytest.mark.parametrize("times", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
