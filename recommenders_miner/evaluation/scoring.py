@@ -89,14 +89,10 @@ class LogScorer:
             users: (log users,) int32 ids that the model gives to the log's users.
         """
         user = users[log.user_of] if self.user_aware else np.zeros(len(log), "int32")
-        key = log.history_of.astype("int64") * (int(user.max(initial=0)) + 1) + user
+        lengths = np.minimum(log.histories.lengths, self.his_size)[log.history_of]
+        key = (lengths * len(log.histories) + log.history_of) * (int(user.max(initial=0)) + 1) + user
         _, first, of_impression = np.unique(key, return_index=True, return_inverse=True)
-        histories = log.history_of[first]
-        lengths = np.minimum(log.histories.lengths[histories], self.his_size)
-        order = np.argsort(lengths, kind="stable")
-        rank = np.empty(len(order), "int64")
-        rank[order] = np.arange(len(order))
-        return DistinctUsers(histories[order], user[first][order], lengths[order], rank[of_impression])
+        return DistinctUsers(log.history_of[first], user[first], lengths[first], of_impression)
 
     def user_vectors(
         self,

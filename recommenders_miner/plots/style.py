@@ -49,14 +49,10 @@ in_style = matplotlib.rc_context(
         "axes.spines.right": False,
         "legend.frameon": False,
         "legend.fontsize": 8.5,
-        "xtick.color": FAINT,
-        "ytick.color": FAINT,
-        "xtick.labelcolor": INK,
-        "ytick.labelcolor": INK,
-        "xtick.labelsize": 9,
-        "ytick.labelsize": 9,
-        "xtick.major.size": 3,
-        "ytick.major.size": 3,
+        **{f"{axis}tick.color": FAINT for axis in "xy"},
+        **{f"{axis}tick.labelcolor": INK for axis in "xy"},
+        **{f"{axis}tick.labelsize": 9 for axis in "xy"},
+        **{f"{axis}tick.major.size": 3 for axis in "xy"},
     }
 )
 """Lets a function draw in the look that all plots share: of a frame, what reads its values is left, two axes."""
