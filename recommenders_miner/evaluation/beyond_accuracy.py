@@ -13,14 +13,11 @@ from scipy.sparse import csr_array
 
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.evaluation.baselines import count_clicks
-from recommenders_miner.evaluation.metrics import Evaluation, rank_candidates
+from recommenders_miner.evaluation.metrics import Evaluation, divided, rank_candidates
 
 if TYPE_CHECKING:
     from recommenders_miner.data.log import ImpressionLog
     from recommenders_miner.data.news import NewsTable
-
-BEYOND_ACCURACY = ("ild", "novelty", "calibration", "coverage")
-"""The metrics of this module, as they are named before the @k."""
 
 _MIXED_IN = 0.01
 """How much of the history's shares calibration mixes into the list's, which keeps it finite."""
@@ -103,12 +100,16 @@ class BeyondAccuracy:
         return cls(log, category, self_information, _shares(histories, int(category.max()) + 1), catalogue, k)
 
     def evaluate(self, scores: np.ndarray) -> Evaluation:
-        """Evaluate the lists that scores (candidates,), higher is better, make of each impression's candidates.
+        """Evaluate the lists that scores (candidates,) make of each impression's candidates, the highest first.
 
         Raises:
             ValueError: if a score is not finite or there are not as many as candidates.
         """
-        return self.evaluate_lists(top_candidates(scores, self.log, self.k))
+        candidates = self.log.candidates
+        ranks = rank_candidates(Ragged(scores, candidates.offsets))
+        ranked = np.empty_like(candidates.values)
+        ranked[candidates.repeat(candidates.offsets[:-1]) + ranks - 1] = candidates.values
+        return self.evaluate_lists(Ragged(ranked, candidates.offsets))
 
     def evaluate_lists(self, lists: Ragged, history_of: np.ndarray | None = None) -> Evaluation:
         """Evaluate lists of any articles.
@@ -129,83 +130,39 @@ class BeyondAccuracy:
         if len(lists) != len(history_of):
             raise ValueError(f"There are {len(lists)} lists, but users' histories for {len(history_of)}.")
         lists = lists.keep(lists.ranks() < self.k)
+        sizes = lists.lengths
         shares = _shares(Ragged(self.category[lists.values], lists.offsets), self.interests.shape[1])
+        # Of n articles, n_c of them in category c, 1 − Σ n_c (n_c − 1) / (n (n − 1)) of the pairs differ, which is
+        # (1 − Σ (n_c / n)²) n / (n − 1), the Gini–Simpson index of drawing without replacement.
+        differing = 1 - shares.power(2).sum(axis=1)
+        information = np.bincount(lists.rows(), weights=self.self_information[lists.values], minlength=len(lists))
         by_list = {
-            "ild": _diversity(shares, lists.lengths),
-            "novelty": _means(Ragged(self.self_information[lists.values], lists.offsets)),
+            "ild": divided(differing * sizes, sizes - 1, sizes > 1),
+            "novelty": divided(information, sizes, sizes > 0),
             "calibration": _calibration(self.interests[history_of], shares),
         }
         recommended = np.zeros(self.catalogue.size, bool)
         recommended[lists.values] = True
         coverage = float((recommended & self.catalogue).sum() / self.catalogue.sum())
-        means = Evaluation.mean({f"{name}@{self.k}": values for name, values in by_list.items()}, lists.lengths > 0)
+        means = Evaluation.mean({f"{name}@{self.k}": values for name, values in by_list.items()}, sizes > 0)
         return means.with_metrics_of(Evaluation({f"coverage@{self.k}": coverage}, {}, len(lists), 0))
 
 
 def is_beyond_accuracy(metric: str) -> bool:
     """Say whether a metric is one of this module, as `ild@10` is."""
-    return metric.partition("@")[0] in BEYOND_ACCURACY
-
-
-def top_candidates(scores: np.ndarray, log: ImpressionLog, k: int) -> Ragged:
-    """List the k best candidates of each impression, or all of them where there are fewer.
-
-    Args:
-        scores: (candidates,) float32 or float64, higher is better; equal scores keep the order of the candidates.
-        log: the log.
-        k: the greatest length of a list.
-
-    Returns:
-        int32 rows of the news table, the best of each list first.
-
-    Raises:
-        ValueError: if a score is not finite or there are not as many as candidates.
-    """
-    ranks = rank_candidates(Ragged(scores, log.candidates.offsets))
-    ranked = np.empty_like(log.candidates.values)
-    ranked[log.candidates.repeat(log.candidates.offsets[:-1]) + ranks - 1] = log.candidates.values
-    lists = Ragged(ranked, log.candidates.offsets)
-    return lists.keep(lists.ranks() < k)
-
-
-def _means(lists: Ragged) -> np.ndarray:
-    """Average each list: (lists,) float64, NaN where it is empty."""
-    sums = np.bincount(lists.rows(), weights=lists.values, minlength=len(lists))
-    return np.divide(sums, lists.lengths, out=np.full(len(lists), np.nan), where=lists.lengths > 0)
+    return metric.partition("@")[0] in ("ild", "novelty", "calibration", "coverage")
 
 
 def _shares(lists: Ragged, num_categories: int) -> csr_array:
-    """Count what share of each list is in each category.
-
-    Args:
-        lists: categories of the articles of each list or history.
-        num_categories: how many categories there are.
-
-    Returns:
-        (lists, categories) float64; rows sum to 1, or to 0 where the list is empty.
-    """
+    """Count what share of each list of categories is in each: (lists, categories) float64, rows of 0 if empty."""
     ones = np.ones(len(lists.values))
     shares = csr_array((ones, (lists.rows(), lists.values)), shape=(len(lists), num_categories))
     shares.data /= np.repeat(lists.lengths, np.diff(shares.indptr))
     return shares
 
 
-def _diversity(shares: csr_array, sizes: np.ndarray) -> np.ndarray:
-    """Compute which share of each list's pairs of articles has different categories, NaN of fewer than two articles.
-
-    Of n articles, n_c of them in category c, it is 1 − Σ n_c (n_c − 1) / (n (n − 1)) = (1 − Σ (n_c / n)²) n / (n − 1),
-    the Gini–Simpson index of drawing without replacement.
-    """
-    with_replacement = 1 - shares.power(2).sum(axis=1)
-    return np.divide(with_replacement * sizes, sizes - 1, out=np.full(sizes.size, np.nan), where=sizes > 1)
-
-
 def _calibration(interests: csr_array, shares: csr_array) -> np.ndarray:
-    """Compute how far the categories of lists (L, categories) are from those of their users' histories.
-
-    It is the Kullback-Leibler divergence Σ_c p(c) ln(p(c) / q̃(c)) with q̃ = (1 − α) q + α p, which is finite where the
-    list lacks a category of the history; (L,) float64, NaN where the list or the history is empty.
-    """
+    """Compute Σ_c p(c) ln(p(c) / q̃(c)), q̃ = (1 − α) q + α p, of histories p and lists q: (L,), NaN if one is empty."""
     # As ln(p / q̃) = −ln α − ln(1 + (1 − α) q / (α p)), only categories that both p and q have need a logarithm.
     relative = shares.multiply(interests.power(-1))
     relative.data = np.log1p((1 - _MIXED_IN) / _MIXED_IN * relative.data)

@@ -12,12 +12,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow.compute as pc
 
 from recommenders_miner.data.ragged import Ragged
 
+if TYPE_CHECKING:
+    from recommenders_miner.data.log import ImpressionLog
+    from recommenders_miner.data.news import NewsTable
+
 DEFAULT_METRICS = ("group_auc", "mean_mrr", "ndcg@5", "ndcg@10")
+COLD_AUC = "cold_auc"
+_CLICKS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -125,23 +133,19 @@ def impression_metrics(
     clicked_impression = impression[clicked]
     rank = clicked - scored.offsets[clicked_impression] + 1
 
-    def divided_sum(values: np.ndarray, divisor: np.ndarray, less: np.ndarray | float = 0) -> np.ndarray:
-        total = np.bincount(clicked_impression, weights=values, minlength=len(scored)) - less
-        return np.divide(total, divisor, out=np.full(len(scored), np.nan), where=counted)
-
     results = {}
     for name in names:
         if name == "group_auc":
             # Mann-Whitney: the clicks' rank sum, less the least it can be, counts the pairs in wrong order.
             ranks = rank + _shift_of_ties(scored.values[order], impression, clicked)
             pairs, least = num_clicks * (num_candidates - num_clicks), num_clicks * (num_clicks + 1) / 2
-            results[name] = 1 - divided_sum(ranks, pairs, less=least)
+            rank_sums = np.bincount(clicked_impression, weights=ranks, minlength=len(scored))
+            results[name] = 1 - divided(rank_sums - least, pairs, counted)
         elif name == "mean_mrr":
-            results[name] = divided_sum(1 / rank, num_clicks)
+            reciprocal = np.bincount(clicked_impression, weights=1 / rank, minlength=len(scored))
+            results[name] = divided(reciprocal, num_clicks, counted)
         else:
-            cutoff = int(name.removeprefix("ndcg@"))
-            gains = np.where(rank <= cutoff, 1 / np.log2(rank + 1), 0)
-            results[name] = divided_sum(gains, ideal_dcg(num_clicks, cutoff))
+            results[name] = _ndcg(clicked_impression, rank, num_clicks, int(name.removeprefix("ndcg@")), counted)
     return results
 
 
@@ -163,22 +167,96 @@ def rank_candidates(scores: Ragged) -> np.ndarray:
     return ranks
 
 
-def check_scores(scores: Ragged) -> Ragged:
-    """Return scores, a row an impression, as arrays whose offsets are int64.
+def cold_candidates(
+    log: ImpressionLog, news: NewsTable, training_log: ImpressionLog, training_news: NewsTable
+) -> np.ndarray:
+    """Find the candidates that are cold: neither shown in the training log nor clicked in its histories.
+
+    Args:
+        log: the log to evaluate on.
+        news: the table that its rows point into.
+        training_log: the log that models were trained on.
+        training_news: its table.
+
+    Returns:
+        (candidates,) bool.
+    """
+    seen = np.zeros(len(training_news), bool)
+    seen[training_log.candidates.values] = True
+    seen[training_log.histories.values] = True
+    known = pc.is_in(news.ids, value_set=training_news.ids.filter(seen)).to_numpy(zero_copy_only=False)
+    return ~known[log.candidates.values]
+
+
+def evaluate_cold(scores: np.ndarray, log: ImpressionLog, cold: np.ndarray) -> Evaluation | None:
+    """Evaluate the AUC among the cold candidates of each impression, as if nothing else had been shown.
+
+    Args:
+        scores: (candidates,) of all the log's candidates.
+        log: the log, labelled.
+        cold: (candidates,) bool, from `cold_candidates`.
+
+    Returns:
+        The evaluation, its only metric `cold_auc`; None where no impression has a cold click and a cold non-click.
+    """
+    offsets = log.candidates.keep(cold).offsets
+    [auc] = impression_metrics(scores[cold], log.labels[cold], offsets, ["group_auc"]).values()
+    counted = ~np.isnan(auc)
+    return Evaluation.mean({COLD_AUC: auc}, counted) if counted.any() else None
+
+
+def evaluate_recall(rows: np.ndarray, log: ImpressionLog, cutoffs: Sequence[int]) -> Evaluation:
+    """Evaluate what was retrieved for each impression of a log by the candidates that were clicked.
+
+    Means over the impressions with a click, k being a cutoff:
+
+    - `recall@k`: the share of the clicked candidates that are among the first k of the retrieved articles.
+    - `hit_rate@k`: whether at least one is.
+    - `ndcg@k`: Σ 1 / log2(rank + 1) over those that are, divided by its largest possible value.
+
+    A clicked article that was not in the pool, for its age say, counts as not found.
+
+    Args:
+        rows: (I, k) rows of the retrieved articles, the best first, 0 behind the last.
+        log: the log of I impressions, with labels.
+        cutoffs: of the list; none longer than k.
 
     Raises:
-        ValueError: a score is not finite, and in which impressions that is so; or offsets do not cut the scores up.
+        ValueError: a cutoff is below 1 or beyond what was retrieved, or no impression has a click.
     """
+    if not (log.labels == 1).any():
+        raise ValueError("Recall is counted from clicks, but the log has none.")
+    if min(cutoffs) < 1 or max(cutoffs) > rows.shape[1]:
+        raise ValueError(f"Cutoffs must be from 1 to the {rows.shape[1]} articles retrieved, not {list(cutoffs)}.")
+    clicks = log.candidates.keep(log.labels == 1)
+    impression, num_clicks = clicks.rows(), clicks.lengths
+    rank = np.empty(len(impression))  # from 1, infinite where a click was not retrieved
+    for start in range(0, len(impression), _CLICKS_AT_ONCE):
+        part = slice(start, start + _CLICKS_AT_ONCE)
+        found = rows[impression[part]] == clicks.values[part, None]
+        rank[part] = np.where(found.any(axis=1), found.argmax(axis=1) + 1.0, np.inf)
+
+    counted, metrics = num_clicks > 0, {}
+    for cutoff in cutoffs:
+        num_found = np.bincount(impression[rank <= cutoff], minlength=len(log))
+        metrics[f"recall@{cutoff}"] = divided(num_found, num_clicks, counted)
+        metrics[f"hit_rate@{cutoff}"] = np.ceil(metrics[f"recall@{cutoff}"])
+        metrics[f"ndcg@{cutoff}"] = _ndcg(impression, rank, num_clicks, cutoff, counted)
+    return Evaluation.mean(metrics, counted)
+
+
+def check_scores(scores: Ragged) -> Ragged:
+    """Return scores as arrays whose offsets are int64; ValueError where one is not finite, or offsets do not fit."""
     values, offsets = np.asarray(scores.values), np.asarray(scores.offsets, dtype=np.int64)
+    problem = None
     if values.ndim != 1 or offsets.ndim != 1 or offsets.size == 0:
-        raise ValueError(
-            "Scores and offsets must be flat arrays, with one offset more than impressions; "
-            f"their shapes are {values.shape} and {offsets.shape}."
-        )
-    if offsets[0] != 0 or (np.diff(offsets) < 0).any():
-        raise ValueError("Offsets must begin at 0 and never fall.")
-    if offsets[-1] != values.size:
-        raise ValueError(f"There are {values.size} scores, but the offsets end at {offsets[-1]} candidates.")
+        problem = f"must be flat arrays, one offset more than impressions; shapes are {values.shape}, {offsets.shape}"
+    elif offsets[0] != 0 or (np.diff(offsets) < 0).any():
+        problem = "do not fit: offsets must begin at 0 and never fall"
+    elif offsets[-1] != values.size:
+        problem = f"do not fit: there are {values.size} scores, but the offsets end at {offsets[-1]} candidates"
+    if problem:
+        raise ValueError(f"Scores and offsets {problem}.")
     scores = Ragged(values, offsets)
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
@@ -191,11 +269,19 @@ def check_scores(scores: Ragged) -> Ragged:
     return scores
 
 
-def ideal_dcg(num_clicks: np.ndarray, cutoff: int) -> np.ndarray:
-    """Return the DCG of clicks that take the first ranks, as far as the cutoff: (I,) float64 of (I,) numbers."""
+def divided(totals: np.ndarray, divisors: np.ndarray, defined: np.ndarray) -> np.ndarray:
+    """Divide where a quotient is defined: (I,) float64, NaN elsewhere."""
+    return np.divide(totals, divisors, out=np.full(len(totals), np.nan), where=defined)
+
+
+def _ndcg(
+    impression: np.ndarray, rank: np.ndarray, num_clicks: np.ndarray, cutoff: int, counted: np.ndarray
+) -> np.ndarray:
+    """Compute nDCG of the impressions (I,) from the ranks of clicks (n,), infinite where one was not found."""
+    gains = np.where(rank <= cutoff, 1 / np.log2(rank + 1), 0)
     most = min(cutoff, int(num_clicks.max(initial=0)))
-    dcg_of_top = np.append(0.0, np.cumsum(1 / np.log2(np.arange(most) + 2)))
-    return dcg_of_top[np.minimum(num_clicks, most)]
+    ideal = np.append(0.0, np.cumsum(1 / np.log2(np.arange(most) + 2)))[np.minimum(num_clicks, most)]
+    return divided(np.bincount(impression, weights=gains, minlength=len(num_clicks)), ideal, counted)
 
 
 def _check_labels(labels: np.ndarray, scores: Ragged) -> np.ndarray:
@@ -217,14 +303,12 @@ def _check_labels(labels: np.ndarray, scores: Ragged) -> np.ndarray:
 def _metric_names(metrics: Sequence[str]) -> list[str]:
     names = []
     for metric in metrics:
-        if metric in ("group_auc", "mean_mrr"):
-            names.append(metric)
-        elif re.fullmatch(r"ndcg@[1-9]\d*(;[1-9]\d*)*", metric):
-            names += [f"ndcg@{cutoff}" for cutoff in metric.removeprefix("ndcg@").split(";")]
-        else:
+        if not re.fullmatch(r"group_auc|mean_mrr|ndcg@[1-9]\d*(;[1-9]\d*)*", metric):
             raise ValueError(
-                f"Unknown metric {metric!r}. The known ones are group_auc, mean_mrr and ndcg@k for any k ≥ 1."
+                f"Unknown metric {metric!r}; the known ones are group_auc, mean_mrr and ndcg@k, any k ≥ 1."
             )
+        kind, at, cutoffs = metric.partition("@")
+        names += [f"{kind}{at}{cutoff}" for cutoff in cutoffs.split(";")]
     if not names:
         raise ValueError("Name at least one metric.")
     return names
@@ -242,13 +326,7 @@ def _ranking_order(scores: np.ndarray, impression: np.ndarray) -> np.ndarray:
 
 
 def _shift_of_ties(ranked_scores: np.ndarray, impression: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Return how far some places (n,) of the ranking stand before the middle of the equal scores that they are among.
-
-    Args:
-        ranked_scores: (candidates,) scores in ranking order.
-        impression: (candidates,) the impression of each.
-        places: (n,) indices of those.
-    """
+    """Return how far some places (n,) of the ranking (candidates,) stand before the middle of the ties they are in."""
     is_first = np.ones(ranked_scores.size, bool)
     is_first[1:] = (ranked_scores[1:] != ranked_scores[:-1]) | (impression[1:] != impression[:-1])
     bounds = np.append(np.flatnonzero(is_first), ranked_scores.size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,16 +54,8 @@ class LogScorer:
         news_batch: articles encoded at once.
     """
 
-    def __init__(
-        self,
-        network: Any,
-        his_size: int,
-        *,
-        user_aware: bool = False,
-        news_batch: int = 1024,
-    ) -> None:
-        self.network, self.his_size, self.user_aware = network, his_size, user_aware
-        self.news_batch = news_batch
+    def __init__(self, network: Any, his_size: int, *, user_aware: bool = False, news_batch: int = 1024) -> None:
+        self.network, self.his_size, self.user_aware, self.news_batch = network, his_size, user_aware, news_batch
         self.users_at_once = network.user_encoder.users_at_once
         self.candidate_aware = network.user_encoder.candidate_aware
         self.candidates_at_once = network.click_predictor.candidates_at_once
@@ -97,52 +89,41 @@ class LogScorer:
             users: (log users,) int32 ids that the model gives to the log's users.
         """
         user = users[log.user_of] if self.user_aware else np.zeros(len(log), "int32")
-        key = log.history_of.astype("int64") * (int(user.max(initial=0)) + 1) + user
+        lengths = np.minimum(log.histories.lengths, self.his_size)[log.history_of]
+        key = (lengths * len(log.histories) + log.history_of) * (int(user.max(initial=0)) + 1) + user
         _, first, of_impression = np.unique(key, return_index=True, return_inverse=True)
-        histories = log.history_of[first]
-        lengths = np.minimum(log.histories.lengths[histories], self.his_size)
-        order = np.argsort(lengths, kind="stable")
-        rank = np.empty(len(order), "int64")
-        rank[order] = np.arange(len(order))
-        return DistinctUsers(histories[order], user[first][order], lengths[order], rank[of_impression])
+        return DistinctUsers(log.history_of[first], user[first], lengths[first], of_impression)
 
     def user_vectors(
-        self, news: dict[str, np.ndarray], log: ImpressionLog, users: DistinctUsers, members: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Return users without a candidate, (members, …): see `UserEncoder.user_vectors`.
-
-        Args:
-            news: what `encode_news` gave.
-            log: impressions over those news.
-            users: the log's distinct users.
-            members: (members,) which users, in any order; all where left out.
-        """
-        return _in_order(self._encode_users(self.vectors_part, news, log, users, members))
-
-    def for_categories(
         self,
         news: dict[str, np.ndarray],
         log: ImpressionLog,
         users: DistinctUsers,
-        categories: np.ndarray,
         members: np.ndarray | None = None,
+        categories: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Return users as fitted to candidates of each category, (members, P, …): see `UserEncoder.for_categories`.
+        """Return users without a candidate, or as candidates of some categories meet them.
 
         Args:
             news: what `encode_news` gave.
             log: impressions over those news.
             users: the log's distinct users.
-            categories: (P,) int32.
             members: (members,) which users, in any order; all where left out.
+            categories: (P,) int32.
+
+        Returns:
+            (members, …), see `UserEncoder.user_vectors`; with categories (members, P, …), see
+            `UserEncoder.for_categories`.
         """
-
-        def fitted(states: Any) -> np.ndarray:
-            rows = len(keras.tree.flatten(states)[0])
-            return self.categories_part.predict_on_batch({"state": states, "category": np.tile(categories, (rows, 1))})
-
-        batches = self._encode_users(self.user_part, news, log, users, members)
-        return _in_order((batch, fitted(states)) for batch, states in batches)
+        places, vectors = [], []
+        part = self.vectors_part if categories is None else self.user_part
+        for batch, states in self._encode_users(part, news, log, users, members):
+            if categories is not None:
+                tiled = np.tile(categories, (len(keras.tree.flatten(states)[0]), 1))
+                states = self.categories_part.predict_on_batch({"state": states, "category": tiled})
+            places.append(batch)
+            vectors.append(states[: len(batch)])  # what stands behind only fills the batch
+        return np.concatenate(vectors)[np.argsort(np.concatenate(places))]
 
     def _encode_users(
         self,
@@ -153,7 +134,7 @@ class LogScorer:
         members: np.ndarray | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> Iterator[tuple[np.ndarray, Any]]:
-        """Yield (batch, states): ascending places (R,) among the members, and a part's encoding of these users.
+        """Yield ascending places (R,) among the members and a part's encoding of these users, R rows or more.
 
         Lengths are those of all the users, so that few shapes come up, whatever the members. `progress` is told what
         share of the members the caller has done with.
@@ -164,10 +145,10 @@ class LogScorer:
             rows = members[filled(batch, padded_size(len(batch)))]
             history = log.histories.last(users.histories[rows], length)
             distinct, position_of = _distinct(news, history)
-            states = part.predict_on_batch(
-                {"news": distinct, "history": position_of[history], "user": users.users[rows]}
+            yield (
+                batch,
+                part.predict_on_batch({"news": distinct, "history": position_of[history], "user": users.users[rows]}),
             )
-            yield batch, states
             done += len(batch)
             if progress:
                 progress(done / len(members))
@@ -192,60 +173,40 @@ class LogScorer:
         Returns:
             (candidates,) float32, in the order of `log.candidates.values`.
         """
-        distinct = self.distinct_users(log, users)
-        by_user, bounds = _grouped(distinct.of_impression, len(distinct.lengths))
-        num_news = len(next(iter(news.values())))
-        scores = np.empty(len(log.labels), "float32")
-        for batch, states in self._encode_users(self.user_part, news, log, distinct, progress=progress):
-            impressions = by_user[bounds[batch[0]] : bounds[batch[-1] + 1]]
-            places = log.candidates.places(impressions)
-            user = places.repeat(distinct.of_impression[impressions] - batch[0])
-            candidates, slots = log.candidates.values[places.values], places.values
-            if self.network.reads_times:
-                times = places.repeat(log.time[impressions]).astype("int32")
-                scores[slots] = self.score_states(news, states, np.bincount(user), candidates, times)
-                continue
-            # A user may be shown an article in several impressions; it is scored once.
-            shown, place = np.unique(user * num_news + candidates, return_inverse=True)
-            user, candidates = np.divmod(shown, num_news)
-            scores[slots] = self.score_states(news, states, np.bincount(user), candidates)[place]
-        return scores
+        return self.score_users(news, log, self.distinct_users(log, users), progress)
 
-    def score_pairs(
+    def score_users(
         self,
         news: dict[str, np.ndarray],
         log: ImpressionLog,
         users: DistinctUsers,
-        user_of: np.ndarray,
-        candidates: np.ndarray,
         progress: Callable[[float], None] | None = None,
-        times: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Score any articles for the users of a log.
+        """Score every candidate of a log for users that were found already, as `score` does.
 
-        Args:
-            news: what `encode_news` gave.
-            log: impressions over those news.
-            users: the log's distinct users.
-            user_of: (candidates,) the user for whom each candidate is scored.
-            candidates: (candidates,) int32 rows of the news.
-            progress: told the share that is done, now and then.
-            times: (candidates,) int32 Unix seconds, where the network reads times of publication.
-
-        Returns:
-            (candidates,) float32.
+        Those of `users` that no impression has are passed over: a log may be scored piece by piece.
         """
-        members, user_of = np.unique(user_of, return_inverse=True)
-        by_user, bounds = _grouped(user_of, len(members))
-        scores = np.empty(len(candidates), "float32")
+        members, user_of = np.unique(users.of_impression, return_inverse=True)
+        by_user = np.argsort(user_of, kind="stable")
+        bounds = np.searchsorted(user_of[by_user], np.arange(len(members) + 1))
+        num_news = len(next(iter(news.values())))
+        scores = np.empty(len(log.candidates.values), "float32")
         for batch, states in self._encode_users(self.user_part, news, log, users, members, progress):
-            slots = by_user[bounds[batch[0]] : bounds[batch[-1] + 1]]
-            counts = np.bincount(user_of[slots] - batch[0])
-            of_slots = None if times is None else times[slots]
-            scores[slots] = self.score_states(news, states, counts, candidates[slots], of_slots)
+            impressions = by_user[bounds[batch[0]] : bounds[batch[-1] + 1]]
+            places = log.candidates.places(impressions)
+            user = places.repeat(user_of[impressions] - batch[0])
+            candidates, slots = log.candidates.values[places.values], places.values
+            if self.network.reads_times:
+                times = places.repeat(log.time[impressions]).astype("int32")
+                scores[slots] = self._score_states(news, states, np.bincount(user), candidates, times)
+                continue
+            # A user may be shown an article in several impressions; it is scored once.
+            shown, place = np.unique(user * num_news + candidates, return_inverse=True)
+            user, candidates = np.divmod(shown, num_news)
+            scores[slots] = self._score_states(news, states, np.bincount(user), candidates)[place]
         return scores
 
-    def score_states(
+    def _score_states(
         self,
         news: dict[str, np.ndarray],
         users: Any,
@@ -253,44 +214,27 @@ class LogScorer:
         candidates: np.ndarray,
         times: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Score candidates for users that are encoded already.
-
-        Args:
-            news: what `encode_news` gave.
-            users: an array, or a structure of arrays, of R users, as `UserEncoder.encode_history` gives them.
-            counts: at most (R,), how many candidates each user has, at least one; users behind have none.
-            candidates: (Σ counts,) int32 rows of the news, user after user.
-            times: (Σ counts,) int32 Unix seconds, where the network reads times of publication.
-
-        Returns:
-            (Σ counts,) float32.
-        """
+        """Score candidates (C,), user after user, for R encoded users: `counts` of them each, none for users behind."""
         user_of, starts, counts = _cut(counts, self.candidates_of_a_user)
         distinct, position_of = _distinct(news, candidates)
         users = keras.tree.map_structure(keras.ops.convert_to_tensor, users)
         scores = np.empty(len(candidates), "float32")
         edges = growing_edges(counts)
         for members, size in _by_length(counts, edges, self.candidates_at_once // edges):
-            slots = starts[members, None] + np.arange(size)
-            real = np.arange(size) < counts[members, None]
-            slots = np.where(real, slots, 0)
-            fill = filled(np.arange(len(members)), padded_size(len(members)))
-
-            def block(
-                values: np.ndarray, real: np.ndarray = real, fill: np.ndarray = fill, size: int = size
-            ) -> np.ndarray:
-                """Put what each slot has into a block of padded shape, zeros behind."""
-                return np.pad(np.where(real, values, 0)[fill], [(0, 0), (0, padded_size(size) - size)])
-
+            rows = members[filled(np.arange(len(members)), padded_size(len(members)))]
+            place = np.arange(padded_size(size))
+            real = place < counts[rows, None]
+            slots = np.where(real, starts[rows, None] + place, 0)
             batch = {
                 "news": distinct,
                 "users": users,
-                "user": user_of[members[fill]],
-                "candidates": block(position_of[candidates[slots]]),
-                **({} if times is None else {"time": block(times[slots])}),
+                "user": user_of[rows],
+                "candidates": np.where(real, position_of[candidates[slots]], 0),
+                **({} if times is None else {"time": np.where(real, times[slots], 0)}),
             }
+            own = real[: len(members)]
             scored = self.score_part.predict_on_batch(batch)
-            scores[slots[real]] = scored[: len(members), :size][real]
+            scores[slots[: len(members)][own]] = scored[: len(members)][own]
         return scores
 
 
@@ -302,12 +246,6 @@ def _by_length(lengths: np.ndarray, edges: np.ndarray, batch_sizes: Sequence[int
         yield batch, int(edges[group])
 
 
-def _grouped(owners: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sort items by their owner, one of `count`: (items,) indices, and where each owner's begin, (count + 1,)."""
-    order = np.argsort(owners, kind="stable")
-    return order, np.searchsorted(owners[order], np.arange(count + 1))
-
-
 def _distinct(news: dict[str, np.ndarray], rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
     """Return the distinct ones among some rows of the news, padding first, and where each row of the table stands."""
     num_news = len(next(iter(news.values())))
@@ -316,15 +254,6 @@ def _distinct(news: dict[str, np.ndarray], rows: np.ndarray) -> tuple[dict[str, 
     position_of[distinct] = np.arange(len(distinct))
     fill = filled(distinct, padded_size(len(distinct)))
     return {name: keras.ops.convert_to_tensor(values[fill]) for name, values in news.items()}, position_of
-
-
-def _in_order(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Put batches (places, values) together, the values at their places; what stands behind a batch only fills it."""
-    batches = [(places, values[: len(places)]) for places, values in batches]
-    whole = np.empty((sum(len(places) for places, _ in batches), *batches[0][1].shape[1:]), batches[0][1].dtype)
-    for places, values in batches:
-        whole[places] = values
-    return whole
 
 
 def _cut(counts: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -350,7 +279,7 @@ def score_directly(
         his_size: newest clicks of a history that are used.
 
     Returns:
-        (candidates,) float32, in the order of `log.candidates.values`.
+        (candidates,) float32.
     """
     scores = np.empty(len(log.labels), "float32")
     sizes = log.candidates.lengths

@@ -10,7 +10,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,9 @@ from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.evaluation.metrics import check_scores, rank_candidates
 from recommenders_miner.storage import atomic_write
+
+if TYPE_CHECKING:
+    from recommenders_miner.data.log import ImpressionLog
 
 IMPRESSIONS_PER_BLOCK = 50_000
 BYTES_PER_BLOCK = 16 << 20
@@ -44,17 +47,19 @@ def write_scores(path: str | Path, scores: Ragged) -> None:
             _write_strings(file, pc.binary_join_element_wise(_join_rows(block, " "), pa.scalar("\n"), ""))
 
 
-def read_scores(path: str | Path) -> Ragged:
+def read_scores(path: str | Path, log: ImpressionLog | None = None) -> Ragged:
     """Read what `write_scores` writes.
 
     Args:
         path: the text file. An empty line is an impression without candidates.
+        log: the log that the file belongs to.
 
     Returns:
         A row an impression, float64.
 
     Raises:
-        DataFormatError: with the line that holds something other than finite numbers.
+        DataFormatError: with the line that holds something other than finite numbers, or not a number for each of the
+            log's candidates.
         FileNotFoundError: if there is no such file.
     """
     blocks = [Ragged(np.empty(0), np.zeros(1, np.int64))]
@@ -70,7 +75,18 @@ def read_scores(path: str | Path) -> Ragged:
                 problem = f"expected finite numbers separated by spaces, found {word[:40]!r}."
                 raise DataFormatError(path, problem, line=num_lines + bad + 1) from None
             num_lines += len(lines)
-    return Ragged.concat(blocks)
+    scores = Ragged.concat(blocks)
+    if log is not None:
+        line = problem = None
+        if len(scores) != len(log):
+            problem = f"has {len(scores)} lines, but the log has {len(log)} impressions."
+        elif (wrong := scores.lengths != log.candidates.lengths).any():
+            line = int(wrong.argmax()) + 1
+            counts = scores.lengths[line - 1], log.candidates.lengths[line - 1]
+            problem = "has {} scores, but the impression has {} candidates.".format(*counts)
+        if problem:
+            raise DataFormatError(path, problem, line=line, remedy="The file belongs to another behaviors.tsv.")
+    return scores
 
 
 def write_submission(

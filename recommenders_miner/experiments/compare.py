@@ -16,18 +16,13 @@ from rich.text import Text
 from recommenders_miner.data.folders import Split
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
-from recommenders_miner.evaluation.baselines import (
-    PopularityBaseline,
-    history_oracle_scores,
-    oracle_scores,
-    random_scores,
-)
+from recommenders_miner.evaluation.baselines import history_oracle_scores, popularity_scores, random_scores
 from recommenders_miner.evaluation.beyond_accuracy import is_beyond_accuracy
-from recommenders_miner.evaluation.cold_news import COLD_AUC
-from recommenders_miner.evaluation.metrics import DEFAULT_METRICS
+from recommenders_miner.evaluation.metrics import COLD_AUC, DEFAULT_METRICS
+from recommenders_miner.evaluation.submission import read_scores
 from recommenders_miner.experiments.runs import DevLog, ResultRow, Runs, Variant
 from recommenders_miner.models import BaseModel
-from recommenders_miner.plots.auc_chart import draw_auc
+from recommenders_miner.plots.charts import draw_auc
 from recommenders_miner.storage import atomic_write
 from recommenders_miner.tables import markdown_table, terminal_table
 
@@ -100,12 +95,12 @@ def reference_rows(train: Split, dev: DevLog, seeds: Sequence[int]) -> list[Resu
     Every row is a mean over the seeds, as the trained models' are; only the random row depends on them.
     """
     training_news = NewsTable.read(train.news)
-    popularity = PopularityBaseline.fit(ImpressionLog.read(train.behaviors, training_news), training_news)
-    scores = {"popularity": popularity.score(dev.log, dev.news)}
+    training_log = ImpressionLog.read(train.behaviors, training_news)
+    scores = {"popularity": popularity_scores(dev.log, dev.news, training_log, training_news)}
     truth = dev.files.behaviors.parent / TRUTH_FILE
     if truth.exists():
         scores["history-oracle"] = history_oracle_scores(dev.log, dev.news)
-        scores["oracle"] = oracle_scores(truth, dev.log)
+        scores["oracle"] = read_scores(truth, dev.log).values
     random = [ResultRow.from_evaluation("random", dev.evaluate(random_scores(dev.log, seed))) for seed in seeds]
     others = [ResultRow.from_evaluation(name, dev.evaluate(values)) for name, values in scores.items()]
     return [ResultRow.mean(random), *(ResultRow.mean([row] * len(seeds)) for row in others)]

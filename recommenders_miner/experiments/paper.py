@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.errors import PresetError
-from recommenders_miner.evaluation.metrics import rank_candidates
+from recommenders_miner.evaluation.metrics import evaluate_recall, rank_candidates
 from recommenders_miner.experiments.compare import Comparison, reference_rows
 from recommenders_miner.experiments.runs import PUBLISHED, TABLE_2, DevLog, ResultRow, Run, Variant
 from recommenders_miner.experiments.study import (
@@ -28,12 +28,10 @@ from recommenders_miner.experiments.study import (
     table_beside_paper,
 )
 from recommenders_miner.models import MINERModel
-from recommenders_miner.plots.auc_chart import draw_models
-from recommenders_miner.plots.curves import Curve, draw_curves, draw_effects
+from recommenders_miner.plots.charts import draw_curves, draw_effects, draw_models
 from recommenders_miner.plots.one_user import Shown, draw_attention_maps, draw_case_study
 from recommenders_miner.progress import progress_bar
 from recommenders_miner.retrieval.news_recall import NewsRecall
-from recommenders_miner.retrieval.recall_metrics import evaluate_recall
 from recommenders_miner.tables import markdown_table
 
 LOGGER = logging.getLogger("recommenders_miner")
@@ -164,7 +162,7 @@ def _figure3(study: Study, made: Made) -> Page:
     ]
     table = markdown_table(["K", *(METRIC_TITLES[metric] for metric in metrics), "AUC, paper"], rows)
     curves = [
-        Curve(METRIC_TITLES[metric], list(found), [[100 * v for v in values[metric]] for values in found.values()])
+        (METRIC_TITLES[metric], list(found), [[100 * v for v in values[metric]] for values in found.values()])
         for metric in metrics
     ]
     return Page(
@@ -205,9 +203,7 @@ weighting.
 
 {markdown_table(["Recall of the top", *map(str, CUTOFFS)], rows)}
 """
-    curves = [
-        Curve(name, CUTOFFS, [[100 * v for v in seeds] for seeds in values]) for name, values in by_cutoff.items()
-    ]
+    curves = [(name, CUTOFFS, [[100 * v for v in seeds] for seeds in values]) for name, values in by_cutoff.items()]
     title = f"News recall from a pool of {pool:,}"
     return Page(
         "Figure 4: news recall",

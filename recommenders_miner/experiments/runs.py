@@ -24,8 +24,13 @@ from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.errors import DataFormatError, PresetError
 from recommenders_miner.evaluation.beyond_accuracy import BeyondAccuracy
-from recommenders_miner.evaluation.cold_news import cold_candidates, evaluate_cold
-from recommenders_miner.evaluation.metrics import DEFAULT_METRICS, Evaluation, evaluate_scores
+from recommenders_miner.evaluation.metrics import (
+    DEFAULT_METRICS,
+    Evaluation,
+    cold_candidates,
+    evaluate_cold,
+    evaluate_scores,
+)
 from recommenders_miner.hparams import HParams, prepare_hparams
 from recommenders_miner.models import MODELS, BaseModel, load_model
 from recommenders_miner.models.training import TrainingBar

@@ -18,7 +18,7 @@ from recommenders_miner.data.file_clock import file_time
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.write import blocks_of_rows
-from recommenders_miner.evaluation.cold_news import cold_candidates
+from recommenders_miner.evaluation.metrics import cold_candidates
 
 NOTHING = "-"
 UNKNOWN_CANDIDATE, UNKNOWN_IN_HISTORY = "unknown news id among the candidates", "unknown news id in the history"

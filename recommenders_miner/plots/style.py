@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from recommenders_miner.storage import atomic_write
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 INK, FAINT = "#333333", "#8A8A8A"
 
@@ -26,58 +25,42 @@ _CATEGORIES = (
 )
 """Paul Tol's schemes `muted` and `light`; see https://sronpersonalpages.nl/~pault/."""
 
+DASHED = {"color": FAINT, "linestyle": (0, (4, 3)), "linewidth": 1, "zorder": 0.5}
 LABEL_BOX = {"facecolor": "white", "edgecolor": "none", "pad": 1}
 """Keeps lines from running through a label."""
 
-_STYLE = {
-    "figure.dpi": 160,
-    "figure.titlesize": 12,
-    "figure.titleweight": "bold",
-    "figure.constrained_layout.use": True,
-    "figure.constrained_layout.w_pad": 0.08,
-    "figure.constrained_layout.h_pad": 0.08,
-    "font.size": 9,
-    "text.color": INK,
-    "text.parse_math": False,  # categories and folders are named by users: "$" is a dollar
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.labelsize": 9,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": FAINT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "xtick.major.size": 3,
-    "ytick.major.size": 3,
-}
-"""matplotlib's settings: of the frame of a plot, what reads its values is left, the left and the lower axis."""
-
-
-def in_style(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a function draw in the look that all plots share."""
-
-    @functools.wraps(function)
-    def styled(*args: Any, **kwargs: Any) -> Any:
-        import matplotlib
-
-        with matplotlib.rc_context(_STYLE):
-            return function(*args, **kwargs)
-
-    return styled
+in_style = matplotlib.rc_context(
+    {
+        "figure.dpi": 160,
+        "figure.titlesize": 12,
+        "figure.titleweight": "bold",
+        "figure.constrained_layout.use": True,
+        "figure.constrained_layout.w_pad": 0.08,
+        "figure.constrained_layout.h_pad": 0.08,
+        "font.size": 9,
+        "text.color": INK,
+        "text.parse_math": False,  # categories and folders are named by users: "$" is a dollar
+        "axes.titlesize": 9.5,
+        "axes.titlelocation": "left",
+        "axes.labelsize": 9,
+        "axes.labelcolor": INK,
+        "axes.edgecolor": FAINT,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "legend.frameon": False,
+        "legend.fontsize": 8.5,
+        **{f"{axis}tick.color": FAINT for axis in "xy"},
+        **{f"{axis}tick.labelcolor": INK for axis in "xy"},
+        **{f"{axis}tick.labelsize": 9 for axis in "xy"},
+        **{f"{axis}tick.major.size": 3 for axis in "xy"},
+    }
+)
+"""Lets a function draw in the look that all plots share: of a frame, what reads its values is left, two axes."""
 
 
 @in_style
 def new_figure(width: float, height: float, title: str = "") -> Figure:
     """Make a figure of a size in inches, to be drawn on without pyplot and its global state, its title at the left."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(width, height))
     if title:
         figure.suptitle(title, x=0.02, ha="left")
@@ -86,14 +69,7 @@ def new_figure(width: float, height: float, title: str = "") -> Figure:
 
 @in_style
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a plot as PNG and as SVG.
-
-    Args:
-        figure: what to write.
-        path: the PNG's name; the SVG stands beside it.
-    """
-    import matplotlib
-
+    """Write a plot as PNG, under the path's name, and as SVG beside it."""
     path = Path(path)
     # The same plot gives the same bytes: no date, and ids that do not come from chance.
     with matplotlib.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "path"}):
@@ -105,9 +81,8 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 def category_colors(categories: Iterable[str]) -> dict[str, str]:
     """Give each category a colour, the most frequent ones those that are easiest told apart.
 
-    Args:
-        categories: of all news of a table, so that every plot of its news has the same colours. Beyond 18 categories,
-            colours repeat, so plots name the category too.
+    Categories are of all news of a table, so that every plot of its news has the same colours. Beyond 18 categories,
+    colours repeat, so plots name the category too.
     """
     counts = Counter(categories)
     names = sorted(counts, key=lambda name: (-counts[name], name))
@@ -141,15 +116,7 @@ def label_rows(axes: Axes, rows: Sequence[float], names: Sequence[str], **option
 def label_news(
     axes: Axes, rows: Sequence[float], titles: Sequence[str], categories: Sequence[str], colors: Mapping[str, str]
 ) -> None:
-    """Write articles beside the rows of a plot: a title, shortened, and its category, in the category's colour.
-
-    Args:
-        axes: the plot.
-        rows: where on its vertical axis each article stands.
-        titles: of the articles.
-        categories: of the articles.
-        colors: from `category_colors`.
-    """
+    """Name the articles that rows of a plot stand for: title, shortened, and category, in the category's colour."""
     labels = [f"{shorten(title, 50)}  ({category})" for title, category in zip(titles, categories, strict=True)]
     label_rows(axes, rows, labels, fontsize=8)
     for label, category in zip(axes.get_yticklabels(), categories, strict=True):

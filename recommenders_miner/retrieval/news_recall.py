@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -13,14 +13,14 @@ from recommenders_miner.data.features import NewsFeatures
 from recommenders_miner.data.iterator import Dataset
 from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.encoders.whole_table import batches_of
 from recommenders_miner.errors import HParamsError, NoVectorError
 from recommenders_miner.evaluation.scoring import DistinctUsers
 from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.miner import MINERClickPredictor
 from recommenders_miner.models.network import DotProductPredictor
-from recommenders_miner.retrieval.news_index import INDEXES, best_of
-from recommenders_miner.retrieval.news_pool import NewsPool, PoolQuery
+from recommenders_miner.retrieval.news_pool import INDEXES, NewsPool, PoolQuery, best_of
 
 STRATEGIES = ("average", "multi", "category", "auto")
 RERANKED = 1000
@@ -128,7 +128,7 @@ class NewsRecall:
         self.model, self.strategy, self.index, self.rerank = model, strategy, index, rerank
         self.in_turns, self.keep_clicked = in_turns, keep_clicked
         self._by_mean = mode == "mean" or strategy == "average"
-        self._categories: np.ndarray | None = None
+        self._categories, self._num_parts = None, 1
         self._max_age = None if max_age_days is None else int(max_age_days * _SECONDS_A_DAY)
         self._first_seen = first_seen
 
@@ -142,9 +142,13 @@ class NewsRecall:
         part_of = None
         if strategy == "category" and self._scorer.candidate_aware:
             self._categories, part_of = np.unique(self._encoded["category"][1:], return_inverse=True)
+            self._num_parts = len(self._categories)
         seen = None if self._max_age is None else first_seen[1:]
         vectors = self._encoded["vector"][1:]
-        targets = _in_batches(predictor.aggregation.target, vectors) if mode == "weighted" else None
+        targets = None
+        if mode == "weighted":
+            batches = map(predictor.aggregation.target, batches_of(vectors, 1 << 16))
+            targets = np.concatenate([*map(keras.ops.convert_to_numpy, batches)]).astype("float32")
         self._pool = NewsPool(vectors, part_of, seen, targets, index)
 
     def recommend(
@@ -166,7 +170,8 @@ class NewsRecall:
         """
         self.news.rows(history)
         if time is None:
-            time = 0 if self._max_age is None else int(self._first_seen.max())
+            times = self._encoded.get("published", np.zeros(1)) if self._max_age is None else self._first_seen
+            time = int(times.max())
         any_news = [self.news.ids[1].as_py()]  # a log has candidates; these are not looked at
         log = ImpressionLog.from_columns(self.news, [list(history)], [any_news], users=[user or ""], time=[time])
         users = np.array(self.model.vocabularies.users.encode([user or ""]), "int32")
@@ -193,7 +198,8 @@ class NewsRecall:
         """
         distinct = self._scorer.distinct_users(log, users)
         num_users = len(distinct.lengths)
-        times = np.zeros(len(log), np.int64) if self._max_age is None else log.time
+        is_timed = self._max_age is not None or self._scorer.network.reads_times
+        times = log.time if is_timed else np.zeros(len(log), np.int64)
         queries, query_of = np.unique(times * num_users + distinct.of_impression, return_inverse=True)
         times, user_of = np.divmod(queries, num_users)
         rows, scores = np.empty((len(queries), k), "int32"), np.empty((len(queries), k), "float32")
@@ -210,29 +216,18 @@ class NewsRecall:
         # What users have clicked must not be shown to them.
         clicked = log.histories.take(distinct.histories[members[: 0 if self.keep_clicked else None]])
         period = None if self._max_age is None else np.stack([times - self._max_age, times])
-        query = PoolQuery(self._interests(log, distinct, members), clicked.rows(), clicked.values - 1, period)
+        vectors = self._scorer.user_vectors(self._encoded, log, distinct, members, self._categories)
+        interests = vectors.reshape(len(members), self._num_parts, -1, vectors.shape[-1]).astype("float32", copy=False)
+        if self._by_mean:
+            interests = interests.mean(axis=2, keepdims=True)
+        query = PoolQuery(interests, clicked.rows(), clicked.values - 1, period)
         depth = max(k, self.rerank or 0)
         scores, rows = (self._pool.search_in_turns if self.in_turns else self._pool.search)(query, depth)
         rows = (rows + 1).astype("int32")
         if self.rerank:
             found = rows > 0
-            user_of = np.broadcast_to(members[:, None], rows.shape)[found]
-            scores[found] = self._scorer.score_pairs(self._encoded, log, distinct, user_of, rows[found])
+            shown = replace(log, candidates=Ragged.of_lengths(rows[found], found.sum(axis=1)), time=times)
+            users = replace(distinct, of_impression=members)
+            scores[found] = self._scorer.score_users(self._encoded, shown, users)
             scores, rows = best_of(scores, rows, k)
         return rows, scores
-
-    def _interests(self, log: ImpressionLog, distinct: DistinctUsers, members: np.ndarray) -> np.ndarray:
-        """Return what the parts of the pool are searched with for some users, (B, P, K, d) float32."""
-        if self._categories is None:
-            users = self._scorer.user_vectors(self._encoded, log, distinct, members)
-            interests = users.reshape(len(users), 1, -1, users.shape[-1])
-        else:
-            interests = self._scorer.for_categories(self._encoded, log, distinct, self._categories, members)
-        interests = interests.astype("float32", copy=False)
-        return interests.mean(axis=2, keepdims=True) if self._by_mean else interests
-
-
-def _in_batches(function: Callable[[np.ndarray], Any], vectors: np.ndarray) -> np.ndarray:
-    """Call a function of the backend with some vectors at a time; (N, d) float32."""
-    batches = batches_of(vectors, 1 << 16)
-    return np.concatenate([keras.ops.convert_to_numpy(function(batch)) for batch in batches]).astype("float32")

@@ -26,13 +26,9 @@ from recommenders_miner.datasets.synthetic.benchmark import PRESETS, SyntheticCo
 from recommenders_miner.datasets.synthetic.text import invent_entities, load_topics, third_person
 from recommenders_miner.datasets.synthetic.world import DAY, _NewsSampler, simulate
 from recommenders_miner.errors import FolderExistsError
-from recommenders_miner.evaluation.baselines import (
-    PopularityBaseline,
-    history_oracle_scores,
-    oracle_scores,
-    random_scores,
-)
+from recommenders_miner.evaluation.baselines import history_oracle_scores, popularity_scores, random_scores
 from recommenders_miner.evaluation.metrics import evaluate_scores
+from recommenders_miner.evaluation.submission import read_scores
 from tests.command_line import invoke, run
 from tests.datasets.mind_like import read, write
 
@@ -349,9 +345,9 @@ def test_random_popularity_history_oracle_and_oracle_come_in_this_order(demo):
     train, dev = (ImpressionLog.read(split.behaviors, NewsTable.read(split.news)) for split in files)
     scores = {
         "random": random_scores(dev, 0),
-        "popularity": PopularityBaseline.fit(train, train_news).score(dev, dev_news),
+        "popularity": popularity_scores(dev, dev_news, train, train_news),
         "history-oracle": history_oracle_scores(dev, dev_news),
-        "oracle": oracle_scores(demo.folder / "dev" / "click_logits.txt", dev),
+        "oracle": read_scores(demo.folder / "dev" / "click_logits.txt", dev).values,
     }
     auc = {name: evaluate_scores(given, dev.labels, dev.candidates.offsets) for name, given in scores.items()}
     auc = {name: evaluation.metrics["group_auc"] for name, evaluation in auc.items()}

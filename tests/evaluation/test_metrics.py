@@ -6,8 +6,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score, roc_auc_score
 
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.ragged import Ragged
-from recommenders_miner.evaluation.metrics import DEFAULT_METRICS, evaluate_scores, impression_metrics, rank_candidates
+from recommenders_miner.evaluation import metrics
+from recommenders_miner.evaluation.metrics import (
+    DEFAULT_METRICS,
+    cold_candidates,
+    evaluate_cold,
+    evaluate_recall,
+    evaluate_scores,
+    impression_metrics,
+    rank_candidates,
+)
 
 # === SPEC.md, Section 4, in plain Python, one impression at a time ===
 
@@ -36,9 +47,12 @@ def reference_metrics(scores, labels, cutoffs=(5, 10)):
 
 
 def flatten(impressions):
-    """[(scores, labels), …] -> flat scores, labels and offsets."""
+    """[(scores, labels), …] -> flat scores, labels and offsets, which nothing may write to."""
     scores = Ragged.of_lists([scores for scores, _ in impressions], "float64")
-    return scores.values, Ragged.of_lists([labels for _, labels in impressions], "int8").values, scores.offsets
+    arrays = scores.values, Ragged.of_lists([labels for _, labels in impressions], "int8").values, scores.offsets
+    for array in arrays:
+        array.setflags(write=False)
+    return arrays
 
 
 # Few distinct values, so that ties abound; and huge, tiny and signed ones, so that the order is exact.
@@ -53,32 +67,27 @@ def impression(draw, score=tied_scores):
 
 @given(st.lists(impression(), max_size=12))
 @settings(max_examples=60, deadline=None)
-def test_every_impression_agrees_with_the_plain_definition(impressions):
+def test_every_impression_and_the_means_agree_with_the_plain_definition(impressions):
     scores, labels, offsets = flatten(impressions)
     results = impression_metrics(scores, labels, offsets)
     assert list(results) == list(DEFAULT_METRICS)
-    expected = [reference_metrics(*one) or dict.fromkeys(DEFAULT_METRICS, np.nan) for one in impressions]
-    for name, values in results.items():
-        assert values.dtype == np.float64
-        np.testing.assert_allclose(values, [one[name] for one in expected], atol=1e-12)
+    references = [reference_metrics(*one) for one in impressions]
+    for name, found in results.items():
+        expected = [np.nan if one is None else one[name] for one in references]
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
     ranks = rank_candidates(Ragged(scores, offsets))
     assert ranks.dtype == np.int32
     assert ranks.tolist() == [rank for scores, _ in impressions for rank in ranks_of(scores)]
 
-
-@given(st.lists(impression(), max_size=12))
-@settings(max_examples=30, deadline=None)
-def test_evaluation_averages_over_impressions_with_both_classes(impressions):
-    counted = [m for m in (reference_metrics(*i) for i in impressions) if m is not None]
+    counted = [one for one in references if one is not None]
     if not counted:
         with pytest.raises(ValueError, match="No metric is defined"):
-            evaluate_scores(*flatten(impressions))
+            evaluate_scores(scores, labels, offsets)
         return
-    evaluation = evaluate_scores(*flatten(impressions))
-    assert evaluation.num_impressions == len(counted)
-    assert evaluation.num_left_out == len(impressions) - len(counted)
+    evaluation = evaluate_scores(scores, labels, offsets)
+    assert (evaluation.num_impressions, evaluation.num_left_out) == (len(counted), len(impressions) - len(counted))
     for name in DEFAULT_METRICS:
-        values = [m[name] for m in counted]
+        values = [one[name] for one in counted]
         assert evaluation.metrics[name] == pytest.approx(np.mean(values))
         error = np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else np.nan
         assert evaluation.standard_errors[name] == pytest.approx(error, abs=1e-9, nan_ok=True)
@@ -129,7 +138,6 @@ def test_agrees_with_scikit_learn_where_the_definitions_do(dtype):
 def test_values_worked_out_by_hand(scores, labels, metric, expected):
     evaluation = evaluate_scores(np.array(scores), np.array(labels), np.array([0, len(scores)]), [metric])
     assert evaluation.metrics == pytest.approx({metric: expected})
-    assert (evaluation.num_impressions, evaluation.num_left_out) == (1, 0)
 
 
 def test_auc_is_per_impression_and_not_over_all_at_once():
@@ -139,46 +147,7 @@ def test_auc_is_per_impression_and_not_over_all_at_once():
     assert roc_auc_score(labels, scores) == 0.75
 
 
-def test_impressions_of_one_class_and_empty_ones_count_in_no_metric():
-    two_classes = ([0.1, 0.9], [0, 1])
-    all_clicked, none_clicked, empty = ([0.3, 0.2], [1, 1]), ([0.3, 0.2], [0, 0]), ([], [])
-    evaluation = evaluate_scores(*flatten([empty, all_clicked, two_classes, none_clicked, two_classes, empty]))
-    assert (evaluation.num_impressions, evaluation.num_left_out) == (2, 4)
-    assert evaluation.metrics == dict.fromkeys(DEFAULT_METRICS, 1.0)
-    assert evaluation.standard_errors == dict.fromkeys(DEFAULT_METRICS, 0.0)
-
-
-# === Properties ===
-
-
-@given(
-    st.lists(impression(score=st.integers(-20, 20).map(float)), min_size=1, max_size=8),
-    st.randoms(use_true_random=False),
-)
-@settings(max_examples=30, deadline=None)
-def test_metrics_depend_on_the_order_of_scores_alone_and_auc_not_on_that_of_candidates(impressions, random):
-    scores, labels, offsets = flatten(impressions)
-    raw, monotone = (impression_metrics(s, labels, offsets) for s in (scores, scores**3 / 7 - 100))
-    for name in DEFAULT_METRICS:
-        np.testing.assert_array_equal(raw[name], monotone[name])
-    orders = [random.sample(range(len(scores)), len(scores)) for scores, _ in impressions]
-    shuffled = [
-        ([scores[i] for i in order], [labels[i] for i in order])
-        for (scores, labels), order in zip(impressions, orders, strict=True)
-    ]
-    after = impression_metrics(*flatten(shuffled), ["group_auc"])["group_auc"]
-    np.testing.assert_allclose(raw["group_auc"], after, atol=1e-12)
-
-
-def test_arguments_are_left_as_they_were():
-    scores, labels, offsets = np.array([0.3, 0.1, 0.2]), np.array([0, 1, 0]), np.array([0, 3])
-    for array in (scores, labels, offsets):
-        array.setflags(write=False)
-    evaluate_scores(scores, labels, offsets)
-    assert rank_candidates(Ragged(scores, offsets)).tolist() == [1, 3, 2]
-
-
-# === Names of metrics ===
+# === Names of metrics, and input with errors ===
 
 
 def test_recommenders_spelling_of_several_cutoffs():
@@ -196,17 +165,12 @@ def test_unknown_metric_names_the_known_ones_and_none_at_all_is_an_error(name):
         evaluate_scores(np.zeros(2), np.array([0, 1]), np.array([0, 2]), names)
 
 
-# === Input with errors ===
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_scores_that_are_not_finite_are_counted_and_located(bad):
     scores, offsets = np.array([0.0, 1.0, bad, 2.0, bad, bad]), np.array([0, 2, 2, 4, 6])
     pattern = r"3 of 6 scores are NaN or infinite, in 2 impressions \(counted from 0: 2, 3\)"
     with pytest.raises(ValueError, match=pattern):
         evaluate_scores(scores, np.zeros(6, np.int8), offsets)
-    with pytest.raises(ValueError, match=pattern):
-        rank_candidates(Ragged(scores, offsets))
     with pytest.raises(ValueError, match=r"in 9 impressions \(counted from 0: 0, 1, 2, 3, 4, …\)"):
         rank_candidates(Ragged(np.full(9, bad), np.arange(10)))
 
@@ -227,3 +191,64 @@ def test_scores_that_are_not_finite_are_counted_and_located(bad):
 def test_labels_and_lengths_that_disagree_are_refused(scores, labels, offsets, message):
     with pytest.raises(ValueError, match=message):
         evaluate_scores(np.array(scores, "float32"), np.array(labels, np.int8), np.array(offsets, np.int64))
+
+
+# === Cold candidates ===
+
+
+def table(*ids):
+    return NewsTable.from_columns(ids=ids, titles=["title"] * len(ids))
+
+
+NEWS = table("new1", "listed", "shown", "new2", "clicked")
+
+
+def log(candidates, labels):
+    return ImpressionLog.from_columns(NEWS, [[]] * len(candidates), candidates, labels)
+
+
+def cold_of(dev):
+    news = table("shown", "clicked", "listed")
+    training_log = ImpressionLog.from_columns(news, histories=[["clicked"]], candidates=[["shown"]], labels=[[1]])
+    return cold_candidates(dev, NEWS, training_log, news)
+
+
+def test_cold_is_what_training_neither_showed_nor_had_clicked():
+    dev = log([["new1", "shown", "listed"], ["clicked", "new2"]], [[0, 0, 1], [1, 0]])
+    assert cold_of(dev).tolist() == [True, False, True, False, True]
+
+
+def test_only_cold_news_count_and_only_where_a_click_and_a_non_click_are_cold():
+    dev = log(
+        [["new1", "new2", "shown", "clicked"], ["new1", "shown"], ["shown", "clicked"], ["new1", "listed", "new2"]],
+        [[1, 0, 0, 1], [1, 0], [1, 0], [0, 1, 0]],
+    )
+    scores = np.array([0.2, 0.1, 9.0, -9.0, 0.0, 1.0, 0.0, 1.0, 0.5, 0.4, 0.3], "float32")
+    found = evaluate_cold(scores, dev, cold_of(dev))
+    # Impression 1 has one pair, in order; impression 4 two, one of them in order.
+    assert found.metrics == {"cold_auc": pytest.approx((1.0 + 0.5) / 2)}
+    assert found.num_impressions == 2
+    dev = log([["new1", "shown"], ["shown", "clicked"]], [[1, 0], [1, 0]])
+    assert evaluate_cold(np.zeros(4, "float32"), dev, cold_of(dev)) is None
+
+
+# === Recall ===
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 1 << 16])
+def test_recall_by_hand(at_once, monkeypatch):
+    monkeypatch.setattr(metrics, "_CLICKS_AT_ONCE", at_once)
+    dev = log([["new1", "listed", "shown"], ["new2", "clicked"], ["clicked", "new1"]], [[1, 0, 1], [0, 0], [1, 0]])
+    # new1 (row 1) is third, shown (row 3) not there; the second impression has no click; clicked (row 5) is first.
+    rows = np.array([[2, 4, 1], [1, 2, 3], [5, 1, 0]])
+    found = evaluate_recall(rows, dev, [1, 3])
+    ideal = 1 + 1 / np.log2(3)
+    expected = {f"{name}@1": (0 + 1) / 2 for name in ("recall", "hit_rate", "ndcg")}
+    expected |= {"recall@3": (0.5 + 1) / 2, "hit_rate@3": 1.0, "ndcg@3": (0.5 / ideal + 1) / 2}
+    assert found.metrics == pytest.approx(expected)
+    assert found.standard_errors["recall@1"] == pytest.approx(0.5)
+    assert (found.num_impressions, found.num_left_out) == (2, 1)
+    with pytest.raises(ValueError, match="Cutoffs must be from 1 to the 3"):
+        evaluate_recall(rows, dev, [2, 4])
+    with pytest.raises(ValueError, match="the log has none"):
+        evaluate_recall(rows[:1], log([["new1"]], [[0]]), [1])

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.evaluation import submission
@@ -76,14 +78,31 @@ def test_bad_score_names_file_and_line(tmp_path, bad):
         read_scores(path)
     assert error.value.line == 3
     assert f"found {bad!r}" in str(error.value)
-
-
-def test_score_file_that_is_not_text_names_the_line_and_a_missing_one_is_not_found(tmp_path):
-    (tmp_path / "s.txt").write_bytes(b"1\n\xff\xfe\n")
+    path.write_bytes(b"1\n\xff\xfe\n")
     with pytest.raises(DataFormatError, match="line 2"):
-        read_scores(tmp_path / "s.txt")
-    with pytest.raises(FileNotFoundError):
-        read_scores(tmp_path / "none.txt")
+        read_scores(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "message"),
+    [
+        ("1 2\n1 2 3\n", "", None),
+        ("1 2\n", "", "has 1 lines, but the log has 2 impressions"),
+        ("1 2\n1 2 3\n\n", "", "has 3 lines, but the log has 2 impressions"),
+        ("1 2\n1 2\n", ", line 2", "has 2 scores, but the impression has 3 candidates"),
+        ("1 2 3\n1 2\n", ", line 1", "has 3 scores, but the impression has 2 candidates"),
+    ],
+)
+def test_scores_of_another_log_are_refused(tmp_path, text, place, message):
+    news = NewsTable.from_columns(["N1", "N2", "N3"], ["title"] * 3)
+    log = ImpressionLog.from_columns(news, [[], []], [["N1", "N2"], ["N3", "N2", "N1"]])
+    path = tmp_path / "click_logits.txt"
+    path.write_text(text)
+    if message is None:
+        assert read_scores(path, log).values.tolist() == [1, 2, 1, 2, 3]
+        return
+    with pytest.raises(DataFormatError, match=re.escape(f"{path}{place}: {message}")):
+        read_scores(path, log)
 
 
 # === Submissions ===
@@ -95,6 +114,8 @@ def test_submission_holds_the_ranks_and_nothing_else(tmp_path, ids):
     scores = Ragged.of_lists([[0.1, 0.9, 0.5], [1.0], [2.0, 2.0, 3.0]], "float64")
     write_submission(tmp_path / "p.zip", ids, scores)
     assert prediction(tmp_path / "p.zip") == "7 [3,1,2]\nb [1]\n8 [2,3,1]\n"
+    with pytest.raises(ValueError, match="2 impression ids for 3 impressions"):
+        write_submission(tmp_path / "p.zip", ids[:2], scores)
 
 
 @pytest.mark.usefixtures("_block_size")
@@ -119,36 +140,26 @@ def test_submission_bytes_do_not_depend_on_the_clock(tmp_path, monkeypatch):
         assert archive.getinfo("prediction.txt").date_time == (1980, 1, 1, 0, 0, 0)
 
 
-def test_submission_needs_an_id_per_impression(tmp_path):
-    with pytest.raises(ValueError, match="3 impression ids for 2 impressions"):
-        write_submission(tmp_path / "p.zip", [1, 2, 3], Ragged.of_lists([[0], [0]]))
-
-
 # === Whole files or none ===
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_scores_that_are_not_finite_are_refused_and_leave_no_file(tmp_path, bad):
-    scores = Ragged.of_lists([[0.0], [bad]], "float64")
-    for write in (
-        lambda: write_scores(tmp_path / "s", scores),
-        lambda: write_submission(tmp_path / "p", [1, 2], scores),
-    ):
-        with pytest.raises(ValueError, match=r"1 of 2 scores .*counted from 0: 1"):
-            write()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_crash_half_way_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
-    path, scores = tmp_path / "s.txt", Ragged.of_lists([[1.0]], "float64")
+def test_scores_that_are_not_finite_and_crashes_leave_the_old_file_and_no_other(tmp_path, monkeypatch, bad):
+    path, scores = tmp_path / "s.txt", Ragged.of_lists([[0.0], [1.0]], "float64")
     write_scores(path, scores)
+
+    def both(scores, error, message):
+        with pytest.raises(error, match=message):
+            write_scores(path, scores)
+        with pytest.raises(error, match=message):
+            write_submission(tmp_path / "p.zip", [1, 2], scores)
+        assert path.read_text() == "0\n1\n"
+        assert list(tmp_path.iterdir()) == [path]
+
+    both(Ragged.of_lists([[0.0], [bad]], "float64"), ValueError, r"1 of 2 scores .*counted from 0: 1")
 
     def crash(*_):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(submission, "_write_strings", crash)
-    for write in (lambda: write_scores(path, scores), lambda: write_submission(tmp_path / "p.zip", [1], scores)):
-        with pytest.raises(OSError, match="no space left"):
-            write()
-    assert path.read_text() == "1\n"
-    assert list(tmp_path.iterdir()) == [path]
+    both(scores, OSError, "no space left")

@@ -12,7 +12,7 @@ from rich.console import Console
 from recommenders_miner.evaluation.metrics import Evaluation
 from recommenders_miner.experiments.compare import Comparison
 from recommenders_miner.experiments.runs import REFERENCE_MODELS, ResultRow
-from recommenders_miner.plots.auc_chart import BEST, OTHERS
+from recommenders_miner.plots.charts import BEST, OTHERS
 
 COSTS = {"train_seconds": 1234.56, "eval_seconds": 7.0, "samples_per_second": 321.4, "parameters": 109_482_240}
 BEYOND = {"ild@10": 0.712, "novelty@10": 13.914, "calibration@10": 0.8112, "coverage@10": 0.87}

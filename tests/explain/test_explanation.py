@@ -12,7 +12,7 @@ from keras import ops
 from rich.console import Console
 
 from recommenders_miner.errors import UnknownNewsError
-from recommenders_miner.explain.explanation import Explanation
+from recommenders_miner.explain import Explanation
 from recommenders_miner.models import UNBERTModel
 from tests.layers import reference as layers
 from tests.models.reference import Reference, dense, personal, relu, table, values
@@ -232,20 +232,18 @@ def test_npa_pools_the_clicks_by_its_attention_and_dkn_attends_for_each_candidat
 def test_the_padding_of_a_history_has_no_share():
     for name in ("miner", "nrms", "naml", "npa", "hierec"):
         model = toy_model(name)
-        short, padded = (attention(model, HISTORY, length) for length in (4, 7))
+        tensors = [
+            {key: ops.convert_to_tensor(values[None]) for key, values in model.encode_news(ids).items()}
+            for ids in (HISTORY, [*HISTORY, "N1", "N7", "N8"], CANDIDATES)
+        ]
+        user = ops.convert_to_tensor(np.array([2], "int32"))
+        masks = (ops.convert_to_tensor(np.arange(length)[None] < len(HISTORY)) for length in (4, 7))
+        short, padded = (
+            ops.convert_to_numpy(model.userencoder.attention_weights(clicked, mask, user, tensors[2]))
+            for clicked, mask in zip(tensors[:2], masks, strict=True)
+        )
         assert padded[..., :4] == pytest.approx(short, abs=1e-6)
         assert not padded[..., 4:].any()
-
-
-def attention(model, history, length):
-    news = model.encode_news([*history, *history])
-    clicked = {name: array[None, :length] for name, array in news.items()}
-    mask = np.arange(length)[None] < len(history)
-    candidates = {name: array[None] for name, array in model.encode_news(CANDIDATES).items()}
-    arguments = [{n: ops.convert_to_tensor(v) for n, v in part.items()} for part in (clicked, candidates)]
-    user = ops.convert_to_tensor(np.array([2], "int32"))
-    weights = model.userencoder.attention_weights(arguments[0], ops.convert_to_tensor(mask), user, arguments[1])
-    return ops.convert_to_numpy(weights)
 
 
 # === What is asked for ===
@@ -258,12 +256,20 @@ def test_unknown_news_are_refused():
 
 
 def test_an_article_may_stand_twice():
-    model = toy_model("miner")
-    found = model.explain(["N1", "N2", "N1"], ["N3", "N3"])
+    found = toy_model("miner").explain(["N1", "N2", "N1"], ["N3", "N3"])
     assert found.history == ("N1", "N2", "N1")
     assert found.influence[0] == pytest.approx(found.influence[1])
     assert found.influence[0, 0] == pytest.approx(found.influence[0, 2], abs=1e-5)
     assert found.attention[0, :, 0] == pytest.approx(found.attention[0, :, 2], abs=1e-6)
+
+
+def test_explaining_leaves_the_model_as_it_was():
+    model = fresh_toy_model("miner")
+    before = model.score(HISTORY, IDS)
+    weights = [np.array(weight) for weight in model.network.weights]
+    model.explain(HISTORY, IDS)
+    assert np.array_equal(model.score(HISTORY, IDS), before)
+    assert all(np.array_equal(a, b) for a, b in zip(weights, model.network.weights, strict=True))
 
 
 # === JSON and terminal ===
@@ -297,43 +303,22 @@ def test_json_holds_everything():
     assert made(attention=False).to_json()["candidates"][0]["interests"][0]["attention"] is None
 
 
-def printed(explanation, width):
-    console = Console(width=width, file=io.StringIO())
-    console.print(explanation.render())
-    return console.file.getvalue()
-
-
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("attention", [True, False])
 def test_the_tables_fit_their_terminal(width, attention):
-    text = printed(made(attention), width)
+    console = Console(width=width, file=io.StringIO())
+    console.print(made(attention).render())
+    text = console.file.getvalue()
     lines = text.splitlines()
     assert max(map(len, lines)) <= width
     assert text.index("2.000") < text.index("0.500")
     assert "clicked" in next(line for line in lines if "N5" in line)
     assert "[bold]1" in text
-    assert [line.split()[0] for line in lines[1:4]] == ["1", "2", "3"]
-    assert [line.split()[1] for line in lines[1:4]] == ["N3", "N2", "N1"]
+    assert [line.split()[:2] for line in lines[1:4]] == [["1", "N3"], ["2", "N2"], ["3", "N1"]]
     if attention:
         assert "interest 1  adds 2.000 = weight 0.500 · score 4.000" in text
         assert "70.0 %" in text
         assert "interest 2" not in text  # adds nothing
     else:
         assert "%" not in text
-        strongest = [line for line in lines if "-1.000" in line]
-        assert strongest[0].split()[1] == "1"
-
-
-def test_an_empty_history_is_said_to_be_empty():
-    text = printed(toy_model("miner").explain([], IDS[:2]), 80)
-    assert "The history is empty." in text
-    assert "influence" not in text
-
-
-def test_explaining_leaves_the_model_as_it_was():
-    model = fresh_toy_model("miner")
-    before = model.score(HISTORY, IDS)
-    weights = [np.array(weight) for weight in model.network.weights]
-    model.explain(HISTORY, IDS)
-    assert np.array_equal(model.score(HISTORY, IDS), before)
-    assert all(np.array_equal(a, b) for a, b in zip(weights, model.network.weights, strict=True))
+        assert next(line for line in lines if "-1.000" in line).split()[1] == "1"

@@ -8,10 +8,8 @@ from matplotlib.image import imread
 
 from recommenders_miner.errors import RecommendersMinerError
 from recommenders_miner.explain import Explanation
-from recommenders_miner.plots.auc_chart import draw_models
-from recommenders_miner.plots.curves import Curve, draw_curves, draw_effects
-from recommenders_miner.plots.explanation import draw_explanation
-from recommenders_miner.plots.one_user import Shown, draw_attention_maps, draw_case_study
+from recommenders_miner.plots.charts import draw_curves, draw_effects, draw_models
+from recommenders_miner.plots.one_user import Shown, draw_attention_maps, draw_case_study, draw_explanation
 from recommenders_miner.plots.style import category_colors, save_figure, shorten
 
 CATEGORIES = [f"category{i}" for i in range(18)]
@@ -37,29 +35,24 @@ def texts(figure):
 
 
 def drawn(figure, path):
+    path.parent.mkdir(exist_ok=True)
     save_figure(figure, path)
     assert path.with_suffix(".svg").read_text().startswith("<?xml")
     return imread(path)
 
 
-def test_the_same_plot_gives_the_same_files(tmp_path):
+def test_effects_are_written_with_their_sign_and_the_same_plot_gives_the_same_files(tmp_path):
     def files(name):
         figure = draw_effects(["a", "b"], [0.1, -0.2], [0.1, 0.1], "points", "What")
-        (tmp_path / name).mkdir()
-        save_figure(figure, tmp_path / name / "figure.png")
+        assert {"+0.10", "\N{MINUS SIGN}0.20", "a", "b", "points"} <= set(texts(figure))
+        assert drawn(figure, tmp_path / name / "figure.png").ndim == 3
         return [(tmp_path / name / f"figure.{suffix}").read_bytes() for suffix in ("png", "svg")]
 
     assert files("one") == files("two")
 
 
-def test_effects_are_written_with_their_sign(tmp_path):
-    figure = draw_effects(["a", "b"], [0.1, -0.2], [0.1, 0.1], "points", "What")
-    assert {"+0.10", "\N{MINUS SIGN}0.20", "a", "b", "points"} <= set(texts(figure))
-    assert drawn(figure, tmp_path / "f.png").ndim == 3
-
-
 def test_names_of_curves_that_end_together_do_not_lie_on_each_other(tmp_path):
-    curves = [Curve(f"curve{i}", (1, 10, 100), [[i, i], [i, i], [50 + 0.01 * i] * 2]) for i in range(4)]
+    curves = [(f"curve{i}", (1, 10, 100), [[i, i], [i, i], [50 + 0.01 * i] * 2]) for i in range(4)]
     figure = draw_curves(curves, "Curves", "x", "y")
     drawn(figure, tmp_path / "f.png")
     heights = sorted(text.xy[1] for text in figure.axes[0].texts)
@@ -69,7 +62,7 @@ def test_names_of_curves_that_end_together_do_not_lie_on_each_other(tmp_path):
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_curves_in_panels(tmp_path, seeds):
-    curves = [Curve(name, (1, 2), [[50.0] * seeds, [60.0] * seeds]) for name in ("AUC", "nDCG@10")]
+    curves = [(name, (1, 2), [[50.0] * seeds, [60.0] * seeds]) for name in ("AUC", "nDCG@10")]
     figure = draw_curves(curves, "K", "K", "%", panels=True)
     assert len(figure.axes) == 2
     assert {"AUC, %", "nDCG@10, %"} <= set(texts(figure))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommenders_miner.retrieval import news_index
+from recommenders_miner.retrieval import news_pool
 from recommenders_miner.retrieval.news_pool import NewsPool, PoolQuery
 
 
@@ -17,7 +17,7 @@ from recommenders_miner.retrieval.news_pool import NewsPool, PoolQuery
 def small_steps():
     """Makes every search take several blocks of news."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(news_index, "_BLOCK_SCORES", 16)
+        patch.setattr(news_pool, "_BLOCK_SCORES", 16)
         yield
 
 
@@ -121,16 +121,16 @@ def test_few_are_weighted_where_the_bound_is_close(monkeypatch):
     world = World(0, news=5000, dim=16, interests=2)
     world.interests[:, :, 1] = world.interests[:, :, 0] * 1.001
     counts = []
-    replace = news_index.WeightedScores.replace
+    replace = news_pool.WeightedScores.replace
 
     def count(weighted, bounds, interests, places, lowest, matches):
         counts.append((bounds > lowest[:, None]).sum())
         replace(weighted, bounds, interests, places, lowest, matches)
 
-    monkeypatch.setattr(news_index.WeightedScores, "replace", count)
-    monkeypatch.setattr(news_index, "_BLOCK_SCORES", 1000)
+    monkeypatch.setattr(news_pool.WeightedScores, "replace", count)
+    monkeypatch.setattr(news_pool, "_BLOCK_SCORES", 1000)
     world.check(world.pool(weighted=True).search(world.query, 10), world.weighted(), 10)
-    assert sum(counts) < 0.1 * 5000 * len(world.query)
+    assert sum(counts) < 0.1 * 5000 * len(world.interests)
 
 
 @settings(max_examples=30, deadline=None)
@@ -151,22 +151,11 @@ def test_interests_choose_in_turns(world, k):
             assert scores[0] == pytest.approx(matches.max(), abs=1e-5)
 
 
-def test_turns_by_hand():
-    vectors = np.array([[5, 0], [4, 0], [0, 3], [0, 2], [3, 3]], "float32")
-    query = PoolQuery.unlimited(np.eye(2, dtype="float32")[None, None])
-    # The first interest ranks 0, 1, 4; the second 2 and 4 alike, then 3.
-    scores, rows = NewsPool(vectors).search_in_turns(query, 5)
-    assert rows[0][0] == 0
-    assert scores[0].tolist() == [5, 3, 4, 3, 2]
-    assert set(rows[0][1:4]) == {1, 2, 4}
-    assert rows[0][4] == 3
-
-
 @pytest.mark.parametrize("index", ["ivf", "hnsw"])
 @pytest.mark.parametrize("times", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_approximate_indexes_keep_to_what_is_allowed_and_find_most(index, times, weighted, monkeypatch):
-    monkeypatch.setattr(news_index, "SMALLEST_APPROXIMATE", 200)
+    monkeypatch.setattr(news_pool, "SMALLEST_APPROXIMATE", 200)
     world = World(1, news=3000, dim=8, parts=3, times=times)
     pool = world.pool(index, weighted)
     assert [part.is_exact for part in pool._indexes].count(False) >= 2

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
 from recommenders_miner.errors import HParamsError, NoVectorError, UnknownNewsError
 from recommenders_miner.models.unbert import UNBERTClickPredictor
 from recommenders_miner.retrieval import news_recall
-from recommenders_miner.retrieval.news_recall import NewsRecall
+from recommenders_miner.retrieval.news_recall import BEFORE_THE_LOGS, NewsRecall, first_seen
 from tests.models.toy import IDS, toy_log, toy_model, toy_news
 
 HISTORIES = [[], IDS[:1], IDS[2:5], IDS[1:10]]
@@ -73,12 +74,9 @@ def test_reranking_the_whole_pool_is_scoring_it(name, strategy):
 
 def test_reranking_sorts_what_was_found_by_the_score_and_is_hierecs_way():
     model = toy_model("miner")
-    found = NewsRecall(model, toy_news(), "average").recommend(IDS[:4], 6)
-    scores = dict(zip(*zip(*found, strict=True), strict=True))
+    found = [news for news, _ in NewsRecall(model, toy_news(), "average").recommend(IDS[:4], 6)]
     reranked = NewsRecall(model, toy_news(), "average", rerank=6).recommend(IDS[:4], 3)
-    assert {news for news, _ in reranked} <= set(scores)
-    expected = sorted(zip(scores, model.score(IDS[:4], list(scores)), strict=True), key=lambda pair: -pair[1])
-    assert_same(reranked, expected[:3])
+    assert_same(reranked, model.recommend(IDS[:4], found, k=3))
     assert NewsRecall(toy_model("hierec"), toy_news()).rerank == news_recall.RERANKED
     assert NewsRecall(toy_model("hierec"), toy_news(), "average").rerank is None
 
@@ -121,7 +119,7 @@ def test_users_who_share_a_history_are_searched_for_once(monkeypatch):
     recall = NewsRecall(toy_model("nrms"), toy_news())
     searched = []
     search = recall._pool.search
-    monkeypatch.setattr(recall._pool, "search", lambda query, k: searched.append(len(query)) or search(query, k))
+    monkeypatch.setattr(recall._pool, "search", lambda q, k: searched.append(len(q.interests)) or search(q, k))
     log = toy_log(toy_news(), impressions=30)
     recall.search(log, np.zeros(len(log.users), "int32"), 3)
     assert sum(searched) == len(log.histories) < len(log)
@@ -131,6 +129,14 @@ def test_clicked_news_may_be_kept():
     model = toy_model("miner")
     kept = NewsRecall(model, toy_news(), keep_clicked=True).recommend(IDS[:4], 20)
     assert_same(kept, sorted(zip(IDS, model.score(IDS[:4], IDS).tolist(), strict=True), key=lambda pair: -pair[1]))
+
+
+def test_first_seen_is_the_earliest_showing_in_any_log():
+    news, other = (NewsTable.from_columns(ids=ids, titles=["title"] * len(ids)) for ids in ("ABCDEF", "CAZ"))
+    earlier = ImpressionLog.from_columns(other, [["Z"], []], [["C", "A"], ["A"]], time=[50, 40])
+    later = ImpressionLog.from_columns(news, [[], []], [["A", "B"], ["B", "F"]], time=[70, 60])
+    never = BEFORE_THE_LOGS
+    assert first_seen(news, [(later, news), (earlier, other)]).tolist() == [never, 40, 60, 50, never, never, 60]
 
 
 @pytest.mark.parametrize("overrides", MINERS[:3], **named)

@@ -58,8 +58,11 @@ def test_its_options_reach_the_search(data, trained, tmp_path):
     }.items():
         run("recall", trained, "--data", data, "--k", "50", "--json", tmp_path / name, *options)
         found[name] = json.loads((tmp_path / name).read_text())
-    assert [found["multi"][name] for name in ("in_turns", "keep_clicked", "max_age_days")] == [True, True, None]
-    assert [found["recent"][name] for name in ("in_turns", "rerank", "max_age_days")] == [False, 60, 1.0]
+    names = ("in_turns", "keep_clicked", "rerank", "max_age_days")
+    assert [[figures[name] for name in names] for figures in found.values()] == [
+        [True, True, None, None],
+        [False, False, 60, 1.0],
+    ]
     assert found["multi"]["metrics"] != found["recent"]["metrics"]
 
 
