@@ -253,11 +253,11 @@ def test_yaml_of_plain_values():
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("a: &a [1]\nb: *a", "aliases .* are not read"),
+        ("a: &a [1]\nb: *a", r"aliases .* are not read(.|\n)*line 2"),
         ("!!python/object/apply:os.system ['true']", "could not determine a constructor"),
-        ("[" * 60, "nested too deeply"),
-        ("[" + "a," * 5000 + "]", "more than 4,096 values"),
-        ("9" * 101, "a number of more than 100 digits"),
+        ("[" * 5000 + "]" * 5000, "maximum recursion depth"),
+        ("9" * 5000, "Exceeds the limit"),
+        ("1" + ":1" * 5000, "Exceeds the limit"),
         ("a" * 2**15, "at most 16,384 are read"),
         ("a: b: c", "mapping values are not allowed here"),
     ],

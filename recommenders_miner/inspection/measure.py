@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recommenders_miner.data.file_clock import file_time
+from recommenders_miner.data.behaviors import UNKNOWN_CANDIDATE, UNKNOWN_IN_HISTORY, file_time
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.write import blocks_of_rows
@@ -16,7 +16,6 @@ from recommenders_miner.evaluation.cold_news import cold_candidates
 from recommenders_miner.inspection.facts import Comparison, Distribution, LogFacts, NewsFacts
 
 HOUR = 3600
-UNKNOWN_CANDIDATE, UNKNOWN_IN_HISTORY = "unknown news id among the candidates", "unknown news id in the history"
 _UNLABELLED_ROWS = (
     "some candidates labelled and some not",
     "labels where the log has none, or none where it has them",

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommenders_miner.data.file_clock import file_time, mind_times, unix_seconds
+from recommenders_miner.data.behaviors import file_time, mind_times, unix_seconds
 
 times = st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31, 23, 59, 59)).map(lambda t: t.replace(microsecond=0))
 
