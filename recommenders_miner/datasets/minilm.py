@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from recommenders_miner.data.presets import MINILM, MINILM_WEIGHTS, minilm_folder
+from recommenders_miner.data.pieces import MINILM, MINILM_WEIGHTS, minilm_folder
 from recommenders_miner.datasets.fetch import download_from_hub, fetch_from_first, file_sha256
 from recommenders_miner.errors import DownloadError, PresetError, RecommendersMinerError
 from recommenders_miner.storage import new_folder
