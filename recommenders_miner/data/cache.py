@@ -36,15 +36,9 @@ class CachedArrays(NamedTuple):
 
 
 def load(folder: Path, key: str) -> CachedArrays | None:
-    """Open a cache without reading its arrays.
+    """Open a cache without reading its arrays; None where there is none that was stored under this key.
 
-    Args:
-        folder: the cache folder.
-        key: what it must have been stored under.
-
-    Returns:
-        The arrays, or None where there is no such cache. A damaged one, as far as sizes tell, or one of another format
-        version is removed, with a warning in the log.
+    A damaged one, as far as sizes tell, or one of another format version is removed, with a warning in the log.
     """
     if not os.path.isdir(folder):  # Path.is_dir() raises where a name is too long
         return None
@@ -95,13 +89,9 @@ class ArrayWriter:
 
 
 def store(folder: Path, key: str, what: str | Path, fill: Callable[[ArrayWriter], None]) -> None:
-    """Fill a cache part by part; where it cannot be written, nothing of it is left, and a warning is logged.
+    """Let `fill` append arrays to a cache, which `load` found absent, under a key that identifies the content.
 
-    Args:
-        folder: the cache folder, which `load` found absent; its parents are made as needed.
-        key: identifies the content; `load` asks for it.
-        what: what the arrays are, for the warning.
-        fill: appends the arrays.
+    Where it cannot be written, nothing of it is left, and a warning is logged that says `what` is not kept.
     """
     is_first = not os.path.exists(folder.parent)  # Path.exists() raises where a name is too long
     try:
@@ -120,22 +110,13 @@ def store(folder: Path, key: str, what: str | Path, fill: Callable[[ArrayWriter]
 
 
 def keep(folder: Path, key: str, what: str | Path, arrays: Mapping[str, np.ndarray]) -> CachedArrays:
-    """Store arrays and open what was stored, which frees their memory and makes a first run as the second.
-
-    Returns:
-        The stored arrays, or the given ones where they could not be stored.
-    """
+    """Store arrays and open what was stored, which frees their memory; return the given ones where that fails."""
     store(folder, key, what, lambda writer: writer.append(**arrays))
     return load(folder, key) or CachedArrays(dict(arrays), {})
 
 
 def pack_strings(strings: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
-    """Turn strings into arrays that a cache can hold.
-
-    Returns:
-        The strings' UTF-8 bytes one after another, (bytes,) uint8, and where each begins and the last one
-        ends, (len(strings) + 1,) int32.
-    """
+    """Return the UTF-8 bytes of strings, (bytes,) uint8, and where each begins, (strings + 1,) int32."""
     _, offset_buffer, data_buffer = strings.buffers()
     if len(strings) == 0 or data_buffer is None:
         return np.zeros(0, np.uint8), np.zeros(len(strings) + 1, np.int32)

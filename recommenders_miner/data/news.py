@@ -170,16 +170,7 @@ class NewsTable:
         return np.array(rows, np.int32)
 
     def align(self, ids: pa.StringArray, values: np.ndarray, missing: float) -> np.ndarray:
-        """Carry the figures of another table's articles over to the rows of this one.
-
-        Args:
-            ids: the other table's news ids.
-            values: (len(ids),) the figure of each.
-            missing: the figure of articles that the other table lacks.
-
-        Returns:
-            (N + 1,) the figure of each row of this table.
-        """
+        """Carry figures of another table's articles, `values` of `ids`, over to the rows of this one, (N + 1,)."""
         row = pc.index_in(self.ids, value_set=ids).fill_null(-1).to_numpy()
         return np.where(row >= 0, values[row], missing)
 

@@ -70,8 +70,8 @@ class TermWeights:
         title_of, ids = np.divmod(pairs, len(self.terms))
         weights = counts * self.idf[ids]
         weights /= np.sqrt(np.bincount(title_of, weights**2, minlength=len(documents)))[title_of]
-        cuts = np.searchsorted(title_of, np.arange(1, len(documents)))
-        return np.split(ids, cuts), np.split(weights, cuts)
+        lengths = np.bincount(title_of, minlength=len(documents))
+        return list(Ragged.of_lengths(ids, lengths)), list(Ragged.of_lengths(weights, lengths))
 
     def save(self, folder: str | Path) -> None:
         """Write terms.txt, a term a line, and term_idf.txt, their idf in the same order, exactly."""

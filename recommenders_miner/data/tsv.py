@@ -71,15 +71,8 @@ class LineErrors:
 
     Whoever reads the file adds the errors of a block in any order, then calls `raise_earliest`.
 
-    Args:
-        path: the file being read.
-        on_error: "raise" or "skip".
-
     Attributes:
         report: what was left out so far; None where errors are raised.
-
-    Raises:
-        ValueError: `on_error` is neither.
     """
 
     def __init__(self, path: Path, on_error: OnError) -> None:

@@ -17,8 +17,8 @@ import signal
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from unittest import mock
 
 import numpy as np
@@ -31,7 +31,7 @@ from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.vectors import read_vector_names, read_word_vectors
 from recommenders_miner.data.vocabulary import Vocabulary
-from recommenders_miner.datasets import convert_adressa, convert_ebnerd, convert_own_logs
+from recommenders_miner.datasets import convert_adressa, convert_own_logs
 from recommenders_miner.errors import RecommendersMinerError
 from recommenders_miner.hparams import prepare_hparams
 from tests.datasets.read_back import read_back
@@ -42,15 +42,8 @@ NEWS = NewsTable.from_columns(["N1", "N2", "N3", "N4-1"], ["moss on roofs", "a c
 WORDS = Vocabulary(["moss", "sea", "owls", "Q1", "Q2", "été"])
 
 
-@dataclass(frozen=True)
-class Reader:
-    """A reader.
-
-    Attributes:
-        file_name: what its file is called.
-        read: reads a file that stands alone in a folder, and looks at what it gave.
-        good: files that it reads, for others to be made of.
-    """
+class Reader(NamedTuple):
+    """What a reader's file is called, how it is read from a folder of its own, and files that it reads."""
 
     file_name: str
     read: Callable[[Path], None]
@@ -86,7 +79,6 @@ def read_news(path: Path) -> None:
     for on_error in ("skip", "raise"):
         news = NewsTable.read(path, on_error)
         assert len(set(news.ids.to_pylist())) == len(news)
-        repr(news.digest)
 
 
 def read_articles(path: Path) -> None:
@@ -107,17 +99,14 @@ def read_behaviors(path: Path) -> None:
 
 @functools.cache
 def cached_log() -> dict[str, bytes]:
-    """Return the files of a log and its cache by their names."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "behaviors.tsv").write_bytes(LOG)
-        ImpressionLog.read(folder / "behaviors.tsv", NEWS, cache=folder / "cache")
-        return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+        path = put(Path(name), {"behaviors.tsv": LOG}) / "behaviors.tsv"
+        ImpressionLog.read(path, NEWS, cache=path.with_name("cache"))
+        return files_in(Path(name))
 
 
 def read_cache(path: Path) -> None:
-    folder = put(path.with_name("data"), replaced(path, cached_log()))
-    (folder / "behaviors.tsv").write_bytes(LOG)
+    folder = put(path.with_name("data"), replaced(path, cached_log()) | {"behaviors.tsv": LOG})
     log = ImpressionLog.read(folder / "behaviors.tsv", NEWS, cache=folder / "cache")
     require_sound(log)
     assert (len(log), len(log.users)) == (2, 2)
@@ -127,12 +116,7 @@ def read_entities(path: Path) -> None:
     """Take the file for the entity column of a single article."""
     text = path.read_bytes().decode(errors="replace")
     news = NewsTable.from_columns(["N1"], ["moss on roofs"], title_entities=[text])
-    title_entities(news)
-    word_entities(news, 5)
-
-
-def read_triples(path: Path) -> None:
-    graph_neighbours(path, WORDS)
+    assert len(title_entities(news)) == len(word_entities(news, 5)) == 1
 
 
 def read_vectors(path: Path) -> None:
@@ -148,29 +132,19 @@ def read_vocabulary(path: Path) -> None:
     assert Vocabulary.load(path.with_name("again.txt")).tokens == vocabulary.tokens
 
 
-def read_yaml(path: Path) -> None:
-    repr(prepare_hparams(path).to_dict())
-
-
-# === Saved models ===
-
-
 @functools.cache
 def saved_model() -> dict[str, bytes]:
     """Return the files of a saved model by their names; what a zip archive holds counts as files in a folder."""
     from tests.models.toy import fresh_toy_model
 
     with tempfile.TemporaryDirectory() as name:
-        fresh_toy_model("nrms").save(Path(name) / "model")
-        files = {}
-        for path in sorted(path for path in Path(name).rglob("*") if path.is_file()):
-            inner = path.relative_to(Path(name) / "model").as_posix()
-            if zipfile.is_zipfile(path):
-                with zipfile.ZipFile(path) as archive:
-                    files |= {f"{inner}!{member}": archive.read(member) for member in archive.namelist()}
-            else:
-                files[inner] = path.read_bytes()
-        return files
+        fresh_toy_model("nrms").save(Path(name))
+        files = files_in(Path(name))
+    for name, content in list(files.items()):
+        if zipfile.is_zipfile(io.BytesIO(content)):
+            with zipfile.ZipFile(io.BytesIO(files.pop(name))) as archive:
+                files |= {f"{name}!{member}": archive.read(member) for member in archive.namelist()}
+    return files
 
 
 def read_model(path: Path) -> None:
@@ -214,14 +188,6 @@ def read_own(path: Path) -> None:
     convert(path, functools.partial(convert_own_logs, put(path.with_name("own"), replaced(path, OWN)) / "logs.yaml"))
 
 
-def read_adressa(path: Path) -> None:
-    convert(path, functools.partial(convert_adressa, path))
-
-
-def read_ebnerd(path: Path) -> None:
-    convert(path, functools.partial(convert_ebnerd, put(path.with_name("bundle"), replaced(path, EBNERD))))
-
-
 # === Good files ===
 
 
@@ -237,6 +203,10 @@ def put(folder: Path, files: dict[str, bytes]) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return folder
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def several(files: Callable[[], dict[str, bytes]]) -> Callable[[], tuple[bytes, ...]]:
@@ -273,30 +243,6 @@ OWN = {
     "news": b'id,title,section,day\nn1,"One, ""two""",a,2024-01-01\nn2,Two,,\n',
     "events": b"user,day,id,clicked,page\nu,2024-01-02,n1,1,p\nu,2024-01-02 10:00:00,n2,0,p\n",
 }
-EBNERD = {
-    "articles.parquet": parquet(
-        {
-            "article_id": pa.array([3, 4], pa.int32()),
-            "title": ["Et", "To"],
-            "subtitle": ["", None],
-            "category_str": ["sport", "krimi"],
-            "subcategory": pa.array([[1], []], pa.list_(pa.int16())),
-            "url": ["", ""],
-        }
-    ),
-    "train/behaviors.parquet": parquet(
-        {
-            "impression_id": pa.array([1, 2], pa.uint32()),
-            "user_id": pa.array([7, 8], pa.uint32()),
-            "impression_time": pa.array([1684703210 * 10**6] * 2, pa.timestamp("us")),
-            "article_ids_inview": pa.array([[3, 4], [4]], pa.list_(pa.int32())),
-            "article_ids_clicked": pa.array([[4], []], pa.list_(pa.int32())),
-        }
-    ),
-    "train/history.parquet": parquet(
-        {"user_id": pa.array([7], pa.uint32()), "article_id_fixed": pa.array([[4, 3]], pa.list_(pa.int32()))}
-    ),
-}
 VISIT = {"userId": "u", "time": 1483272010, "id": "9f39", "title": "Tittel", "url": "http://a.no/9f39.ece"}
 VISITS = b"\n".join(json.dumps(VISIT | {"userId": user}).encode() for user in "uv") + b"\n"
 
@@ -312,12 +258,15 @@ READERS: dict[str, Reader] = {
     "behaviors": Reader("behaviors.tsv", read_behaviors, lambda: (LOG, LOG.replace(b"-0", b"").replace(b"-1", b""))),
     "cache": Reader("file", read_cache, several(cached_log)),
     "entities": Reader("entities.json", read_entities, lambda: (ENTITIES, b"[]")),
-    "triples": Reader("triples.txt", read_triples, lambda: (b"Q1\tP1\tQ2\nQ2\tP2\tQ1\n",)),
+    "triples": Reader(
+        "triples.txt", lambda path: graph_neighbours(path, WORDS), lambda: (b"Q1\tP1\tQ2\nQ2\tP2\tQ1\n",)
+    ),
     "vectors": Reader("vectors.txt", read_vectors, lambda: (GLOVE, b"4 3\n" + GLOVE, VEC, gzip.compress(GLOVE))),
     "vocabulary": Reader("words.txt", read_vocabulary, lambda: ("\n".join(WORDS.tokens).encode() + b"\n",)),
-    "yaml": Reader("own.yaml", read_yaml, lambda: (YAML, b"base: nrms.yaml\ntrain: {epochs: 2}\n")),
+    "yaml": Reader("own.yaml", prepare_hparams, lambda: (YAML, b"base: nrms.yaml\ntrain: {epochs: 2}\n")),
     "saved model": Reader("file", read_model, several(saved_model)),
     "own logs": Reader("file", read_own, own_files),
-    "adressa": Reader("20170101", read_adressa, lambda: (VISITS,)),
-    "ebnerd": Reader("file", read_ebnerd, several(lambda: EBNERD)),
+    "adressa": Reader(
+        "20170101", lambda path: convert(path, functools.partial(convert_adressa, path)), lambda: (VISITS,)
+    ),
 }
