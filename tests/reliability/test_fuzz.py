@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+from recommenders_miner.hparams import prepare_hparams
 from tests.reliability.readers import EVENTS, LOG, READERS, check, parquet
 
 pytestmark = pytest.mark.slow
@@ -76,10 +77,11 @@ def changed_json(draw, content):
 
 
 @pytest.fixture(autouse=True)
-def _no_warnings(monkeypatch):
+def _quiet(monkeypatch):
     monkeypatch.setattr(
         logging.getLogger("recommenders_miner"), "disabled", True
     )  # files are warned of by the thousand
+    prepare_hparams("nrms")  # imports the models, before a clock runs
 
 
 @pytest.mark.parametrize("name", READERS)
