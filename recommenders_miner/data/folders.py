@@ -41,9 +41,8 @@ class Split:
         files = [Path(data_dir) / name / file for file in (NEWS_FILE, BEHAVIORS_FILE)]
         for path in files:
             if not path.is_file():
-                problem = (
-                    "is missing; a data folder has train, dev and perhaps test, each with news.tsv and behaviors.tsv."
-                )
+                files = f"{NEWS_FILE} and {BEHAVIORS_FILE}"
+                problem = f"is missing; a data folder has train, dev and perhaps test, each with {files}."
                 raise DataFormatError(path, problem, remedy=_DEMO_REMEDY)
         return cls(*files)
 

@@ -69,11 +69,9 @@ class Pieces:
 
     def encode(self, texts: Sequence[str], size: int) -> list[list[int]]:
         """Return the pieces of some texts, each cut to `size`, the start and the end piece included."""
-        tokenizer = self.tokenizer
-        start, end = tokenizer.start_token_id + 1, tokenizer.end_token_id + 1
-        tokens = tokenizer(list(texts)) if texts else []
-        opened = ([start, *(int(piece) + 1 for piece in row)] for row in tokens)
-        return [[*row[: size - 1], end] for row in opened]
+        start, end = self.tokenizer.start_token_id + 1, self.tokenizer.end_token_id + 1
+        tokens = self.tokenizer(list(texts)) if texts else []
+        return [[*[start, *(int(piece) + 1 for piece in row)][: size - 1], end] for row in tokens]
 
     def save(self, folder: str | Path) -> None:
         """Write the tokenizer as `tokenizer.json` and `assets/`, as in a Keras preset."""

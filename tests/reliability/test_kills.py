@@ -53,12 +53,13 @@ def kills(processes, *work):
         assert ours.recv() == "begun"
         began = time.perf_counter()
         ended = ours.poll(seconds and rng.uniform(0, seconds))
+        took = time.perf_counter() - began
         assert not ended or ours.recv() == "done"
         process.kill()
         process.join()
         killed += not ended
         yield None if seconds is None else rng.random() < 0.5
-        seconds = seconds or time.perf_counter() - began
+        seconds = seconds or took
 
 
 def report(pipe, work, *arguments):
