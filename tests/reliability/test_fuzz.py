@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from recommenders_miner.hparams import prepare_hparams
-from tests.reliability.readers import EVENTS, LOG, READERS, check, parquet
+from tests.reliability.readers import LOG, READERS, check
 
 pytestmark = pytest.mark.slow
 SECONDS = 10  # for each reader
@@ -115,7 +115,6 @@ def yaml_of(unit, start=b"", end=b""):
 
 EVENT = b"1\tU1\t11/12/2019 2:14:46 PM\t"
 LAUGHS = ", ".join(["&a0 [1, 1]", *(f"&a{k} [{', '.join([f'*a{k - 1}'] * 10)}]" for k in range(1, 12))])
-CSV = b"\x02user,day,id,clicked,page\n"
 HOSTILE = [
     *(("news", fill(unit)) for unit in (b"\t", b"\r", b"x", b"\t" * 7 + b"\n", b"\xff\n")),
     ("news", fill(b"\n", end=b"x")),
@@ -139,13 +138,6 @@ HOSTILE = [
     *(("yaml", yaml_of(b"{a: 1},", tag + b"[", b"]")) for tag in (b"!!omap ", b"!!pairs ", b"<<: ")),
     *(("yaml", yaml_of(b"? ,", tag, end)) for tag, end in ((b"[", b"]"), (b"!!set {", b"}"))),
     ("yaml", b"model: !!python/object/apply:os.system ['exit 1']"),
-    ("own logs", b"\x02" + parquet({name: ["x" * 1000] * 2**12 for name in EVENTS})),
-    *(("own logs", fill(unit, CSV)) for unit in (b'""', b",,,,\n")),
-    ("own logs", fill(b",\n", CSV + b'"')),
-    ("own logs", fill(b"a,", b"\x02")),
-    ("own logs", f"\x00news: [{LAUGHS}]".encode()),
-    *(("adressa", fill(unit)) for unit in (b"[", b"{}\n")),
-    ("adressa", fill(b"9", b'{"userId": "u", "time": ', b"}")),
 ]
 
 
