@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_pascal
 
 from recommenders_miner.data.news import NewsTable
@@ -109,11 +109,11 @@ class _Entity(BaseModel):
     model_config = ConfigDict(alias_generator=to_pascal, strict=True)
 
     wikidata_id: Annotated[str, AfterValidator(_as_token)]
-    occurrence_offsets: list[int] = []
-    surface_forms: list[str] = []
+    occurrence_offsets: Annotated[list[int], FailFast()] = []
+    surface_forms: Annotated[list[str], FailFast()] = []
 
 
-_ENTITIES = TypeAdapter(list[_Entity])
+_ENTITIES = TypeAdapter(Annotated[list[_Entity], FailFast()])
 
 
 def _names(entities: list[_Entity]) -> list[str]:
