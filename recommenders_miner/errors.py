@@ -26,12 +26,7 @@ class DataFormatError(RecommendersMinerError, ValueError):
 
 
 class NotWrittenError(RecommendersMinerError, OSError):
-    """A file or folder cannot be written: the disk is full, or the place is read-only. What stood there still stands.
-
-    Args:
-        path: what was to be written.
-        error: what the system said.
-    """
+    """A file or folder cannot be written: the disk is full or read-only, say. What stood there still stands."""
 
     def __init__(self, path: str | Path, error: OSError) -> None:
         self.path = Path(path)
@@ -57,7 +52,7 @@ class UnknownImpressionError(RecommendersMinerError, LookupError):
 
 
 class NoVectorError(RecommendersMinerError, TypeError):
-    """A news or a user was asked for by itself, and the system has it only in view of the other."""
+    """An article or a user was asked for by itself, and the model has it only in view of the other."""
 
 
 class PresetError(RecommendersMinerError, ValueError):
@@ -92,11 +87,7 @@ class LicenceError(RecommendersMinerError, RuntimeError):
 
 
 class FolderExistsError(RecommendersMinerError, FileExistsError):
-    """A folder is to be written where something stands already.
-
-    Args:
-        path: the folder.
-    """
+    """A folder is to be written where something stands already."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)

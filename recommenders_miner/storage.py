@@ -20,21 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from yaml.composer import ComposerError
-from yaml.constructor import ConstructorError
 
 from recommenders_miner.errors import FolderExistsError, NotWrittenError
 
-_CANNOT_WRITE = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENAMETOOLONG,
-}
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
 _LEFT_BEHIND_SECONDS = 24 * 3600
+_MOST_CHARACTERS = 2**14
 
 
 @contextmanager
@@ -53,9 +44,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         NotWrittenError: the disk is full, the folder may not be written to, or `path` is a folder itself.
     """
     path = Path(path)
-    with _as_not_written(path):
-        if os.path.isdir(path):
-            raise _system_error(errno.EISDIR)
+    if os.path.isdir(path):
+        raise NotWrittenError(path, OSError(errno.EISDIR, os.strerror(errno.EISDIR)))
     with _temporary_name(path) as temporary:
         yield temporary
         with _as_not_written(path):
@@ -82,41 +72,61 @@ def new_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
             folder, or is the working folder.
     """
     folder = Path(folder)
-    with _as_not_written(folder):
-        exists = os.path.lexists(folder)
-        if exists and not overwrite and not (folder.is_dir() and not any(folder.iterdir())):
+    if os.path.lexists(folder):
+        if not overwrite and not (folder.is_dir() and not any(folder.iterdir())):
             raise FolderExistsError(folder)
-        if exists and not folder.is_dir():
-            raise _system_error(errno.ENOTDIR)
-        if exists and not folder.is_symlink() and os.path.samefile(folder, os.curdir):
-            raise OSError(errno.EBUSY, "it is the working folder")
+        if not folder.is_dir():
+            raise NotWrittenError(folder, OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+        if not folder.is_symlink() and folder.samefile(os.curdir):
+            raise NotWrittenError(folder, OSError("it is the working folder"))
     with _temporary_name(folder) as temporary:
         with _as_not_written(folder):
             temporary.mkdir()
         yield temporary
         with _as_not_written(folder):
-            if overwrite and os.path.lexists(folder):
-                _exchange(temporary, folder)
-            else:
+            if not (overwrite and os.path.lexists(folder)):
                 os.rename(temporary, folder)
-
-
-def _exchange(new: Path, folder: Path) -> None:
-    """Put a folder in the place of another, which is put back where that fails and else removed."""
-    old = _hidden_beside(folder)
-    os.rename(folder, old)
-    try:
-        os.rename(new, folder)
-    except BaseException:
-        os.rename(old, folder)
-        raise
-    _remove(old)
+                return
+            old = _hidden_beside(folder)
+            os.rename(folder, old)
+            try:
+                os.rename(temporary, folder)
+            except BaseException:
+                os.rename(old, folder)
+                raise
+            _remove(old)
 
 
 def cache_home() -> Path:
     """Return where fetched files are kept: RECOMMENDERS_MINER_HOME, or `recommenders_miner` in the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(os.environ.get("RECOMMENDERS_MINER_HOME") or cache / "recommenders_miner")
+
+
+def parse_yaml(text: str) -> Any:
+    """Return what one YAML document says.
+
+    Args:
+        text: YAML, at most 16,384 characters. Tags make no objects, and aliases are refused: ten lists, each of ten
+            aliases of the one before, are ten billion values.
+
+    Returns:
+        None, a bool, number, text, date, list, set or dict of such.
+
+    Raises:
+        ValueError: the text is something else; the message says where, if that is known.
+    """
+    if len(text) > _MOST_CHARACTERS:
+        raise ValueError(f"it has {len(text):,} characters, and at most {_MOST_CHARACTERS:,} are read")
+    try:
+        for event in yaml.parse(text, yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError(f"aliases (*name) are not read; write the value out\n{event.start_mark}")
+        value = yaml.safe_load(text)
+        repr(value)  # raises for a number too long to be printed, which no message could show
+    except Exception as error:  # beside its own errors PyYAML lets through those of int(), datetime and others
+        raise ValueError(str(error)) from None
+    return value
 
 
 @contextmanager
@@ -157,68 +167,5 @@ def _as_not_written(path: Path) -> Iterator[None]:
     """Raise whatever the system refuses as an error that names the path."""
     try:
         yield
-    except FolderExistsError:
-        raise
     except OSError as error:
         raise NotWrittenError(path, error) from error
-
-
-def _system_error(code: int) -> OSError:
-    return OSError(code, os.strerror(code))
-
-
-# === YAML ===
-
-_MOST_CHARACTERS = 2**14
-_MOST_NODES = 2**12  # keys and values, lists and mappings: PyYAML takes some 600 bytes for each, though it be empty
-_MOST_DIGITS = 100
-_DEEPEST = 50
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """A safe loader without aliases: ten lists, each of ten aliases of the one before, are ten billion values."""
-
-    depth = 0
-    nodes = 0
-
-    def compose_node(self, parent: Any, index: Any) -> yaml.Node:
-        self.nodes += 1
-        self.depth += 1
-        for problem, applies in (
-            ("aliases (*name) are not read; write the value out", self.check_event(yaml.AliasEvent)),
-            (f"more than {_MOST_NODES:,} values", self.nodes > _MOST_NODES),
-            ("nested too deeply", self.depth > _DEEPEST),
-        ):
-            if applies:
-                raise ComposerError(None, None, problem, self.peek_event().start_mark)
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-    def construct_int(self, node: yaml.Node) -> int:
-        if len(node.value) > _MOST_DIGITS:  # Python refuses to print long ones, and takes long for those in base 60
-            raise ConstructorError(None, None, f"a number of more than {_MOST_DIGITS} digits", node.start_mark)
-        return self.construct_yaml_int(node)
-
-
-_PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_int)
-
-
-def parse_yaml(text: str) -> Any:
-    """Return what one YAML document says.
-
-    Args:
-        text: YAML, at most 16,384 characters and 4,096 values. Tags make no objects, and aliases are refused.
-
-    Returns:
-        None, a bool, number, text, date, list, set or dict of such.
-
-    Raises:
-        ValueError: the text is something else; the message says where, if that is known.
-    """
-    if len(text) > _MOST_CHARACTERS:
-        raise ValueError(f"it has {len(text):,} characters, and at most {_MOST_CHARACTERS:,} are read")
-    try:
-        return yaml.load(text, _PlainLoader)
-    except Exception as error:  # beside its own errors PyYAML lets through those of int(), datetime and others
-        raise ValueError(str(error)) from None

@@ -63,7 +63,8 @@ def fetch(
     ] = False,
 ) -> None:
     """Get MIND, GloVe's word vectors, or MiniLM, a small pretrained language model."""
-    from recommenders_miner.data.presets import glove_folder, minilm_folder
+    from recommenders_miner.data.pieces import minilm_folder
+    from recommenders_miner.data.vectors import glove_folder
     from recommenders_miner.datasets import glove, mind, minilm
 
     name, _, size = what.partition("-")

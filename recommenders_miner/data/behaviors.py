@@ -1,4 +1,4 @@
-"""Reading MIND's `behaviors.tsv` into the arrays of an `ImpressionLog`.
+"""Reading MIND's `behaviors.tsv` into the arrays of an `ImpressionLog`, and the clock of such files.
 
 Blocks of lines are taken apart on all cores, as far as a block can be by itself (`_Block`); what depends on the lines
 before, the indices of users and histories and whether the log is labelled, follows in file order (`_LogReader`). Python
@@ -10,17 +10,16 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recommenders_miner.backend import keep_freed_memory
-from recommenders_miner.data.cache import ArrayParts, ArrayWriter, pack_strings
-from recommenders_miner.data.file_clock import parse_times
+from recommenders_miner.data.cache import pack_strings
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.data.tsv import LineErrors, OnError, SkipReport, describe_columns, read_tsv
@@ -31,60 +30,49 @@ READER_VERSION = 1
 """Raise it whenever the same file is to be read into other arrays."""
 
 UNLABELLED = -1
-UNKNOWN_NEWS = -1
+UNKNOWN_CANDIDATE, UNKNOWN_IN_HISTORY = "unknown news id among the candidates", "unknown news id in the history"
 
-_NO_TOKEN, _BAD_LABEL = 0, -2  # what a token stands for, beside a row of the table and UNKNOWN_NEWS
+_UNKNOWN, _NO_TOKEN, _BAD_LABEL = -1, 0, -2  # what a token stands for, beside a row of the table
 _UNKNOWN_REMEDY = 'Is the news table that of the same split? on_error="skip" leaves unknown news out.'
 
 
 def read_behaviors(
-    path: Path, news: NewsTable, on_error: OnError, separator: str, into: ArrayParts | ArrayWriter
+    path: Path, news: NewsTable, on_error: OnError, separator: str, append: Callable[..., None]
 ) -> SkipReport | None:
-    """Read a log, block by block, into the arrays that are cached; return what was skipped.
+    """Read a log, appending block by block to the arrays that are cached; return what was skipped.
 
     See `ImpressionLog.read` for the arguments, and for the exceptions.
     """
     keep_freed_memory()  # each block would else ask the kernel for the pages that the last one gave back
     errors = LineErrors(path, on_error)
-    reader = _LogReader(news, errors, into)
+    reader = _LogReader(news, errors, append)
     for block, lines in read_tsv(path, FILE_COLUMNS, errors, separator, parse=functools.partial(_Block.parse, news)):
         reader.add(block, lines)
         errors.raise_earliest()
     skipped = errors.log_summary()
     if reader.labelled is None:
-        expected = describe_columns(FILE_COLUMNS, separator)
-        raise DataFormatError(path, f"no line could be used; expected {expected}.")
-    reader.finish()
+        raise DataFormatError(path, f"no line could be used; expected {describe_columns(FILE_COLUMNS, separator)}.")
+    users = pa.chunked_array(reader.users).unify_dictionaries()
+    for chunk in users.chunks:
+        append(user_of=chunk.indices.to_numpy())
+    user_bytes, user_offsets = pack_strings(users.chunk(0).dictionary)
+    append(user_bytes=user_bytes, user_offsets=user_offsets)
     return skipped
 
 
-@dataclass(frozen=True)
-class _Block:
-    """Some lines of the file, with what can be known of them without the lines before.
+class _Block(NamedTuple):
+    """Some lines of the file, with what can be known of them without the lines before."""
 
-    Attributes:
-        table: the lines' columns, as written.
-        impression_id: (rows,) int64, -1 where the text is no number.
-        time: (rows,) int64, Unix seconds, -1 where the text is no time.
-        users: the user ids.
-        histories: the histories as written.
-        tokens: the distinct tokens of the impressions.
-        shown: which of them each impression shows.
-        news: what each distinct token stands for, (distinct,) int32: a row of the table, or why there is none.
-        label: the label of each distinct token, (distinct,) int8.
-        bad, unknown, labelled, unlabelled: how many tokens of each impression are of that kind, (rows,) int64.
-    """
-
-    table: pa.Table
-    impression_id: np.ndarray
-    time: np.ndarray
+    table: pa.Table  # their columns, as written
+    impression_id: np.ndarray  # (rows,) int64, -1 where the text is no number
+    time: np.ndarray  # (rows,) int64, Unix seconds, -1 where the text is no time
     users: pa.DictionaryArray
-    histories: pa.DictionaryArray
-    tokens: pa.StringArray
-    shown: Ragged
-    news: np.ndarray
-    label: np.ndarray
-    bad: np.ndarray
+    histories: pa.DictionaryArray  # as written
+    tokens: pa.StringArray  # the distinct tokens of the impressions
+    shown: Ragged  # which of them each impression shows
+    news: np.ndarray  # what each distinct token stands for, (distinct,) int32: a row of the table, or why there is none
+    label: np.ndarray  # of each distinct token, (distinct,) int8
+    bad: np.ndarray  # how many tokens of each impression have a bad label, (rows,) int64; the rest likewise
     unknown: np.ndarray
     labelled: np.ndarray
     unlabelled: np.ndarray
@@ -94,7 +82,7 @@ class _Block:
         """Take lines apart; never raises for what stands in them."""
         tokens, shown = _split(table["impressions"].combine_chunks())
         rows, label = _find_candidates(tokens, news)
-        kinds = rows == _BAD_LABEL, rows == UNKNOWN_NEWS, (rows > 0) & (label >= 0), (rows > 0) & (label < 0)
+        kinds = rows == _BAD_LABEL, rows == _UNKNOWN, (rows > 0) & (label >= 0), (rows > 0) & (label < 0)
         is_number = pc.match_substring_regex(table["impression id"], "^[0-9]{1,18}$")
         return cls(
             table,
@@ -138,107 +126,89 @@ def _find_candidates(tokens: pa.StringArray, news: NewsTable) -> tuple[np.ndarra
     labels = np.where(labelled, clicked, UNLABELLED).astype(np.int8)
     for k in np.flatnonzero((rows < 0) | (labelled & (rows == _NO_TOKEN))):
         token = tokens[int(k)].as_py()
-        otherwise = _BAD_LABEL if token.rpartition("-")[0] in news.row_of else UNKNOWN_NEWS
+        otherwise = _BAD_LABEL if token.rpartition("-")[0] in news.row_of else _UNKNOWN
         rows[k], labels[k] = news.row_of.get(token, otherwise), UNLABELLED
     return rows, labels
 
 
 def _find_news(ids: pa.StringArray, news: NewsTable) -> np.ndarray:
     """Return the rows of news ids, (ids,) int32; that of an empty one is 0, of an unknown one -1."""
-    return pc.index_in(ids, value_set=news.ids).fill_null(UNKNOWN_NEWS).to_numpy().copy()
+    return pc.index_in(ids, value_set=news.ids).fill_null(_UNKNOWN).to_numpy().copy()
 
 
 class _LogReader:
-    """Joins blocks of lines into the arrays of a log.
+    """Joins blocks of lines into the arrays of a log."""
 
-    Args:
-        news: the news that the log refers to.
-        errors: told of every line with an error.
-        into: where the arrays grow.
-
-    Attributes:
-        labelled: whether the log is; known from the first sound impression on.
-    """
-
-    def __init__(self, news: NewsTable, errors: LineErrors, into: ArrayParts | ArrayWriter) -> None:
-        self.labelled: bool | None = None
-        self._news = news
-        self._errors = errors
-        self._into = into
-        self._users: list[pa.DictionaryArray] = []
+    def __init__(self, news: NewsTable, errors: LineErrors, append: Callable[..., None]) -> None:
+        self.labelled: bool | None = None  # known from the first sound impression on
+        self.users: list[pa.DictionaryArray] = []  # of each block
+        self._news, self._errors, self._append = news, errors, append
         self._row_of: dict[bytes, int] = {}  # digest of a history as written, which is shorter -> its row
         self._unknown_in: dict[int, int] = {}  # row of a history -> unknown news in it, if any
         self._num_candidates = self._num_clicked = 0  # of all impressions, of all histories
-        into.append(offsets=np.zeros(1, np.int64), history_offsets=np.zeros(1, np.int64))
+        append(offsets=np.zeros(1, np.int64), history_offsets=np.zeros(1, np.int64))
 
     def add(self, block: _Block, lines: np.ndarray) -> None:
         """Add some lines. Of several errors in one line, the first one found counts."""
-        table, errors = block.table, self._errors
+        table, labelled, unlabelled = block.table, block.labelled, block.unlabelled
+        known = labelled + unlabelled
         sound = np.ones(len(lines), bool)
 
-        def reject(wrong: np.ndarray, reason: str, describe: Callable[[int], str]) -> None:
-            """Take out the rows that are `wrong`, (rows,) bool; `describe` words the problem of a row."""
-            rows = np.flatnonzero(sound & wrong)
-            errors.add(reason, lines[rows], lambda k: describe(int(rows[k])))
-            sound[rows] = False
+        def check(reason: str, wrong: np.ndarray, describe: Callable[[int], str], remedy: str | None = None) -> None:
+            """Take out the rows that are `wrong`, (rows,) bool or how often, unless there is a remedy for skipping."""
+            rows = np.repeat(np.arange(len(lines)), wrong * sound)
+            self._errors.add(reason, lines[rows], lambda k: describe(int(rows[k])), remedy)
+            if remedy is None:
+                sound[rows] = False
 
-        reject(
-            block.impression_id < 0,
+        check(
             "bad impression id",
+            block.impression_id < 0,
             lambda row: f"impression id '{table['impression id'][row]}' is not a non-negative integer.",
         )
-        reject(pc.equal(table["user id"], "").to_numpy(), "empty user id", lambda _: "the user id is empty.")
-        reject(
-            block.time < 0,
+        check("empty user id", pc.equal(table["user id"], "").to_numpy(), lambda _: "the user id is empty.")
+        check(
             "bad time",
+            block.time < 0,
             lambda row: f"expected a time like 11/12/2019 2:14:46 PM, got {table['time'][row].as_py()!r}.",
         )
-        labelled, unlabelled = block.labelled, block.unlabelled
-        reject(
-            labelled + unlabelled + block.unknown + block.bad == 0,
-            "no candidates",
-            lambda _: "the impression has no candidates.",
-        )
-        reject(
-            block.bad > 0,
+        check("no candidates", known + block.unknown + block.bad == 0, lambda _: "the impression has no candidates.")
+        check(
             "bad label",
+            block.bad > 0,
             lambda row: f"the label after the last hyphen must be 0 or 1, got {block.first(_BAD_LABEL, row)!r}.",
         )
-        unknown_in = np.repeat(np.arange(len(lines)), block.unknown * sound)
-        errors.add(
-            "unknown news id among the candidates",
-            lines[unknown_in],
-            lambda k: f"the candidate {block.first(UNKNOWN_NEWS, unknown_in[k])!r} is not in the news table.",
-            remedy=_UNKNOWN_REMEDY,
+        check(
+            UNKNOWN_CANDIDATE,
+            block.unknown,
+            lambda row: f"the candidate {block.first(_UNKNOWN, row)!r} is not in the news table.",
+            _UNKNOWN_REMEDY,
         )
-        reject(
-            (labelled > 0) & (unlabelled > 0),
+        check(
             "some candidates labelled and some not",
+            (labelled > 0) & (unlabelled > 0),
             lambda _: "some candidates of the impression have a label and some have none.",
         )
-        reject(labelled + unlabelled == 0, "no known candidates", lambda _: "none of the candidates is known.")
+        check("no known candidates", known == 0, lambda _: "none of the candidates is known.")
         if self.labelled is None and sound.any():
             self.labelled = bool(labelled[np.argmax(sound)])
         here, before = ("no labels", "have them") if self.labelled else ("labels", "have none")
-        reject(
-            unlabelled > 0 if self.labelled else labelled > 0,
+        check(
             "labels where the log has none, or none where it has them",
+            unlabelled > 0 if self.labelled else labelled > 0,
             lambda _: f"the impression has {here}, but those before it {before}.",
         )
-        self._append(block, lines, sound, (labelled + unlabelled)[sound])
 
-    def _append(self, block: _Block, lines: np.ndarray, sound: np.ndarray, num_candidates: np.ndarray) -> None:
-        """Append the sound rows of a block."""
         shown, users, histories = block.shown.values, block.users, block.histories
         if not sound.all() or (block.news <= 0).any():
             shown = shown[(block.news > 0)[shown] & block.shown.repeat(sound)]
-            kept = block.table.filter(pa.array(sound))
+            kept = table.filter(pa.array(sound))
             users, histories = (kept[name].combine_chunks().dictionary_encode() for name in ("user id", "history"))
-        self._users.append(users)
-        self._into.append(
+        self.users.append(users)
+        self._append(
             candidates=block.news[shown],
             labels=block.label[shown],
-            offsets=self._num_candidates + np.cumsum(num_candidates),
+            offsets=self._num_candidates + np.cumsum(known[sound]),
             time=block.time[sound],
             impression_id=block.impression_id[sound],
             history_of=self._find_histories(histories, lines[sound]),
@@ -251,35 +221,60 @@ class _LogReader:
         first_new = len(self._row_of)
         digests = (hashlib.blake2b(text, digest_size=16).digest() for text in distinct.cast(pa.binary()).to_pylist())
         rows = np.array([self._row_of.setdefault(digest, len(self._row_of)) for digest in digests], np.int32)
-        self._append_histories(distinct.filter(pa.array(rows >= first_new)), first_new)
-        unknown = np.zeros(len(rows), np.int64)
-        if self._unknown_in:
-            unknown[:] = [self._unknown_in.get(row, 0) for row in rows.tolist()]
-        wrong = np.repeat(np.arange(len(lines)), unknown[which])
 
-        def describe(k: int) -> str:
-            history = histories[int(wrong[k])].as_py().split(" ")
-            news_id = next(news_id for news_id in history if news_id and news_id not in self._news.row_of)
-            return f"the news {news_id!r} in the history is not in the news table."
-
-        self._errors.add("unknown news id in the history", lines[wrong], describe, remedy=_UNKNOWN_REMEDY)
-        return rows[which]
-
-    def _append_histories(self, texts: pa.StringArray, first_row: int) -> None:
-        """Append histories that were not met before; the first of them gets the row `first_row`."""
-        tokens, history = _split(texts)
+        tokens, history = _split(distinct.filter(pa.array(rows >= first_new)))
         news = _find_news(tokens, self._news)
-        unknown = _count(history, news == UNKNOWN_NEWS)
-        self._unknown_in |= {first_row + int(k): int(unknown[k]) for k in np.flatnonzero(unknown)}
+        unknown = _count(history, news == _UNKNOWN)
+        self._unknown_in |= {first_new + int(k): int(unknown[k]) for k in np.flatnonzero(unknown)}
         clicks = Ragged(news[history.values], history.offsets)
         clicks = clicks.keep(clicks.values > 0)
-        self._into.append(histories=clicks.values, history_offsets=self._num_clicked + clicks.offsets[1:])
+        self._append(histories=clicks.values, history_offsets=self._num_clicked + clicks.offsets[1:])
         self._num_clicked += len(clicks.values)
 
-    def finish(self) -> None:
-        """Append what is known at the end only: the users."""
-        users = pa.chunked_array(self._users).unify_dictionaries()
-        user_bytes, user_offsets = pack_strings(users.chunk(0).dictionary)
-        for chunk in users.chunks:
-            self._into.append(user_of=chunk.indices.to_numpy())
-        self._into.append(user_bytes=user_bytes, user_offsets=user_offsets)
+        if self._unknown_in:
+            unknown = np.array([self._unknown_in.get(row, 0) for row in rows.tolist()], np.int64)
+            wrong = np.repeat(np.arange(len(lines)), unknown[which])
+
+            def describe(k: int) -> str:
+                history = filter(None, histories[int(wrong[k])].as_py().split(" "))
+                news_id = next(news_id for news_id in history if news_id not in self._news.row_of)
+                return f"the news {news_id!r} in the history is not in the news table."
+
+            self._errors.add(UNKNOWN_IN_HISTORY, lines[wrong], describe, _UNKNOWN_REMEDY)
+        return rows[which]
+
+
+# === The clock of MIND's files: times of day without a zone, which the package takes as UTC ===
+
+_TIME_FORMATS = ("%m/%d/%Y %I:%M:%S %p", "%Y-%m-%d %H:%M:%S")
+
+
+def unix_seconds(time: datetime) -> int:
+    """Return Unix seconds of a time by the files' clock; a zone of its own does not count."""
+    return int(time.replace(tzinfo=UTC).timestamp())
+
+
+def file_time(seconds: int) -> datetime:
+    """Return the time by the files' clock, without a zone, of Unix seconds."""
+    return datetime.fromtimestamp(int(seconds), UTC).replace(tzinfo=None)
+
+
+def parse_times(texts: pa.ChunkedArray) -> np.ndarray:
+    """Return Unix seconds of times as `11/12/2019 2:14:46 PM` or `2019-11-12 14:14:46`, (texts,) int64.
+
+    What is no time since 1970 is -1.
+    """
+    times = pc.coalesce(*(pc.strptime(texts, format=form, unit="s", error_is_null=True) for form in _TIME_FORMATS))
+    # strptime takes 2/30 for 3/1 or 3/2; a day that ran over so is at most the third.
+    ran_over = pc.and_(
+        pc.less_equal(pc.day(times), 3),
+        pc.match_substring_regex(texts, "^[0-9]+[/-]([0-9]+-)?(29|30|31)[/ ]"),
+    )
+    seconds = pc.if_else(ran_over, None, times).cast(pa.int64())
+    return np.maximum(pc.fill_null(seconds, -1).to_numpy(), -1)
+
+
+def mind_times(seconds: np.ndarray) -> pa.StringArray:
+    """Write Unix seconds as MIND does, who pads minutes and seconds but not the rest: `11/9/2019 2:04:46 PM`."""
+    padded = pc.strftime(pa.array(seconds).cast(pa.timestamp("s")), format="%m/%d/%Y %I:%M:%S %p", locale="C")
+    return pc.replace_substring_regex(padded, r"(^|[/ ])0", r"\1")

@@ -13,7 +13,7 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,109 +35,39 @@ class CachedArrays(NamedTuple):
     meta: dict[str, Any]
 
 
-def load(folder: str | Path, key: str) -> CachedArrays | None:
-    """Open a cache without reading its arrays.
+def load(folder: Path, key: str) -> CachedArrays | None:
+    """Open a cache without reading its arrays; None where there is none that was stored under this key.
 
-    Args:
-        folder: the cache folder.
-        key: what it must have been stored under.
-
-    Returns:
-        The arrays, or None where there is no such cache. A damaged one, as far as sizes tell, or one of another format
-        version is removed, with a warning in the log.
+    A damaged one, as far as sizes tell, or one of another format version is removed, with a warning in the log.
     """
-    folder = Path(folder)
     if not os.path.isdir(folder):  # Path.is_dir() raises where a name is too long
         return None
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         if (manifest["format"], manifest["key"]) != (FORMAT_VERSION, key):
             raise ValueError("it has another format version or key")
-        arrays = {name: _open_array(folder / f"{name}.bin", *kind) for name, kind in manifest["arrays"].items()}
+        arrays = {}
+        for name, (dtype, shape) in manifest["arrays"].items():
+            path, kind = folder / f"{name}.bin", np.dtype(dtype)
+            size = path.stat().st_size
+            if kind.hasobject or size != kind.itemsize * math.prod(shape):
+                raise ValueError(f"{path.name} has {size} bytes, which are not {shape} of {dtype}")
+            whole = np.memmap(path, kind, "r") if size else np.frombuffer(b"", kind)
+            arrays[name] = whole.reshape(shape)
         return CachedArrays(arrays, manifest["meta"])
     except Exception as error:  # json and numpy let through whatever damaged files lead them into
         discard(folder, error)
         return None
 
 
-def _open_array(path: Path, dtype: str, shape: list[int]) -> np.ndarray:
-    kind, size = np.dtype(dtype), path.stat().st_size
-    if kind.hasobject or size != kind.itemsize * math.prod(shape):
-        raise ValueError(f"{path.name} has {size} bytes, which are not {shape} of {dtype}")
-    return np.memmap(path, kind, "r", shape=tuple(shape)) if size else np.frombuffer(b"", kind).reshape(shape)
-
-
-def discard(folder: str | Path, why: Exception) -> None:
+def discard(folder: Path, why: Exception) -> None:
     """Remove a cache that is not what was stored, and warn of it in the log."""
     LOGGER.warning("The cache %s is removed and will be rebuilt (%r).", folder, why)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def keep(
-    folder: str | Path,
-    key: str,
-    what: str | Path,
-    arrays: Mapping[str, np.ndarray],
-    meta: Mapping[str, Any] | None = None,
-) -> CachedArrays:
-    """Store arrays and open what was stored, which frees their memory and makes a first run as the second.
-
-    Args:
-        folder: the cache folder. Where it cannot be written, a warning is logged.
-        key: identifies the content; `load` asks for it.
-        what: what the arrays are, for the warning.
-        arrays: numeric arrays by name; a name must be usable as a file name.
-        meta: anything that JSON can hold.
-
-    Returns:
-        The stored arrays, or the given ones where they could not be stored.
-    """
-    problem = None
-    try:
-        with storing(folder, key) as writer:
-            writer.append(**arrays)
-            writer.meta.update(meta or {})
-    except OSError as error:
-        problem = error
-    cached = load(folder, key)
-    if cached is None:
-        LOGGER.warning("No cache of %s could be kept (%s); it will be made anew next time.", what, problem)
-        cached = CachedArrays(dict(arrays), dict(meta or {}))
-    return cached
-
-
-@contextlib.contextmanager
-def storing(folder: str | Path, key: str) -> Iterator[ArrayWriter]:
-    """Fill a cache part by part; when the block ends, the cache is in its place.
-
-    If the block raises, nothing of this cache is left.
-
-    Args:
-        folder: the cache folder, which `load` found absent; its parents are made as needed.
-        key: identifies the content; `load` asks for it.
-
-    Raises:
-        OSError: the folder cannot be written, or holds a cache that another process stored in the meantime.
-    """
-    folder = Path(folder)
-    is_first = not folder.parent.exists()
-    try:
-        with new_folder(folder) as partial:
-            writer = ArrayWriter(partial)
-            yield writer
-            manifest = {"format": FORMAT_VERSION, "key": key, "meta": writer.meta, "arrays": writer.kinds}
-            (partial / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    finally:
-        if is_first:
-            with contextlib.suppress(OSError):  # it holds the cache, or another one
-                folder.parent.rmdir()
-
-
 class ArrayWriter:
     """Arrays in the files of a folder, which grow by parts, so that none need fit into memory.
-
-    Args:
-        folder: the folder.
 
     Attributes:
         kinds: the dtype and the shape of each array.
@@ -150,39 +80,43 @@ class ArrayWriter:
         self._folder = folder
 
     def append(self, **parts: np.ndarray) -> None:
-        """Add rows to arrays, which begin with their first part."""
+        """Add rows to arrays, which begin with their first part and keep its dtype."""
         for name, part in parts.items():
             dtype, (rows, *rest) = self.kinds.get(name, (part.dtype.str, [0, *part.shape[1:]]))
-            if part.dtype.str != dtype or list(part.shape[1:]) != rest:
-                raise ValueError(f"{name} is {dtype} with rows {rest}; its next part is {part.dtype}, {part.shape}.")
             with open(self._folder / f"{name}.bin", "ab") as file:
-                file.write(np.ascontiguousarray(part).data)
+                file.write(np.ascontiguousarray(part, dtype).data)
             self.kinds[name] = dtype, [rows + len(part), *rest]
 
 
-class ArrayParts:
-    """Arrays in memory that grow by parts, as those of `ArrayWriter` do on disk."""
+def store(folder: Path, key: str, what: str | Path, fill: Callable[[ArrayWriter], None]) -> None:
+    """Let `fill` append arrays to a cache, which `load` found absent, under a key that identifies the content.
 
-    def __init__(self) -> None:
-        self._parts: dict[str, list[np.ndarray]] = {}
+    Where it cannot be written, nothing of it is left, and a warning is logged that says `what` is not kept.
+    """
+    is_first = not os.path.exists(folder.parent)  # Path.exists() raises where a name is too long
+    try:
+        with new_folder(folder) as partial:
+            writer = ArrayWriter(partial)
+            fill(writer)
+            manifest = {"format": FORMAT_VERSION, "key": key, "meta": writer.meta, "arrays": writer.kinds}
+            (partial / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    except OSError as error:
+        if not os.path.isdir(folder):  # else another process stored it in the meantime
+            LOGGER.warning("No cache of %s could be kept (%s); it will be made anew next time.", what, error)
+    finally:
+        if is_first:
+            with contextlib.suppress(OSError):  # it holds the cache, or another one
+                folder.parent.rmdir()
 
-    def append(self, **parts: np.ndarray) -> None:
-        """Add rows to arrays, which begin with their first part."""
-        for name, part in parts.items():
-            self._parts.setdefault(name, []).append(part)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return the arrays; can be called once, since it gives up each one's parts as it joins them."""
-        return {name: np.concatenate(self._parts.pop(name)) for name in list(self._parts)}
+def keep(folder: Path, key: str, what: str | Path, arrays: Mapping[str, np.ndarray]) -> CachedArrays:
+    """Store arrays and open what was stored, which frees their memory; return the given ones where that fails."""
+    store(folder, key, what, lambda writer: writer.append(**arrays))
+    return load(folder, key) or CachedArrays(dict(arrays), {})
 
 
 def pack_strings(strings: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
-    """Turn strings into arrays that a cache can hold.
-
-    Returns:
-        The strings' UTF-8 bytes one after another, (bytes,) uint8, and where each begins and the last one
-        ends, (len(strings) + 1,) int32.
-    """
+    """Return the UTF-8 bytes of strings, (bytes,) uint8, and where each begins, (strings + 1,) int32."""
     _, offset_buffer, data_buffer = strings.buffers()
     if len(strings) == 0 or data_buffer is None:
         return np.zeros(0, np.uint8), np.zeros(len(strings) + 1, np.int32)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
-import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, TypeAdapter, ValidationError
+from pydantic.alias_generators import to_pascal
 
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.text import token_places
@@ -38,11 +38,17 @@ def word_entities(news: NewsTable, size: int) -> list[list[str]]:
     Raises:
         DataFormatError: as `title_entities`, or an offset is no whole number, or a form no text.
     """
-    titles = news.title.to_pylist()[1:]
-    return [
-        _entity_of_words(title, entities, size)
-        for title, entities in zip(titles, _read(news, "title_entities"), strict=True)
-    ]
+    owners_of_titles = []
+    for title, entities in zip(news.title.to_pylist()[1:], _read(news, "title_entities"), strict=True):
+        places = token_places(title)[:size]
+        owners = [""] * len(places)
+        for entity in reversed(entities):
+            for offset, form in zip(entity.occurrence_offsets, entity.surface_forms, strict=False):
+                for word, (start, end) in enumerate(places):
+                    if start < offset + len(form) and offset < end:
+                        owners[word] = entity.wikidata_id
+        owners_of_titles.append(owners)
+    return owners_of_titles
 
 
 def news_neighbours(news: NewsTable, entities: Vocabulary) -> np.ndarray:
@@ -60,7 +66,7 @@ def news_neighbours(news: NewsTable, entities: Vocabulary) -> np.ndarray:
     """
     both = zip(_read(news, "title_entities"), _read(news, "abstract_entities"), strict=True)
     named = ({entities[name] for part in parts for name in _names(part) if name in entities} for parts in both)
-    return _distinct_pairs(pair for ids in named for pair in itertools.permutations(sorted(ids), 2))
+    return _distinct_pairs(pair for ids in named for pair in itertools.combinations(ids, 2))
 
 
 def graph_neighbours(path: str | Path, entities: Vocabulary) -> np.ndarray:
@@ -79,60 +85,48 @@ def graph_neighbours(path: str | Path, entities: Vocabulary) -> np.ndarray:
     errors = LineErrors(Path(path), "raise")
     pairs: list[tuple[int, int]] = []
     for block, _ in read_tsv(Path(path), _TRIPLE, errors):
-        for head, tail in zip(block["head"].to_pylist(), block["tail"].to_pylist(), strict=True):
-            if head in entities and tail in entities and head != tail:
-                pairs += [(entities[head], entities[tail]), (entities[tail], entities[head])]
+        both = zip(block["head"].to_pylist(), block["tail"].to_pylist(), strict=True)
+        pairs += [(entities[a], entities[b]) for a, b in both if a in entities and b in entities and a != b]
         errors.raise_earliest()
     return _distinct_pairs(pairs)
 
 
 def _distinct_pairs(pairs: Iterable[tuple[int, int]]) -> np.ndarray:
-    return np.unique(np.array(list(pairs), "int32").reshape(-1, 2), axis=0)
+    """Return each pair once and both ways, (P, 2) int32."""
+    one_way = np.array(list(pairs), "int32").reshape(-1, 2)
+    return np.unique(np.concatenate([one_way, one_way[:, ::-1]]), axis=0)
 
 
-def _entity_of_words(title: str, entities: list[dict[str, Any]], size: int) -> list[str]:
-    places = token_places(title)[:size]
-    owners = [""] * len(places)
-    for entity in reversed(entities):
-        for offset, form in zip(entity.get("OccurrenceOffsets", ()), entity.get("SurfaceForms", ()), strict=False):
-            for word, (start, end) in enumerate(places):
-                if start < offset + len(form) and offset < end:
-                    owners[word] = entity["WikidataId"]
-    return owners
+def _as_token(name: str) -> str:
+    if problem := token_problem(name, ()):
+        raise ValueError(problem)
+    return name
 
 
-def _names(entities: list[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(entity["WikidataId"] for entity in entities))
+class _Entity(BaseModel):
+    """What is used of an entity in MIND's JSON; more may stand there."""
+
+    model_config = ConfigDict(alias_generator=to_pascal, strict=True)
+
+    wikidata_id: Annotated[str, AfterValidator(_as_token)]
+    occurrence_offsets: Annotated[list[int], FailFast()] = []
+    surface_forms: Annotated[list[str], FailFast()] = []
 
 
-def _read(news: NewsTable, column: str) -> Iterable[list[dict[str, Any]]]:
+_ENTITIES = TypeAdapter(Annotated[list[_Entity], FailFast()])
+
+
+def _names(entities: list[_Entity]) -> list[str]:
+    return list(dict.fromkeys(entity.wikidata_id for entity in entities))
+
+
+def _read(news: NewsTable, column: str) -> Iterator[list[_Entity]]:
     """Yield the entities of each article in a column of the table, the padding article left out."""
     texts = getattr(news, column).to_pylist()[1:]
     for text, news_id in zip(texts, news.ids.to_pylist()[1:], strict=True):
-        yield [] if text in ("", "[]") else _parsed(text, f"the {column.replace('_', ' ')} of news {news_id}")
-
-
-def _parsed(text: str, place: str) -> list[dict[str, Any]]:
-    try:
-        entities = json.loads(text)
-        if not isinstance(entities, list):
-            raise TypeError("not a list")
-        for entity in entities:
-            _require(entity["WikidataId"], str, "a WikidataId")
-            if problem := token_problem(entity["WikidataId"], ()):
-                raise ValueError(f"a WikidataId {problem}")
-            for offset in entity.get("OccurrenceOffsets", ()):
-                _require(offset, int, "an offset")
-            for form in entity.get("SurfaceForms", ()):
-                _require(form, str, "a surface form")
-        return entities
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataFormatError(
-            place,
-            f"expected a JSON list of objects with a WikidataId, got {text[:80]!r} ({error!r}).",
-        ) from None
-
-
-def _require(value: Any, kind: type, what: str) -> None:
-    if not isinstance(value, kind) or value == "":
-        raise TypeError(f"{what} is {reprlib.repr(value)}")
+        try:
+            yield [] if text in ("", "[]") else _ENTITIES.validate_json(text)
+        except ValidationError as error:
+            why = error.errors()[0]["msg"]
+            problem = f"expected a JSON list of objects with a WikidataId, got {text[:80]!r} ({why})."
+            raise DataFormatError(f"the {column.replace('_', ' ')} of news {news_id}", problem) from None

@@ -38,16 +38,13 @@ class Split:
         Raises:
             DataFormatError: the folder or one of the files is missing.
         """
-        folder = Path(data_dir) / name
-        split = cls(folder / NEWS_FILE, folder / BEHAVIORS_FILE)
-        for path in (split.news, split.behaviors):
+        files = [Path(data_dir) / name / file for file in (NEWS_FILE, BEHAVIORS_FILE)]
+        for path in files:
             if not path.is_file():
-                raise DataFormatError(
-                    path,
-                    "is missing; a data folder has train, dev and perhaps test, each with news.tsv and behaviors.tsv.",
-                    remedy=_DEMO_REMEDY,
-                )
-        return split
+                files = f"{NEWS_FILE} and {BEHAVIORS_FILE}"
+                problem = f"is missing; a data folder has train, dev and perhaps test, each with {files}."
+                raise DataFormatError(path, problem, remedy=_DEMO_REMEDY)
+        return cls(*files)
 
 
 def split_folders(folder: str | Path) -> dict[str, Path]:
@@ -67,12 +64,10 @@ def split_folders(folder: str | Path) -> dict[str, Path]:
     folder = Path(folder)
     if any((folder / file).exists() for file in (NEWS_FILE, BEHAVIORS_FILE)):
         return {folder.resolve().name: folder}
-    names = [name for name in SPLIT_NAMES if (folder / name).is_dir()] or [WHOLE]
-    found = {name: folder / name for name in names if (folder / name).is_dir()}
+    found = {name: folder / name for name in (*SPLIT_NAMES, WHOLE) if (folder / name).is_dir()}
     if not found:
-        raise DataFormatError(
-            folder,
-            f"holds neither {NEWS_FILE} and {BEHAVIORS_FILE} nor a folder {', '.join(SPLIT_NAMES)} or {WHOLE}.",
-            remedy=_DEMO_REMEDY,
-        )
+        problem = f"holds neither {NEWS_FILE} and {BEHAVIORS_FILE} nor a folder {', '.join(SPLIT_NAMES)} or {WHOLE}."
+        raise DataFormatError(folder, problem, remedy=_DEMO_REMEDY)
+    if len(found) > 1:
+        found.pop(WHOLE, None)
     return found

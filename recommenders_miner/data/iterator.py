@@ -13,8 +13,8 @@ from recommenders_miner.data.batching import TrainingBatches
 from recommenders_miner.data.features import FEATURES, NewsFeatures
 from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.data.news import NewsTable
-from recommenders_miner.data.presets import glove_folder
 from recommenders_miner.data.sampling import Draw, TrainingSamples
+from recommenders_miner.data.vectors import glove_folder
 from recommenders_miner.data.vocabularies import COMMON, TrainingTables, Vocabularies
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.errors import NotBuiltError

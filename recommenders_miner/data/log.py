@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +26,6 @@ LOGGER = logging.getLogger("recommenders_miner")
 
 CACHE_FOLDER = ".recommenders_miner_cache"
 _IN_MEMORY = Path("<columns>")
-_ANONYMOUS = "anonymous"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -102,9 +102,11 @@ class ImpressionLog:
             log = cls._read_cached(path, news, on_error, separator, root)
             if log is not None:
                 return log
-        parts = array_cache.ArrayParts()
-        skipped = read_behaviors(path, news, on_error, separator, parts)
-        return cls._from_arrays(parts.arrays(), skipped)
+        parts = defaultdict(list)
+        skipped = read_behaviors(
+            path, news, on_error, separator, lambda **new: [parts[name].append(part) for name, part in new.items()]
+        )
+        return cls._from_arrays({name: np.concatenate(parts.pop(name)) for name in list(parts)}, skipped)
 
     @classmethod
     def _read_cached(
@@ -112,45 +114,40 @@ class ImpressionLog:
     ) -> ImpressionLog | None:
         """Open the cache of a file, which is made if there is none; return None where none can be kept."""
         before = _state(path)
-        key = _cache_key(path, news, on_error, separator)
+        with open(path, "rb") as file:
+            content = hashlib.file_digest(file, hashlib.blake2b).hexdigest()
+        depends_on = (READER_VERSION, content, news.digest, on_error, separator)
+        key = hashlib.blake2b(repr(depends_on).encode(), digest_size=16).hexdigest()
         folder = root / f"behaviors-{key}"
-        log = cls._from_cache(folder, key, path, news, on_error)
-        if log is not None:
-            if log.skipped is not None and log.skipped.counts:
-                LOGGER.warning("%s", log.skipped.summary())
-            return log
-        problem = None
-        try:
-            with array_cache.storing(folder, key) as writer:
-                skipped = read_behaviors(path, news, on_error, separator, writer)
-                writer.meta.update({} if skipped is None else {"counts": skipped.counts, "lines": skipped.lines})
-                if _state(path) != before:  # what was read may not be what the key was made of
-                    raise OSError("the file changed while it was read")
-        except OSError as error:
-            problem = error
-        log = cls._from_cache(folder, key, path, news, on_error)
-        if log is None:
-            LOGGER.warning("No cache of %s could be kept (%s); it will be read anew next time.", path, problem)
-        return log
 
-    @classmethod
-    def _from_cache(
-        cls, folder: Path, key: str, path: Path, news: NewsTable, on_error: OnError
-    ) -> ImpressionLog | None:
-        """Open the log that a cache holds; None where there is no cache, or one that no log can be made of."""
-        cached = array_cache.load(folder, key)
-        if cached is None:
-            return None
-        try:
-            skipped = None if on_error == "raise" else SkipReport(path, **cached.meta)
-            if skipped is not None:
-                skipped.summary()  # raises where it is none
-            _require_sound(cached.arrays, len(news))
-            log = cls._from_arrays(cached.arrays, skipped, key)
-            log.users.validate(full=True)
-        except (ValueError, TypeError, LookupError, AttributeError) as error:  # ArrowInvalid is a ValueError
-            array_cache.discard(folder, error)
-            return None
+        def fill(writer: array_cache.ArrayWriter) -> None:
+            skipped = read_behaviors(path, news, on_error, separator, writer.append)
+            writer.meta.update({} if skipped is None else {"counts": skipped.counts, "lines": skipped.lines})
+            if _state(path) != before:  # what was read may not be what the key was made of
+                raise OSError("the file changed while it was read")
+
+        def opened() -> ImpressionLog | None:
+            cached = array_cache.load(folder, key)
+            if cached is None:
+                return None
+            try:
+                skipped = None if on_error == "raise" else SkipReport(path, **cached.meta)
+                if skipped is not None:
+                    skipped.summary()  # raises where it is none
+                _require_sound(cached.arrays, len(news))
+                log = cls._from_arrays(cached.arrays, skipped, key)
+                log.users.validate(full=True)
+            except (ValueError, TypeError, LookupError, AttributeError) as error:  # ArrowInvalid is a ValueError
+                array_cache.discard(folder, error)
+                return None
+            return log
+
+        log = opened()
+        if log is None:
+            array_cache.store(folder, key, path, fill)
+            return opened()
+        if log.skipped is not None and log.skipped.counts:
+            LOGGER.warning("%s", log.skipped.summary())
         return log
 
     @classmethod
@@ -192,17 +189,16 @@ class ImpressionLog:
         distinct: dict[tuple[str, ...], int] = {}
         history_of = [distinct.setdefault(tuple(history), len(distinct)) for history in histories]
         first_impression = np.unique(history_of, return_index=True)[1]
-        user_index: dict[str, int] = {}
-        user_of = [user_index.setdefault(user, len(user_index)) for user in users or [_ANONYMOUS] * count]
+        encoded = pa.array(users or ["anonymous"] * count, pa.string()).dictionary_encode()
         return cls(
             candidates=shown,
             labels=_labels_of_lists(labels, shown.lengths),
             histories=_rows_of_lists(list(distinct), news, "history", first_impression),
             history_of=np.array(history_of, np.int32),
-            user_of=np.array(user_of, np.int32),
+            user_of=encoded.indices.to_numpy(),
             time=np.zeros(count, np.int64) if time is None else np.array(time, np.int64),
             impression_id=np.arange(1, count + 1) if impression_id is None else np.array(impression_id, np.int64),
-            users=pa.array(list(user_index), pa.string()),
+            users=encoded.dictionary,
         )
 
     @classmethod
@@ -271,21 +267,8 @@ def _read_only(array: np.ndarray) -> np.ndarray:
 
 # === The cache ===
 
-_KINDS = {
-    **dict.fromkeys(("candidates", "histories", "history_of", "user_of", "user_offsets"), (np.dtype("int32"), 1)),
-    **dict.fromkeys(("offsets", "history_offsets", "time", "impression_id"), (np.dtype("int64"), 1)),
-    **{"labels": (np.dtype("int8"), 1), "user_bytes": (np.dtype("uint8"), 1)},
-}
 _LOOKED_THROUGH_BYTES = 2**29
 """Cached arrays of more are not looked through, so that a log larger than memory opens without being read."""
-
-
-def _cache_key(path: Path, news: NewsTable, on_error: OnError, separator: str) -> str:
-    """Name everything that the arrays of a log depend on."""
-    with open(path, "rb") as file:
-        content = hashlib.file_digest(file, hashlib.blake2b).hexdigest()
-    parts = (READER_VERSION, content, news.digest, on_error, separator)
-    return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 
 def _state(path: Path) -> tuple[int, ...]:
@@ -295,31 +278,36 @@ def _state(path: Path) -> tuple[int, ...]:
 
 
 def _require_sound(arrays: Mapping[str, np.ndarray], news_rows: int) -> None:
-    """Refuse arrays that are not a log's, or that refer to what is not there; raises ValueError."""
-    if {name: (array.dtype, array.ndim) for name, array in arrays.items()} != _KINDS:
+    """Refuse arrays that are not a log's, or that refer to what is not there: ValueError or LookupError."""
+    size = {name: len(array) for name, array in arrays.items()}
+    impressions, histories, users = (size[name] - 1 for name in ("offsets", "history_offsets", "user_offsets"))
+    is_labelled = UNLABELLED not in arrays["labels"][:1]
+    expected = {  # dtype, length, least and greatest value
+        "candidates": ("int32", size["candidates"], 1, news_rows - 1),
+        "labels": ("int8", size["candidates"], *((0, 1) if is_labelled else (UNLABELLED, UNLABELLED))),
+        "offsets": ("int64", impressions + 1, None, None),
+        "histories": ("int32", size["histories"], 1, news_rows - 1),
+        "history_offsets": ("int64", histories + 1, None, None),
+        "history_of": ("int32", impressions, 0, histories - 1),
+        "user_of": ("int32", impressions, 0, users - 1),
+        "user_bytes": ("uint8", size["user_bytes"], None, None),
+        "user_offsets": ("int32", users + 1, None, None),
+        "time": ("int64", impressions, None, None),
+        "impression_id": ("int64", impressions, None, None),
+    }
+    if arrays.keys() != expected.keys():
         raise ValueError("it holds other arrays than a log's")
-    for offsets, values in (
-        ("offsets", "candidates"),
-        ("history_offsets", "histories"),
-        ("user_offsets", "user_bytes"),
-    ):
-        bounds = arrays[offsets]
-        if not len(bounds) or bounds[0] != 0 or bounds[-1] != len(arrays[values]) or (bounds[1:] < bounds[:-1]).any():
-            raise ValueError(f"the {offsets} are not those of the {values}")
-    each = {len(arrays[name]) for name in ("impression_id", "time", "user_of", "history_of")}
-    if each != {len(arrays["offsets"]) - 1} or len(arrays["labels"]) != len(arrays["candidates"]):
-        raise ValueError("its arrays differ in length")
-    unlabelled = UNLABELLED in arrays["labels"][:1]
-    for name, least, most in (
-        ("candidates", 1, news_rows - 1),
-        ("histories", 1, news_rows - 1),
-        ("history_of", 0, len(arrays["history_offsets"]) - 2),
-        ("user_of", 0, len(arrays["user_offsets"]) - 2),
-        ("labels", *((UNLABELLED, UNLABELLED) if unlabelled else (0, 1))),
-    ):
+    for name, (dtype, length, least, most) in expected.items():
         values = arrays[name]
-        if 0 < values.nbytes <= _LOOKED_THROUGH_BYTES and not least <= values.min() <= values.max() <= most:
+        if (values.dtype, values.shape) != (dtype, (length,)):
+            raise ValueError(f"{name} is {values.dtype} {values.shape}, not {dtype} ({length},)")
+        looked_through = least is not None and 0 < values.nbytes <= _LOOKED_THROUGH_BYTES
+        if looked_through and not least <= values.min() <= values.max() <= most:
             raise ValueError(f"the {name} are not all from {least} to {most}")
+    for name, values in ("offsets", "candidates"), ("history_offsets", "histories"), ("user_offsets", "user_bytes"):
+        bounds = arrays[name]
+        if bounds[0] != 0 or bounds[-1] != size[values] or (bounds[1:] < bounds[:-1]).any():
+            raise ValueError(f"the {name} are not those of the {values}")
 
 
 # === Columns in memory ===

@@ -22,17 +22,8 @@ from recommenders_miner.errors import DataFormatError, UnknownNewsError
 if TYPE_CHECKING:
     import pandas as pd
 
-FILE_COLUMNS = (
-    "news id",
-    "category",
-    "subcategory",
-    "title",
-    "abstract",
-    "url",
-    "title entities",
-    "abstract entities",
-)
-_KEPT_COLUMNS = tuple(column for column in FILE_COLUMNS if column != "url")
+_KEPT_COLUMNS = ("news id", "category", "subcategory", "title", "abstract", "title entities", "abstract entities")
+FILE_COLUMNS = (*_KEPT_COLUMNS[:5], "url", *_KEPT_COLUMNS[5:])
 _COLUMNS = ("ids", "category", "subcategory", "title", "abstract", "title_entities", "abstract_entities")
 _IN_MEMORY = Path("<columns>")
 _SHOWN_IDS = 5
@@ -94,12 +85,11 @@ class NewsTable:
                 blocks.append(block.drop_columns("url").append_column("line", pa.array(lines)))
         except DataFormatError as error:
             if error.line is None or not blocks:
-                raise
+                raise  # else an earlier line may repeat an id
         rows = _first_of_each(pa.concat_tables(blocks), errors) if blocks else []
         skipped = errors.log_summary()
         if len(rows) == 0:
-            expected = describe_columns(FILE_COLUMNS, separator)
-            raise DataFormatError(path, f"no line could be used; expected {expected}.")
+            raise DataFormatError(path, f"no line could be used; expected {describe_columns(FILE_COLUMNS, separator)}.")
         return cls._of_rows(rows, _read_articles(path.with_name(ARTICLES_FILE)), skipped)
 
     @classmethod
@@ -132,14 +122,13 @@ class NewsTable:
                 content. The error's `line` counts entries from 1.
         """
         columns = (ids, category, subcategory, titles, abstract, title_entities, abstract_entities)
-        extra = dict(extra or {})
-        for name, values in [*zip(_KEPT_COLUMNS, columns, strict=True), *extra.items()]:
+        columns, extra = dict(zip(_KEPT_COLUMNS, columns, strict=True)), dict(extra or {})
+        for name, values in (columns | extra).items():
             if values is not None and len(values) != len(ids):
                 raise DataFormatError(_IN_MEMORY, f"{len(ids)} news ids, but {len(values)} entries of {name}.")
-        nothing = [None] * len(ids)
         rows = {
-            name: pa.array(nothing if values is None else values, pa.string(), from_pandas=True).fill_null("")
-            for name, values in zip(_KEPT_COLUMNS, columns, strict=True)
+            name: pa.array([None] * len(ids) if values is None else values, pa.string(), from_pandas=True).fill_null("")
+            for name, values in columns.items()
         }
         articles = pa.table({**extra, "id": rows["news id"]}) if extra else None
         rows = pa.table({**rows, "line": np.arange(1, len(ids) + 1)})
@@ -181,16 +170,7 @@ class NewsTable:
         return np.array(rows, np.int32)
 
     def align(self, ids: pa.StringArray, values: np.ndarray, missing: float) -> np.ndarray:
-        """Carry the figures of another table's articles over to the rows of this one.
-
-        Args:
-            ids: the other table's news ids.
-            values: (len(ids),) the figure of each.
-            missing: the figure of articles that the other table lacks.
-
-        Returns:
-            (N + 1,) the figure of each row of this table.
-        """
+        """Carry figures of another table's articles, `values` of `ids`, over to the rows of this one, (N + 1,)."""
         row = pc.index_in(self.ids, value_set=ids).fill_null(-1).to_numpy()
         return np.where(row >= 0, values[row], missing)
 
@@ -212,11 +192,9 @@ class NewsTable:
         """
         import pandas as pd  # takes half a second, and nothing else needs it
 
-        rows = self.rows(ids)
-        columns = {name: getattr(self, name).take(rows) for name in ("category", "subcategory", "title")}
-        return pd.DataFrame(
-            {name: column.to_pylist() for name, column in columns.items()}, index=pd.Index(ids, name="news")
-        )
+        rows, names = self.rows(ids), ("category", "subcategory", "title")
+        columns = {name: getattr(self, name).take(rows).to_pylist() for name in names}
+        return pd.DataFrame(columns, index=pd.Index(ids, name="news"))
 
     @cached_property
     def digest(self) -> str:
@@ -239,12 +217,7 @@ class NewsTable:
 
 
 def distinct_rows(num_news: int, *rows: np.ndarray) -> np.ndarray:
-    """Return the distinct ones among some rows of a news table, ascending, that of the padding always among them.
-
-    Args:
-        num_news: N+1, the table's rows.
-        *rows: arrays of rows, of any shape.
-    """
+    """Return the distinct ones among arrays of rows of a table with `num_news`, ascending, and the padding."""
     needed = np.zeros(num_news, bool)
     needed[0] = True
     for array in rows:
@@ -254,17 +227,13 @@ def distinct_rows(num_news: int, *rows: np.ndarray) -> np.ndarray:
 
 def _first_of_each(rows: pa.Table, errors: LineErrors) -> pa.Table:
     """Return the rows that hold an article for the first time, in order; a column `line` has their 1-based lines."""
-    lines = rows["line"].to_numpy()
-    encoded = rows["news id"].combine_chunks().dictionary_encode()
-    index = encoded.indices.to_numpy()
+    lines, contents = rows["line"].to_numpy(), rows.drop_columns("line")
+    index = rows["news id"].combine_chunks().dictionary_encode().indices.to_numpy()
     first_row = np.unique(index, return_index=True)[1][index]
     named = pc.not_equal(rows["news id"], "").to_numpy()
     again = np.flatnonzero(named & (first_row < np.arange(len(rows))))
-    repeated, first = rows.drop_columns("line").take(again), rows.drop_columns("line").take(first_row[again])
-    same = np.ones(len(again), bool)
-    for one, other in zip(repeated.columns, first.columns, strict=True):
-        same &= pc.equal(one, other).to_numpy()
-    clashing = again[~same]
+    pairs = zip(contents.take(again).columns, contents.take(first_row[again]).columns, strict=True)
+    clashing = again[~np.all([pc.equal(one, other).to_numpy() for one, other in pairs], axis=0)]
     errors.add("empty news id", lines[~named], lambda _: "the news id, column 1, is empty.")
     errors.add(
         "news id repeated with another content",

@@ -9,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from recommenders_miner.data.presets import fetched_preset
 from recommenders_miner.errors import PresetError
+from recommenders_miner.storage import cache_home
 
+MINILM, MINILM_WEIGHTS = "minilm", "model.safetensors"
 _TOKENIZER, _CONFIG = "tokenizer.json", "config.json"
 # What KerasHub's tokenizers depend on beside their vocabulary: BERT's, then RoBERTa's, then XLM-R's.
 _SETTINGS = ("lowercase", "strip_accents", "split_on_cjk", "merges", "proto")
@@ -68,11 +69,9 @@ class Pieces:
 
     def encode(self, texts: Sequence[str], size: int) -> list[list[int]]:
         """Return the pieces of some texts, each cut to `size`, the start and the end piece included."""
-        tokenizer = self.tokenizer
-        start, end = tokenizer.start_token_id + 1, tokenizer.end_token_id + 1
-        tokens = tokenizer(list(texts)) if texts else []
-        opened = ([start, *(int(piece) + 1 for piece in row)] for row in tokens)
-        return [[*row[: size - 1], end] for row in opened]
+        start, end = self.tokenizer.start_token_id + 1, self.tokenizer.end_token_id + 1
+        tokens = self.tokenizer(list(texts)) if texts else []
+        return [[*[start, *(int(piece) + 1 for piece in row)][: size - 1], end] for row in tokens]
 
     def save(self, folder: str | Path) -> None:
         """Write the tokenizer as `tokenizer.json` and `assets/`, as in a Keras preset."""
@@ -86,7 +85,8 @@ def _load_saved(folder: str | Path) -> Any:
     import keras_hub  # noqa: F401  # registers its classes
 
     path = Path(folder) / _TOKENIZER
-    tokenizer = keras.saving.deserialize_keras_object(_json(path), safe_mode=True)
+    config = json.loads(path.read_text(encoding="utf-8"))
+    tokenizer = keras.saving.deserialize_keras_object(config, safe_mode=True)
     tokenizer.load_assets(str(path.parent / "assets" / path.stem))
     return tokenizer
 
@@ -97,28 +97,38 @@ def _load_preset(preset: str) -> Any:
 
     if (Path(preset) / _TOKENIZER).is_file() and not (Path(preset) / _CONFIG).is_file():
         return _load_saved(preset)
-    return keras_hub.models.Tokenizer.from_preset(preset, **_accents(preset))
-
-
-def hugging_face_config(preset: str, name: str) -> dict[str, Any]:
-    """Return one of the JSON files of a preset in Hugging Face's form; an empty dict for another form."""
-    if preset.startswith("hf://"):
-        from huggingface_hub import hf_hub_download
-
-        path = Path(hf_hub_download(preset.removeprefix("hf://"), name))
-    else:
-        path = Path(preset) / name
-    return _json(path) if path.is_file() else {}
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _accents(preset: str) -> dict[str, bool]:
-    """What KerasHub does not read of a Hugging Face tokenizer: whether accents go, by default where case goes."""
+    # KerasHub does not read whether a Hugging Face tokenizer strips accents, which it does by default where case goes.
     config = hugging_face_config(preset, "tokenizer_config.json")
     strips = config.get("strip_accents")
     if strips is None:
         strips = config.get("do_lower_case")
-    return {"strip_accents": True} if strips else {}
+    return keras_hub.models.Tokenizer.from_preset(preset, **({"strip_accents": True} if strips else {}))
+
+
+def hugging_face_config(preset: str, name: str) -> dict[str, Any]:
+    """Return one of the JSON files of a preset in Hugging Face's form; an empty dict for another form."""
+    path = Path(preset) / name
+    if preset.startswith("hf://"):
+        from huggingface_hub import hf_hub_download
+
+        path = Path(hf_hub_download(preset.removeprefix("hf://"), name))
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def minilm_folder() -> Path:
+    """Return where MiniLM lies once it is fetched."""
+    return cache_home() / MINILM
+
+
+def fetched_preset(preset: str) -> str:
+    """Return a preset as KerasHub takes it: `minilm` becomes the folder that it was fetched to.
+
+    Raises:
+        PresetError: MiniLM has not been fetched.
+    """
+    if preset != MINILM or Path(preset).is_dir():
+        return preset
+    folder = minilm_folder()
+    if not (folder / MINILM_WEIGHTS).is_file():
+        raise PresetError(preset, f"is not in {folder}. Get it by: recommenders-miner fetch minilm")
+    return str(folder)

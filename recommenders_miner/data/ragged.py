@@ -77,8 +77,10 @@ class Ragged:
 
     def places(self, rows: np.ndarray) -> Ragged:
         """Where the values of some rows, in any order, stand among all values."""
-        lengths = self.offsets[rows + 1] - self.offsets[rows]
-        return Ragged.of_lengths(stretches(self.offsets[rows], lengths), lengths)
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts
+        offsets = offsets_of(lengths)
+        return Ragged(np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths), offsets)
 
     def take(self, rows: np.ndarray) -> Ragged:
         """Some rows, in any order and any number of times."""
@@ -109,19 +111,7 @@ class Ragged:
             return np.zeros(real.shape, self.values.dtype)
         return np.where(real, self.values[np.where(real, index, 0)], 0)
 
-    def padded(self, size: int) -> np.ndarray:
-        """All rows as a matrix (R, size), zeros behind; no row may be longer."""
-        matrix = np.zeros((len(self), size), self.values.dtype)
-        matrix[np.arange(size) < self.lengths[:, None]] = self.values
-        return matrix
-
 
 def offsets_of(lengths: np.ndarray) -> np.ndarray:
     """Return where rows of the given lengths begin and the last one ends, (len(lengths) + 1,) int64."""
     return np.concatenate([[0], np.cumsum(lengths, dtype="int64")])
-
-
-def stretches(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return `starts[k] … starts[k] + lengths[k] - 1` for one k after another, (sum of lengths,) int64."""
-    offsets = offsets_of(lengths)
-    return np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Self
 
 import numpy as np
 
+from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.data.text import tokenize
 from recommenders_miner.data.vocabulary import UNKNOWN_ID, Vocabulary
 from recommenders_miner.errors import DataFormatError
@@ -63,15 +63,15 @@ class TermWeights:
             it has no known term.
         """
         documents = [self.terms.encode(tokenize(title)[:title_size]) for title in titles]
-        title_of = np.repeat(np.arange(len(documents)), list(map(len, documents)))
-        ids = np.array(list(itertools.chain.from_iterable(documents)), "int64")
+        words = Ragged.of_lists(documents, "int64")
+        title_of, ids = words.rows(), words.values
         known = ids > UNKNOWN_ID
         pairs, counts = np.unique(title_of[known] * len(self.terms) + ids[known], return_counts=True)
         title_of, ids = np.divmod(pairs, len(self.terms))
         weights = counts * self.idf[ids]
         weights /= np.sqrt(np.bincount(title_of, weights**2, minlength=len(documents)))[title_of]
-        bounds = list(itertools.pairwise(np.searchsorted(title_of, np.arange(len(documents) + 1))))
-        return [ids[start:end] for start, end in bounds], [weights[start:end] for start, end in bounds]
+        lengths = np.bincount(title_of, minlength=len(documents))
+        return list(Ragged.of_lengths(ids, lengths)), list(Ragged.of_lengths(weights, lengths))
 
     def save(self, folder: str | Path) -> None:
         """Write terms.txt, a term a line, and term_idf.txt, their idf in the same order, exactly."""

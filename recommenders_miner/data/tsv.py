@@ -71,15 +71,8 @@ class LineErrors:
 
     Whoever reads the file adds the errors of a block in any order, then calls `raise_earliest`.
 
-    Args:
-        path: the file being read.
-        on_error: "raise" or "skip".
-
     Attributes:
         report: what was left out so far; None where errors are raised.
-
-    Raises:
-        ValueError: `on_error` is neither.
     """
 
     def __init__(self, path: Path, on_error: OnError) -> None:
@@ -119,16 +112,19 @@ class LineErrors:
 
 def require_file(path: Path, expected: str) -> None:
     """Raise a `DataFormatError` that says what is `expected`, unless `path` is a file and not empty."""
+    problem = None
     try:
         status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            problem = "the path is a folder"
+        elif status.st_size == 0:
+            problem = "the file is empty"
     except (FileNotFoundError, NotADirectoryError, ValueError):  # the last for a null character in the path
-        raise DataFormatError(path, f"the path does not exist; expected {expected}.") from None
+        problem = "the path does not exist"
     except OSError as error:
-        raise DataFormatError(path, f"the path cannot be used ({error.strerror}); expected {expected}.") from None
-    if stat.S_ISDIR(status.st_mode):
-        raise DataFormatError(path, f"the path is a folder; expected {expected}.")
-    if status.st_size == 0:
-        raise DataFormatError(path, f"the file is empty; expected {expected}.")
+        problem = f"the path cannot be used ({error.strerror})"
+    if problem:
+        raise DataFormatError(path, f"{problem}; expected {expected}.")
 
 
 def describe_columns(columns: Sequence[str], separator: str) -> str:
@@ -191,17 +187,14 @@ def read_tsv(
             line_count += len(lines)
             if len(usable):
                 yield parsed, lines[usable]
-            errors.add(
-                "bytes that are not UTF-8",
-                lines[~decodable],
-                lambda _: "the line is not valid UTF-8.",
-                remedy="Convert the file to UTF-8.",
-            )
-            misshapen = np.flatnonzero(widths != len(columns))
+            remedy = "Convert the file to UTF-8."
+            errors.add("bytes that are not UTF-8", lines[~decodable], lambda _: "the line is not valid UTF-8.", remedy)
+            misshapen = widths != len(columns)
+            found = widths[misshapen]
             errors.add(
                 "wrong number of columns",
                 lines[misshapen],
-                lambda k, found=widths[misshapen]: f"expected {expected}, got {found[k]}.",
+                lambda k, found=found: f"expected {expected}, got {found[k]}.",
             )
             errors.raise_earliest()
     pa.default_memory_pool().release_unused()  # what the blocks took would else stay with Arrow
@@ -219,8 +212,7 @@ def _ahead(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
             waiting.append(threads.submit(work, item))
             if len(waiting) > cores:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield from (waiting.popleft().result() for _ in range(len(waiting)))
     finally:  # without waiting, since this may be run in one of the threads, when an abandoned reader is collected
         threads.shutdown(wait=False, cancel_futures=True)
 
@@ -250,13 +242,8 @@ def _split(block: bytes, separator: str) -> tuple[pa.StringArray, np.ndarray]:
 
 def _decodable_lines(block: bytes, count: int) -> np.ndarray:
     """Find which lines of a block are UTF-8, (count,) bool."""
-    sound = np.ones(count, bool)
     try:
         block.decode()
+        return np.ones(count, bool)
     except UnicodeDecodeError:
-        for k, line in enumerate(block.split(b"\n")[:count]):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                sound[k] = False
-    return sound
+        return np.array([line == line.decode(errors="ignore").encode() for line in block.split(b"\n")[:count]])

@@ -8,7 +8,6 @@ import itertools
 import zlib
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 from recommenders_miner.data.tsv import require_file
 from recommenders_miner.data.vocabulary import PADDING_ID, Vocabulary
 from recommenders_miner.errors import DataFormatError
+from recommenders_miner.storage import cache_home
 
 _EXPECTED = "vectors in GloVe's text format, a line each: a word, then its numbers, separated by spaces or tabs"
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -24,8 +24,6 @@ _BATCH_LINES = 4096
 _SHOWN_BYTES = 80
 _LARGEST = 1e18
 """Beyond it, the squares of which a standard deviation is made leave float32."""
-_Line = tuple[int, bytes, bytes]
-"""The 1-based number of a line, its word and its numbers."""
 
 
 def read_word_vectors(
@@ -53,17 +51,20 @@ def read_word_vectors(
             line holds something that is no number from -1e18 to 1e18, or no token of the vocabulary is in the file.
     """
     path = Path(path)
-    require_file(path, _EXPECTED)
     row_of = {token.encode(): row for row, token in enumerate(vocabulary.tokens) if token in vocabulary}
-    found = np.zeros(len(vocabulary), bool)
-    matrix = None
-    for batch in _batches(_wanted_lines(path, row_of)):
+    found, matrix = np.zeros(len(vocabulary), bool), None
+    wanted_lines = _lines(path, row_of)
+    while batch := list(itertools.islice(wanted_lines, _BATCH_LINES)):
         lines, words, numbers = zip(*batch, strict=True)
-        vectors = _parse_batch(path, lines, numbers)
-        rows = np.array([row_of[word] for word in words])
-        rows, first = np.unique(rows, return_index=True)
-        first = first[~found[rows]]
-        rows = rows[~found[rows]]
+        vectors = _parse(numbers)
+        if vectors is None:
+            line, text = next(pair for pair in zip(lines, numbers, strict=True) if _parse(pair[1:]) is None)
+            field = next(field for field in text.split(b" ") if _parse([field]) is None)
+            shown = field[:_SHOWN_BYTES].decode(errors="backslashreplace")
+            problem = f"expected a finite number, got {shown!r} (none beyond {_LARGEST:g} is read)."
+            raise DataFormatError(path, problem, line=line)
+        rows, first = np.unique([row_of[word] for word in words], return_index=True)
+        rows, first = rows[~found[rows]], first[~found[rows]]
         if matrix is None:
             matrix = np.zeros((len(vocabulary), vectors.shape[1]), np.float32)
         matrix[rows] = vectors[first]
@@ -88,98 +89,55 @@ def read_vector_names(path: str | Path) -> list[str]:
     Raises:
         DataFormatError: the file is missing or damaged.
     """
-    require_file(Path(path), _EXPECTED)
-    return [word.decode(errors="replace") for _, word, _ in _wanted_lines(Path(path), _Everything())]
+    return [word.decode(errors="replace") for _, word, _ in _lines(Path(path))]
 
 
-class _Everything(Container[bytes]):
-    """Holds whatever it is asked for."""
-
-    def __contains__(self, _: object) -> bool:
-        return True
+def glove_folder() -> Path:
+    """Return the folder of GloVe's files in the user's cache, where models look for word vectors."""
+    return cache_home() / "glove"
 
 
-def _wanted_lines(path: Path, wanted: Container[bytes]) -> Iterator[_Line]:
-    """Yield the 1-based line number, the word and the numbers of each line whose word is wanted."""
+def _lines(path: Path, wanted: Container[bytes] | None = None) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yield the 1-based line number, the word and the numbers of each line whose word is wanted, or of all."""
+    require_file(path, _EXPECTED)
+    with open(path, "rb") as file:
+        opener = gzip.open if file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC else open
     dim = None
-    with _open(path) as file:
+    with opener(path, "rb") as file:
         try:
             for number, line in enumerate(file, start=1):
                 line = line.rstrip().replace(b"\t", b" ")
-                line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-                is_header = number == 1 and _is_header(line)
+                if number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)
+                    header = line.split()
+                    if len(header) == 2 and line.replace(b" ", b"").isdigit() and len(header[1]) < 10:  # word2vec's
+                        dim = int(header[1])
+                        continue
                 if not line:
                     continue
                 spaces = line.count(b" ")
-                if dim is None:
-                    dim = int(line.split()[1]) if is_header else spaces
-                if is_header:
-                    continue
+                dim = spaces if dim is None else dim
                 if spaces < dim or dim == 0:
                     problem = f"expected a word and {dim or 'its'} numbers, got {spaces + 1} fields"
                     raise DataFormatError(path, f"{problem}; the file should hold {_EXPECTED}.", line=number)
                 word, *numbers = line.split(b" ", 1) if spaces == dim else line.rsplit(b" ", dim)
-                if spaces > dim and _is_overlong(word, wanted):
-                    problem = f"expected a word and {dim} numbers, got {spaces} numbers"
-                    raise DataFormatError(path, f"{problem}.", line=number)
-                if word in wanted:
+                if spaces > dim:  # a word with spaces, or a word followed by numbers too many
+                    head, extra = word.split(b" ", 1)
+                    if (wanted is None or head in wanted) and _parse([extra]) is not None:
+                        raise DataFormatError(
+                            path, f"expected a word and {dim} numbers, got {spaces} numbers.", line=number
+                        )
+                if wanted is None or word in wanted:
                     yield number, word, b" ".join(numbers)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataFormatError(path, f"the gzip file is damaged ({error}).", remedy="Fetch it again.") from error
 
 
-def _batches(lines: Iterator[_Line]) -> Iterator[list[_Line]]:
-    """Yield lines by the batch, none of which is empty."""
-    while batch := list(itertools.islice(lines, _BATCH_LINES)):
-        yield batch
-
-
-def _open(path: Path) -> BinaryIO:
-    with open(path, "rb") as file:
-        zipped = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
-    return gzip.open(path, "rb") if zipped else open(path, "rb")
-
-
-def _is_header(line: bytes) -> bool:
-    """Whether a file's first line is word2vec's `count dim`."""
-    fields = line.split()
-    return len(fields) == 2 and all(field.isdigit() for field in fields)
-
-
-def _is_overlong(word: bytes, wanted: Container[bytes]) -> bool:
-    """Whether what was taken for a word with spaces is a wanted word followed by numbers too many."""
-    head, extra = word.split(b" ", 1)
-    return head in wanted and _all_finite(extra)
-
-
-def _parse_batch(path: Path, lines: Sequence[int], numbers: Sequence[bytes]) -> np.ndarray:
-    """The vectors of some lines, (lines, dim) float32, all finite."""
+def _parse(numbers: Sequence[bytes]) -> np.ndarray | None:
+    """Parse lines of as many numbers each, (lines, numbers) float32; None unless all are numbers of a usable size."""
     try:
-        vectors = _parse_numbers(numbers)
+        fields = pc.split_pattern(pa.array(numbers, pa.binary()).cast(pa.string()), " ").flatten()
+        vectors = fields.cast(pa.float32()).to_numpy().reshape(len(numbers), -1)
     except pa.ArrowInvalid:
-        vectors = None
-    if vectors is not None and _in_range(vectors):
-        return vectors
-    line, text = next(pair for pair in zip(lines, numbers, strict=True) if not _all_finite(pair[1]))
-    field = next(field for field in text.split(b" ") if not _all_finite(field))
-    shown = field[:_SHOWN_BYTES].decode(errors="backslashreplace")
-    raise DataFormatError(
-        path, f"expected a finite number, got {shown!r} (none beyond {_LARGEST:g} is read).", line=line
-    )
-
-
-def _in_range(vectors: np.ndarray) -> bool:
-    return bool((np.abs(vectors) <= _LARGEST).all())  # not so for NaN
-
-
-def _all_finite(numbers: bytes) -> bool:
-    try:
-        return _in_range(_parse_numbers([numbers]))
-    except pa.ArrowInvalid:
-        return False
-
-
-def _parse_numbers(numbers: Sequence[bytes]) -> np.ndarray:
-    """Numbers separated by single spaces, as many in each line: (lines, numbers per line) float32."""
-    fields = pc.split_pattern(pa.array(numbers, pa.binary()).cast(pa.string()), " ").flatten()
-    return fields.cast(pa.float32()).to_numpy().reshape(len(numbers), -1)
+        return None
+    return vectors if (np.abs(vectors) <= _LARGEST).all() else None  # not so for NaN

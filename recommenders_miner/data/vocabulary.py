@@ -36,8 +36,7 @@ class Vocabulary:
         self.tokens: list[str] = [PADDING, UNKNOWN, *tokens]
         self._id_of: dict[str, int] = {}
         for token_id, token in enumerate(self.tokens[2:], start=2):
-            problem = token_problem(token, self._id_of)
-            if problem:
+            if problem := token_problem(token, self._id_of):
                 raise ValueError(f"Token {token_id - 2} of the vocabulary, {token!r}, {problem}.")
             self._id_of[token] = token_id
 
@@ -104,8 +103,7 @@ class Vocabulary:
                 raise DataFormatError(path, f"expected {special}; the file should be {_EXPECTED}.", line=line)
         seen: set[str] = set()
         for line, token in enumerate(tokens[2:], start=3):
-            problem = token_problem(token, seen)
-            if problem:
+            if problem := token_problem(token, seen):
                 raise DataFormatError(path, f"the token {token!r} {problem}.", line=line)
             seen.add(token)
         return cls(tokens[2:])
@@ -119,16 +117,6 @@ def token_problem(token: str, seen: Container[str]) -> str | None:
         return "contains a line break"
     if token in (PADDING, UNKNOWN):
         return "is reserved"
-    if not token.isascii() and not _has_utf8(token):
+    if not token.isascii() and token != token.encode(errors="ignore").decode():
         return "has half of a surrogate pair, which UTF-8 cannot hold"
-    if token in seen:
-        return "stands there twice"
-    return None
-
-
-def _has_utf8(token: str) -> bool:
-    try:
-        token.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return "stands there twice" if token in seen else None

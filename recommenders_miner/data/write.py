@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recommenders_miner.data.behaviors import mind_times
 from recommenders_miner.data.cache import pack_strings
-from recommenders_miner.data.file_clock import mind_times
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.past_clicks import Histories
 from recommenders_miner.data.ragged import Ragged

@@ -7,7 +7,7 @@ import zipfile
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from recommenders_miner.data.presets import glove_folder
+from recommenders_miner.data.vectors import glove_folder
 from recommenders_miner.datasets.archives import extract_zip, zip_entries
 from recommenders_miner.datasets.fetch import download_from_hub, download_into, downloads_of, fetch_from_first
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from recommenders_miner.data.presets import MINILM, MINILM_WEIGHTS, minilm_folder
+from recommenders_miner.data.pieces import MINILM, MINILM_WEIGHTS, minilm_folder
 from recommenders_miner.datasets.archives import extract_zip, zip_entries
 from recommenders_miner.datasets.fetch import download_from_hub, downloads_of, fetch_from_first, file_sha256
 from recommenders_miner.errors import DownloadError, PresetError, RecommendersMinerError

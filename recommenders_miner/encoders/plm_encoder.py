@@ -14,8 +14,7 @@ import pydantic
 from keras import ops
 
 from recommenders_miner.data.features import Feature, NewsFeatures, declare
-from recommenders_miner.data.pieces import hugging_face_config
-from recommenders_miner.data.presets import fetched_preset
+from recommenders_miner.data.pieces import fetched_preset, hugging_face_config
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders.base import NewsEncoder, news_encoder
 from recommenders_miner.encoders.initial_vectors import InitialVectors

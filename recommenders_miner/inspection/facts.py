@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike
 
-from recommenders_miner.data.file_clock import file_time
+from recommenders_miner.data.behaviors import file_time
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.write import blocks_of_rows

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import logging
 import threading
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommenders_miner.data import cache
-from recommenders_miner.data.cache import ArrayParts, ArrayWriter, keep, load, pack_strings, storing, unpack_strings
+from recommenders_miner.data.cache import keep, load, pack_strings, store, unpack_strings
 
 ARRAYS = {
     "labels": np.array([1, 0, 0], np.int8),
@@ -21,8 +22,14 @@ ARRAYS = {
 @pytest.fixture
 def folder(tmp_path):
     folder = tmp_path / "root" / "entry"
-    keep(folder, "key", "arrays", ARRAYS, {"note": [1, None]})
+    store(folder, "key", "arrays", fill)
     return folder
+
+
+def fill(writer):
+    writer.append(**{name: array[:1] for name, array in ARRAYS.items()})
+    writer.append(**{name: array[1:] for name, array in ARRAYS.items()})
+    writer.meta["note"] = [1, None]
 
 
 def assert_whole(cached):
@@ -89,39 +96,18 @@ def test_a_damaged_cache_counts_as_absent_and_is_replaced(folder, damage, caplog
 
 @pytest.mark.parametrize("failing", ["pathlib.Path.write_text", "json.dumps", "os.rename"])
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_a_crash_while_storing_leaves_nothing(tmp_path, monkeypatch, failing, error):
+def test_a_crash_while_storing_leaves_nothing(tmp_path, monkeypatch, caplog, failing, error):
     def fail(*_, **__):
         raise error("stopped here")
 
     folder = tmp_path / "root" / "entry"
     monkeypatch.setattr(failing, fail)
-    with pytest.raises(error, match="stopped here"), storing(folder, "key") as writer:
-        writer.append(**ARRAYS)
+    with contextlib.suppress(KeyboardInterrupt):
+        assert_whole(keep(folder, "key", "the arrays", ARRAYS))
+        assert "No cache of the arrays could be kept" in caplog.text
+        assert "stopped here" in caplog.text
     assert load(folder, "key") is None
     assert list(tmp_path.iterdir()) == []
-
-
-def test_what_cannot_be_stored_is_used_from_memory(tmp_path, caplog):
-    (tmp_path / "file").write_text("")
-    with caplog.at_level(logging.WARNING, logger="recommenders_miner"):
-        assert_whole(keep(tmp_path / "file" / "entry", "key", "the arrays", ARRAYS))
-    assert "No cache of the arrays could be kept" in caplog.text
-
-
-@pytest.mark.parametrize("make", [lambda folder: ArrayParts(), ArrayWriter])
-def test_arrays_grow_by_parts(tmp_path, make):
-    writer = make(tmp_path)
-    for part in ([1, 2], [], [3]):
-        writer.append(ids=np.array(part, np.int32), pairs=np.zeros((len(part), 2), np.int8))
-    if isinstance(writer, ArrayWriter):
-        assert writer.kinds == {"ids": ("<i4", [3]), "pairs": ("|i1", [3, 2])}
-        assert np.fromfile(tmp_path / "ids.bin", np.int32).tolist() == [1, 2, 3]
-        with pytest.raises(ValueError, match="its next part is int64"):
-            writer.append(ids=np.zeros(2, np.int64))
-    else:
-        found = writer.arrays()
-        assert found["ids"].tolist() == [1, 2, 3]
-        assert (found["ids"].dtype, found["pairs"].shape) == (np.int32, (3, 2))
 
 
 def test_storing_the_same_key_at_once_ends_with_a_valid_cache(tmp_path):
@@ -143,12 +129,12 @@ def test_storing_the_same_key_at_once_ends_with_a_valid_cache(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["entry"]
 
 
-def test_a_cache_stored_by_another_process_in_the_meantime_stays(tmp_path):
+def test_a_cache_stored_by_another_process_in_the_meantime_stays(tmp_path, caplog):
     folder = tmp_path / "entry"
-    with pytest.raises(OSError, match="not written"), storing(folder, "key"):
-        keep(folder, "key", "arrays", ARRAYS, {"by": "the other"})
-    assert load(folder, "key").meta == {"by": "the other"}
+    store(folder, "key", "arrays", lambda _: store(folder, "key", "arrays", fill))
+    assert load(folder, "key").meta == {"note": [1, None]}
     assert [path.name for path in tmp_path.iterdir()] == ["entry"]
+    assert not caplog.records
 
 
 @settings(deadline=None)

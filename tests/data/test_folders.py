@@ -6,15 +6,12 @@ from recommenders_miner.data.folders import split_folders
 from recommenders_miner.errors import DataFormatError
 
 
-def test_splits_come_in_the_order_of_their_use(tmp_path):
-    for name in ("test", "dev", "other", "train", "all"):
-        (tmp_path / name).mkdir()
-    assert list(split_folders(tmp_path).items()) == [(name, tmp_path / name) for name in ("train", "dev", "test")]
-
-
-def test_what_is_not_split_yet_is_one_split(tmp_path):
+def test_splits_come_in_the_order_of_their_use_unless_there_is_none(tmp_path):
     (tmp_path / "all").mkdir()
     assert split_folders(tmp_path) == {"all": tmp_path / "all"}
+    for name in ("test", "dev", "other", "train"):
+        (tmp_path / name).mkdir()
+    assert list(split_folders(tmp_path).items()) == [(name, tmp_path / name) for name in ("train", "dev", "test")]
 
 
 @pytest.mark.parametrize("file", ["news.tsv", "behaviors.tsv"])

@@ -1,9 +1,6 @@
-import json
 import logging
-import os
-import time
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
@@ -11,146 +8,47 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recommenders_miner.data import cache as array_cache
 from recommenders_miner.data import tsv
-from recommenders_miner.data.behaviors import read_behaviors
-from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
-from recommenders_miner.data.news import NewsTable
-from recommenders_miner.data.ragged import Ragged
+from recommenders_miner.data.behaviors import file_time, mind_times, parse_times, unix_seconds
+from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.errors import DataFormatError
-
-DTYPES = {
-    "candidates": np.int32,
-    "labels": np.int8,
-    "offsets": np.int64,
-    "histories": np.int32,
-    "history_offsets": np.int64,
-    "history_of": np.int32,
-    "user_of": np.int32,
-    "time": np.int64,
-    "impression_id": np.int64,
-}
-
-
-def make_news(*ids):
-    return NewsTable.from_columns(ids, [f"Title of {news_id}" for news_id in ids])
-
-
-NEWS = make_news("N1", "N2", "N3", "N4-x")
-
-
-def line(
-    impressions="N1-0 N2-1",
-    history="N1 N2",
-    number="1",
-    user="U1",
-    time="11/12/2019 2:14:46 PM",
-    separator="\t",
-):
-    return separator.join([number, user, time, history, impressions])
-
-
-def write(folder, *lines, end="\n", name="behaviors.tsv"):
-    path = folder / name
-    path.write_bytes("".join(text + end for text in lines).encode())
-    return path
-
-
-def read(path, news=NEWS, **options):
-    return ImpressionLog.read(path, news, **{"cache": False} | options)
-
-
-def impressions(log):
-    """The log as plain Python, one tuple per impression."""
-    labels = Ragged(log.labels, log.candidates.offsets)
-    return [
-        (
-            int(log.impression_id[i]),
-            log.users[int(log.user_of[i])].as_py(),
-            int(log.time[i]),
-            log.history(log.history_of[i]).tolist(),
-            log.candidates[i].tolist(),
-            labels[i].tolist(),
-        )
-        for i in range(len(log))
-    ]
-
-
-def arrays_of(log):
-    ragged = {"candidates": log.candidates.values, "offsets": log.candidates.offsets}
-    ragged |= {"histories": log.histories.values, "history_offsets": log.histories.offsets}
-    return {name: ragged[name] if name in ragged else getattr(log, name) for name in DTYPES}
-
-
-def assert_same(one, other):
-    for name, array in arrays_of(one).items():
-        np.testing.assert_array_equal(array, arrays_of(other)[name], err_msg=name)
-    assert one.users.equals(other.users)
-    assert one.skipped == other.skipped
-
-
-def seconds(*time):
-    return int(datetime(*time, tzinfo=UTC).timestamp())
-
+from tests.data.written_log import DTYPES, NEWS, arrays_of, assert_same, impressions, line, read, seconds, write
 
 # === The format ===
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_columns_of_a_labelled_log(tmp_path, end):
+def test_columns_of_a_labelled_log(tmp_path):
     path = write(
         tmp_path,
         line("N1-0 N2-1", "N3 N1", "1", "U9", "11/12/2019 2:14:46 PM"),
         line("N3-1", "", "2", "U3", "12/31/2019 12:00:01 AM"),
-        line("N4-x-1 N4-x-0 N1-0", "N3 N1", "7", "U9", "1/2/2020 12:00:00 PM"),
-        end=end,
+        line(" N4-x-1  N4-x-0 N1-0", "N3 N1", "7", "U9", "1/2/2020 12:00:00 PM"),
+        end="\r\n",
     )
     log = read(path)
-    assert len(log) == log.num_impressions == 3
     assert log.labelled
     assert log.skipped is None
-    assert log.candidates.values.tolist() == [1, 2, 3, 4, 4, 1]
-    assert log.labels.tolist() == [0, 1, 1, 1, 0, 0]
-    assert log.candidates.offsets.tolist() == [0, 2, 3, 6]
-    assert log.histories.values.tolist() == [3, 1]
-    assert log.histories.offsets.tolist() == [0, 2, 2]
-    assert log.history_of.tolist() == [0, 1, 0]
-    assert log.users.to_pylist() == ["U9", "U3"]
-    assert log.user_of.tolist() == [0, 1, 0]
-    assert log.impression_id.tolist() == [1, 2, 7]
-    assert log.time.tolist() == [
-        seconds(2019, 11, 12, 14, 14, 46),
-        seconds(2019, 12, 31, 0, 0, 1),
-        seconds(2020, 1, 2, 12),
+    assert impressions(log) == [
+        (1, "U9", seconds(2019, 11, 12, 14, 14, 46), [3, 1], [1, 2], [0, 1]),
+        (2, "U3", seconds(2019, 12, 31, 0, 0, 1), [], [3], [1]),
+        (7, "U9", seconds(2020, 1, 2, 12), [3, 1], [4, 4, 1], [1, 0, 0]),
     ]
-    for name, array in arrays_of(log).items():
-        assert array.dtype == DTYPES[name], name
-        assert not array.flags.writeable, name
+    assert (log.history_of.tolist(), log.user_of.tolist(), log.num_impressions) == ([0, 1, 0], [0, 1, 0], 3)
+    assert {name: array.dtype for name, array in arrays_of(log).items()} == DTYPES
+    assert not any(array.flags.writeable for array in arrays_of(log).values())
     assert repr(log) == "ImpressionLog(3 labelled impressions, 6 candidates, 2 histories, 2 users)"
 
 
 def test_an_unlabelled_log(tmp_path):
     log = read(write(tmp_path, line("N1 N4-x"), line("N3")))
     assert not log.labelled
-    assert log.candidates.values.tolist() == [1, 4, 3]
-    assert log.labels.tolist() == [-1, -1, -1]
+    assert [entry[4:] for entry in impressions(log)] == [([1, 4], [-1, -1]), ([3], [-1])]
     assert "unlabelled" in repr(log)
 
 
-def test_spaces_without_a_token_between_them_do_not_matter_and_histories_are_complete(tmp_path):
-    log = read(write(tmp_path, line(" N1-0  N2-1 ", "N1  N2 N3 " * 200)))
-    assert log.candidates.values.tolist() == [1, 2]
+def test_histories_are_complete_and_the_separator_is_free(tmp_path):
+    log = read(write(tmp_path, line(history="N1  N2 N3 " * 200, separator=";")), separator=";")
     assert log.histories.values.tolist() == [1, 2, 3] * 200
-
-
-def test_no_final_newline_trailing_blank_line_and_separator(tmp_path):
-    whole = read(write(tmp_path, line(), line(number="2")))
-    path = tmp_path / "other.tsv"
-    for content in ["{}\n{}", "{}\n{}\n\n"]:
-        path.write_text(content.format(line(), line(number="2")))
-        assert_same(read(path), whole)
-    path.write_text(line(separator=";") + "\n" + line(number="2", separator=";"))
-    assert_same(read(path, separator=";"), whole)
 
 
 @pytest.mark.parametrize(
@@ -161,14 +59,20 @@ def test_no_final_newline_trailing_blank_line_and_separator(tmp_path):
         ("1/31/1970 12:00:00 AM", (1970, 1, 31)),
         ("2019-11-30 14:14:46", (2019, 11, 30, 14, 14, 46)),
         ("2019-12-01 00:00:00", (2019, 12, 1)),
-        *(
-            (f"3/1/2020 {(hour - 1) % 12 + 1}:05:09 {'AM' if hour < 12 else 'PM'}", (2020, 3, 1, hour, 5, 9))
-            for hour in range(24)
-        ),
     ],
 )
-def test_times(tmp_path, text, time):
-    assert read(write(tmp_path, line(time=text))).time.tolist() == [seconds(*time)]
+def test_times(text, time):
+    assert parse_times(pa.chunked_array([[text]])).tolist() == [seconds(*time)]
+
+
+@settings(deadline=None)
+@given(st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31, 23, 59, 59)).map(lambda t: t.replace(microsecond=0)))
+def test_any_time_is_written_as_mind_does_and_comes_back(time):
+    half = "AM" if time.hour < 12 else "PM"
+    written = mind_times(np.array([unix_seconds(time)]))
+    assert written.to_pylist() == [f"{time.month}/{time.day}/{time.year} {time.hour % 12 or 12}:{time:%M:%S} {half}"]
+    assert parse_times(pa.chunked_array([written])).tolist() == [unix_seconds(time)] == [seconds(*time.timetuple()[:6])]
+    assert file_time(np.int64(unix_seconds(time))) == time
 
 
 # === Errors ===
@@ -204,10 +108,8 @@ ERRORS = {
 }
 
 
-@pytest.mark.parametrize("block_bytes", [1, 2**20])
 @pytest.mark.parametrize("kind", ERRORS)
-def test_an_error_names_file_and_line_and_leaves_no_files(tmp_path, monkeypatch, kind, block_bytes):
-    monkeypatch.setattr(tsv, "BLOCK_BYTES", block_bytes)
+def test_an_error_names_file_and_line_and_leaves_no_files(tmp_path, kind):
     bad, problem = ERRORS[kind]
     path = write(tmp_path, line(), line(number="2"), bad, line(number="4"))
     with pytest.raises(DataFormatError, match=problem) as caught:
@@ -222,16 +124,12 @@ def test_labels_in_an_unlabelled_log_are_an_error(tmp_path):
         read(write(tmp_path, line("N1"), line("N1-0")))
 
 
-def test_a_line_that_is_not_utf8(tmp_path):
-    path = tmp_path / "behaviors.tsv"
-    path.write_bytes(f"{line()}\n{line(user='Ü')}\n".encode("latin-1"))
-    with pytest.raises(DataFormatError, match="line 2: the line is not valid UTF-8"):
-        read(path)
-
-
-@pytest.mark.parametrize("block_bytes", [1, 200, 2**20])
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
-@given(kinds=st.lists(st.sampled_from(list(ERRORS)), min_size=1, max_size=4), gap=st.integers(0, 2))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(
+    kinds=st.lists(st.sampled_from(list(ERRORS)), min_size=1, max_size=4),
+    gap=st.integers(0, 2),
+    block_bytes=st.sampled_from([1, 200, 2**20]),
+)
 def test_the_earliest_line_with_an_error_is_reported(tmp_path, block_bytes, kinds, gap):
     bad = [text for kind in kinds for text in [ERRORS[kind][0]] + [line()] * gap]
     path = write(tmp_path, line(), *bad)
@@ -242,45 +140,27 @@ def test_the_earliest_line_with_an_error_is_reported(tmp_path, block_bytes, kind
     assert caught.value.line == 2
 
 
-def test_missing_and_empty_files(tmp_path):
-    with pytest.raises(DataFormatError, match="does not exist; expected 5 tab-separated columns"):
-        read(tmp_path / "behaviors.tsv", cache=True)
-    with pytest.raises(DataFormatError, match="is a folder"):
-        read(tmp_path, cache=True)
-    with pytest.raises(DataFormatError, match="the file is empty"):
-        read(write(tmp_path), cache=True)
+def test_a_file_without_a_usable_line_is_an_error(tmp_path):
     with pytest.raises(DataFormatError, match="no line could be used"):
         read(write(tmp_path, "x", line("N9-1")), cache=True, on_error="skip")
+    with pytest.raises(DataFormatError, match="the file is empty; expected 5 tab-separated columns"):
+        read(write(tmp_path), cache=True)
     assert [path.name for path in tmp_path.iterdir()] == ["behaviors.tsv"]
 
 
-@pytest.mark.parametrize("block_bytes", [1, 2**20])
-def test_skip_drops_and_counts(tmp_path, monkeypatch, caplog, block_bytes):
-    monkeypatch.setattr(tsv, "BLOCK_BYTES", block_bytes)
-    path = write(
-        tmp_path,
-        line("N9-1", number="1"),
-        line("N9-1 N2-1 N8-0", "N7 N1 N7", number="2"),
-        *(ERRORS[kind][0] for kind in ("columns", "bad id", "no time", "label 2", "mixed", "other kind")),
-        line("N1-0", "N7 N1 N7", number="9", user="U2"),
-    )
+def test_skip_names_the_first_lines_of_each_reason(tmp_path, caplog):
+    skipped = (ERRORS[kind][0] for kind in ("columns", "bad id", "no time"))
+    path = write(tmp_path, line("N9-1 N2-1 N8-0", "N7 N1 N7"), *skipped, line("N1-0 N9-0", "N7 N1 N7", user="U2"))
     with caplog.at_level(logging.WARNING, logger="recommenders_miner"):
         log = read(path, on_error="skip")
-    time = seconds(2019, 11, 12, 14, 14, 46)
-    assert impressions(log) == [(2, "U1", time, [1], [2], [1]), (9, "U2", time, [1], [1], [0])]
-    assert log.skipped.counts == {
-        "unknown news id among the candidates": 3,
-        "no known candidates": 1,
-        "unknown news id in the history": 4,
-        "wrong number of columns": 1,
-        "bad impression id": 1,
-        "bad time": 1,
-        "bad label": 1,
-        "some candidates labelled and some not": 1,
-        "labels where the log has none, or none where it has them": 1,
+    assert [entry[1:2] + entry[3:] for entry in impressions(log)] == [("U1", [1], [2], [1]), ("U2", [1], [1], [0])]
+    assert log.skipped.lines == {
+        "unknown news id among the candidates": [1, 5],
+        "unknown news id in the history": [1, 5],
+        "wrong number of columns": [2],
+        "bad impression id": [3],
+        "bad time": [4],
     }
-    assert log.skipped.lines["unknown news id in the history"] == [2, 9]
-    assert log.skipped.lines["unknown news id among the candidates"] == [1, 2]
     assert caplog.messages == [log.skipped.summary()]
 
 
@@ -315,14 +195,13 @@ def test_any_log_equals_its_restatement_at_any_block_size(tmp_path, rows, block_
         )
         for number, user, time, history, shown in rows
     ]
-    row_of = {"N1": 1, "N2": 2, "N3": 3, "N4-x": 4}
     expected = [
         (
             number,
             user,
-            int(time.replace(microsecond=0, tzinfo=UTC).timestamp()),
-            [row_of[news_id] for news_id in history],
-            [row_of[news_id] for news_id, _ in shown],
+            seconds(*time.timetuple()[:6]),
+            NEWS.rows(history).tolist(),
+            NEWS.rows([news_id for news_id, _ in shown]).tolist(),
             [-1 if label is None else label for _, label in shown],
         )
         for number, user, time, history, shown in rows
@@ -388,233 +267,6 @@ def test_skipping_equals_its_restatement(tmp_path, rows, block_bytes):
         log = read(path, on_error="skip")
     assert impressions(log) == expected
     assert log.skipped.counts == +counts
-
-
-# === The cache ===
-
-
-def entries(folder):
-    return sorted(path.name for path in (folder / CACHE_FOLDER).iterdir())
-
-
-@pytest.fixture
-def never_parse(monkeypatch):
-    """Makes reading of a file an error, so that what is returned must come from a cache."""
-
-    def activate():
-        def fail(*_):
-            raise AssertionError("the file was parsed again")
-
-        monkeypatch.setattr("recommenders_miner.data.log.read_behaviors", fail)
-
-    return activate
-
-
-def test_the_second_read_is_memory_mapped_and_equal(tmp_path, never_parse):
-    path = write(tmp_path, line(user="Ü"), line("N3-1", "", number="5"))
-    plain = read(path)
-    first = read(path, cache=True)
-    never_parse()
-    second = read(path, cache=True)
-    assert_same(first, plain)
-    assert_same(second, plain)
-    assert all(isinstance(array, np.memmap) for array in arrays_of(second).values())
-    assert len(entries(tmp_path)) == 1
-    assert entries(tmp_path)[0].startswith("behaviors-")
-
-
-def test_a_log_without_any_history_is_cached(tmp_path, never_parse):
-    path = write(tmp_path, line(history=""))
-    first = read(path, cache=True)
-    never_parse()
-    assert_same(read(path, cache=True), first)
-    assert len(first.histories.values) == 0
-
-
-def test_the_cache_can_lie_elsewhere(tmp_path, never_parse):
-    data, elsewhere = tmp_path / "data", tmp_path / "else" / "where"
-    data.mkdir()
-    path = write(data, line())
-    first = read(path, cache=elsewhere)
-    assert list(data.iterdir()) == [path]
-    never_parse()
-    assert_same(read(path, cache=str(elsewhere)), first)
-
-
-def test_a_changed_file_is_read_anew(tmp_path):
-    path = write(tmp_path, line("N1-0"))
-    assert read(path, cache=True).candidates.values.tolist() == [1]
-    write(tmp_path, line("N2-0"))
-    assert read(path, cache=True).candidates.values.tolist() == [2]
-    write(tmp_path, line("N1-0"))
-    assert read(path, cache=True).candidates.values.tolist() == [1]
-    assert len(entries(tmp_path)) == 2, "the first cache may still be in use"
-
-
-def test_two_pairs_of_files_are_never_confused(tmp_path):
-    path = write(tmp_path, line("N1-0 N2-1"))
-    other = write(tmp_path, line("N2-0 N1-1"), name="other.tsv")
-    swapped = make_news("N2", "N1")
-    for _ in range(2):
-        assert read(path, cache=True).candidates.values.tolist() == [1, 2]
-        assert read(path, swapped, cache=True).candidates.values.tolist() == [2, 1]
-        assert read(other, cache=True).candidates.values.tolist() == [2, 1]
-        assert read(other, swapped, cache=True).candidates.values.tolist() == [1, 2]
-    assert len(entries(tmp_path)) == 4
-
-
-def test_the_digest_names_the_content(tmp_path):
-    path, other = write(tmp_path, line("N1-0 N2-1")), write(tmp_path, line("N2-0 N1-1"), name="other.tsv")
-    for cache in (True, False):
-        assert read(path, cache=cache).digest == read(path, cache=cache).digest != read(other, cache=cache).digest
-    swapped = make_news("N2", "N1", "N3")
-    assert read(path, cache=True).digest != read(path, swapped, cache=True).digest
-    in_memory = [ImpressionLog.from_columns(NEWS, [["N1"]], [["N2"]], users=[user]).digest for user in ("a", "a", "b")]
-    assert in_memory[0] == in_memory[1] != in_memory[2]
-
-
-def test_modes_are_not_confused_and_the_report_is_kept(tmp_path, never_parse, caplog):
-    path = write(tmp_path, line("N1-0 N9-0"), line(number="2"))
-    skipped = read(path, cache=True, on_error="skip")
-    with pytest.raises(DataFormatError, match="'N9-0'"):
-        read(path, cache=True)
-    never_parse()
-    caplog.clear()
-    again = read(path, cache=True, on_error="skip")
-    assert_same(again, skipped)
-    assert again.skipped.counts == {"unknown news id among the candidates": 1}
-    assert caplog.messages == [again.skipped.summary()]
-
-
-def test_a_log_at_another_place_has_its_own_path_in_the_report(tmp_path, never_parse):
-    path = write(tmp_path, line("N1-0 N9-0"))
-    read(path, cache=tmp_path / "shared", on_error="skip")
-    copy = write(tmp_path, line("N1-0 N9-0"), name="copy.tsv")
-    never_parse()
-    assert read(copy, cache=tmp_path / "shared", on_error="skip").skipped.path == copy
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        {"user_offsets": np.array([0, 2**30], np.int32)},
-        {"user_offsets": np.array([5, 2], np.int32)},
-        {"user_bytes": np.frombuffer(b"\xff\xff", np.uint8)},
-        {"user_bytes": np.zeros(2, np.int64)},
-        {"offsets": np.array([0, 900], np.int64)},
-        {"offsets": np.zeros(0, np.int64)},
-        {"labels": np.zeros(1, np.int8)},
-        {"time": np.zeros(0, np.int64)},
-        {"histories": np.zeros((2, 1), np.int32)},
-        {"more": np.zeros(2, np.int32)},
-        {"candidates": np.array([-3, 1], np.int32)},
-        {"candidates": np.array([1, 0], np.int32)},
-        {"candidates": np.array([1, len(NEWS)], np.int32)},
-        {"histories": np.array([1, 77], np.int32)},
-        {"histories": np.array([0, 1], np.int32)},
-        {"history_of": np.array([1], np.int32)},
-        {"history_of": np.array([-1], np.int32)},
-        {"user_of": np.array([77], np.int32)},
-        {"labels": np.array([5, 0], np.int8)},
-        {"labels": np.array([1, -1], np.int8)},
-        {"labels": np.array([-1, 1], np.int8)},
-    ],
-)
-def test_a_cache_whose_arrays_do_not_belong_together_is_read_anew_and_replaced(tmp_path, damage, caplog):
-    """As somebody could have made it, manifest and all; test_cache.py has what is damaged otherwise."""
-    path = write(tmp_path, line())
-    first = read(path, cache=True)
-    [entry] = (tmp_path / CACHE_FOLDER).iterdir()
-    key = entry.name.removeprefix("behaviors-")
-    arrays = {name: np.array(array) for name, array in array_cache.load(entry, key).arrays.items()}
-    array_cache.discard(entry, ValueError("to be replaced"))
-    array_cache.keep(entry, key, "a log", arrays | damage)
-    with caplog.at_level(logging.WARNING, logger="recommenders_miner"):
-        assert_same(read(path, cache=True), first)
-    assert "is removed and will be rebuilt" in caplog.text
-    caplog.clear()
-    assert_same(read(path, cache=True), first)
-    assert not caplog.records
-
-
-def test_arrays_too_large_to_be_read_at_once_are_not_looked_through(tmp_path, monkeypatch):
-    path = write(tmp_path, line())
-    read(path, cache=True)
-    [array] = (tmp_path / CACHE_FOLDER).glob("*/candidates.bin")
-    np.array([77, 1], np.int32).tofile(array)
-    monkeypatch.setattr("recommenders_miner.data.log._LOOKED_THROUGH_BYTES", 7)
-    assert read(path, cache=True).candidates.values.tolist() == [77, 1]
-
-
-@pytest.mark.parametrize(
-    "meta",
-    [
-        {"counts": 5, "lines": {}},
-        {"counts": {"a": 1}, "lines": {}},
-        {"counts": {"a": "x"}, "lines": {"a": [1]}},
-        {"counts": {"a": 1}, "lines": 5},
-        {"counts": {"a": 1}, "lines": {"a": 5}},
-        {"counts": [1], "lines": [2]},
-        {"counts": {}, "lines": {}, "more": 1},
-        [],
-        5,
-    ],
-    ids=lambda meta: str(meta)[:40],
-)
-def test_a_cache_whose_report_is_none_is_read_anew_and_replaced(tmp_path, meta, caplog):
-    path = write(tmp_path, line("N1-0 N9-0"))
-    first = read(path, cache=True, on_error="skip")
-    [manifest] = (tmp_path / CACHE_FOLDER).glob("*/manifest.json")
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"meta": meta}))
-    with caplog.at_level(logging.WARNING, logger="recommenders_miner"):
-        again = read(path, cache=True, on_error="skip")
-    assert_same(again, first)
-    assert again.skipped.summary() == first.skipped.summary()
-    assert "is removed and will be rebuilt" in caplog.text
-
-
-@pytest.mark.parametrize("way", ["written to", "replaced", "replaced by one of the same age", "replaced and put back"])
-def test_what_was_read_of_a_file_that_changed_meanwhile_is_not_cached(tmp_path, monkeypatch, caplog, way):
-    path = write(tmp_path, line("N1-0"))
-    other = write(tmp_path, line("N2-0"), name="other.tsv")
-    original, age = path.read_bytes(), path.stat().st_mtime_ns
-    if way == "replaced by one of the same age":
-        os.utime(other, ns=(age, age))
-
-    def read_late(*arguments):
-        time.sleep(0.02)  # the clock of files has ticks
-        if way == "written to":
-            path.write_bytes(other.read_bytes())
-            os.utime(path, ns=(age, age))
-        else:
-            path.rename(tmp_path / "away.tsv")
-            other.rename(path)
-        skipped = read_behaviors(*arguments)
-        if way == "replaced and put back":
-            (tmp_path / "away.tsv").rename(path)
-        return skipped
-
-    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, logger="recommenders_miner"):
-        calls = iter([read_late, read_behaviors])
-        patch.setattr("recommenders_miner.data.log.read_behaviors", lambda *a: next(calls)(*a))
-        changed = read(path, cache=True)
-    assert "the file changed while it was read" in caplog.text
-    assert changed.candidates.values.tolist() == ([1] if way == "replaced and put back" else [2])
-    path.write_bytes(original)
-    assert read(path, cache=True).candidates.values.tolist() == [1]
-
-
-@pytest.mark.parametrize("place", ["a file", "a file/folder", "x" * 300])
-def test_without_a_place_for_a_cache_reading_goes_on_with_one_warning(tmp_path, caplog, place):
-    path = write(tmp_path, line())
-    plain = read(path)
-    (tmp_path / "a file").write_text("")
-    with caplog.at_level(logging.WARNING, logger="recommenders_miner"):
-        log = read(path, cache=tmp_path / place)
-    assert_same(log, plain)
-    assert len(caplog.messages) == 1
-    assert "No cache of" in caplog.text
-    assert not log.candidates.values.flags.writeable
 
 
 # === Columns in memory ===

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from recommenders_miner.data.presets import fetched_preset, minilm_folder
+from recommenders_miner.data.pieces import fetched_preset, minilm_folder
 from recommenders_miner.datasets import minilm
 from recommenders_miner.datasets.minilm import FILES, fetch_minilm
 from recommenders_miner.errors import PresetError, RecommendersMinerError

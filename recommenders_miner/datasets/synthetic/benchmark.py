@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recommenders_miner.data.file_clock import mind_times, unix_seconds
+from recommenders_miner.data.behaviors import mind_times, unix_seconds
 from recommenders_miner.data.folders import BEHAVIORS_FILE, NEWS_FILE
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.datasets.synthetic.text import (

@@ -1,0 +1,210 @@
+"""The memory-mapped cache of a log."""
+
+import json
+import logging
+import os
+import time
+
+import numpy as np
+import pytest
+
+from recommenders_miner.data import cache as array_cache
+from recommenders_miner.data.behaviors import read_behaviors
+from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
+from recommenders_miner.errors import DataFormatError
+from tests.data.written_log import (
+    NEWS,
+    arrays_of,
+    assert_same,
+    line,
+    make_news,
+    read,
+    write,
+)
+
+
+def entries(folder):
+    return sorted(path.name for path in (folder / CACHE_FOLDER).iterdir())
+
+
+@pytest.fixture
+def never_parse(monkeypatch):
+    """Makes reading of a file an error, so that what is returned must come from a cache."""
+
+    def activate():
+        def fail(*_):
+            raise AssertionError("the file was parsed again")
+
+        monkeypatch.setattr("recommenders_miner.data.log.read_behaviors", fail)
+
+    return activate
+
+
+def test_the_second_read_is_memory_mapped_and_equal(tmp_path, never_parse):
+    path = write(tmp_path, line(user="Ü"), line("N3-1", "", number="5"))
+    plain = read(path)
+    first = read(path, cache=True)
+    never_parse()
+    second = read(path, cache=True)
+    assert_same(first, plain)
+    assert_same(second, plain)
+    assert all(isinstance(array, np.memmap) for array in arrays_of(second).values())
+    assert len(entries(tmp_path)) == 1
+    assert entries(tmp_path)[0].startswith("behaviors-")
+
+
+def test_the_cache_can_lie_elsewhere(tmp_path, never_parse):
+    data, elsewhere = tmp_path / "data", tmp_path / "else" / "where"
+    data.mkdir()
+    path = write(data, line(history=""))
+    first = read(path, cache=elsewhere)
+    assert list(data.iterdir()) == [path]
+    never_parse()
+    assert_same(read(path, cache=str(elsewhere)), first)
+    assert len(first.histories.values) == 0
+
+
+def test_no_file_or_table_is_mistaken_for_another(tmp_path):
+    path = write(tmp_path, line("N1-0 N2-1"))
+    other = write(tmp_path, line("N2-0 N1-1"), name="other.tsv")
+    swapped = make_news("N2", "N1")
+    for _ in range(2):
+        assert read(path, cache=True).candidates.values.tolist() == [1, 2]
+        assert read(path, swapped, cache=True).candidates.values.tolist() == [2, 1]
+        assert read(other, cache=True).candidates.values.tolist() == [2, 1]
+        assert read(other, swapped, cache=True).candidates.values.tolist() == [1, 2]
+    assert len(entries(tmp_path)) == 4
+    write(tmp_path, line("N3-0"))
+    assert read(path, cache=True).candidates.values.tolist() == [3]
+    assert len(entries(tmp_path)) == 5, "the first cache may still be in use"
+
+
+def test_the_digest_names_the_content(tmp_path):
+    path, other = write(tmp_path, line("N1-0 N2-1")), write(tmp_path, line("N2-0 N1-1"), name="other.tsv")
+    for cache in (True, False):
+        assert read(path, cache=cache).digest == read(path, cache=cache).digest != read(other, cache=cache).digest
+    swapped = make_news("N2", "N1", "N3")
+    assert read(path, cache=True).digest != read(path, swapped, cache=True).digest
+    in_memory = [ImpressionLog.from_columns(NEWS, [["N1"]], [["N2"]], users=[user]).digest for user in ("a", "a", "b")]
+    assert in_memory[0] == in_memory[1] != in_memory[2]
+
+
+def test_modes_are_not_confused_and_the_report_is_kept_whatever_the_path(tmp_path, never_parse, caplog):
+    path, cache = write(tmp_path, line("N1-0 N9-0"), line(number="2")), tmp_path / "shared"
+    skipped = read(path, cache=cache, on_error="skip")
+    with pytest.raises(DataFormatError, match="'N9-0'"):
+        read(path, cache=cache)
+    never_parse()
+    caplog.clear()
+    again = read(path, cache=cache, on_error="skip")
+    assert_same(again, skipped)
+    assert again.skipped.counts == {"unknown news id among the candidates": 1}
+    assert caplog.messages == [again.skipped.summary()]
+    assert read(path.rename(tmp_path / "moved"), cache=cache, on_error="skip").skipped.path == tmp_path / "moved"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *({"user_offsets": np.array(offsets, np.int32)} for offsets in ([0, 2**30], [5, 2])),
+        *({"user_bytes": np.frombuffer(b"\xff\xff", np.uint8)}, {"user_bytes": np.zeros(2, np.int64)}),
+        *({"offsets": np.array(offsets, np.int64)} for offsets in ([0, 900], [])),
+        *({"time": np.zeros(0, np.int64)}, {"more": np.zeros(2, np.int32)}, {"histories": np.zeros((2, 1), np.int32)}),
+        *({"candidates": np.array(rows, np.int32)} for rows in ([-3, 1], [1, 0], [1, len(NEWS)])),
+        *({"histories": np.array(rows, np.int32)} for rows in ([1, 77], [0, 1])),
+        *({"history_of": np.array([row], np.int32)} for row in (1, -1)),
+        {"user_of": np.array([77], np.int32)},
+        *({"labels": np.array(labels, np.int8)} for labels in ([0], [5, 0], [1, -1], [-1, 1])),
+    ],
+    ids=str,
+)
+def test_a_cache_whose_arrays_do_not_belong_together_is_read_anew_and_replaced(tmp_path, damage, caplog):
+    """As somebody could have made it, manifest and all; test_cache.py has what is damaged otherwise."""
+    path = write(tmp_path, line())
+    first = read(path, cache=True)
+    [entry] = (tmp_path / CACHE_FOLDER).iterdir()
+    key = entry.name.removeprefix("behaviors-")
+    arrays = {name: np.array(array) for name, array in array_cache.load(entry, key).arrays.items()}
+    array_cache.discard(entry, ValueError("to be replaced"))
+    array_cache.keep(entry, key, "a log", arrays | damage)
+    with caplog.at_level(logging.WARNING, logger="recommenders_miner"):
+        assert_same(read(path, cache=True), first)
+    assert "is removed and will be rebuilt" in caplog.text
+    caplog.clear()
+    assert_same(read(path, cache=True), first)
+    assert not caplog.records
+
+
+def test_arrays_too_large_to_be_read_at_once_are_not_looked_through(tmp_path, monkeypatch):
+    path = write(tmp_path, line())
+    read(path, cache=True)
+    [array] = (tmp_path / CACHE_FOLDER).glob("*/candidates.bin")
+    np.array([77, 1], np.int32).tofile(array)
+    monkeypatch.setattr("recommenders_miner.data.log._LOOKED_THROUGH_BYTES", 7)
+    assert read(path, cache=True).candidates.values.tolist() == [77, 1]
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        *({"counts": counts, "lines": {}} for counts in (5, {"a": 1})),
+        *({"counts": {"a": 1}, "lines": lines} for lines in (5, {"a": 5})),
+        *({"counts": {"a": "x"}, "lines": {"a": [1]}}, {"counts": [1], "lines": [2]}, [], 5),
+        {"counts": {}, "lines": {}, "more": 1},
+    ],
+    ids=lambda meta: str(meta)[:40],
+)
+def test_a_cache_whose_report_is_none_is_read_anew_and_replaced(tmp_path, meta, caplog):
+    path = write(tmp_path, line("N1-0 N9-0"))
+    first = read(path, cache=True, on_error="skip")
+    [manifest] = (tmp_path / CACHE_FOLDER).glob("*/manifest.json")
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"meta": meta}))
+    with caplog.at_level(logging.WARNING, logger="recommenders_miner"):
+        again = read(path, cache=True, on_error="skip")
+    assert_same(again, first)
+    assert again.skipped.summary() == first.skipped.summary()
+    assert "is removed and will be rebuilt" in caplog.text
+
+
+@pytest.mark.parametrize("way", ["written to", "replaced", "replaced by one of the same age", "replaced and put back"])
+def test_what_was_read_of_a_file_that_changed_meanwhile_is_not_cached(tmp_path, monkeypatch, caplog, way):
+    path = write(tmp_path, line("N1-0"))
+    other = write(tmp_path, line("N2-0"), name="other.tsv")
+    original, age = path.read_bytes(), path.stat().st_mtime_ns
+    if way == "replaced by one of the same age":
+        os.utime(other, ns=(age, age))
+
+    def read_late(*arguments):
+        time.sleep(0.02)  # the clock of files has ticks
+        if way == "written to":
+            path.write_bytes(other.read_bytes())
+            os.utime(path, ns=(age, age))
+        else:
+            path.rename(tmp_path / "away.tsv")
+            other.rename(path)
+        skipped = read_behaviors(*arguments)
+        if way == "replaced and put back":
+            (tmp_path / "away.tsv").rename(path)
+        return skipped
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, logger="recommenders_miner"):
+        calls = iter([read_late, read_behaviors])
+        patch.setattr("recommenders_miner.data.log.read_behaviors", lambda *a: next(calls)(*a))
+        changed = read(path, cache=True)
+    assert "the file changed while it was read" in caplog.text
+    assert changed.candidates.values.tolist() == ([1] if way == "replaced and put back" else [2])
+    path.write_bytes(original)
+    assert read(path, cache=True).candidates.values.tolist() == [1]
+
+
+@pytest.mark.parametrize("place", ["a file", "a file/folder", "x" * 300])
+def test_without_a_place_for_a_cache_reading_goes_on_with_one_warning(tmp_path, caplog, place):
+    path = write(tmp_path, line())
+    plain = read(path)
+    (tmp_path / "a file").write_text("")
+    with caplog.at_level(logging.WARNING, logger="recommenders_miner"):
+        log = read(path, cache=tmp_path / place)
+    assert_same(log, plain)
+    assert len(caplog.messages) == 1
+    assert "No cache of" in caplog.text
+    assert not log.candidates.values.flags.writeable
