@@ -2,9 +2,9 @@
 
     python benchmarks/bench.py [--out benchmarks] [--only nrms-32,read] [--repeats 3] [--work DIR]
 
-Makes the data (the planted benchmark) and the peers' environments under --work, once. Then theirs and ours run in
-turns, each a process of its own that has the machine to itself, `--repeats` times. Writes OUT/results.json, which keeps
-the rows that were not run anew, and OUT/results.md. Takes about an hour on two cores; on an idle machine, please.
+Makes the data (the synthetic benchmark) and the peers' environments under --work, once. Then theirs and ours run in
+turns, each in a process of its own with the machine to itself, `--repeats` times. Writes OUT/results.json, which keeps
+the rows that were not run again, and OUT/results.md. Takes about an hour on two idle cores.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recommenders_miner.datasets.synthetic.benchmark import PRESETS, SyntheticConfig, write_synthetic_benchmark
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 from recommenders_miner.tables import markdown_table
 
 SIDES = Path(__file__).parent / "sides"
@@ -35,7 +35,7 @@ MIND_SMALL = PRESETS["mind-small"]
 
 
 def scaled(log: float, news: float) -> SyntheticConfig:
-    """MIND-small's planted twin with a share of its users and impressions, and of its news."""
+    """Return MIND-small's synthetic counterpart with a share of its users and impressions, and of its news."""
     shares = {"num_news": news, "num_users": log, "num_train_impressions": log, "num_dev_impressions": log}
     return dataclasses.replace(MIND_SMALL, **{name: round(getattr(MIND_SMALL, name) * s) for name, s in shares.items()})
 
@@ -47,7 +47,7 @@ DEV, ALL = (f"{config.num_dev_impressions:,} impressions" for config in (QUARTER
 
 @dataclass(frozen=True)
 class Figure:
-    """A row of the table: what a pair of runs reports under `name`; `asked` is the ratio that the project asks for."""
+    """A row of the table: what a pair of runs reports under `name`; `asked` is the ratio to reach."""
 
     what: str
     name: str
@@ -70,7 +70,7 @@ ASKED_RATES = {("nrms", 32): 4, ("nrms", 128): 5, ("lstur", 128): 4, ("naml", 12
 
 
 def training(model: str, batch: int, steps: tuple[int, int], *figures: Figure, side="peer_recommenders") -> Pair:
-    """Training of the same system on both sides; `run_eval` behind it where a figure needs it."""
+    """Pair the training of the same model on both sides, followed by `run_eval` where a figure needs it."""
     task = {"task": "train", "data": "quarter", "model": model, "batch": batch}
     if figures:
         task["evaluate"] = True
@@ -79,7 +79,7 @@ def training(model: str, batch: int, steps: tuple[int, int], *figures: Figure, s
 
 
 def memory(batch: int, asked: float | None = None) -> Pair:
-    """Peak memory of some steps of training and of `run_eval`, with all of MIND-small's size."""
+    """Pair the peak memory of some training steps and of `run_eval`, on data of MIND-small's size."""
     task = {"task": "train", "data": "mind-small", "model": "nrms", "batch": batch, "steps": 60, "evaluate": True}
     what = f"NRMS, training (batch {batch}) and evaluating on mind-small, peak memory"
     return Pair(("peer_recommenders", task), ("ours", task), [Figure(what, "peak_mib", asked)], once=True)
@@ -127,14 +127,19 @@ class Bench:
         self.environments = {"ours": Path(sys.executable)}
 
     def prepare(self, keys: list[str]) -> None:
-        """Makes what the pairs need: data sets, random scores, environments."""
+        """Make what the pairs need: data sets, random scores, environments."""
         tasks = [run for key in keys if key in PAIRS for run in (PAIRS[key].theirs, PAIRS[key].ours)]
         for name in {"mind-small", *(task["data"] for _, task in tasks if "data" in task)}:
-            write_synthetic_benchmark(self.work / name, DATA[name])
+            self.make_data(name, DATA[name])
         for side in {side for side, _ in tasks} - {"ours"}:
             self.environments[side] = self._environment(side)
         if "metrics" in keys:
             self.run("ours", {"task": "make_scores", "data": "mind-small", "scores": "scores.npz"})
+
+    def make_data(self, name: str, preset: str | SyntheticConfig) -> None:
+        """Write a synthetic benchmark to the work folder, unless it is there."""
+        if not (self.work / name).exists():
+            write_synthetic_benchmark(self.work / name, preset)
 
     def _environment(self, side: str) -> Path:
         folder = self.work / "environments" / side
@@ -147,7 +152,7 @@ class Bench:
         return python
 
     def run(self, side: str, task: dict) -> dict:
-        """Runs a task in a process of its own; returns the figures that it reports."""
+        """Run a task in a process of its own; return the figures that it reports."""
         paths = {name: str(self.work / task[name]) for name in ("data", "scores") if name in task}
         command = [self.environments[side], SIDES / f"{side}.py", json.dumps({**task, **paths})]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -157,7 +162,7 @@ class Bench:
         return json.loads(done.stdout.strip().splitlines()[-1])
 
     def pair(self, pair: Pair, repeats: int) -> list[dict]:
-        """Runs both sides in turns; returns the pair's rows."""
+        """Run both sides in turns; return the pair's rows."""
         found = {"theirs": [], "ours": []}
         for _ in range(1 if pair.once else repeats):
             for who, run in (("theirs", pair.theirs), ("ours", pair.ours)):
@@ -168,7 +173,7 @@ class Bench:
         return [row_of(figure, found) for figure in pair.figures]
 
     def single(self, key: str, repeats: int) -> dict:
-        """Measures seconds of something that only we are asked for."""
+        """Time something that has no counterpart on the other side."""
         what, limit = SINGLES[key]
         return {"what": what, "seconds": [getattr(self, f"_{key}")() for _ in range(repeats)], "limit": limit}
 
@@ -189,14 +194,14 @@ class Bench:
 
 
 def must_agree(theirs: dict[str, float], ours: dict[str, float]) -> None:
-    """Stops where a metric of ours is not theirs, which they round to four places."""
+    """Stop where a metric of ours is not theirs, which they round to four places."""
     for name, value in theirs.items():
         if abs(value - ours[name]) > 0.00005 + 1e-9:
             raise SystemExit(f"{name}: theirs is {value}, ours {ours[name]}.")
 
 
 def row_of(figure: Figure, found: dict[str, list[dict]]) -> dict:
-    """Collects a figure from all runs; a ratio above 1 means that ours is better."""
+    """Collect a figure from all runs; a ratio above 1 means that ours is better."""
     values = {who: [run[figure.name] for run in runs] for who, runs in found.items()}
     ratio = statistics.median(values["ours"]) / statistics.median(values["theirs"])
     ratio = ratio if figure.more_is_better else 1 / ratio
@@ -204,20 +209,20 @@ def row_of(figure: Figure, found: dict[str, list[dict]]) -> dict:
 
 
 def machine() -> dict[str, str | int]:
-    """Says what the figures were measured on."""
+    """Say what the figures were measured on."""
     model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ":")
     return {"processor": model.split(":")[1].strip(), "cores": os.cpu_count(), "python": platform.python_version()}
 
 
 def spread(values: list[float]) -> str:
-    """The median and, where there are several, the range."""
+    """Return the median and, where there are several, the range."""
     digits = 0 if statistics.median(values) >= 100 else 2
     median, low, high = (f"{value:,.{digits}f}" for value in (statistics.median(values), min(values), max(values)))
     return f"{median} ({low} to {high})" if len(values) > 1 else median
 
 
 def page(results: dict) -> str:
-    """The tables of results.md."""
+    """Return the tables of results.md."""
     rows = [
         [
             f"{row['what']}, {UNITS[row['unit']]}",
@@ -244,7 +249,7 @@ def page(results: dict) -> str:
 
 
 def main() -> None:
-    """See the head of this file."""
+    """Run the benchmarks; see the head of this file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=SIDES.parent)
     parser.add_argument("--only", help=f"some of {', '.join([*PAIRS, *SINGLES])}; all where left out")
@@ -265,9 +270,9 @@ def main() -> None:
             results["pairs"][key] = bench.pair(PAIRS[key], arguments.repeats)
         else:
             results["singles"][key] = bench.single(key, arguments.repeats)
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text(json.dumps(results, indent=1) + "\n")
-        with whole_file(arguments.out / "results.md") as partial:
+        with atomic_write(arguments.out / "results.md") as partial:
             partial.write_text(page(results) + "\n")
     print(page(results))
 

@@ -1,10 +1,10 @@
-"""Times fine-tuning MiniLM end to end with each distinct news of a batch encoded once, and with all slots encoded.
+"""Times fine-tuning MiniLM end to end with each distinct article of a batch encoded once, and with all slots encoded.
 
     python benchmarks/distinct_news.py DATA [--steps 4] [--batch 32] [--rounds 3] [--history 50]
 
 DATA is a folder of `recommenders-miner demo-data`. The same model trains on the same samples in turns; the second way
-gets batches whose every history slot and candidate, padding too, is a news of its own, as libraries do that have no
-distinct-news step. Prints a JSON line per turn and the ratio of the medians of samples per second.
+gets batches whose every history slot and candidate, padding too, is an article of its own, as in libraries without a
+step that finds the distinct ones. Prints a JSON line per turn and the ratio of the medians of samples per second.
 """
 
 from __future__ import annotations

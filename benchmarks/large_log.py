@@ -2,8 +2,8 @@
 
     python benchmarks/large_log.py [--out benchmarks] [--work DIR] [--copies 102]
 
-The log is MIND-small's planted twin, repeated: every copy has users of its own, and histories of its own, which begin
-with another news. Each step is a process of its own. Needs 25 GB of disk under --work, which are freed at the end.
+The log is the synthetic benchmark of MIND-small's size, repeated: every copy has its own users and its own histories,
+which begin with another article. Each step is a process of its own. Needs 25 GB of disk under --work, freed at the end.
 Writes OUT/large_log.json. Takes about 6 minutes on two cores.
 """
 
@@ -17,12 +17,11 @@ from pathlib import Path
 
 from bench import DATA, SIDES, Bench
 
-from recommenders_miner.datasets.synthetic.benchmark import write_synthetic_benchmark
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 
 
 def repeat(source: Path, target: Path, copies: int) -> int:
-    """Writes the training split of `source` over and over; returns the number of impressions."""
+    """Write the training split of `source` over and over; return the number of impressions."""
     (target / "train").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source / "train" / "news.tsv", target / "train" / "news.tsv")
     news = [line.split("\t", 1)[0] for line in (source / "train" / "news.tsv").read_text("utf-8").splitlines()]
@@ -38,15 +37,14 @@ def repeat(source: Path, target: Path, copies: int) -> int:
 
 
 def main() -> None:
-    """See the head of this file."""
+    """Run the benchmark; see the head of this file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=SIDES.parent)
     parser.add_argument("--work", type=Path, default=Path.home() / ".cache" / "recommenders_miner" / "bench")
     parser.add_argument("--copies", type=int, default=102)
     arguments = parser.parse_args()
     bench = Bench(arguments.work)
-    if not (arguments.work / "mind-small").exists():
-        write_synthetic_benchmark(arguments.work / "mind-small", DATA["mind-small"])
+    bench.make_data("mind-small", DATA["mind-small"])
     large = arguments.work / "large"
     try:
         impressions = repeat(arguments.work / "mind-small", large, arguments.copies)
@@ -67,7 +65,7 @@ def main() -> None:
         "training_peak_mib": trained["peak_mib"],
         "seconds_until_the_first_step": trained["first_step_s"],
     }
-    with whole_file(arguments.out / "large_log.json") as partial:
+    with atomic_write(arguments.out / "large_log.json") as partial:
         partial.write_text(json.dumps(figures, indent=1) + "\n")
     print(json.dumps(figures, indent=1))
 

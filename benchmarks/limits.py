@@ -23,9 +23,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pyarrow as pa
 from bench import MIND_SMALL, SIDES
-from recommenders_miner.data.gathering import history_matrix
 
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 from recommenders_miner.tables import markdown_table
 
 D, WORD, ATTENTION, HEADS, HISTORY, MINER_K, CODE = 400, 100, 200, 20, 50, 32, 200
@@ -33,7 +32,7 @@ BACKWARD = 3  # forward, and the gradients of inputs and of weights
 
 
 def best(work, repeats=5):
-    """Seconds of the fastest of some runs."""
+    """Return the seconds of the fastest of some runs."""
     seconds = []
     for _ in range(repeats):
         began = time.perf_counter()
@@ -43,7 +42,7 @@ def best(work, repeats=5):
 
 
 def matrix_product() -> float:
-    """Operations a second of a product of 2048 x 2048 float32 matrices."""
+    """Return the operations a second of a product of 2048 x 2048 float32 matrices."""
     import tensorflow as tf
 
     matrix = tf.random.normal((2048, 2048))
@@ -52,20 +51,20 @@ def matrix_product() -> float:
 
 
 def memory_copy() -> float:
-    """Bytes a second that a copy of 512 MiB reads and writes."""
+    """Return the bytes a second that a copy of 512 MiB reads and writes."""
     source = np.ones(2**26, "float64")
     target = np.empty_like(source)
     return 2 * source.nbytes / best(lambda: np.copyto(target, source))
 
 
 def sort_rate() -> float:
-    """Keys a second of numpy's sort of a million float64."""
+    """Return the keys a second of numpy's sort of a million float64."""
     keys = np.random.default_rng(0).random(2**20)
     return len(keys) / best(lambda: np.sort(keys))
 
 
 def lookup_rate() -> float:
-    """Short strings a second that Arrow finds among 60,000, on all cores."""
+    """Return the short strings a second that Arrow finds among 60,000, on all cores."""
     names = pa.array([f"N{number}-0" for number in np.random.default_rng(0).integers(60_000, size=2**20)])
     cores = os.cpu_count()
     with ThreadPoolExecutor(cores) as threads:
@@ -76,23 +75,23 @@ def lookup_rate() -> float:
 
 
 def pooled(words, dim=D):
-    """Additive attention over `words` vectors."""
+    """Count additive attention over `words` vectors."""
     return 2 * words * dim * ATTENTION + 2 * words * ATTENTION + 2 * words * dim
 
 
 def self_attended(lengths, dim):
-    """Multi-head self-attention over sequences of some lengths, and its pooling."""
+    """Count multi-head self-attention over sequences of some lengths, and its pooling."""
     words = lengths.sum()
     return 2 * words * dim * 3 * D + 2 * 2 * (lengths.astype("float64") ** 2).sum() * D + pooled(words)
 
 
 def convolved(words):
-    """A convolution of window 3 over words, and its pooling."""
+    """Count a convolution of window 3 over words, and its pooling."""
     return 2 * 3 * words * WORD * D + pooled(words)
 
 
 class Account:
-    """The operations of a system on a data set, from the real lengths of titles and histories."""
+    """The operations of a model on a data set, from the real lengths of titles and histories."""
 
     def __init__(self, data: Path) -> None:
         sys.path.insert(0, str(SIDES))
@@ -104,12 +103,12 @@ class Account:
         model.build(model.train_iterator.vocabularies)
         self.dev = model.read(*files(data, "dev"))
 
-    def news(self, system: str, features, rows: np.ndarray) -> float:
-        """Encoding each of some news once."""
+    def news(self, model: str, features, rows: np.ndarray) -> float:
+        """Count the encoding of some articles, each once."""
         title = np.count_nonzero(features["title"][rows], axis=1)
-        if system in ("nrms", "miner"):
+        if model in ("nrms", "miner"):
             return self_attended(title, WORD)
-        if system == "lstur":
+        if model == "lstur":
             return convolved(title.sum())
         abstract = np.count_nonzero(features["abstract"][rows], axis=1)
         views = 4
@@ -117,19 +116,19 @@ class Account:
             convolved(title.sum()) + convolved(abstract.sum()) + 2 * 2 * len(rows) * 100 * D + pooled(views * len(rows))
         )
 
-    def readers(self, system: str, clicks: np.ndarray) -> float:
-        """Encoding readers with some numbers of clicks."""
-        if system == "nrms":
+    def users(self, model: str, clicks: np.ndarray) -> float:
+        """Count the encoding of users with some numbers of clicks."""
+        if model == "nrms":
             return self_attended(clicks, D)
-        if system == "naml":
+        if model == "naml":
             return pooled(clicks.sum())
-        if system == "lstur":
+        if model == "lstur":
             width = D + 100
             return 2 * clicks.sum() * 2 * width * 3 * width
         return 2 * clicks.sum() * (D * CODE + CODE * MINER_K)
 
-    def step(self, system: str, batch: int, probes: int = 12) -> float:
-        """A training step, on average over some of an epoch."""
+    def step(self, model: str, batch: int, probes: int = 12) -> float:
+        """Count a training step, on average over some steps of an epoch."""
         iterator, data = self.models["naml"].train_iterator, self.train
         iterator.hparams = iterator.hparams.replace(batch_size=batch)
         stream = iterator.batches(data, {"category": data.features["category"]}, seed=42)
@@ -138,17 +137,17 @@ class Account:
             impressions, candidates = stream.samples.of_step(int(step))
             users = data.log.user_of[impressions]
             _, first = np.unique(data.log.history_of[impressions] * len(data.users) + users, return_index=True)
-            history = history_matrix(data.log, data.log.history_of[impressions[first]], HISTORY)
+            history = data.log.histories.last(data.log.history_of[impressions[first]], HISTORY)
             rows = np.setdiff1d(np.concatenate([history.ravel(), candidates.ravel()]), [0])
-            total += self.news(system, data.features, rows) + self.readers(system, np.count_nonzero(history, axis=1))
+            total += self.news(model, data.features, rows) + self.users(model, np.count_nonzero(history, axis=1))
         return BACKWARD * total / probes
 
-    def evaluation(self, system: str) -> float:
-        """Scoring the dev log: each news and each reader once, then the candidates."""
+    def evaluation(self, model: str) -> float:
+        """Count the scoring of the dev log: each article and each user once, then the candidates."""
         data, log = self.dev, self.dev.log
         clicks = np.minimum(log.histories.lengths, HISTORY)
-        total = self.news(system, data.features, np.arange(1, len(data.news))) + self.readers(system, clicks)
-        if system != "miner":
+        total = self.news(model, data.features, np.arange(1, len(data.news))) + self.users(model, clicks)
+        if model != "miner":
             return total + 2 * len(log.candidates.values) * D
         of_candidate = clicks[log.history_of[log.candidates.rows()]]
         products = 2 * 2 * of_candidate.sum() * (D + 2 * MINER_K)  # with the candidate and with its target
@@ -156,12 +155,12 @@ class Account:
 
 
 def measured(results: dict, key: str, unit: str) -> float:
-    """Our median of a row of results.json."""
+    """Return our median of a row of results.json."""
     return statistics.median(next(row["ours"] for row in results["pairs"][key] if row["unit"] == unit))
 
 
 def main() -> None:
-    """See the head of this file."""
+    """Write the table; see the head of this file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=SIDES.parent)
     parser.add_argument("--work", type=Path, default=Path.home() / ".cache" / "recommenders_miner" / "bench")
@@ -174,18 +173,18 @@ def main() -> None:
     def add(what: str, needed: str, least: float, took: float) -> None:
         rows.append([what, needed, f"{least:,.3f}", f"{took:,.3f}", f"{100 * least / took:.0f} %"])
 
-    for system, batch in (("nrms", 32), ("nrms", 128), ("lstur", 128), ("naml", 128)):
-        operations = account.step(system, batch)
-        took = batch / measured(results, f"{system}-{batch}", "samples_per_s")
-        add(f"{system.upper()}, a step of {batch}", f"{operations / 1e9:,.1f} GFLOP", operations / products, took)
+    for name, batch in (("nrms", 32), ("nrms", 128), ("lstur", 128), ("naml", 128)):
+        operations = account.step(name, batch)
+        took = batch / measured(results, f"{name}-{batch}", "samples_per_s")
+        add(f"{name.upper()}, a step of {batch}", f"{operations / 1e9:,.1f} GFLOP", operations / products, took)
     whole = Account(arguments.work / "mind-small")
-    for system, key, unit, where in (
+    for name, key, unit, where in (
         ("nrms", "nrms-128", "eval_s", account),
         ("naml", "naml-128", "eval_s", account),
         ("miner", "miner-eval", "seconds", whole),
     ):
-        operations, took = where.evaluation(system), measured(results, key, unit)
-        add(f"{system.upper()}, evaluation", f"{operations / 1e9:,.1f} GFLOP", operations / products, took)
+        operations, took = where.evaluation(name), measured(results, key, unit)
+        add(f"{name.upper()}, evaluation", f"{operations / 1e9:,.1f} GFLOP", operations / products, took)
     behaviors = arguments.work / "mind-small" / "train" / "behaviors.tsv"
     tokens, size = (
         len(whole.train.log.labels) + len(whole.train.log.histories.values),
@@ -206,7 +205,7 @@ def main() -> None:
         f"{sorted_keys / 1e6:,.0f} million keys sorted and {looked_up / 1e6:,.0f} million names looked up a second."
     )
     table = markdown_table(["", "needs at least", "s at the limit", "s taken", "share"], rows)
-    with whole_file(arguments.out / "limits.md") as partial:
+    with atomic_write(arguments.out / "limits.md") as partial:
         partial.write_text(f"# How near the limit\n\nBy `python benchmarks/limits.py`. {head}\n\n{table}\n")
     print(head, table, sep="\n\n")
 

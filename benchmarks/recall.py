@@ -1,12 +1,13 @@
-"""Times the retrieval strategies on a pool of a million news, and counts what approximate indexes find.
+"""Times the retrieval strategies on a pool of a million articles, and counts what approximate indexes find.
 
     python benchmarks/recall.py OUT [--news 1000000] [--queries 128] [--indexes flat,ivf,hnsw] [--k 100]
 
-No model and no data are needed. News: 18 categories as uneven as MIND's (two hold 60 %), 15 subcategories each, up to
-news / 1000 stories each; a unit vector is the sum of its category's, subcategory's, story's and its own Gaussian vector
-with 12, 23, 35 and 30 % of the variance. Readers: 1 to 50 clicks (median 18) on up to 5 subcategories; K = 32 interests
-by poly attention with random codes, as alike as those of a MINER that was trained on the demo data (mean cosine 0.8);
-category weighting with λ = 1.5; a random W^e, whose logits differ between interests as that model's do (0.25).
+No model and no data are needed. Articles: 18 categories as uneven as MIND's (two hold 60 %), 15 subcategories each, up
+to articles / 1000 stories each; a unit vector is the sum of its category's, subcategory's, story's and its own Gaussian
+vector with 12, 23, 35 and 30 % of the variance. Users: 1 to 50 clicks (median 18) on up to 5 subcategories; K = 32
+interests by poly attention with random codes, as alike as those of a MINER that was trained on the demo data (mean
+cosine 0.8); category weighting with λ = 1.5; a random W^e, whose logits differ between interests as that model's do
+(0.25).
 
 Times are CPU time, and BLAS and OpenMP have one thread each unless told otherwise, so that figures hold on a shared
 machine. Writes OUT/recall.json and OUT/recall.md. `recall` is the share of the strategy's own exact best k that is
@@ -34,7 +35,7 @@ from recommenders_miner.retrieval.news_pool import NewsPool, PoolQuery, TopK
 from recommenders_miner.tables import markdown_table
 
 CATEGORIES, SUBCATEGORIES, STORY, INTERESTS, CATEGORY_SCALE, SPREAD = 18, 15, 20, 32, 1.5, 0.8
-READERS_AT_ONCE = 64
+USERS_AT_ONCE = 64
 
 
 def unit(vectors):
@@ -42,7 +43,7 @@ def unit(vectors):
 
 
 class World:
-    """The pool and its readers: see the head of this file."""
+    """The pool and its users; see the head of this file."""
 
     def __init__(self, news, queries, dim, seed=0):
         rng = np.random.default_rng(seed)
@@ -51,7 +52,7 @@ class World:
         self.category = rng.choice(CATEGORIES, news, p=[0.3, 0.3, *0.4 * rare / rare.sum()])
         self.by_category = [np.flatnonzero(self.category == category) for category in range(CATEGORIES)]
         self.subcategory = self.category * SUBCATEGORIES + np.minimum(rng.geometric(0.2, news) - 1, SUBCATEGORIES - 1)
-        # News of a subcategory that draw the same number tell the same story.
+        # Articles of a subcategory that draw the same number tell the same story.
         story = self.subcategory + CATEGORIES * SUBCATEGORIES * rng.integers(0, max(news // STORY // 50, 1), news)
         story = np.unique(story, return_inverse=True)[1]
         self.vectors = np.sqrt(0.30, dtype="float32") * rng.standard_normal((news, dim), "float32")
@@ -73,7 +74,7 @@ class World:
         return values
 
     def read(self, queries, dim):
-        """Interests (B, P, K, d) with category weighting and (B, K, d) without."""
+        """Return interests (B, P, K, d) with category weighting and (B, K, d) without."""
         rng = self.rng
         codes, projection = rng.standard_normal((INTERESTS, 200)), rng.standard_normal((dim, 200))
         category_vectors = unit(rng.standard_normal((CATEGORIES, 50)) + 0.8 * rng.standard_normal(50))
@@ -96,12 +97,12 @@ class World:
         return np.stack(fitted), np.stack(plain)
 
     def join(self, matches, logits):
-        """MINER-weighted: scores (…, n) of matches and weights' logits (…, K, n)."""
+        """Return MINER-weighted's scores (…, n) of matches and weights' logits (…, K, n)."""
         weights = np.exp(logits - logits.max(axis=-2, keepdims=True))
         return (weights * matches).sum(axis=-2) / weights.sum(axis=-2)
 
     def score_all(self, interests, k):
-        """The best k by MINER-weighted, without an index and without a bound; news are in order of category before."""
+        """Return the best k by MINER-weighted, without an index and without a bound."""
         best = TopK(len(interests), k)
         for category, rows in enumerate(self.by_category):
             users = interests[:, category].reshape(-1, interests.shape[-1])
@@ -114,10 +115,10 @@ class World:
 
 
 def timed(search, interests):
-    """Rows that a search finds for all readers, a batch at a time, and readers a second; the first few warm it up."""
+    """Return the rows that a search finds for all users, and users a second; the first few warm it up."""
     search(interests[:4])
     began = time.process_time()
-    found = [search(interests[start:][:READERS_AT_ONCE]) for start in range(0, len(interests), READERS_AT_ONCE)]
+    found = [search(interests[start:][:USERS_AT_ONCE]) for start in range(0, len(interests), USERS_AT_ONCE)]
     return np.concatenate(found), len(interests) / (time.process_time() - began)
 
 
@@ -126,7 +127,7 @@ def share_of(found, truth):
 
 
 def searches(world, index, k):
-    """What is timed on an index: the time to build it, and by name the searches and the interests they start from."""
+    """Return the time to build an index, and by name the searches on it and the interests they start from."""
     began = time.process_time()
     whole = NewsPool(world.vectors, index=index)
     weighted = NewsPool(world.vectors, world.category, targets=world.targets, index=index)

@@ -1,10 +1,10 @@
-"""Draws how speed and memory go with the size of a log: 16,310 news, and 1, 2, 4 and 8 times the impressions.
+"""Plots how speed and memory grow with the size of a log: 16,310 news, and 1, 2, 4 and 8 times the impressions.
 
     python benchmarks/scale.py [--out benchmarks] [--work DIR] [--factors 1,2,4,8]
 
-1 is a quarter of MIND-small's planted twin. Every run is a process of its own: reading behaviors.tsv without a cache,
-three times, of which the median counts, then NRMS' training (batch 128) and `run_eval` on the dev split, all from the
-text files. Writes OUT/scale.json, OUT/scale.md and OUT/scale.png. Takes about 8 minutes on two cores.
+1 is a quarter of MIND-small's synthetic counterpart. Every run is a process of its own: reading behaviors.tsv without a
+cache, three times, of which the median counts, then NRMS' training (batch 128) and `run_eval` on the dev split, all
+from the text files. Writes OUT/scale.json, OUT/scale.md and OUT/scale.png. Takes about 8 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ from pathlib import Path
 
 from bench import SIDES, Bench, scaled
 
-from recommenders_miner.datasets.synthetic.benchmark import write_synthetic_benchmark
 from recommenders_miner.plots.style import SERIES, new_figure
-from recommenders_miner.storage import whole_file
+from recommenders_miner.storage import atomic_write
 from recommenders_miner.tables import markdown_table
 
 STEPS = 90
 
 
 def measure(bench: Bench, factor: int) -> dict:
-    """Returns the figures of a log of `factor` times the impressions."""
+    """Return the figures of a log of `factor` times the impressions."""
     config = scaled(factor / 4, 1 / 4)
     data = f"scale-{factor}"
-    write_synthetic_benchmark(bench.work / data, config)
+    bench.make_data(data, config)
     readings = [bench.run("ours", {"task": "read", "data": data})["rows_per_s"] for _ in range(3)]
     task = {"task": "train", "data": data, "model": "nrms", "batch": 128, "steps": STEPS, "evaluate": True}
     trained = bench.run("ours", task)
@@ -60,7 +59,7 @@ def draw(rows: list[dict], path: Path) -> None:
         axes.set_xticks(factors, [f"{f}x\n{row['train impressions']:,}" for f, row in zip(factors, rows, strict=True)])
         axes.set_xlabel("training impressions")
         axes.spines[["top", "right"]].set_visible(False)
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, format="png")
 
 
@@ -76,10 +75,10 @@ def main() -> None:
     for factor in map(int, arguments.factors.split(",")):
         rows.append(measure(bench, factor))
         print(rows[-1], flush=True)
-    with whole_file(arguments.out / "scale.json") as partial:
+    with atomic_write(arguments.out / "scale.json") as partial:
         partial.write_text(json.dumps(rows, indent=1) + "\n")
     cells = [[f"{row['factor']}x", *(f"{value:,.0f}" for value in list(row.values())[1:])] for row in rows]
-    with whole_file(arguments.out / "scale.md") as partial:
+    with atomic_write(arguments.out / "scale.md") as partial:
         partial.write_text(markdown_table(["", *list(rows[0])[1:]], cells) + "\n")
     draw(rows, arguments.out / "scale.png")
 

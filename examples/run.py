@@ -1,8 +1,8 @@
 """Runs the notebooks from start to end: `python examples/run.py [NAME …] [--preset demo]`.
 
 On the preset `demo`, whose outputs are committed, notebooks are written back with their outputs; on any other they are
-only run, which is a check. The committed outputs of unbert.ipynb are of `tiny`: on `demo` it takes more than ten
-minutes. A notebook that needs MiniLM is left out, with a warning, where that has not been fetched.
+only run, as a check. The committed outputs of unbert.ipynb are of `tiny`: on `demo` it takes more than ten minutes. A
+notebook that needs MiniLM is left out, with a message, where MiniLM has not been fetched.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from recommenders_miner.datasets.synthetic.benchmark import PRESETS, write_synth
 FOLDER = Path(__file__).resolve().parent
 COMMITTED_PRESET = "demo"
 PRESET_VARIABLE = "RECOMMENDERS_MINER_PRESET"
-# What a notebook's metadata holds: nothing that differs from one machine to the next.
+# A notebook's metadata, with nothing that differs between machines.
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
 
 
-# What TensorFlow's C++ says on starting, with times and process ids, is no output of a notebook.
+# Keep what TensorFlow's C++ prints on starting, with times and process ids, out of the outputs.
 KERNEL_OPTIONS = ("--IPKernelApp.capture_fd_output=False", "--log-level=ERROR")
-# Nor is what tqdm, which KerasHub imports, says where ipywidgets is not installed.
+# And what tqdm, which KerasHub imports, prints where ipywidgets is not installed.
 IGNORED_WARNING = "ignore:IProgress not found"
 
 
@@ -43,16 +43,16 @@ class ThisPython(KernelSpecManager):
     """Starts kernels with the Python that runs this script, whatever kernels the machine has."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        """Returns the one kernel there is."""
+        """Return the one kernel there is."""
         return KernelSpec(argv=[sys.executable, "-m", "ipykernel_launcher", *KERNEL_OPTIONS, "-f", "{connection_file}"])
 
 
 def run(path: Path, out: Path | None) -> tuple[str, float, str | None]:
-    """Runs one notebook in its own folder.
+    """Run one notebook in its own folder.
 
     Args:
         path: the notebook.
-        out: folder to write it to with its outputs; None writes nothing.
+        out: the folder to write it to with its outputs; None writes nothing.
 
     Returns:
         Its name, the seconds that it took, and what went wrong, None where nothing did.
@@ -74,15 +74,15 @@ def run(path: Path, out: Path | None) -> tuple[str, float, str | None]:
 
 
 def main() -> int:
-    """Runs the notebooks that the command line names, all without a name; returns the exit status."""
+    """Run the notebooks that the command line names, or all; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="without .ipynb; all notebooks where none is named")
+    parser.add_argument("names", nargs="*", help="without .ipynb; by default all notebooks")
     parser.add_argument("--preset", default=COMMITTED_PRESET, choices=PRESETS)
-    parser.add_argument("--out", type=Path, help="folder to write to; on demo, where the notebooks are")
+    parser.add_argument("--out", type=Path, help="folder to write to; on demo, by default where the notebooks are")
     parser.add_argument("--jobs", type=int, default=2, help="notebooks at once")
     arguments = parser.parse_args()
     os.environ |= {PRESET_VARIABLE: arguments.preset, "PYTHONWARNINGS": IGNORED_WARNING}
-    # Before any notebook does, since two of them at once would be in each other's way.
+    # Before any notebook does it, since two at once would collide.
     if not (data := FOLDER / "data" / arguments.preset).exists():
         write_synthetic_benchmark(data, arguments.preset)
     paths = [FOLDER / f"{name}.ipynb" for name in arguments.names] or sorted(FOLDER.glob("*.ipynb"))

@@ -1,26 +1,26 @@
-"""Batches as other libraries make them: a news for every slot of every sample, however often it is there."""
+"""Batches as other libraries make them: an article for every slot of every sample, however often it occurs."""
 
 import numpy as np
 
 
 def in_every_slot(batch, history_size=0):
-    """Gives each slot of a batch a news of its own, padding slots too.
+    """Give each slot of a batch an article of its own, padding slots too.
 
     Args:
         batch: as `TrainingBatches` makes it.
         history_size: slots that a history has at least.
 
     Returns:
-        A batch of the same form and the same samples, whose readers are not shared either.
+        A batch of the same form and the same samples, whose users are not shared either.
     """
     inputs, labels, weights = batch
     samples = []
     for sample in inputs["samples"]:
-        reader = sample["reader"]
-        history = sample["history"][reader]
+        row = sample["row"]
+        history = sample["history"][row]
         history = np.pad(history, [(0, 0), (0, max(history_size - history.shape[1], 0))])
-        own = np.arange(len(reader), dtype="int32")
-        samples.append({**sample, "history": history, "user": sample["user"][reader], "reader": own})
+        own = np.arange(len(row), dtype="int32")
+        samples.append({**sample, "history": history, "user": sample["user"][row], "row": own})
     sizes = [len(next(iter(group.values()))) for group in inputs["news"]]
     firsts, group_of = np.cumsum([0, *sizes]), np.repeat(np.arange(len(sizes)), sizes)
     places = [(sample, name) for sample in samples for name in ("history", "candidates")]

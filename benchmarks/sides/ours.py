@@ -12,7 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def make(model, batch=128, **given):
-    """Returns an untrained system in the peers' sizes, words starting from random vectors as there."""
+    """Return an untrained model in the peers' sizes, whose words start from random vectors as theirs do."""
     from recommenders_miner import prepare_hparams
     from recommenders_miner.models import MODELS
 
@@ -28,13 +28,13 @@ def files(data, split):
 
 
 def forget(data):
-    """Removes what was kept of a data set, so that it is read anew."""
+    """Remove what was cached of a data set, so that it is read again."""
     for folder in data.glob("*/.recommenders_miner_cache"):
         shutil.rmtree(folder)
 
 
 def steps_callback(limit):
-    """Returns a callback that ends training after some steps, and the list where it notes when each ended."""
+    """Return a callback that ends training after some steps, and the list where it notes when each ended."""
     import keras
 
     ends = []
@@ -48,7 +48,7 @@ def steps_callback(limit):
 
 
 def train(data, model, batch, steps, evaluate=False, keep_cache=False, **given):
-    """Trains for some steps with `fit`; may then call `run_eval`, which reads the files for the first time."""
+    """Train for some steps with `fit`; then, where asked, call `run_eval`, which reads the files for the first time."""
     if not keep_cache:
         forget(data)
     made = make(model, batch, **given)
@@ -64,7 +64,7 @@ def train(data, model, batch, steps, evaluate=False, keep_cache=False, **given):
 
 
 def read(data, split="train"):
-    """Reads and indexes behaviors.tsv, the news being read already; nothing is kept."""
+    """Read and index behaviors.tsv, the news being read already; keep nothing."""
     from recommenders_miner import ImpressionLog, NewsTable
 
     news = NewsTable.read(data / split / "news.tsv")
@@ -74,7 +74,7 @@ def read(data, split="train"):
 
 
 def cache(data):
-    """Reads behaviors.tsv of the training split into its cache."""
+    """Read behaviors.tsv of the training split into its cache."""
     from recommenders_miner import ImpressionLog, NewsTable
 
     news, behaviors = files(data, "train")
@@ -82,7 +82,7 @@ def cache(data):
 
 
 def make_scores(data, scores):
-    """Writes the labels of a dev log and random scores, for the metrics of both sides."""
+    """Write the labels of a dev log and random scores, for the metrics of both sides."""
     from recommenders_miner import ImpressionLog, NewsTable
 
     news, behaviors = files(data, "dev")
@@ -93,7 +93,7 @@ def make_scores(data, scores):
 
 
 def metrics(scores):
-    """Computes the metrics of a log."""
+    """Compute the metrics of a log."""
     from recommenders_miner.evaluation.metrics import evaluate_scores
 
     stored = np.load(scores)
@@ -104,7 +104,7 @@ def metrics(scores):
 
 
 def open_cached(data):
-    """Opens both splits from their cache, which a first reading has left."""
+    """Open both splits from their cache, which a first reading has left."""
     from recommenders_miner import ImpressionLog, NewsTable
 
     def read_all():
@@ -118,7 +118,7 @@ def open_cached(data):
 
 
 def miner_evaluation(data, form):
-    """Scores a dev log with MINER-weighted and category weighting, untrained: the whole call, files read before."""
+    """Score a dev log with MINER-weighted and category weighting, untrained: the whole call, files read before."""
     made = make("miner")
     made.build(made.train_iterator.load(*files(data, "train")) and made.train_iterator.vocabularies)
     dev = made.read(*files(data, "dev"))
@@ -128,7 +128,7 @@ def miner_evaluation(data, form):
 
 
 def score_with_interests_of_every_candidate(model, data, slots_at_once=2048):
-    """Scores a log by Eq. 5 as it stands: news encoded once, but the interests of each candidate made for it."""
+    """Score a log by Eq. 5 as it stands: articles encoded once, but interests made for each candidate."""
     import keras
 
     from recommenders_miner.encoders.whole_table import NetworkPart

@@ -20,7 +20,7 @@ WORD = re.compile(r"[\w]+|[.,!?;|]")
 
 
 def write_dictionaries(data, folder):
-    """Writes the pickles that Recommenders asks for, as its notebooks' preparation would; returns hyperparameters."""
+    """Write the pickles that Recommenders asks for, as its notebooks' preparation would; return hyperparameters."""
     words, categories, subcategories, users = {}, {}, {}, {}
     for split in ("train", "dev"):
         for line in (data / split / "news.tsv").read_text(encoding="utf-8").splitlines():
@@ -80,7 +80,7 @@ def make(model, batch, data, folder):
 
 
 def train(data, folder, model, batch, steps, evaluate=False):
-    """Trains for some steps with the model's own `train`, as its `fit` does; may then call `run_eval`."""
+    """Train for some steps with the model's own `train`, as its `fit` does; then, where asked, call `run_eval`."""
     made = make(model, batch, data, folder)
     ends = []
     files = str(data / "train" / "news.tsv"), str(data / "train" / "behaviors.tsv")
@@ -98,7 +98,7 @@ def train(data, folder, model, batch, steps, evaluate=False):
 
 
 def read(data, folder):
-    """Reads and indexes behaviors.tsv, the news being read already."""
+    """Read and index behaviors.tsv, the news being read already."""
     iterator = make("nrms", 32, data, folder).train_iterator
     iterator.init_news(str(data / "train" / "news.tsv"))
     began = time.perf_counter()
@@ -108,7 +108,7 @@ def read(data, folder):
 
 
 def metrics(folder, scores):
-    """Computes the metrics of a log, impression after impression; the lists are cut before the clock starts."""
+    """Compute the metrics of a log, impression after impression; the lists are cut before the clock starts."""
     from recommenders.models.deeprec.deeprec_utils import cal_metric
 
     stored = np.load(scores)

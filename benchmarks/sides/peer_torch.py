@@ -1,6 +1,6 @@
-"""MINER as its users would otherwise run it: in PyTorch, a news encoded in every slot of every sample.
+"""MINER as its users would otherwise run it: in PyTorch, with an article encoded in every slot of every sample.
 
-No implementation of MINER in PyTorch can be had as a package, so this is our own network on Keras' torch backend.
+No package implements MINER in PyTorch, so this is our own network on Keras' torch backend.
 Run by `bench.py` with the Python of an environment that has torch.
 """
 
@@ -16,13 +16,13 @@ from settings import arguments, rate, report
 
 
 def train(data, model, batch, steps):
-    """Trains for some steps with Keras' `train_on_batch`."""
-    made = make(model, batch, length_groups=1)
+    """Train for some steps with Keras' `train_on_batch`."""
+    made = make(model, batch, length_groups=1, clicks_per_user=1)
     loaded = made.train_iterator.load(*files(data, "train"))
     made.build(made.train_iterator.vocabularies)
     made.compile(total_steps=steps)
     features = made.network_features(loaded)
-    batches = made.train_iterator.batches(loaded, features, seed=42, length_groups=1, clicks_per_user=1)
+    batches = made.train_iterator.batches(loaded, features, seed=42)
     ends = []
     for step in range(steps):
         made.network.train_on_batch(*in_every_slot(batches[step], made.hparams.his_size))

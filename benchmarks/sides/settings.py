@@ -27,17 +27,17 @@ WARM_UP = 12  # training steps that are not timed, since they build graphs
 
 
 def arguments():
-    """Returns what this process is to do: the JSON of its first argument."""
+    """Return what this process is to do: the JSON of its first argument."""
     return json.loads(sys.argv[1])
 
 
 def report(**figures):
-    """Prints figures, in the last line of the output, for `bench.py` to read; adds the process' peak memory."""
+    """Print figures, in the last line of the output, for `bench.py` to read; add the process' peak memory."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({**figures, "peak_mib": peak}), flush=True)
 
 
 def rate(batch_size, ends):
-    """Returns samples a second, from the times at which steps ended."""
+    """Return samples a second, from the times at which steps ended."""
     timed = ends[WARM_UP - 1 :]
     return batch_size * (len(timed) - 1) / (timed[-1] - timed[0])
