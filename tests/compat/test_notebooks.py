@@ -10,6 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 import yaml
+from tests.models.toy import write_files
 
 from recommenders_miner import (
     LSTURModel,
@@ -23,7 +24,6 @@ from recommenders_miner import (
 from recommenders_miner.compat.dictionaries import convert_pickle
 from recommenders_miner.errors import DataFormatError, NotBuiltError
 from recommenders_miner.models import load_model
-from tests.models.test_scores import write_files
 from tests.models.toy import WORDS, toy_log, toy_news
 from tests.thoroughness import mostly_thorough
 

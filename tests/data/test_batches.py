@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommenders_miner.data.batching import TrainingBatches, rounded
+from recommenders_miner.data.batching import TrainingBatches
+from recommenders_miner.data.lengths import rounded
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.sampling import TrainingSamples
 from tests.data.random_log import IDS, NEWS, NUM_NEWS, make_log
@@ -37,7 +38,7 @@ def rows_of(inputs, positions):
 
 @pytest.mark.parametrize("clicks_per_user", [1, 3])
 @pytest.mark.parametrize("static_shapes", [False, True])
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=8)
 @given(seed=st.integers(0, 1000))
 def test_an_epoch_holds_every_click_once_with_its_history_and_other_candidates(static_shapes, clicks_per_user, seed):
     batches = make_batches(seed, static_shapes=static_shapes, clicks_per_user=clicks_per_user)
@@ -93,7 +94,7 @@ def test_an_epoch_holds_every_click_once_with_its_history_and_other_candidates(s
 
 
 @pytest.mark.parametrize("static_shapes", [False, True])
-def test_each_distinct_news_of_a_batch_stands_once_at_its_own_length(static_shapes):
+def test_each_distinct_article_of_a_batch_stands_once_at_its_own_length(static_shapes):
     batches = make_batches(static_shapes=static_shapes)
     for step in range(batches.steps_per_epoch):
         inputs, _, _ = batches[step]
@@ -128,7 +129,7 @@ def test_static_shapes_are_the_same_in_every_step():
     assert len(shapes) == 1
 
 
-def test_static_shapes_grow_where_the_news_outgrow_them():
+def test_static_shapes_grow_where_the_articles_outgrow_them():
     batches = make_batches(static_shapes=True)
     batches._capacities[:] = 1
     inputs, _, _ = batches[0]
@@ -145,7 +146,7 @@ def test_a_step_depends_on_its_number_alone():
         assert all(np.array_equal(a[name], b[name]) for name in a)
 
 
-def test_clicks_of_a_user_stand_together_and_share_their_reader():
+def test_clicks_of_a_user_stand_together_and_share_their_row():
     rng = np.random.default_rng(1)
     histories = [rng.choice(IDS, 5).tolist() for _ in range(4)]
     log = ImpressionLog.from_columns(
@@ -172,9 +173,9 @@ def test_sizes_are_rounded_up_a_little_to_few(sizes):
     assert len(np.unique(rounded(np.arange(5000)))) < 90
 
 
-def test_static_shapes_grow_where_the_readers_outgrow_them():
+def test_static_shapes_grow_where_the_users_outgrow_them():
     batches = make_batches(static_shapes=True)
-    batches._reader_capacity = 1
+    batches._user_capacity = 1
     inputs, _, _ = batches[0]
     roomy, _, _ = make_batches(static_shapes=True)[0]
     for tight, wide in zip(inputs["samples"], roomy["samples"], strict=True):

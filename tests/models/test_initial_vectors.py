@@ -66,11 +66,6 @@ def test_glove_categories_are_fixed_and_learned_ones_are_not(word_vectors):
     assert toy_model("miner").network.user_encoder.category_embedding.trainable_weights
 
 
-def test_glove_categories_need_a_file():
-    with pytest.raises(HParamsError, match="'glove' needs word_embedding"):
-        fresh_toy_model("miner", category_embedding="glove")
-
-
 def test_a_model_that_started_from_a_file_is_loaded_without_it(word_vectors, tmp_path):
     model = toy_network(word_vectors, category_embedding="glove")
     scores = model.score(IDS[:3], IDS)
