@@ -9,7 +9,6 @@ from typing import Any
 
 from recommenders_miner import hparams
 
-
 _CLASSES: dict[str, type[Any]] = {}
 
 

@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 import yaml
-from tests.models.toy import write_files
+from tests.thoroughness import mostly_thorough
 
 from recommenders_miner import (
     LSTURModel,
@@ -24,8 +24,7 @@ from recommenders_miner import (
 from recommenders_miner.compat.dictionaries import convert_pickle
 from recommenders_miner.errors import DataFormatError, NotBuiltError
 from recommenders_miner.models import load_model
-from tests.models.toy import WORDS, toy_log, toy_news
-from tests.thoroughness import mostly_thorough
+from tests.models.toy import WORDS, toy_log, toy_news, write_files
 
 NOTEBOOKS = {
     "nrms": (NRMSModel, MINDIterator),

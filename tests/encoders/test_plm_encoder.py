@@ -8,12 +8,12 @@ import keras
 import keras_hub
 import numpy as np
 import pytest
+from tests.thoroughness import mostly_thorough
 
 from recommenders_miner.encoders import PLMEncoder
 from recommenders_miner.encoders.whole_table import NetworkPart, encode_table
 from recommenders_miner.errors import PresetError
 from tests.layers.layer_checks import to_numpy
-from tests.thoroughness import mostly_thorough
 from tests.tiny_plm import KINDS, SIZES, VOCABULARY, tiny_backbone, tiny_encoder, tiny_preset
 
 LAYERS = [0, 1, 2, 3, "all"]

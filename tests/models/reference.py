@@ -25,7 +25,6 @@ from tests.models.reference_parts import (
 )
 
 
-
 def of_clicks(score):
     """Lift a score of the clicked articles' vectors, a candidate's and a user encoder's weights."""
     return lambda reference, history, candidates, user: np.array(

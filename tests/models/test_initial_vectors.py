@@ -7,7 +7,6 @@ import pytest
 
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.encoders.initial_vectors import category_vectors, split_category
-from recommenders_miner.errors import HParamsError
 from tests.models.toy import IDS, fresh_toy_model, toy_model
 
 VECTORS = {"food": [1.0, 0.0], "drink": [0.0, 1.0], "and": [9.0, 9.0], "north": [2.0, 0.0], "america": [0.0, 4.0]}
