@@ -10,7 +10,6 @@ import zipfile
 import numpy as np
 import pytest
 import yaml
-from tests.thoroughness import mostly_thorough
 
 from recommenders_miner import (
     LSTURModel,
@@ -24,7 +23,7 @@ from recommenders_miner import (
 from recommenders_miner.compat.dictionaries import convert_pickle
 from recommenders_miner.errors import DataFormatError, NotBuiltError
 from recommenders_miner.models import load_model
-from tests.models.toy import WORDS, toy_log, toy_news, write_files
+from tests.models.toy import WORDS, some_slow, toy_log, toy_news, write_files
 
 NOTEBOOKS = {
     "nrms": (NRMSModel, MINDIterator),
@@ -33,7 +32,7 @@ NOTEBOOKS = {
     "npa": (NPAModel, MINDIterator),
 }
 every_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
-every_notebook_in_time = pytest.mark.parametrize("name", mostly_thorough(NOTEBOOKS, fast=["nrms"]))
+every_notebook_in_time = pytest.mark.parametrize("name", some_slow(NOTEBOOKS, fast=["nrms"]))
 
 DIM = 7
 
@@ -226,7 +225,7 @@ def test_a_matrix_brings_its_own_dimension(converted, caplog):
     assert "its vectors have 7 dimensions" in caplog.text
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_lstur_learns_with_categories_of_a_dictionary_and_without(converted):
     utils = functools.partial(os.path.join, converted, "utils")
     files = files_of(converted)
@@ -237,7 +236,7 @@ def test_lstur_learns_with_categories_of_a_dictionary_and_without(converted):
         assert np.isfinite(model.fit(*files[:2], verbose=0).history[1]["loss"])
 
 
-def test_a_system_that_reads_more_waits_for_the_training_files(converted):
+def test_a_model_that_reads_more_waits_for_the_training_files(converted):
     """Words and users are the dictionaries' all the same."""
     hparams = notebook_hparams("nrms", converted, news_encoder="knowledge", entity_embedding=None, news_dim=8)
     model = NRMSModel(hparams, MINDIterator, seed=42)
