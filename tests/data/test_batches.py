@@ -36,6 +36,11 @@ def rows_of(inputs, positions):
     return np.concatenate([group["category"] for group in inputs["news"]])[positions]
 
 
+def samples_of(group):
+    """The history, the candidates and the user of each sample of a group."""
+    return zip(group["history"][group["row"]], group["candidates"], group["user"][group["row"]], strict=True)
+
+
 @pytest.mark.parametrize("clicks_per_user", [1, 3])
 @pytest.mark.parametrize("static_shapes", [False, True])
 @settings(deadline=None, max_examples=8)
@@ -44,9 +49,8 @@ def test_an_epoch_holds_every_click_once_with_its_history_and_other_candidates(s
     batches = make_batches(seed, static_shapes=static_shapes, clicks_per_user=clicks_per_user)
     log = batches.log
     expected = Counter()
-    for i in range(len(log)):
-        slots = slice(log.candidates.offsets[i], log.candidates.offsets[i + 1])
-        rows, labels = log.candidates.values[slots], log.labels[slots]
+    for i, rows in enumerate(log.candidates):
+        labels = log.labels[log.candidates.offsets[i] :][: len(rows)]
         if labels.min() == labels.max():
             continue
         history = log.histories[log.history_of[i]]
@@ -56,38 +60,19 @@ def test_an_epoch_holds_every_click_once_with_its_history_and_other_candidates(s
     for step in range(batches.steps_per_epoch):
         inputs, labels, weights = batches[step]
         assert labels.dtype == weights.dtype == "float32"
-        sample = {
-            name: np.concatenate(
-                [
-                    {
-                        "history": np.pad(g["history"], [(0, 0), (0, 6 - g["history"].shape[1])])[g["row"]],
-                        "user": g["user"][g["row"]],
-                        "candidates": g["candidates"],
-                    }[name]
-                    for g in inputs["samples"]
-                ]
-            )
-            for name in ("history", "candidates", "user")
-        }
-        assert len(sample["user"]) == len(labels) == len(weights)
-        for history, candidates, user, weight in zip(
-            rows_of(inputs, sample["history"]),
-            rows_of(inputs, sample["candidates"]),
-            sample["user"],
-            weights,
-            strict=True,
-        ):
+        samples = [sample for group in inputs["samples"] for sample in samples_of(group)]
+        assert len(samples) == len(labels) == len(weights)
+        for (history, candidates, user), weight in zip(samples, weights, strict=True):
+            history, candidates = rows_of(inputs, history), rows_of(inputs, candidates)
             if weight == 0:
                 assert not candidates.any()
                 continue
             real = tuple(history[history > 0])
             assert tuple(history[: len(real)]) == real, "padding stands behind the clicks"
             negatives = candidates[1:][candidates[1:] > 0]
-            [key] = [
-                k
-                for k in expected
-                if k[0] == candidates[0] and k[1] == real and k[3] == user and k[2].issuperset(negatives)
-            ][:1]
+            key = next(
+                k for k in expected if (k[0], k[1], k[3]) == (candidates[0], real, user) and k[2] >= {*negatives}
+            )
             assert len(set(negatives)) == len(negatives) == min(3, len(key[2]))
             seen[key] += 1
     assert seen == expected
@@ -100,12 +85,8 @@ def test_each_distinct_article_of_a_batch_stands_once_at_its_own_length(static_s
         inputs, _, _ = batches[step]
         rows = np.concatenate([group["category"] for group in inputs["news"]])
         assert rows[0] == 0
-        used = {
-            int(row)
-            for sample in inputs["samples"]
-            for name in ("history", "candidates")
-            for row in rows_of(inputs, sample[name]).ravel()
-        }
+        places = [sample[name] for sample in inputs["samples"] for name in ("history", "candidates")]
+        used = {int(row) for place in places for row in rows_of(inputs, place).ravel()}
         assert sorted(used | {0}) == sorted(set(rows.tolist()))
         real = rows[rows > 0]
         assert len(set(real.tolist())) == len(real)

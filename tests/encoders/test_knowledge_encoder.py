@@ -101,19 +101,6 @@ def test_a_title_without_entities_is_its_text_alone_exactly():
     assert (np.abs(changed - found).max(axis=1) > 0.01).tolist() == [True, True, False, True, True]
 
 
-def test_words_and_entities_are_apart():
-    encoder = built()
-    found = vectors(encoder)
-    other_words = vectors(encoder, {"title": TITLE[::-1].copy(), "entities": ENTITIES})
-    other_entities = vectors(encoder, {"title": TITLE, "entities": ENTITIES[::-1].copy()})
-    both = vectors(encoder, {name: ids[::-1].copy() for name, ids in FEATURES.items()})
-    assert both == pytest.approx(found[::-1], abs=1e-6)
-    # The sum is taken apart: changing the one and the other adds up to changing both.
-    assert other_words + other_entities - found == pytest.approx(both, abs=1e-5)
-    assert np.abs(other_words - found).max() > 0.01
-    assert np.abs(other_entities - found).max() > 0.01
-
-
 def test_every_weight_but_the_vectors_of_padding_is_trained():
     encoder = built()
 

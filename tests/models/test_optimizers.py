@@ -202,26 +202,23 @@ def step_sizes(steps, **overrides):
     return [-step[0].mean() for step in moved]
 
 
-def test_a_constant_step_size():
-    assert step_sizes(3, learning_rate=0.01) == pytest.approx([0.01] * 3, rel=1e-3)
+RISING, FALLING = [0.01, 0.02, 0.03], [0.03 * (20 - step) / 18 for step in range(3, 20)]
 
 
-def test_warmup_is_a_share_of_the_steps_and_decay_ends_with_them():
-    rising = [0.01, 0.02, 0.03]
-    falling = [0.03 * (20 - step) / 18 for step in range(3, 20)]
-    assert step_sizes(20, learning_rate=0.03, warmup=0.1, decay="linear") == pytest.approx(rising + falling, rel=1e-3)
-    assert step_sizes(20, learning_rate=0.03, warmup=0.1) == pytest.approx(rising + [0.03] * 17, rel=1e-3)
-
-
-def test_the_step_size_falls_over_all_steps_however_many_make_an_update():
-    found = step_sizes(6, learning_rate=0.06, decay="linear", accumulate_steps=2)
-    assert found == pytest.approx([0, 0.05, 0, 0.03, 0, 0.01], rel=1e-3, abs=1e-6)
-    found = step_sizes(4, learning_rate=0.06, warmup=0.5, accumulate_steps=2)
-    assert found == pytest.approx([0, 0.04, 0, 0.06], rel=1e-3, abs=1e-6)
-
-
-def test_a_network_without_a_language_model_is_head_alone():
-    assert step_sizes(2, learning_rate=0.01, head_learning_rate=0.03) == pytest.approx([0.03, 0.03], rel=1e-3)
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"learning_rate": 0.01}, [0.01] * 3),
+        ({"learning_rate": 0.01, "head_learning_rate": 0.03}, [0.03, 0.03]),  # without a language model all is head
+        ({"learning_rate": 0.03, "warmup": 0.1, "decay": "linear"}, RISING + FALLING),
+        ({"learning_rate": 0.03, "warmup": 0.1}, RISING + [0.03] * 17),
+        # The step size goes by steps, however many make an update.
+        ({"learning_rate": 0.06, "decay": "linear", "accumulate_steps": 2}, [0, 0.05, 0, 0.03, 0, 0.01]),
+        ({"learning_rate": 0.06, "warmup": 0.5, "accumulate_steps": 2}, [0, 0.04, 0, 0.06]),
+    ],
+)
+def test_step_sizes_are_what_the_hyperparameters_say(overrides, expected):
+    assert step_sizes(len(expected), **overrides) == pytest.approx(expected, rel=1e-3, abs=1e-6)
 
 
 @pytest.mark.parametrize(("way", "frozen"), [("all", False), ("last_n: 1", True)])
@@ -294,41 +291,29 @@ def test_in_training_weights_change_with_every_second_step_alone():
 # === Precision ===
 
 
-@pytest.fixture
-def policy():
-    """The global policy's name; whatever a test sets is put back."""
-    before = keras.config.dtype_policy()
-    yield lambda: keras.config.dtype_policy().name
-    keras.config.set_dtype_policy(before)
-
-
-def test_bfloat16_computes_in_half_with_weights_in_float32(policy):
-    assert policy() == "float32"
+def test_a_precision_holds_within_and_is_put_back_also_after_an_error():
     with precision("bfloat16"):
         layer = keras.layers.Dense(2)
-        assert policy() == "mixed_bfloat16"
-    assert policy() == "float32"
     layer.build((None, 3))
     assert (layer.compute_dtype, layer.kernel.dtype) == ("bfloat16", "float32")
-    assert keras.layers.Dense(2).compute_dtype == "float32"
-
-
-def test_the_precision_from_before_comes_back_also_after_an_error(policy):
+    assert keras.config.dtype_policy().name == keras.layers.Dense(2).compute_dtype == "float32"
     keras.config.set_dtype_policy("mixed_float16")
-    with pytest.raises(KeyError), precision("bfloat16"):
-        raise KeyError
-    assert policy() == "mixed_float16"
-    with precision("float32"):
-        assert policy() == "float32"
-    assert policy() == "mixed_float16"
+    try:
+        with pytest.raises(KeyError), precision("bfloat16"):
+            raise KeyError
+        with precision("float32"):
+            assert keras.config.dtype_policy().name == "float32"
+        assert keras.config.dtype_policy().name == "mixed_float16"
+    finally:
+        keras.config.set_dtype_policy("float32")
 
 
-@pytest.mark.parametrize(("name", "computed"), [("float32", "float32"), ("bfloat16", "bfloat16")])
-def test_a_model_is_built_in_its_precision(policy, name, computed):
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_a_model_is_built_in_its_precision(name):
     network = toy_model("nrms", **({} if name == "float32" else {"precision": name})).network
-    assert network.news_encoder.self_attention.compute_dtype == computed
+    assert network.news_encoder.self_attention.compute_dtype == name
     assert {weight.dtype for weight in network.trainable_variables} == {"float32"}
-    assert policy() == "float32"
+    assert keras.config.dtype_policy().name == "float32"
 
 
 def test_a_word_that_stands_in_a_batch_twice_moves_as_far_as_one_with_the_summed_gradient():
