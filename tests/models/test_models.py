@@ -9,7 +9,8 @@ import pytest
 from recommenders_miner.data.features import NewsFeatures
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.errors import HParamsError, NoVectorError, UnknownNewsError
-from tests.models.toy import IDS, fresh_toy_model, toy_model, toy_news, write_files
+from recommenders_miner.hparams import hparams_class
+from tests.models.toy import IDS, fresh_toy_model, toy_hparams, toy_model, toy_news, write_files
 
 
 def extended_news(ids, titles, **columns):
@@ -82,6 +83,11 @@ def test_what_no_model_can_be_built_from_is_refused(tmp_path):
         fresh_toy_model("hierec", topic_weight=0.5, subtopic_weight=0.6)
     with pytest.raises(HParamsError, match="has no vocabulary of news"):
         fresh_toy_model("libfm").build(toy_model("nrms").vocabularies)
+
+
+def test_hyperparameters_of_one_model_are_of_one_class():
+    """Or those of a loaded model would differ from those that it was trained with."""
+    assert type(toy_hparams("deepfm")) is hparams_class("deepfm", "tfidf")
 
 
 # === What users ask ===

@@ -51,7 +51,8 @@ def test_a_saved_model_scores_to_the_last_bit_as_before(name, tmp_path):
     again = loaded(tmp_path / "saved", of=MODELS[name])
     for history in ([], IDS[:3]):
         assert np.array_equal(again.score(history, IDS, "U1"), model.score(history, IDS, "U1"))
-    assert (again.hparams, again.seed, again.history) == (model.hparams, model.seed, model.history)
+    told = [(one.hparams.to_dict(), one.seed, one.history) for one in (model, again)]
+    assert told[0] == told[1]
     description = json.loads((tmp_path / "saved" / DESCRIPTION).read_text())
     assert description["model"] == type(model).__name__
     assert description["hparams"] == json.loads(json.dumps(model.hparams.to_dict()))
