@@ -9,6 +9,7 @@ from typing import Any
 
 from recommenders_miner import hparams
 
+
 _CLASSES: dict[str, type[Any]] = {}
 
 
