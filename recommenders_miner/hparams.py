@@ -209,7 +209,7 @@ def _of_model(values: dict[str, Any]) -> HParams:
     names["news_encoder"] = values.get("news_encoder", default.encoder if default else "self_attention")
     if not all(isinstance(name, str) for name in names.values()):
         return HParams(**names)  # says what is wrong
-    of_class = hparams_class(**names)
+    of_class = hparams_class(names["model_type"], names["news_encoder"])  # positional, as the cache tells them apart
     return of_class(**{name: value for name, value in {**values, **names}.items() if name in of_class.model_fields})
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from recommenders_miner.encoders import PLMEncoder
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "word", *(f"##{digit}" for digit in range(10))]
-SIZES = {"num_layers": 3, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16, "max_sequence_length": 16}
+SIZES = {"num_layers": 3, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16, "max_sequence_length": 40}
 KINDS = ("Bert", "DistilBert", "Roberta", "XLMRoberta")
 
 

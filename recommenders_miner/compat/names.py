@@ -67,6 +67,7 @@ class RecommendersNames:
         Raises:
             NoVectorError: an article has a vector in view of a user only.
         """
+        self.require_built()
         news = self.encode_table(NewsTable.read(news_filename))
         if "vector" not in news:
             raise NoVectorError(f"{type(self).__name__} has no vector of an article by itself, without a user.")

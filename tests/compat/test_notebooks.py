@@ -20,12 +20,9 @@ from recommenders_miner import (
     NRMSModel,
     prepare_hparams,
 )
-from recommenders_miner.compat.dictionaries import convert_pickle
-from recommenders_miner.errors import DataFormatError, NotBuiltError
+from recommenders_miner.errors import NotBuiltError
 from recommenders_miner.models import load_model
-from tests.models.test_scores import write_files
-from tests.models.toy import WORDS, toy_log, toy_news
-from tests.thoroughness import mostly_thorough
+from tests.models.toy import WORDS, some_slow, toy_log, toy_news, write_files
 
 NOTEBOOKS = {
     "nrms": (NRMSModel, MINDIterator),
@@ -34,7 +31,7 @@ NOTEBOOKS = {
     "npa": (NPAModel, MINDIterator),
 }
 every_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
-every_notebook_in_time = pytest.mark.parametrize("name", mostly_thorough(NOTEBOOKS, fast=["nrms"]))
+every_notebook_in_time = pytest.mark.parametrize("name", some_slow(NOTEBOOKS, fast=["nrms"]))
 
 DIM = 7
 
@@ -99,15 +96,6 @@ def data_path(tmp_path):
     return str(tmp_path)
 
 
-@pytest.fixture
-def converted(data_path):
-    """The same after `recommenders-miner convert-dict utils/*.pkl`."""
-    for name in os.listdir(os.path.join(data_path, "utils")):
-        if name.endswith(".pkl"):
-            convert_pickle(os.path.join(data_path, "utils", name))
-    return data_path
-
-
 def notebook_hparams(name, data_path, **options):
     utils = functools.partial(os.path.join, data_path, "utils")
     if name == "naml":
@@ -131,8 +119,7 @@ def files_of(data_path):
 
 
 @every_notebook_in_time
-def test_a_notebooks_calls_work_in_their_order(name, converted, capsys):
-    data_path = converted
+def test_a_notebooks_calls_work_in_their_order(name, data_path, capsys):
     train_news_file, train_behaviors_file, valid_news_file, valid_behaviors_file = files_of(data_path)
     model_class, iterator = NOTEBOOKS[name]
 
@@ -189,10 +176,10 @@ def word_vectors(model):
 
 
 @every_notebook
-def test_the_network_starts_from_recommenders_words_and_users(name, converted):
+def test_the_network_starts_from_recommenders_words_and_users(name, data_path):
     model_class, iterator = NOTEBOOKS[name]
-    model = model_class(notebook_hparams(name, converted), iterator, seed=42)
-    matrix = np.load(os.path.join(converted, "utils", "embedding.npy")).astype("float32")
+    model = model_class(notebook_hparams(name, data_path), iterator, seed=42)
+    matrix = np.load(os.path.join(data_path, "utils", "embedding.npy")).astype("float32")
     assert np.array_equal(word_vectors(model), np.concatenate([np.zeros((1, DIM)), matrix]))
     assert model.vocabularies.words.encode(["word1", "word14", "word0"]) == [2, 15, 1]
     assert model.vocabularies.users.encode(["U0", "U3", "U5"]) == [2, 5, 1]
@@ -201,51 +188,46 @@ def test_the_network_starts_from_recommenders_words_and_users(name, converted):
 
 
 @every_notebook_in_time
-def test_a_saved_model_needs_recommenders_files_no_more(name, converted, tmp_path_factory):
+def test_a_saved_model_needs_recommenders_files_no_more(name, data_path, tmp_path_factory):
     model_class, iterator = NOTEBOOKS[name]
-    files = files_of(converted)
-    model = model_class(notebook_hparams(name, converted), iterator, seed=42)
+    files = files_of(data_path)
+    model = model_class(notebook_hparams(name, data_path), iterator, seed=42)
     folder = tmp_path_factory.mktemp("saved") / "model"
     model.save(folder)
     _, _, scores = model.run_fast_eval(*files[2:])
-    for file in os.listdir(os.path.join(converted, "utils")):
-        os.unlink(os.path.join(converted, "utils", file))
+    for file in os.listdir(os.path.join(data_path, "utils")):
+        os.unlink(os.path.join(data_path, "utils", file))
     loaded = load_model(folder)
     _, _, again = loaded.run_fast_eval(*files[2:])
     assert all(np.array_equal(a, b) for a, b in zip(scores, again, strict=True))
 
 
-def test_pickles_are_refused_when_the_model_is_made(data_path):
-    with pytest.raises(DataFormatError, match=r"recommenders-miner convert-dict .*word_dict\.pkl"):
-        NRMSModel(notebook_hparams("nrms", data_path), MINDIterator)
-
-
-def test_a_matrix_brings_its_own_dimension(converted, caplog):
+def test_a_matrix_brings_its_own_dimension(data_path, caplog):
     with caplog.at_level("INFO"):
-        model = NRMSModel(notebook_hparams("nrms", converted, word_emb_dim=300), MINDIterator)
+        model = NRMSModel(notebook_hparams("nrms", data_path, word_emb_dim=300), MINDIterator)
     assert word_vectors(model).shape[1] == DIM
     assert "its vectors have 7 dimensions" in caplog.text
 
 
-@pytest.mark.thorough
-def test_lstur_learns_with_categories_of_a_dictionary_and_without(converted):
-    utils = functools.partial(os.path.join, converted, "utils")
-    files = files_of(converted)
+@pytest.mark.slow
+def test_lstur_learns_with_categories_of_a_dictionary_and_without(data_path):
+    utils = functools.partial(os.path.join, data_path, "utils")
+    files = files_of(data_path)
     for options, count in (({}, 2), ({"vertDict_file": utils("vert_dict.pkl")}, 5)):
-        model = LSTURModel(notebook_hparams("lstur", converted, **options), MINDIterator, seed=42)
+        model = LSTURModel(notebook_hparams("lstur", data_path, **options), MINDIterator, seed=42)
         assert len(model.vocabularies.categories) == count
         assert set(model.run_news(files[0])[1].shape) == {6 + 100 + 100}
         assert np.isfinite(model.fit(*files[:2], verbose=0).history[1]["loss"])
 
 
-def test_a_system_that_reads_more_waits_for_the_training_files(converted):
+def test_a_model_that_reads_more_waits_for_the_training_files(data_path):
     """Words and users are the dictionaries' all the same."""
-    hparams = notebook_hparams("nrms", converted, news_encoder="knowledge", entity_embedding=None, news_dim=8)
+    hparams = notebook_hparams("nrms", data_path, news_encoder="knowledge", entity_embedding=None, news_dim=8)
     model = NRMSModel(hparams, MINDIterator, seed=42)
     assert model.model is None
     assert model.loss is None
     assert model.train_optimizer is None
-    files = files_of(converted)
+    files = files_of(data_path)
     with pytest.raises(NotBuiltError):
         model.run_eval(*files[2:])
     model.fit(*files, verbose=0)

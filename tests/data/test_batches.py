@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommenders_miner.data.batching import TrainingBatches, rounded
+from recommenders_miner.data.batching import TrainingBatches
+from recommenders_miner.data.lengths import rounded
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.sampling import TrainingSamples
 from tests.data.random_log import IDS, NEWS, NUM_NEWS, make_log
@@ -35,17 +36,21 @@ def rows_of(inputs, positions):
     return np.concatenate([group["category"] for group in inputs["news"]])[positions]
 
 
+def samples_of(group):
+    """The history, the candidates and the user of each sample of a group."""
+    return zip(group["history"][group["row"]], group["candidates"], group["user"][group["row"]], strict=True)
+
+
 @pytest.mark.parametrize("clicks_per_user", [1, 3])
 @pytest.mark.parametrize("static_shapes", [False, True])
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=8)
 @given(seed=st.integers(0, 1000))
 def test_an_epoch_holds_every_click_once_with_its_history_and_other_candidates(static_shapes, clicks_per_user, seed):
     batches = make_batches(seed, static_shapes=static_shapes, clicks_per_user=clicks_per_user)
     log = batches.log
     expected = Counter()
-    for i in range(len(log)):
-        slots = slice(log.candidates.offsets[i], log.candidates.offsets[i + 1])
-        rows, labels = log.candidates.values[slots], log.labels[slots]
+    for i, rows in enumerate(log.candidates):
+        labels = log.labels[log.candidates.offsets[i] :][: len(rows)]
         if labels.min() == labels.max():
             continue
         history = log.histories[log.history_of[i]]
@@ -55,56 +60,33 @@ def test_an_epoch_holds_every_click_once_with_its_history_and_other_candidates(s
     for step in range(batches.steps_per_epoch):
         inputs, labels, weights = batches[step]
         assert labels.dtype == weights.dtype == "float32"
-        sample = {
-            name: np.concatenate(
-                [
-                    {
-                        "history": np.pad(g["history"], [(0, 0), (0, 6 - g["history"].shape[1])])[g["row"]],
-                        "user": g["user"][g["row"]],
-                        "candidates": g["candidates"],
-                    }[name]
-                    for g in inputs["samples"]
-                ]
-            )
-            for name in ("history", "candidates", "user")
-        }
-        assert len(sample["user"]) == len(labels) == len(weights)
-        for history, candidates, user, weight in zip(
-            rows_of(inputs, sample["history"]),
-            rows_of(inputs, sample["candidates"]),
-            sample["user"],
-            weights,
-            strict=True,
-        ):
+        samples = [sample for group in inputs["samples"] for sample in samples_of(group)]
+        assert len(samples) == len(labels) == len(weights)
+        for (history, candidates, user), weight in zip(samples, weights, strict=True):
+            history, candidates = rows_of(inputs, history), rows_of(inputs, candidates)
             if weight == 0:
                 assert not candidates.any()
                 continue
             real = tuple(history[history > 0])
             assert tuple(history[: len(real)]) == real, "padding stands behind the clicks"
             negatives = candidates[1:][candidates[1:] > 0]
-            [key] = [
-                k
-                for k in expected
-                if k[0] == candidates[0] and k[1] == real and k[3] == user and k[2].issuperset(negatives)
-            ][:1]
+            key = next(
+                k for k in expected if (k[0], k[1], k[3]) == (candidates[0], real, user) and k[2] >= {*negatives}
+            )
             assert len(set(negatives)) == len(negatives) == min(3, len(key[2]))
             seen[key] += 1
     assert seen == expected
 
 
 @pytest.mark.parametrize("static_shapes", [False, True])
-def test_each_distinct_news_of_a_batch_stands_once_at_its_own_length(static_shapes):
+def test_each_distinct_article_of_a_batch_stands_once_at_its_own_length(static_shapes):
     batches = make_batches(static_shapes=static_shapes)
     for step in range(batches.steps_per_epoch):
         inputs, _, _ = batches[step]
         rows = np.concatenate([group["category"] for group in inputs["news"]])
         assert rows[0] == 0
-        used = {
-            int(row)
-            for sample in inputs["samples"]
-            for name in ("history", "candidates")
-            for row in rows_of(inputs, sample[name]).ravel()
-        }
+        places = [sample[name] for sample in inputs["samples"] for name in ("history", "candidates")]
+        used = {int(row) for place in places for row in rows_of(inputs, place).ravel()}
         assert sorted(used | {0}) == sorted(set(rows.tolist()))
         real = rows[rows > 0]
         assert len(set(real.tolist())) == len(real)
@@ -128,7 +110,7 @@ def test_static_shapes_are_the_same_in_every_step():
     assert len(shapes) == 1
 
 
-def test_static_shapes_grow_where_the_news_outgrow_them():
+def test_static_shapes_grow_where_the_articles_outgrow_them():
     batches = make_batches(static_shapes=True)
     batches._capacities[:] = 1
     inputs, _, _ = batches[0]
@@ -145,7 +127,7 @@ def test_a_step_depends_on_its_number_alone():
         assert all(np.array_equal(a[name], b[name]) for name in a)
 
 
-def test_clicks_of_a_user_stand_together_and_share_their_reader():
+def test_clicks_of_a_user_stand_together_and_share_their_row():
     rng = np.random.default_rng(1)
     histories = [rng.choice(IDS, 5).tolist() for _ in range(4)]
     log = ImpressionLog.from_columns(
@@ -172,9 +154,9 @@ def test_sizes_are_rounded_up_a_little_to_few(sizes):
     assert len(np.unique(rounded(np.arange(5000)))) < 90
 
 
-def test_static_shapes_grow_where_the_readers_outgrow_them():
+def test_static_shapes_grow_where_the_users_outgrow_them():
     batches = make_batches(static_shapes=True)
-    batches._reader_capacity = 1
+    batches._user_capacity = 1
     inputs, _, _ = batches[0]
     roomy, _, _ = make_batches(static_shapes=True)[0]
     for tight, wide in zip(inputs["samples"], roomy["samples"], strict=True):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommenders_miner.data import features as news_features
-from recommenders_miner.data.features import NewsFeatures
+from recommenders_miner.data.features import FEATURES, Feature, NewsFeatures, length_feature
 from recommenders_miner.data.lengths import LengthGroups, growing_edges, length_edges
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
-from recommenders_miner.data.vocabularies import Vocabularies
+from recommenders_miner.data.vocabularies import COMMON, TrainingTables, Vocabularies
 from recommenders_miner.hparams import prepare_hparams
 
 NEWS = NewsTable.from_columns(
@@ -26,7 +27,7 @@ NEWS = NewsTable.from_columns(
 @pytest.fixture
 def vocabularies():
     log = ImpressionLog.from_columns(NEWS, histories=[["N1"]], candidates=[["N2"]], labels=[[1]], users=["U1"])
-    return Vocabularies.build(NEWS, log)
+    return Vocabularies.build(COMMON, TrainingTables(NEWS, log, prepare_hparams("nrms"), frozenset()))
 
 
 def features(vocabularies, **options):
@@ -42,7 +43,7 @@ def test_titles_are_words_at_the_left_of_their_row(vocabularies):
     assert title.dtype == np.int32
 
 
-def test_categories_have_one_id_a_news(vocabularies):
+def test_categories_have_one_id_an_article(vocabularies):
     made = features(vocabularies)
     weather, sports = (vocabularies.categories[name] for name in ("weather", "sports"))
     assert made["category"].tolist() == [0, weather, sports, weather]
@@ -52,15 +53,27 @@ def test_categories_have_one_id_a_news(vocabularies):
 
 def test_each_feature_is_made_once_and_only_when_asked_for(vocabularies, monkeypatch):
     made = []
-    makers = news_features._MAKERS
-    for name in makers:
-        monkeypatch.setitem(makers, name, lambda of, name=name, make=makers[name]: made.append(name) or make(of))
+    for name, declared in FEATURES.items():
+        watched = dataclasses.replace(declared, make=lambda of, own=declared: made.append(own.name) or own.make(of))
+        monkeypatch.setitem(FEATURES, name, watched)
     table = features(vocabularies)
+    assert {"title", "category", "pieces", "published"} <= set(table)
     assert made == []
     assert table["title"] is table["title"]
     assert made == ["title"]
     with pytest.raises(KeyError):
         table["nonsense"]
+
+
+def test_lengths_are_told_by_what_stands_beside():
+    told = {"title": "title", "word_entities": "title", "term_weight": "term", "category": None, "nonsense": None}
+    assert {name: length_feature(name) for name in told} == told
+
+
+def test_times_of_publication_are_a_feature_where_a_table_has_them(vocabularies):
+    assert features(vocabularies)["published"].tolist() == [0] * 4
+    dated = NewsTable.from_columns(["N1", "N2"], ["a", "b"], extra={"published": [1573571686, None]})
+    assert NewsFeatures(dated, vocabularies, prepare_hparams("nrms"))["published"].tolist() == [0, 1573571686, 0]
 
 
 def test_what_is_kept_is_computed_once_for_a_key(vocabularies, tmp_path):
@@ -96,11 +109,12 @@ def test_without_a_place_to_keep_it_an_array_is_still_made(vocabularies, tmp_pat
     assert "No cache of vectors" in caplog.text
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     lengths=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5)), min_size=1, max_size=40),
     groups=st.integers(1, 4),
 )
-def test_no_news_loses_a_word_in_its_group(lengths, groups):
+def test_no_article_loses_a_word_in_its_group(lengths, groups):
     rows = [(0, 0), *lengths]
     table = {
         "first": np.array([[1] * a + [0] * (9 - a) for a, _ in rows]),
@@ -108,9 +122,10 @@ def test_no_news_loses_a_word_in_its_group(lengths, groups):
         "states": np.array([[[1.0, 2.0]] * a + [[0.0, 0.0]] * (9 - a) for a, _ in rows]),
         "category": np.arange(len(rows)),
     }
-    known = {"first": "first", "second": "second", "states": "first"}
+    known = {"first": None, "second": None, "states": "first"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(news_features, "LENGTH_FEATURE", known)
+        for name, told_by in known.items():
+            patch.setitem(FEATURES, name, Feature(name, "tokens", told_by=told_by))
         plan = LengthGroups.plan(table, groups)
         everyone = np.arange(len(rows))
         assert len(plan.edges) <= groups
@@ -123,7 +138,7 @@ def test_no_news_loses_a_word_in_its_group(lengths, groups):
             assert np.array_equal(gathered["category"], members)
 
 
-def test_news_without_sequences_are_one_group():
+def test_articles_without_sequences_are_one_group():
     plan = LengthGroups.plan({"category": np.arange(5)}, 3)
     assert len(plan.edges) == 1
     assert plan.group_of(np.arange(5)).tolist() == [0] * 5

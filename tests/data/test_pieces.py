@@ -154,6 +154,14 @@ def test_a_damaged_preset_is_named(tmp_path, pieces):
         pieces.encode(["rain"], 5)
 
 
+def test_a_lambda_in_saved_pieces_is_refused(tmp_path, pieces):
+    pieces.save(tmp_path / "saved")
+    evil = {"module": "keras.layers", "class_name": "Lambda", "config": {"function": {"class_name": "__lambda__"}}}
+    (tmp_path / "saved" / "tokenizer.json").write_text(json.dumps(evil))
+    with pytest.raises(PresetError, match="lambda"):
+        Pieces.load(tmp_path / "saved")
+
+
 def test_the_tokenizer_is_loaded_when_it_is_first_needed_and_once(pieces, monkeypatch):
     calls = []
     load = pieces_module._load_saved

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommenders_miner.data.log import ImpressionLog
@@ -18,6 +18,7 @@ def make_samples(**options):
     return TrainingSamples(make_log(np.random.default_rng(0)), **{"batch_size": 8, "npratio": 3, **options})
 
 
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(1, 5))
 def test_bundles_are_of_one_owner_as_full_as_they_can_be_and_stand_where_their_first_did(owners, size):
     owners = np.array(owners)
@@ -72,6 +73,7 @@ def test_training_needs_labels_and_a_choice():
         TrainingSamples(log, batch_size=4, npratio=4)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=20), st.integers(1, 5), st.integers(0, 99))
 def test_samples_are_distinct_and_in_range(sizes, count, seed):
     picks, real = sample_without_replacement(np.array(sizes), count, np.random.default_rng(seed))

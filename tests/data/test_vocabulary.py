@@ -34,7 +34,7 @@ def test_padding_and_unknown_have_ids_of_their_own():
         (["a", "b\ud800"], "half of a surrogate pair"),
     ],
 )
-def test_faulty_tokens_are_refused(tokens, problem):
+def test_bad_tokens_are_refused(tokens, problem):
     with pytest.raises(ValueError, match=f"Token 1 of the vocabulary.*{problem}"):
         Vocabulary(tokens)
 
@@ -53,7 +53,7 @@ def test_build_orders_by_frequency_then_alphabet():
     assert len(Vocabulary.build([])) == 2
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.lists(st.sampled_from("abcdef"))), st.randoms(use_true_random=False))
 def test_build_does_not_depend_on_the_order_of_documents(documents, random):
     vocabulary = Vocabulary.build(documents)
@@ -63,7 +63,7 @@ def test_build_does_not_depend_on_the_order_of_documents(documents, random):
     assert [counts[t] for t in vocabulary.tokens[2:]] == sorted(counts.values(), reverse=True)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(token, unique=True).filter(lambda tokens: not {"<padding>", "<unknown>"} & {*tokens}))
 def test_save_and_load_round_trip(tmp_path, tokens):
     path = tmp_path / "words.txt"
@@ -93,7 +93,7 @@ def test_load_accepts_what_an_editor_leaves(tmp_path):
         (b"", None, "the file is empty; expected a vocabulary"),
     ],
 )
-def test_load_names_the_faulty_line(tmp_path, content, line, problem):
+def test_load_names_the_bad_line(tmp_path, content, line, problem):
     path = tmp_path / "words.txt"
     path.write_bytes(content)
     with pytest.raises(DataFormatError, match=problem) as caught:

@@ -15,6 +15,7 @@ from recommenders_miner.datasets.minilm import fetch_minilm
 from recommenders_miner.encoders import PLMEncoder
 from tests.encoders.make_minilm_vectors import HEADLINES
 
+pytestmark = pytest.mark.slow
 STORED = np.load(Path(__file__).with_name("minilm_vectors.npz"))
 
 
@@ -28,19 +29,16 @@ def pieces(folder):
     return padded(Pieces(folder).encode(HEADLINES, 20), 20)
 
 
-@pytest.mark.slow
 def test_pieces_are_hugging_faces(pieces):
     assert np.maximum(pieces[1:] - 1, 0).tolist() == STORED["pieces"].tolist()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_vectors_are_hugging_faces(pooling, folder, pieces):
     encoder = PLMEncoder.from_preset(folder, pooling=pooling, trainable_layers=0)
     assert encoder.frozen_outputs(pieces)[1:] == pytest.approx(STORED[pooling], abs=1e-4)
 
 
-@pytest.mark.slow
 def test_with_kerashubs_own_gelu_they_would_not_be(folder, pieces):
     encoder = PLMEncoder.from_preset(folder, pooling="mean", trainable_layers=0)
     tanh = functools.partial(keras.activations.gelu, approximate=True)

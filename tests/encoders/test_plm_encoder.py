@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import functools
 
 import keras
 import keras_hub
@@ -13,9 +13,11 @@ from recommenders_miner.encoders import PLMEncoder
 from recommenders_miner.encoders.whole_table import NetworkPart, encode_table
 from recommenders_miner.errors import PresetError
 from tests.layers.layer_checks import to_numpy
-from tests.thoroughness import mostly_thorough
-from tests.tiny_plm import KINDS, SIZES, VOCABULARY, tiny_backbone, tiny_encoder, tiny_preset
+from tests.models.reference_parts import approximate_gelu, bert, exact_gelu
+from tests.models.toy import some_slow, toy_preset
+from tests.tiny_plm import KINDS, VOCABULARY, tiny_backbone, tiny_encoder
 
+shared = functools.cache(tiny_encoder)  # for tests that leave its weights alone
 LAYERS = [0, 1, 2, 3, "all"]
 PIECES = np.array([[0] * 6, [3, 6, 7, 4, 0, 0], [3, 6, 8, 9, 6, 4], [3, 4, 0, 0, 0, 0]], "int32")
 
@@ -38,101 +40,45 @@ def vectors(encoder, pieces=PIECES):
     return to_numpy(encode_table(part, encoder.prepare(Features(pieces)))["vector"])
 
 
-# === BERT in numpy ===
-
-
-def layer_norm(x, layer):
-    gamma, beta = to_numpy(layer.gamma), to_numpy(layer.beta)
-    return gamma * (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + layer.epsilon) + beta
-
-
-def exact_gelu(x):
-    return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
-
-
-def approximate_gelu(x):
-    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-
-
-def dense(x, layer):
-    return x @ to_numpy(layer.kernel) + to_numpy(layer.bias)
-
-
-def attention(x, layer):
-    """One title (L, d); every piece attends to all."""
-    heads = []
-    for head in range(SIZES["num_heads"]):
-        q, k, v = (
-            x @ to_numpy(part.kernel)[:, head] + to_numpy(part.bias)[head]
-            for part in (layer.query_dense, layer.key_dense, layer.value_dense)
-        )
-        logits = q @ k.T / math.sqrt(q.shape[1])
-        weights = np.exp(logits - logits.max(-1, keepdims=True))
-        heads.append(weights / weights.sum(-1, keepdims=True) @ v)
-    kernel, bias = to_numpy(layer.output_dense.kernel), to_numpy(layer.output_dense.bias)
-    return sum(values @ kernel[head] for head, values in enumerate(heads)) + bias
-
-
-def transformer(x, layer, gelu):
-    """One layer on one title (L, d)."""
-    x = layer_norm(x + attention(x, layer._self_attention_layer), layer._self_attention_layer_norm)
-    inner = gelu(dense(x, layer._feedforward_intermediate_dense))
-    return layer_norm(x + dense(inner, layer._feedforward_output_dense), layer._feedforward_layer_norm)
-
-
-def bert(backbone, tokens, gelu):
-    """Devlin et al. 2019: the last states (L, d) of one title's tokens."""
-    x = to_numpy(backbone.token_embedding.embeddings)[tokens]
-    x = x + to_numpy(backbone.position_embedding.position_embeddings)[: len(tokens)]
-    x = layer_norm(x + to_numpy(backbone.segment_embedding.embeddings)[0], backbone.embeddings_layer_norm)
-    for layer in backbone.transformer_layers:
-        x = transformer(x, layer, gelu)
-    return x
-
-
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 @pytest.mark.parametrize(("activation", "gelu"), [("gelu", exact_gelu), (None, approximate_gelu)])
 def test_vectors_are_berts(pooling, activation, gelu):
-    encoder = tiny_encoder(pooling=pooling, activation=activation)
+    encoder = shared(pooling=pooling, activation=activation)
     found = vectors(encoder)
     for row in (1, 2, 3):
-        states = bert(encoder.backbone, [piece - 1 for piece in PIECES[row] if piece], gelu)
+        states = bert(encoder.backbone, PIECES[row][PIECES[row] > 0] - 1, gelu)
         assert found[row] == pytest.approx(states[0] if pooling == "cls" else states.mean(0), abs=1e-5)
 
 
 def test_a_projection_and_nothing_else_stands_behind_the_model():
-    plain, projected = tiny_encoder(), tiny_encoder(news_dim=3)
+    plain, projected = shared(), shared(news_dim=3)
     found = vectors(projected)
     expected = vectors(plain) @ to_numpy(projected.projection.kernel) + to_numpy(projected.projection.bias)
     assert found == pytest.approx(expected, abs=1e-5)
     assert (plain.dim, projected.dim) == (8, 3)
 
 
-@pytest.mark.parametrize("kind", mostly_thorough(KINDS, fast=["Bert"]))
+@pytest.mark.parametrize("kind", some_slow(KINDS, fast=["Bert"]))
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_however_much_is_frozen_the_vectors_are_the_same(kind, pooling):
-    whole = vectors(tiny_encoder(kind, pooling=pooling))
+    whole = vectors(shared(kind, pooling=pooling))
     for layers in LAYERS[:-1]:
-        part = vectors(tiny_encoder(kind, pooling=pooling, trainable_layers=layers))
+        part = vectors(shared(kind, pooling=pooling, trainable_layers=layers))
         assert part[1:] == pytest.approx(whole[1:], abs=1e-5)
 
 
 @pytest.mark.parametrize("layers", LAYERS)
-def test_padding_never_matters(layers):
-    encoder = tiny_encoder(trainable_layers=layers, pooling="mean")
-    wide = np.pad(PIECES, [(0, 0), (0, 4)])
-    assert vectors(encoder, wide)[1:] == pytest.approx(vectors(encoder)[1:], abs=1e-5)
-    assert vectors(encoder, PIECES[[0, 1]])[1] == pytest.approx(vectors(encoder)[1], abs=1e-5)
-
-
-@pytest.mark.parametrize("layers", LAYERS)
-def test_the_padding_news_is_finite(layers):
-    assert np.isfinite(vectors(tiny_encoder(trainable_layers=layers, pooling="mean"))).all()
+def test_padding_never_matters_and_is_finite(layers):
+    encoder = shared(trainable_layers=layers, pooling="mean")
+    found, wide = vectors(encoder), np.pad(PIECES, [(0, 0), (0, 4)])
+    assert np.isfinite(found).all()
+    assert vectors(encoder, wide)[1:] == pytest.approx(found[1:], abs=1e-5)
+    assert vectors(encoder, PIECES[[0, 1]])[1] == pytest.approx(found[1], abs=1e-5)
 
 
 @pytest.mark.parametrize("layers", LAYERS)
 def test_what_is_trained_is_what_was_asked_for(layers):
-    encoder = tiny_encoder(trainable_layers=layers)
+    encoder = shared(trainable_layers=layers)
     backbone = encoder.backbone
     trained = {id(weight) for weight in encoder.trainable_variables}
     upper = 3 if layers == "all" else layers
@@ -146,7 +92,7 @@ def test_what_is_trained_is_what_was_asked_for(layers):
 def test_the_cache_is_keyed_by_weights_and_text(layers):
     def key(pieces=PIECES, **arguments):
         features = Features(pieces)
-        tiny_encoder(**{"trainable_layers": layers, **arguments}).prepare(features)
+        shared(**{"trainable_layers": layers, **arguments}).prepare(features)
         return features.keys[0]
 
     assert key() == key()
@@ -170,7 +116,7 @@ def test_upper_layers_that_change_leave_the_cache_valid():
 
 @pytest.mark.parametrize("layers", [0, 2, "all"])
 def test_an_encoder_comes_back_from_its_config(layers):
-    encoder = tiny_encoder(trainable_layers=layers, pooling="mean", news_dim=5, dropout=0.2, activation="gelu")
+    encoder = shared(trainable_layers=layers, pooling="mean", news_dim=5, dropout=0.2, activation="gelu")
     first = vectors(encoder)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(encoder))
     vectors(again)
@@ -179,15 +125,15 @@ def test_an_encoder_comes_back_from_its_config(layers):
     assert len(again.trainable_variables) == len(encoder.trainable_variables)
 
 
-def test_a_preset_is_read_from_a_folder(tmp_path):
-    encoder = PLMEncoder.from_preset(tiny_preset(tmp_path), plm_dropout=0.3, pooling="mean")
-    assert vectors(encoder) == pytest.approx(vectors(tiny_encoder(pooling="mean")), abs=1e-6)
+def test_a_preset_is_read_from_a_folder():
+    encoder = PLMEncoder.from_preset(toy_preset(), plm_dropout=0.3, pooling="mean")
+    assert vectors(encoder) == pytest.approx(vectors(shared(pooling="mean")), abs=1e-6)
     assert encoder.backbone.dropout == 0.3
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
-def test_the_lowest_layers_alone_can_be_used(depth, tmp_path):
-    encoder = PLMEncoder.from_preset(tiny_preset(tmp_path), plm_dropout=0.3, depth=depth, trainable_layers=1)
+def test_the_lowest_layers_alone_can_be_used(depth):
+    encoder = PLMEncoder.from_preset(toy_preset(), plm_dropout=0.3, depth=depth, trainable_layers=1)
     whole = tiny_encoder().backbone
     whole.transformer_layers = whole.transformer_layers[:depth]
     assert vectors(encoder)[1:] == pytest.approx(vectors(PLMEncoder(whole))[1:], abs=1e-5)
@@ -197,10 +143,10 @@ def test_the_lowest_layers_alone_can_be_used(depth, tmp_path):
     assert vectors(again) == pytest.approx(vectors(encoder), abs=1e-6)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", some_slow(KINDS, fast=["Roberta"]))
 @pytest.mark.parametrize("layers", LAYERS)
 def test_states_are_had_at_some_places_alone(kind, layers):
-    encoder, mask = tiny_encoder(kind, trainable_layers=layers), PIECES > 0
+    encoder, mask = shared(kind, trainable_layers=layers), PIECES > 0
     states = to_numpy(encoder.read(encoder.embed(PIECES), mask))
     places = np.array([[0, 0], [0, 3], [5, 1], [1, 0]], "int32")
     found = to_numpy(encoder.read(encoder.embed(PIECES), mask, places=places))
@@ -242,6 +188,6 @@ def test_what_cannot_be_used_is_named(tmp_path):
     with pytest.raises(PresetError, match=r"GPT2Backbone.*Bert, DistilBert, Roberta, XLMRoberta"):
         PLMEncoder(other)
     with pytest.raises(PresetError, match=r"has 3 layers.*last_n: 4"):
-        tiny_encoder(trainable_layers=4)
+        shared(trainable_layers=4)
     with pytest.raises(PresetError, match=r"has 3 layers: plm_depth cannot be 4"):
-        PLMEncoder.from_preset(tiny_preset(tmp_path / "plm"), depth=4)
+        PLMEncoder.from_preset(toy_preset(), depth=4)

@@ -1,7 +1,8 @@
-"""The models' scores in float64 numpy, written from the papers, one news and one user at a time."""
+"""The models' scores in float64 numpy, written from the papers, one article and one user at a time."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 
@@ -9,42 +10,57 @@ import numpy as np
 
 from recommenders_miner.data.text import tokenize
 from tests.layers import reference as layers
-from tests.models import reference_fm
+from tests.models import reference_fm, reference_new, reference_unbert
+from tests.models.reference_parts import (
+    approximate_gelu,
+    bert,
+    dense,
+    exact_gelu,
+    gru,
+    normalised,
+    personal,
+    relu,
+    table,
+    values,
+)
 
 
-def values(layer):
-    """A layer's weights by name, in float64."""
-    return {weight.name: np.array(weight, "float64") for weight in layer.weights}
+def of_clicks(score):
+    """Lift a score of the clicked articles' vectors, a candidate's and a user encoder's weights."""
+    return lambda reference, history, candidates, user: np.array(
+        [score(reference.clicked(history), reference.news_vector(one), reference.user_encoder) for one in candidates]
+    )
 
 
-def table(layer):
-    """The rows of an embedding, or of a layer that has one and no other weight, in float64."""
-    [rows] = values(layer).values()
-    return rows
+IN_FILES_OF_THEIR_OWN = {
+    "caum": of_clicks(reference_new.caum_score),
+    "deepfm": reference_fm.scores,
+    "fastformer": of_clicks(reference_new.fastformer_score),
+    "late-fusion": of_clicks(reference_new.late_fusion_score),
+    "libfm": reference_fm.scores,
+    "unbert": reference_unbert.scores,
+}
+"""By model: from a `Reference`, a history cut to `his_size`, candidates and a user to scores (C,).
 
-
-def dense(x, layer):
-    weights = values(layer)
-    return x @ weights["kernel"] + weights.get("bias", 0)
-
-
-def relu(x):
-    return np.maximum(x, 0)
+They import what they need from reference_parts.py, and nothing from here."""
 
 
 class Reference:
-    """Scores candidates of one history for a toy model."""
+    """Scores candidates of one history for a toy model; the name may go on behind the model's own, as in toy.py."""
 
     def __init__(self, model, name):
-        self.model, self.name = model, name
+        self.model, self.name = model, name.split()[0].removesuffix("-plm")
+        self.news_vector = functools.cache(self.news_vector)
         self.network, self.hparams, self.news = model.network, model.hparams, model.news
         self.encoder, self.user_encoder = self.network.news_encoder, self.network.user_encoder
+        # LSTUR's vectors are a title's and its labels' side by side.
+        self.encoder, *self.labels = getattr(self.encoder, "parts", [self.encoder])
         self.predictor = self.network.click_predictor
 
     def score(self, history, candidates, user="U1"):
-        if self.hparams.news_encoder == "tfidf":
-            return reference_fm.score(self.model, history, candidates, user)
         history = history[-self.hparams.his_size :]
+        if self.name in IN_FILES_OF_THEIR_OWN:
+            return IN_FILES_OF_THEIR_OWN[self.name](self, history, candidates, user)
         scores = getattr(self, f"{self.name}_score", self.dot_product)
         return np.array([scores(history, candidate, user) for candidate in candidates])
 
@@ -54,7 +70,9 @@ class Reference:
     # === News encoders ===
 
     def news_vector(self, news_id):
-        return getattr(self, f"{self.hparams.news_encoder}_news")(news_id)
+        vector = getattr(self, f"{self.hparams.news_encoder}_news")(news_id)
+        labels = [table(part)[self.label(part.features[0], news_id)] for part in self.labels]
+        return np.concatenate([vector, *labels])
 
     def column(self, name, news_id):
         return getattr(self.news, name)[self.news.row_of[news_id]].as_py()
@@ -80,17 +98,13 @@ class Reference:
         return layers.additive_attention(attended, **values(encoder.pooling))[0]
 
     def cnn_news(self, news_id):
-        encoder = self.encoder
-        if self.name != "lstur":
-            return self.cnn(encoder.convolution, encoder.pooling, self.words(encoder.words, news_id))
-        title, category, subcategory = encoder.parts
-        return np.concatenate(
-            [
-                self.cnn(title.convolution, title.pooling, self.words(title.words, news_id)),
-                table(category)[self.label("category", news_id)],
-                table(subcategory)[self.label("subcategory", news_id)],
-            ]
-        )
+        return self.cnn(self.encoder.convolution, self.encoder.pooling, self.words(self.encoder.words, news_id))
+
+    def plm_news(self, news_id):
+        tokens = self.model.vocabularies.pieces.encode([self.column("title", news_id)], self.hparams.title_size)[0]
+        gelu = approximate_gelu if self.encoder.config["activation"] is None else exact_gelu
+        states = bert(self.encoder.backbone, np.array(tokens) - 1, gelu)
+        return dense(states[0] if self.hparams.plm_pooling == "cls" else states.mean(axis=0), self.encoder.projection)
 
     def convolved(self, convolution, words):
         """c_i = ReLU(F · [w_{i-1}; w_i; w_{i+1}] + b), zeros beyond the text."""
@@ -273,29 +287,3 @@ class Reference:
             interests.reshape(1, -1, len(vector)), vector[None, None], self.hparams.aggregation, kernel
         )
         return scores[0, 0]
-
-
-def normalised(vectors, gamma, beta):
-    """Layer normalisation, with Keras' 0.001 beside the variance."""
-    centred = vectors - vectors.mean(axis=-1, keepdims=True)
-    return centred / np.sqrt(vectors.var(axis=-1, keepdims=True) + 1e-3) * gamma + beta
-
-
-def personal(vectors, query, kernel, bias):
-    """a_i = q^T tanh(W v_i + b), pooled by softmax(a)."""
-    weights = layers.softmax([query @ np.tanh(vector @ kernel + bias) for vector in vectors])
-    return np.array(weights) @ vectors
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def gru(inputs, state, kernel, recurrent_kernel, bias):
-    """Cho et al. 2014, in the form with a second bias inside the reset gate (cuDNN's); gates in the order z, r, h."""
-    for x in inputs:
-        x_z, x_r, x_h = np.split(x @ kernel + bias[0], 3)
-        h_z, h_r, h_h = np.split(state @ recurrent_kernel + bias[1], 3)
-        update, reset = sigmoid(x_z + h_z), sigmoid(x_r + h_r)
-        state = update * state + (1 - update) * np.tanh(x_h + reset * h_h)
-    return state

@@ -7,10 +7,8 @@ import itertools
 import numpy as np
 
 
-def score(model, history, candidates, user="U1"):
-    """Scores (C,) of some candidates, news ids, for a history, news ids, and a user's id."""
-    history = history[-model.hparams.his_size :]
-    machine = Machine(model)
+def scores(reference, history, candidates, user):
+    machine = Machine(reference.model)
     return np.array([machine.score(history, candidate, user) for candidate in candidates])
 
 

@@ -1,35 +1,23 @@
-"""LibFM and DeepFM: equal to their papers' formulas, and never as wide as the vocabulary of terms."""
+"""LibFM and DeepFM: what they make of unseen names, their gradients, and that nothing is as wide as the terms."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import keras
 import numpy as np
 import pytest
 
-from recommenders_miner.compat.iterator import MINDIterator
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.terms import TermWeights
+from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.data.vocabulary import Vocabulary
-from recommenders_miner.errors import HParamsError
-from recommenders_miner.evaluation.scoring import score_directly
-from recommenders_miner.hparams import prepare_hparams
-from recommenders_miner.models import MODELS
-from tests.models import reference_fm
-from tests.models.toy import IDS, SIZES, WORDS, fresh_toy_model, toy_hparams, toy_log, toy_model, toy_news
-from tests.thoroughness import mostly_thorough
+from tests.models.reference import Reference
+from tests.models.toy import IDS, STILL, WORDS, fresh_toy_model, toy_dataset, toy_log, toy_model, toy_news, unbuilt
 
-NAMES = ["libfm", "deepfm"]
-both = pytest.mark.parametrize("name", NAMES)
-TOY = {"factor_dim": 4, "layer_sizes": [6, 5]}
+both = pytest.mark.parametrize("name", ["libfm", "deepfm"])
 HISTORIES = ([], IDS[:1], IDS[2:5], IDS[1:10])
 STRANGE = ["X1", "X2", "X3", "X4"]
-
-
-def model_of(name, **overrides):
-    return toy_model(name, factor_dim=4, **overrides)
 
 
 def strange_news():
@@ -47,40 +35,21 @@ def strange_news():
     )
 
 
-def dataset(model, news, log):
-    return MINDIterator(model.hparams, vocabularies=model.vocabularies).dataset(news, log)
-
-
 @both
 @pytest.mark.parametrize("user", ["U1", "nobody"])
 def test_score_is_the_papers(name, user):
-    model = fresh_toy_model(name, **TOY)
+    model = toy_model(name)
     assert any(len(set(title.split())) < len(title.split()) for title in toy_news().title.to_pylist()), "repeated words"
     model.set_news(strange_news())
     for history in (*HISTORIES, STRANGE[:2], [*IDS[:2], STRANGE[2]]):
         candidates = [*IDS, *STRANGE]
-        expected = reference_fm.score(model, history, candidates, user)
+        expected = Reference(model, name).score(history, candidates, user)
         assert model.score(history, candidates, user) == pytest.approx(expected, abs=2e-5)
 
 
 @both
-def test_what_stands_behind_a_title_or_a_history_is_nothing(name):
-    model = model_of(name)
-    log = toy_log(toy_news())
-    data = dataset(model, toy_news(), log)
-    features = model.network_features(data)
-    expected = score_directly(model.network, features, log, data.users, 5)
-    longer = {n: np.pad(a, [(0, 0), (0, 3)]) if a.ndim > 1 else a for n, a in features.items()}
-    assert score_directly(model.network, longer, log, data.users, 5) == pytest.approx(expected, abs=1e-6)
-    short = np.repeat(log.histories.lengths[log.history_of] <= 5, log.candidates.lengths)
-    wide = score_directly(model.network, features, log, data.users, 12)
-    assert wide[short] == pytest.approx(expected[short], abs=1e-6)
-    assert not np.allclose(wide[~short], expected[~short])
-
-
-@both
 def test_masked_positions_have_exactly_no_effect(name):
-    encoder = model_of(name).network.user_encoder
+    encoder = toy_model(name).network.user_encoder
     rng = np.random.default_rng(0)
 
     def history(length):
@@ -98,9 +67,9 @@ def test_masked_positions_have_exactly_no_effect(name):
 
 
 @both
-def test_the_padding_news_and_an_empty_history_add_nothing(name):
-    model = model_of(name)
-    news = model._scorer.encode_news(model.network_features(dataset(model, toy_news(), toy_log(toy_news()))))
+def test_the_padding_article_and_an_empty_history_add_nothing(name):
+    model = toy_model(name)
+    news = model.log_scorer.encode_news(model.network_features(toy_dataset(model)))
     assert all(not array[0].any() for array in news.values())
     assert all(array[1].any() for array in news.values() if array.ndim > 1)
     nobody = model.network.user_encoder.encode_history(
@@ -110,16 +79,8 @@ def test_the_padding_news_and_an_empty_history_add_nothing(name):
 
 
 @both
-def test_the_order_of_the_history_does_not_matter_but_its_newest_clicks_do(name):
-    model = model_of(name)
-    assert model.score(IDS[:5], IDS) == pytest.approx(model.score(IDS[4::-1], IDS), abs=1e-5)
-    assert np.array_equal(model.score(IDS[:9], IDS), model.score(IDS[4:9], IDS))
-    assert not np.allclose(model.score(IDS[:9], IDS), model.score(IDS[:5], IDS))
-
-
-@both
-def test_users_and_news_that_training_did_not_see_are_no_features(name):
-    model = fresh_toy_model(name, **TOY)
+def test_users_and_articles_that_training_did_not_see_are_no_features(name):
+    model = toy_model(name)
     model.set_news(strange_news())
     known, unknown = model.score(IDS[:3], STRANGE, "U1"), model.score(IDS[:3], STRANGE, "nobody")
     assert not np.allclose(known, unknown)
@@ -129,8 +90,8 @@ def test_users_and_news_that_training_did_not_see_are_no_features(name):
         assert scores[1] == pytest.approx(scores[2], abs=1e-6), "no known words, and no id"
 
 
-def test_an_unseen_news_without_a_word_leaves_the_users_own_terms():
-    model = fresh_toy_model("libfm", **TOY)
+def test_an_unseen_article_without_a_word_leaves_the_users_own_terms():
+    model = toy_model("libfm")
     model.set_news(strange_news())
     [bias] = [float(np.array(weight)) for weight in model.network.click_predictor.machine.weights]
     assert model.score([], ["X3"], "nobody")[0] == pytest.approx(bias, abs=1e-6)
@@ -141,26 +102,27 @@ def test_an_unseen_news_without_a_word_leaves_the_users_own_terms():
 
 def test_news_and_user_vectors_are_the_factors_that_meet():
     """Scores of one user differ by the product of these vectors, and by what the candidate has alone."""
-    model = fresh_toy_model("libfm", **TOY)
-    data = dataset(model, toy_news(), toy_log(toy_news()))
+    model = toy_model("libfm")
+    data = toy_dataset(model)
     features = model.network_features(data)
-    news = model._scorer.encode_news(features)
-    users, reader_of = model._scorer.impression_user_vectors(news, data.log, data.users)
+    news = model.log_scorer.encode_news(features)
+    distinct = model.log_scorer.distinct_users(data.log, data.users)
+    users, user_of = model.log_scorer.user_vectors(news, data.log, distinct), distinct.of_impression
     assert users.shape[1:] == (4,)
     scores = model.score_log(data)
     own = news["linear"] + 0.5 * ((news["vector"] ** 2).sum(axis=1) - news["squares"])
     for i in range(len(data.log)):
         slots = slice(data.log.candidates.offsets[i], data.log.candidates.offsets[i + 1])
         rows = data.log.candidates.values[slots]
-        rest = scores[slots] - own[rows] - news["vector"][rows] @ users[reader_of[i]]
+        rest = scores[slots] - own[rows] - news["vector"][rows] @ users[user_of[i]]
         assert rest == pytest.approx(rest[0], abs=1e-4)
 
 
 @both
 def test_gradients_are_those_of_the_formula(name):
     """Along a random direction of all weights at once; a step of plain descent from random weights tells them."""
-    model = fresh_toy_model(name, **TOY, dropout=0.0)
-    network, data = model.network, dataset(model, toy_news(), toy_log(toy_news()))
+    model = fresh_toy_model(name, **STILL)
+    network, data = model.network, toy_dataset(model)
     batches = model.train_iterator.batches(data, model.network_features(data), seed=0, length_groups=1)
     inputs, labels, _ = batches[0]
     impressions, rows = batches.samples.of_step(0)
@@ -178,7 +140,7 @@ def test_gradients_are_those_of_the_formula(name):
     def value(step):
         for weight, start, way in zip(network.trainable_weights, before, direction, strict=True):
             weight.assign(start + step * way)
-        scores = [scores_of_sample(model, data, *sample) for sample in zip(impressions, rows, strict=True)]
+        scores = [scores_of_sample(model, name, data, *sample) for sample in zip(impressions, rows, strict=True)]
         return np.mean([own @ x[row > 0] for own, x, row in zip(scores, projection, rows, strict=True)])
 
     step = 0.05 if name == "libfm" else 1e-3  # LibFM's score is quadratic in its weights
@@ -187,79 +149,13 @@ def test_gradients_are_those_of_the_formula(name):
     assert found == pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 
-def scores_of_sample(model, data, impression, rows):
-    """The reference's scores of an impression's reader for the candidates in some rows, padding left out."""
+def scores_of_sample(model, name, data, impression, rows):
+    """The reference's scores of an impression's user for the candidates in some rows, padding left out."""
     ids, log = data.news.ids.to_pylist(), data.log
     start, end = log.histories.offsets[log.history_of[impression] :][:2]
     history = [ids[row] for row in log.histories.values[start:end]]
     user = log.users[int(log.user_of[impression])].as_py()
-    return reference_fm.score(model, history, [ids[row] for row in rows if row], user)
-
-
-@pytest.mark.parametrize("name", mostly_thorough(NAMES, fast=["libfm"]))
-def test_training_lowers_log_loss(name):
-    """The loss is the mean log loss over candidates, and falls."""
-    model = MODELS[name](toy_hparams(name, factor_dim=4, dropout=0.0, learning_rate=0.03), seed=2)
-    news, log = toy_news(), toy_log(toy_news(), impressions=40)
-    model.build(model.train_iterator.build_vocabularies(news, log))
-    data = dataset(model, news, log)
-    batches = model.training_batches(data)
-    inputs, labels, weights = batches[0]
-    scores = np.array(model.network(inputs, training=False), "float64")
-    assert (scores > -1e8).all()
-    model.compile(total_steps=60)
-    first = float(np.ravel(model.network.train_on_batch(inputs, labels, weights))[0])
-    expected = np.where(labels == 1, np.log1p(np.exp(-scores)), np.log1p(np.exp(scores)))[weights > 0].mean()
-    assert first == pytest.approx(expected, abs=1e-5)
-    assert first == pytest.approx(math.log(2), abs=0.02), "nothing is known at the start"
-    for _ in range(30):
-        last = float(np.ravel(model.network.train_on_batch(inputs, labels, weights))[0])
-    assert last < first - 0.2
-
-
-@both
-def test_initial_weights_are_drawn_apart(name):
-    model = MODELS[name](toy_hparams(name, factor_dim=4), seed=5)
-    model.build(fresh_toy_model(name).vocabularies)
-    drawn = [w for w in map(np.array, model.network.trainable_weights) if w.size > 1 and w.std() > 0]
-    assert len(drawn) >= 4
-    for i, a in enumerate(drawn):
-        for b in drawn[:i]:
-            size = min(a.size, b.size)
-            assert not np.allclose(a.ravel()[:size] / a.std(), b.ravel()[:size] / b.std(), atol=1e-3)
-
-
-@both
-def test_a_saved_model_scores_the_same(name, tmp_path):
-    model = model_of(name)
-    model.save(tmp_path / "saved")
-    assert {"news.txt", "terms.txt", "term_idf.txt"} <= {path.name for path in (tmp_path / "saved").iterdir()}
-    loaded = MODELS[name].load(tmp_path / "saved")
-    loaded.set_news(strange_news())
-    model.set_news(strange_news())
-    for history in HISTORIES:
-        assert np.array_equal(loaded.score(history, [*IDS, *STRANGE]), model.score(history, [*IDS, *STRANGE]))
-    model.set_news(toy_news())
-
-
-@both
-def test_bfloat16_scores_about_the_same(name):
-    full, half = (fresh_toy_model(name, **TOY, precision=precision) for precision in ("float32", "bfloat16"))
-    data = dataset(half, toy_news(), toy_log(toy_news()))
-    expected = full.score_log(data)
-    direct = score_directly(half.network, half.network_features(data), data.log, data.users, 5)
-    for scores in (half.score_log(data), direct):
-        assert scores == pytest.approx(expected, abs=0.05 * float(np.abs(expected).max()))
-
-
-def test_what_does_not_go_together_is_refused():
-    vocabularies = fresh_toy_model("libfm").vocabularies
-    with pytest.raises(HParamsError, match="DeepFMModel reads tfidf, not cnn"):
-        MODELS["deepfm"](toy_hparams("deepfm", news_encoder="cnn")).build(vocabularies)
-    with pytest.raises(HParamsError, match="vocabularies with terms"):
-        MODELS["libfm"](toy_hparams("libfm")).build(dataclasses.replace(vocabularies, terms=None))
-    with pytest.raises(HParamsError, match="'tfidf' gives no news vectors"):
-        MODELS["nrms"](prepare_hparams("nrms", **{**SIZES, "news_encoder": "tfidf"})).build(vocabularies)
+    return Reference(model, name).score(history, [ids[row] for row in rows if row], user)
 
 
 # === Width ===
@@ -277,10 +173,10 @@ def wide_model(name):
     news = NewsTable.from_columns(
         ids=IDS, titles=[" ".join(f"term{i}" for i in rng.integers(0, NUM_TERMS - len(WORDS), 8)) for _ in IDS]
     )
-    model = MODELS[name](toy_hparams(name, factor_dim=4), seed=0)
+    model = unbuilt(name, layer_sizes=[5])
     vocabularies = model.train_iterator.build_vocabularies(news, toy_log(news))
-    model.build(dataclasses.replace(vocabularies, terms=terms))
-    return model, dataset(model, news, toy_log(news))
+    model.build(Vocabularies({**vocabularies.parts, "terms": terms}))
+    return model, model.train_iterator.dataset(news, toy_log(news))
 
 
 @both

@@ -7,7 +7,6 @@ import pytest
 
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.encoders.initial_vectors import category_vectors, split_category
-from recommenders_miner.errors import HParamsError
 from tests.models.toy import IDS, fresh_toy_model, toy_model
 
 VECTORS = {"food": [1.0, 0.0], "drink": [0.0, 1.0], "and": [9.0, 9.0], "north": [2.0, 0.0], "america": [0.0, 4.0]}
@@ -64,11 +63,6 @@ def test_glove_categories_are_fixed_and_learned_ones_are_not(word_vectors):
     assert fixed.trainable_weights == []
     assert fixed.output_dim == 2
     assert toy_model("miner").network.user_encoder.category_embedding.trainable_weights
-
-
-def test_glove_categories_need_a_file():
-    with pytest.raises(HParamsError, match="'glove' needs word_embedding"):
-        fresh_toy_model("miner", category_embedding="glove")
 
 
 def test_a_model_that_started_from_a_file_is_loaded_without_it(word_vectors, tmp_path):

@@ -13,10 +13,7 @@ from recommenders_miner.hparams import prepare_hparams
 from recommenders_miner.models.optimizers import TwoRateAdam, WarmupSchedule, make_optimizer
 from recommenders_miner.models.training import precision
 from tests.layers.layer_checks import to_numpy
-from tests.models.test_plm_models import built
-from tests.models.test_scores import write_files
-from tests.models.toy import fresh_toy_model
-from tests.tiny_plm import tiny_preset
+from tests.models.toy import fresh_toy_model, toy_dataset, toy_model
 
 # === Hyperparameters ===
 
@@ -39,9 +36,9 @@ def test_how_much_of_the_language_model_is_trained(value, kept, layers):
 
 
 def test_the_layers_that_are_trained_can_stand_as_a_mapping_in_a_file(tmp_path):
-    (tmp_path / "a.yaml").write_text("model:\n  plm_trainable:\n    last_n: 3\n")
-    (tmp_path / "b.yaml").write_text("model: {plm_trainable: 'last_n: 3'}\n")
-    (tmp_path / "c.yaml").write_text("model: {plm_trainable: none}\n")
+    (tmp_path / "a.yaml").write_text("model:\n  news_encoder: plm\n  plm_trainable:\n    last_n: 3\n")
+    (tmp_path / "b.yaml").write_text("model: {news_encoder: plm, plm_trainable: 'last_n: 3'}\n")
+    (tmp_path / "c.yaml").write_text("model: {news_encoder: plm, plm_trainable: none}\n")
     layers = [prepare_hparams(tmp_path / f"{name}.yaml").plm_layers for name in "abc"]
     assert layers == [3, 3, 0]
 
@@ -86,19 +83,18 @@ def rates(schedule, steps):
     return [float(schedule(step)) for step in steps]
 
 
-def test_the_step_size_rises_over_a_tenth_and_falls_to_0():
-    schedule = WarmupSchedule(6.0, warmup_steps=2, total_steps=20)
-    assert rates(schedule, range(5)) == pytest.approx([2.0, 4.0, 6.0, 6 * 17 / 18, 6 * 16 / 18])
-    assert rates(schedule, [11, 17, 19, 20, 25]) == pytest.approx([3.0, 1.0, 6 / 18, 0.0, 0.0])
-
-
-def test_without_an_end_the_step_size_stays_at_its_peak():
-    assert rates(WarmupSchedule(6.0, warmup_steps=2), [0, 1, 2, 3, 1000]) == pytest.approx([2.0, 4.0, 6.0, 6.0, 6.0])
-
-
-def test_without_a_warmup_the_step_size_starts_at_its_peak():
-    assert rates(WarmupSchedule(8.0, 0, 4), range(6)) == pytest.approx([8.0, 6.0, 4.0, 2.0, 0.0, 0.0])
-    assert rates(WarmupSchedule(8.0, 0), [0, 1, 99]) == [8.0, 8.0, 8.0]
+@pytest.mark.parametrize(
+    ("schedule", "steps", "expected"),
+    [
+        (WarmupSchedule(6.0, 2, 20), range(5), [2.0, 4.0, 6.0, 6 * 17 / 18, 6 * 16 / 18]),
+        (WarmupSchedule(6.0, 2, 20), [11, 17, 19, 20, 25], [3.0, 1.0, 6 / 18, 0.0, 0.0]),
+        (WarmupSchedule(6.0, 2), [0, 1, 2, 3, 1000], [2.0, 4.0, 6.0, 6.0, 6.0]),
+        (WarmupSchedule(8.0, 0, 4), range(6), [8.0, 6.0, 4.0, 2.0, 0.0, 0.0]),
+        (WarmupSchedule(8.0, 0), [0, 1, 99], [8.0, 8.0, 8.0]),
+    ],
+)
+def test_the_step_size_rises_then_stays_or_falls_to_0(schedule, steps, expected):
+    assert rates(schedule, steps) == pytest.approx(expected)
 
 
 def test_a_schedule_comes_back_from_its_config():
@@ -146,8 +142,7 @@ def movements(optimizer, weights, steps):
     return moved
 
 
-@pytest.mark.parametrize("factor", [4.0, 0.25, 1.0])
-@pytest.mark.parametrize("places", [[2, 3], [0], [], [0, 1, 2, 3]])
+@pytest.mark.parametrize(("factor", "places"), [(4, [2, 3]), (0.25, [0]), (4, []), (0.25, [0, 1, 2, 3]), (1, [0])])
 def test_the_weights_that_are_multiplied_move_so_many_times_as_far_and_no_others(factor, places):
     steps = [gradients_like(two_layers().weights, seed) for seed in range(3)]
     plain_model, model = two_layers(), two_layers()
@@ -192,8 +187,9 @@ def test_an_optimiser_comes_back_from_its_config():
 
 def optimizer_of(total_steps=20, **overrides):
     """The optimiser for a toy network, and its weights."""
-    model = fresh_toy_model("nrms", **overrides)
-    return make_optimizer(model.hparams, model.network, total_steps), model.network.trainable_variables
+    model = fresh_toy_model("nrms")
+    hparams = model.hparams.replace(**overrides)
+    return make_optimizer(hparams, model.network, total_steps), model.network.trainable_variables
 
 
 def step_sizes(steps, **overrides):
@@ -206,32 +202,29 @@ def step_sizes(steps, **overrides):
     return [-step[0].mean() for step in moved]
 
 
-def test_a_constant_step_size():
-    assert step_sizes(3, learning_rate=0.01) == pytest.approx([0.01] * 3, rel=1e-3)
+RISING, FALLING = [0.01, 0.02, 0.03], [0.03 * (20 - step) / 18 for step in range(3, 20)]
 
 
-def test_warmup_is_a_share_of_the_steps_and_decay_ends_with_them():
-    rising = [0.01, 0.02, 0.03]
-    falling = [0.03 * (20 - step) / 18 for step in range(3, 20)]
-    assert step_sizes(20, learning_rate=0.03, warmup=0.1, decay="linear") == pytest.approx(rising + falling, rel=1e-3)
-    assert step_sizes(20, learning_rate=0.03, warmup=0.1) == pytest.approx(rising + [0.03] * 17, rel=1e-3)
-
-
-def test_the_step_size_falls_over_all_steps_however_many_make_an_update():
-    found = step_sizes(6, learning_rate=0.06, decay="linear", accumulate_steps=2)
-    assert found == pytest.approx([0, 0.05, 0, 0.03, 0, 0.01], rel=1e-3, abs=1e-6)
-    found = step_sizes(4, learning_rate=0.06, warmup=0.5, accumulate_steps=2)
-    assert found == pytest.approx([0, 0.04, 0, 0.06], rel=1e-3, abs=1e-6)
-
-
-def test_a_network_without_a_language_model_is_head_alone():
-    assert step_sizes(2, learning_rate=0.01, head_learning_rate=0.03) == pytest.approx([0.03, 0.03], rel=1e-3)
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"learning_rate": 0.01}, [0.01] * 3),
+        ({"learning_rate": 0.01, "head_learning_rate": 0.03}, [0.03, 0.03]),  # without a language model all is head
+        ({"learning_rate": 0.03, "warmup": 0.1, "decay": "linear"}, RISING + FALLING),
+        ({"learning_rate": 0.03, "warmup": 0.1}, RISING + [0.03] * 17),
+        # The step size goes by steps, however many make an update.
+        ({"learning_rate": 0.06, "decay": "linear", "accumulate_steps": 2}, [0, 0.05, 0, 0.03, 0, 0.01]),
+        ({"learning_rate": 0.06, "warmup": 0.5, "accumulate_steps": 2}, [0, 0.04, 0, 0.06]),
+    ],
+)
+def test_step_sizes_are_what_the_hyperparameters_say(overrides, expected):
+    assert step_sizes(len(expected), **overrides) == pytest.approx(expected, rel=1e-3, abs=1e-6)
 
 
 @pytest.mark.parametrize(("way", "frozen"), [("all", False), ("last_n: 1", True)])
-def test_the_language_model_and_the_rest_have_step_sizes_of_their_own(way, frozen, tmp_path):
-    sizes = {"learning_rate": 0.001, "head_learning_rate": 0.01}
-    model = built("nrms-plm", tiny_preset(tmp_path), plm_trainable=way, **sizes)
+def test_the_language_model_and_the_rest_have_step_sizes_of_their_own(way, frozen):
+    model = fresh_toy_model("nrms-plm", plm_trainable=way)
+    model.hparams = model.hparams.replace(learning_rate=0.001, head_learning_rate=0.01)
     weights = model.network.trainable_variables
     optimizer = make_optimizer(model.hparams, model.network, total_steps=10)
     [moved] = movements(optimizer, weights, [[np.ones(weight.shape) for weight in weights]])
@@ -282,11 +275,9 @@ def test_an_update_is_the_mean_of_the_gradients_of_its_steps():
         assert found == pytest.approx(0.1 * np.mean([step[place] for step in steps], axis=0), rel=1e-3, abs=1e-7)
 
 
-def test_in_training_weights_change_with_every_second_step_alone(tmp_path):
-    files = write_files(tmp_path)
+def test_in_training_weights_change_with_every_second_step_alone():
     model = fresh_toy_model("nrms", accumulate_steps=2, decay="linear", clip_norm=1.0)
-    data = model.read(*files)
-    batches = model.training_batches(data)
+    batches = model.training_batches(toy_dataset(model))
     model.compile(total_steps=4)
     changed = []
     for step in range(4):
@@ -300,41 +291,29 @@ def test_in_training_weights_change_with_every_second_step_alone(tmp_path):
 # === Precision ===
 
 
-@pytest.fixture
-def policy():
-    """The global policy's name; whatever a test sets is put back."""
-    before = keras.config.dtype_policy()
-    yield lambda: keras.config.dtype_policy().name
-    keras.config.set_dtype_policy(before)
-
-
-def test_bfloat16_computes_in_half_with_weights_in_float32(policy):
-    assert policy() == "float32"
+def test_a_precision_holds_within_and_is_put_back_also_after_an_error():
     with precision("bfloat16"):
         layer = keras.layers.Dense(2)
-        assert policy() == "mixed_bfloat16"
-    assert policy() == "float32"
     layer.build((None, 3))
     assert (layer.compute_dtype, layer.kernel.dtype) == ("bfloat16", "float32")
-    assert keras.layers.Dense(2).compute_dtype == "float32"
-
-
-def test_the_precision_from_before_comes_back_also_after_an_error(policy):
+    assert keras.config.dtype_policy().name == keras.layers.Dense(2).compute_dtype == "float32"
     keras.config.set_dtype_policy("mixed_float16")
-    with pytest.raises(KeyError), precision("bfloat16"):
-        raise KeyError
-    assert policy() == "mixed_float16"
-    with precision("float32"):
-        assert policy() == "float32"
-    assert policy() == "mixed_float16"
+    try:
+        with pytest.raises(KeyError), precision("bfloat16"):
+            raise KeyError
+        with precision("float32"):
+            assert keras.config.dtype_policy().name == "float32"
+        assert keras.config.dtype_policy().name == "mixed_float16"
+    finally:
+        keras.config.set_dtype_policy("float32")
 
 
-@pytest.mark.parametrize(("name", "computed"), [("float32", "float32"), ("bfloat16", "bfloat16")])
-def test_a_model_is_built_in_its_precision(policy, name, computed):
-    network = fresh_toy_model("nrms", precision=name).network
-    assert network.news_encoder.self_attention.compute_dtype == computed
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_a_model_is_built_in_its_precision(name):
+    network = toy_model("nrms", **({} if name == "float32" else {"precision": name})).network
+    assert network.news_encoder.self_attention.compute_dtype == name
     assert {weight.dtype for weight in network.trainable_variables} == {"float32"}
-    assert policy() == "float32"
+    assert keras.config.dtype_policy().name == "float32"
 
 
 def test_a_word_that_stands_in_a_batch_twice_moves_as_far_as_one_with_the_summed_gradient():

@@ -1,0 +1,162 @@
+"""What is particular to a model, and what users ask of any."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from recommenders_miner.data.features import NewsFeatures
+from recommenders_miner.data.news import NewsTable
+from recommenders_miner.errors import HParamsError, NoVectorError, UnknownNewsError
+from recommenders_miner.hparams import hparams_class
+from tests.models.toy import IDS, fresh_toy_model, toy_hparams, toy_model, toy_news, write_files
+
+
+def extended_news(ids, titles, **columns):
+    """The toy news with some more; what the columns do not say is empty."""
+    news = toy_news()
+    names = ("category", "subcategory")
+    return NewsTable.from_columns(
+        ids=[*IDS, *ids],
+        titles=[*news.title.to_pylist()[1:], *titles],
+        **{n: [*getattr(news, n).to_pylist()[1:], *columns.get(n, [""] * len(ids))] for n in names},
+    )
+
+
+# === Particular models ===
+
+
+def test_unknown_words_are_no_padding():
+    table = NewsTable.from_columns(ids=["A", "B"], titles=["zyzzyva", "zyzzyva zyzzyva zyzzyva"])
+    assert np.abs(toy_model("nrms").encode_table(table)["vector"][1]).max() > 0
+
+
+def test_all_zero_category_vectors_weigh_nothing():
+    weighted, plain = fresh_toy_model("miner"), fresh_toy_model("miner without categories")
+    embedding = weighted.network.user_encoder.category_embedding.embeddings
+    embedding.assign(np.zeros(embedding.shape))
+    for source, target in (
+        (weighted.network.news_encoder, plain.network.news_encoder),
+        (weighted.network.user_encoder.poly_attention, plain.network.user_encoder.poly_attention),
+        (weighted.network.click_predictor, plain.network.click_predictor),
+    ):
+        target.set_weights(source.get_weights())
+    assert weighted.score(IDS[:4], IDS) == pytest.approx(plain.score(IDS[:4], IDS), abs=1e-6)
+
+
+def test_category_weighting_uses_the_candidates_category_alone():
+    model, same = toy_model("miner"), {}
+    for category in ("category0", "category2"):
+        title = toy_news().title[1].as_py()
+        model.set_news(extended_news(["twin"], [title], category=[category], subcategory=["other"]))
+        first, twin = model.score(IDS[1:5], ["N0", "twin"])
+        same[category] = first == twin
+    assert same == {"category0": True, "category2": False}
+
+
+def test_an_article_without_an_abstract_has_no_such_view():
+    model = toy_model("naml")
+    assert model.newsencoder.features == ("title", "abstract", "category", "subcategory")
+    news = NewsTable.from_columns(["N1", "N2"], ["word1", "word2"], abstract=["word3 word4", ""])
+    views, seen = model.newsencoder.views(model.network.prepare(NewsFeatures(news, model.vocabularies, model.hparams)))
+    assert views.shape == (3, 4, model.newsencoder.dim)
+    assert keras.ops.convert_to_numpy(seen)[1:].tolist() == [[True] * 4, [True, False, True, True]]
+
+
+def test_what_no_model_can_be_built_from_is_refused(tmp_path):
+    for name, overrides, message in (
+        ("npa", {"news_encoder": "self_attention"}, "NPA pools the words of a CNN"),
+        ("nrms", {"news_encoder": "tfidf"}, "'tfidf' gives no news vectors"),
+        ("deepfm", {"news_encoder": "cnn"}, "DeepFMModel reads tfidf, not cnn"),
+        ("unbert", {"title_size": 21}, r"input_size: 40 pieces.*title_size 21"),
+        ("unbert", {"news_encoder": "cnn"}, "news_encoder: 'cnn' reads no word pieces"),
+        ("unbert", {"plm": None}, "Word pieces need plm"),
+        ("miner plm", {"plm": None}, "Word pieces need plm"),
+        ("miner", {"category_embedding": "plm"}, "category_embedding: 'plm' needs news_encoder: plm"),
+        ("miner", {"category_embedding": "glove"}, "'glove' needs word_embedding"),
+        ("nrms-plm", {"news_dim": 5}, r"user vector's dimension, is 8, and the news vector's is 5"),
+    ):
+        with pytest.raises(HParamsError, match=message):
+            fresh_toy_model(name, **overrides)
+    with pytest.raises(ValueError, match="add up to more than 1"):
+        fresh_toy_model("hierec", topic_weight=0.5, subtopic_weight=0.6)
+    with pytest.raises(HParamsError, match="has no vocabulary of news"):
+        fresh_toy_model("libfm").build(toy_model("nrms").vocabularies)
+
+
+def test_hyperparameters_of_one_model_are_of_one_class():
+    """Or those of a loaded model would differ from those that it was trained with."""
+    assert type(toy_hparams("deepfm")) is hparams_class("deepfm", "tfidf")
+
+
+# === What users ask ===
+
+
+@pytest.fixture
+def files(tmp_path):
+    return write_files(tmp_path)
+
+
+def test_models_without_vectors_of_articles_or_users_say_so(files):
+    for name, message in (("npa", "NPAModel has no vector of an article"), ("unbert", "no vector")):
+        with pytest.raises(NoVectorError, match=message):
+            toy_model(name).run_news(files[0])
+    for name, message in (("dkn", "depends on the candidate"), ("unbert", "no user vector by itself")):
+        with pytest.raises(NoVectorError, match=message):
+            toy_model(name).run_user(*files)
+    assert toy_model("npa").run_user(*files)[0].shape == (6,)
+    assert toy_model("hierec").run_user(*files)[0].shape == (8,)
+    assert toy_model("miner").run_user(*files)[0].shape == (3, 8)
+
+
+def test_run_slow_eval_and_run_fast_eval_agree_on_files(files):
+    model = toy_model("miner")
+    indices, labels, fast = model.run_fast_eval(*files)
+    _, slow_labels, slow = model.run_slow_eval(*files)
+    assert indices == list(range(len(fast)))
+    for a, b, x, y in zip(fast, slow, labels, slow_labels, strict=True):
+        assert a == pytest.approx(b, abs=1e-5)
+        assert np.array_equal(x, y)
+    assert set(model.run_eval(*files)) == {"group_auc", "mean_mrr", "ndcg@5", "ndcg@10"}
+
+
+def test_run_news_and_run_user_give_what_score_multiplies(files):
+    model = toy_model("nrms")
+    news, users = model.run_news(files[0]), model.run_user(*files)
+    data = model.read(*files)
+    _, _, scores = model.run_fast_eval(*files)
+    for impression, rows in enumerate(data.log.candidates):
+        expected = [news[row] @ users[impression] for row in rows]
+        assert scores[impression] == pytest.approx(expected, abs=1e-5)
+
+
+def test_recommend_leaves_out_what_was_clicked_and_sorts():
+    model = toy_model("nrms")
+    best = model.recommend(IDS[:3], k=20)
+    assert [score for _, score in best] == sorted((score for _, score in best), reverse=True)
+    expected = dict(zip(IDS[3:], model.score(IDS[:3], IDS[3:]).tolist(), strict=True))
+    assert dict(best) == pytest.approx(expected, abs=1e-6)
+    assert [news_id for news_id, _ in model.recommend([], pool=["N4", "N5"], k=1)] in (["N4"], ["N5"])
+    assert model.recommend(IDS[:2], pool=IDS[:2]) == []
+
+
+def test_encode_news_gives_what_the_rest_of_the_network_reads():
+    model = toy_model("nrms")
+    history, candidates = model.encode_news(IDS[:3])["vector"], model.encode_news(["N9", "N4"])["vector"]
+    user = model.userencoder.encode_history({"vector": history[None]}, np.ones((1, 3), bool), None)
+    expected = candidates @ keras.ops.convert_to_numpy(user)[0]
+    assert model.score(IDS[:3], ["N9", "N4"]) == pytest.approx(expected, abs=1e-5)
+    assert set(toy_model("hierec").encode_news(IDS[:1])) == {"vector", "category", "subcategory"}
+    with pytest.raises(UnknownNewsError, match="'N99'"):
+        model.encode_news(["N99"])
+
+
+def test_recommenders_names_for_the_network_and_its_parts(tmp_path):
+    model, other = toy_model("nrms"), fresh_toy_model("nrms", seed=2)
+    model.model.save_weights(tmp_path / "all.weights.h5")
+    other.model.load_weights(tmp_path / "all.weights.h5")
+    assert np.array_equal(other.score(IDS[:3], IDS), model.score(IDS[:3], IDS))
+    assert model.scorer is model.network
+    assert model.newsencoder is model.network.news_encoder
+    assert model.userencoder is model.network.user_encoder

@@ -1,0 +1,233 @@
+"""Saved models: they score to the last bit as before, damage is found out, and nothing in them is run."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import json
+import marshal
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from recommenders_miner.errors import DataFormatError, HParamsError, NotWrittenError, RecommendersMinerError
+from recommenders_miner.models import MODELS, load_model
+from recommenders_miner.models.saving import DESCRIPTION, NETWORK
+from tests.models.toy import IDS, every_model, fresh_toy_model, toy_model, toy_news, toy_preset, unbuilt, write_files
+from tests.tiny_plm import tiny_preset
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A saved model that has vocabularies of all kinds but pieces; not to be written to."""
+    folder = tmp_path_factory.mktemp("saved") / "libfm"
+    toy_model("libfm").save(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "copy")
+
+
+def loaded(folder, of=None):
+    model = load_model(folder) if of is None else of.load(folder)
+    model.set_news(toy_news())
+    return model
+
+
+@every_model
+def test_a_saved_model_scores_to_the_last_bit_as_before(name, tmp_path):
+    model = toy_model(name)
+    model.history = [{"loss": 0.5}]
+    model.save(tmp_path / "saved")
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == [DESCRIPTION, NETWORK]
+    again = loaded(tmp_path / "saved", of=MODELS[name])
+    for history in ([], IDS[:3]):
+        assert np.array_equal(again.score(history, IDS, "U1"), model.score(history, IDS, "U1"))
+    told = [(one.hparams.to_dict(), one.seed, one.history) for one in (model, again)]
+    assert told[0] == told[1]
+    description = json.loads((tmp_path / "saved" / DESCRIPTION).read_text())
+    assert description["model"] == type(model).__name__
+    assert description["hparams"] == json.loads(json.dumps(model.hparams.to_dict()))
+    assert again.vocabularies.parts.keys() == model.vocabularies.parts.keys() - {"neighbours"}
+
+
+def test_keras_alone_reads_the_archive(saved):
+    network = keras.saving.load_model(saved / NETWORK, compile=False)
+    for weight, expected in zip(network.weights, toy_model("libfm").network.weights, strict=True):
+        assert np.array_equal(weight, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["nrms", "miner plm"])
+def test_a_saved_model_scores_the_same_in_a_new_process(name, tmp_path):
+    """Which has met neither the preset, which is gone, nor keras_hub."""
+    files = write_files(tmp_path)
+    own = {"plm": tiny_preset(tmp_path / "preset")} if "plm" in name else {}
+    model = unbuilt(name, **own).fit(*files, verbose=0)
+    expected = np.concatenate(model.run_fast_eval(*files)[2])
+    model.save(tmp_path / "saved")
+    shutil.rmtree(tmp_path / "preset", ignore_errors=True)
+    code = (
+        "import sys, numpy as np\n"
+        "from recommenders_miner import load_model\n"
+        "folder, *files = sys.argv[1:]\n"
+        "np.save(folder + '/scores.npy', np.concatenate(load_model(folder).run_fast_eval(*files)[2]))\n"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "saved", *files], check=True, capture_output=True)
+    assert np.load(tmp_path / "saved" / "scores.npy") == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_saving_replaces_a_saved_model_and_nothing_else(folder):
+    (folder / "thesis.tex").write_text("precious")
+    other = fresh_toy_model("libfm", seed=2)
+    other.save(folder)
+    assert np.array_equal(loaded(folder).score(IDS[:3], IDS), other.score(IDS[:3], IDS))
+    assert (folder / "thesis.tex").read_text() == "precious"
+    assert sorted(path.name for path in folder.iterdir()) == [DESCRIPTION, NETWORK, "thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    "full",
+    ["models.network.NewsRecommender.save", "data.vocabularies.Vocabularies.save", "data.vocabulary.Vocabulary.save"],
+)
+def test_a_full_disk_leaves_the_saved_model_whole(folder, saved, monkeypatch, full):
+    def no_room(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"recommenders_miner.{full}", no_room)
+        with pytest.raises(NotWrittenError, match="No space left on device"):
+            fresh_toy_model("libfm", seed=2).save(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        path.name: path.read_bytes() for path in saved.iterdir()
+    }
+
+
+# === What is no saved model ===
+
+
+def test_loading_says_what_is_wrong(folder, tmp_path):
+    with pytest.raises(RecommendersMinerError, match="holds a LibFMModel, not a LSTURModel"):
+        MODELS["lstur"].load(folder)
+    with pytest.raises(RecommendersMinerError, match="holds no saved model"):
+        load_model(tmp_path)
+    (folder / NETWORK).rename(folder / "network.keras")
+    with pytest.raises(RecommendersMinerError, match=r"a model of an earlier version.*Train it again"):
+        load_model(folder)
+
+
+def rewrite(folder, change):
+    """Write the archive anew with members that `change` makes of its own."""
+    with zipfile.ZipFile(folder / NETWORK) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(folder / NETWORK, "w") as archive:
+        for name, content in change(members).items():
+            archive.writestr(name, content, zipfile.ZIP_DEFLATED)
+
+
+def changed_json(member, change):
+    def of_members(members):
+        content = json.loads(members[member])
+        change(content)
+        return {**members, member: json.dumps(content).encode()}
+
+    return of_members
+
+
+def description(**changes):
+    return changed_json("assets/model.json", lambda content: content.update(changes))
+
+
+def refused(folder, error=DataFormatError):
+    with pytest.raises(error) as caught:
+        load_model(folder)
+    assert error is HParamsError or caught.value.path == folder / NETWORK
+    return str(caught.value)
+
+
+def test_a_damaged_archive_is_refused(folder):
+    whole = (folder / NETWORK).read_bytes()
+    with zipfile.ZipFile(folder / NETWORK) as archive:
+        starts = {info.filename: info.header_offset + 30 + len(info.filename) for info in archive.infolist()}
+    assert {"config.json", "assets/words.txt", "assets/terms/term_idf.txt"} < starts.keys()
+    for start in starts.values():  # a byte of each member's content
+        (folder / NETWORK).write_bytes(whole[: start + 20] + bytes([whole[start + 20] ^ 1]) + whole[start + 21 :])
+        refused(folder)
+    for cut in (0, 1, 100, len(whole) // 2, len(whole) - 1):
+        (folder / NETWORK).write_bytes(whole[:cut])
+        refused(folder)
+
+
+@pytest.mark.parametrize(
+    "member",
+    ["config.json", "model.weights.h5", "assets/model.json", "assets/users.txt", "assets/terms"],
+)
+def test_an_archive_that_lacks_something_is_refused(folder, member):
+    rewrite(folder, lambda members: {n: content for n, content in members.items() if not n.startswith(member)})
+    try:
+        model = loaded(folder)
+    except DataFormatError:
+        return
+    with pytest.raises(HParamsError, match=f"no vocabulary of {member.split('/')[1].removesuffix('.txt')}"):
+        model.score(IDS[:3], IDS, "U1")
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (description(format=99), DataFormatError),
+        (description(model="os.system"), DataFormatError),
+        (description(model=["LibFMModel"]), DataFormatError),
+        (description(hparams=[]), DataFormatError),
+        (description(hparams={"data": {}}), DataFormatError),
+        (lambda members: {**members, "assets/model.json": b"[" * 5000}, DataFormatError),
+        (lambda members: {**members, "assets/words.txt": b"\xff"}, DataFormatError),
+        (lambda members: {**members, "config.json": b"{}"}, DataFormatError),
+        (lambda members: {**members, "model.weights.h5": members["model.weights.h5"][:2000]}, DataFormatError),
+        (lambda members: {**members, "assets/bomb": bytes(10**8)}, DataFormatError),
+        (lambda members: {**members, "../evil.txt": b"x"}, DataFormatError),
+        (lambda members: {**members, "/tmp/recommenders-miner-evil.txt": b"x"}, DataFormatError),
+        (description(hparams={**toy_model("libfm").hparams.to_dict(), "train": {"learning_rate": -1.0}}), HParamsError),
+    ],
+)
+def test_an_archive_that_says_something_else_is_refused(folder, change, error):
+    before = set(folder.parent.rglob("*"))
+    rewrite(folder, change)
+    refused(folder, error)
+    assert set(folder.parent.rglob("*")) == before
+
+
+def test_another_models_archive_is_refused(folder):
+    keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)]).save(folder / NETWORK)
+    refused(folder)
+
+
+@pytest.mark.parametrize("place", ["news_encoder", "click_predictor"])
+def test_a_lambda_in_an_archive_is_refused_and_not_run(folder, tmp_path, place):
+    sentinel = tmp_path / "ran"
+    function = eval(f"lambda x: open({str(sentinel)!r}, 'w').close() or x")
+    code = base64.b64encode(marshal.dumps(function.__code__)).decode()
+    payload = {"class_name": "__lambda__", "config": {"value": [code, None, None]}}
+    evil = {"module": "keras.layers", "class_name": "Lambda", "config": {"function": payload}}
+    rewrite(folder, changed_json("config.json", lambda config: config["config"].update({place: evil})))
+    assert "Lambda" in refused(folder) or "lambda" in refused(folder)
+    assert not sentinel.exists()
+
+
+def test_a_model_over_a_language_model_brings_its_pieces_along(tmp_path):
+    model = toy_model("miner plm", plm=tiny_preset(tmp_path / "preset"))
+    model.save(tmp_path / "saved")
+    shutil.rmtree(tmp_path / "preset")
+    again = load_model(tmp_path / "saved")
+    shutil.rmtree(tmp_path / "saved")
+    again.set_news(toy_news())
+    assert np.array_equal(again.score(IDS[:2], IDS), model.score(IDS[:2], IDS))
+    assert toy_preset() not in again.hparams.plm
