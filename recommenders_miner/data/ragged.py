@@ -115,3 +115,9 @@ class Ragged:
 def offsets_of(lengths: np.ndarray) -> np.ndarray:
     """Return where rows of the given lengths begin and the last one ends, (len(lengths) + 1,) int64."""
     return np.concatenate([[0], np.cumsum(lengths, dtype="int64")])
+
+
+def stretches(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return `starts[k] … starts[k] + lengths[k] - 1` for one k after another, (sum of lengths,) int64."""
+    offsets = offsets_of(lengths)
+    return np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)

@@ -72,6 +72,9 @@ class CompositeLayer(ConfiguredLayer):
     Loading a model from a file calls it as well, so a composite layer asks Keras to store no shapes to build it from.
     """
 
+    def build(self, input_shape: Any = None) -> None:
+        """Do nothing; without this, Keras would trace the whole layer once more to find out its shapes."""
+
     def get_build_config(self) -> None:
         """Return None: there is nothing to build before the first call."""
         return None
