@@ -102,15 +102,12 @@ def test_matrices_have_zeros_behind(drawn, size):
     ragged = Ragged.of_lists(rows)
     newest = [rows[r][-size:] for r in wanted]
     assert ragged.last(wanted, size).tolist() == [row + [0] * (size - len(row)) for row in newest]
-    longest = max(map(len, rows))
-    assert ragged.padded(longest).tolist() == [row + [0] * (longest - len(row)) for row in rows]
 
 
 def test_matrices_of_no_value_at_all():
     nothing = Ragged.of_lists([[], []])
     assert not nothing.last(np.array([0, 1, 1]), 3).any()
     assert nothing.last(np.array([0, 1, 1]), 3).shape == (3, 3)
-    assert nothing.padded(2).tolist() == [[0, 0], [0, 0]]
 
 
 def test_values_may_have_axes_of_their_own():

@@ -35,7 +35,7 @@ VARIANTS = [
 variants = pytest.mark.parametrize(("name", "overrides"), VARIANTS, ids=lambda v: str(v).replace("'", ""))
 HISTORY, LONG, CANDIDATES = IDS[2:6], IDS[:9], IDS[4:]
 HIS_SIZE = 5
-WITHOUT_ATTENTION = {"deepfm", "libfm", "lstur", "unbert"}
+WITHOUT_ATTENTION = {"deepfm", "fastformer", "libfm", "lstur", "unbert"}
 
 
 @variants
@@ -220,7 +220,7 @@ def test_npa_pools_the_clicks_by_its_attention_and_dkn_attends_for_each_candidat
         words = (
             reference.convolved(reference.encoder.convolution, reference.words(reference.encoder.words, n)) for n in ids
         )
-        return np.array([personal(title, query, **values(reference.encoder.attention)) for title in words])
+        return np.array([personal(title, query, **values(reference.encoder.pooling)) for title in words])
 
     expected = np.sum((found.attention[:, 0] @ seen(HISTORY)) * seen(CANDIDATES), axis=-1)
     assert found.scores == pytest.approx(expected, rel=1e-5, abs=1e-5)

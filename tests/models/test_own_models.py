@@ -43,7 +43,7 @@ def newest_first():
             return NewsRecommender(encoder, NAMLUserEncoder(5), NewestFirst())
 
     yield NewestFirstModel
-    del registry._CLASSES["newest-first"], declared.MODELS["newest-first"]
+    del registry.MODELS["newest-first"], declared.MODELS["newest-first"]
     declared.hparams_class.cache_clear()
 
 
