@@ -16,6 +16,9 @@ STAMP := $(VENV)/.installed
 COMPARE = $(BIN)/recommenders-miner compare --data demo/data --scale fast --skip-unavailable $(OPTIONS)
 DEMO_MODELS ?= miner,nrms-plm,lstur-plm,nrms,lstur
 PRESET ?= demo
+SCORES = tests/models/test_every_model.py::test_score_is_the_papers
+ON_JAX = tests/layers "$(SCORES)[nrms]" "$(SCORES)[miner]"
+COMPILED = tests/models/test_training.py tests/compat $(SCORES)
 
 .PHONY: demo demo-data table results test test-slow notebooks bench reliability lint clean
 
@@ -35,20 +38,14 @@ demo-data: $(STAMP)
 	$(BIN)/recommenders-miner fetch minilm || echo "Going on without MiniLM: its rows will be missing."
 
 test: $(STAMP)
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/layers tests/models/test_scores.py::test_score_is_the_papers
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --dist loadfile
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 --dist loadfile $(ON_JAX)
 
+# As users run them: compiled; on JAX the models, trained too; and what is slow.
 test-slow: $(STAMP)
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 -m "not slow" --compiled tests/encoders \
-	  tests/models/test_training.py tests/models/test_plm_models.py tests/models/test_recommenders_notebooks.py
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 -m thorough tests/models/test_unbert.py \
-	  tests/models/test_factorization.py tests/models/test_scores.py
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --compiled tests/models/test_scores.py -k "papers or as_training_does"
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 -m "not slow" tests/models/test_scores.py -k "not papers"
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/encoders tests/models/test_training.py tests/models/test_plm_models.py \
-	  tests/models/test_unbert.py tests/models/test_factorization.py
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 tests/explain tests/retrieval -k "miner or hierec or nrms or whole_pool"
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -m slow
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --dist loadfile --compiled $(COMPILED)
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/models tests/encoders
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
 
 notebooks: $(STAMP)
 	$(BIN)/recommenders-miner fetch minilm || echo "Going on without MiniLM: its notebooks will be left out."

@@ -220,6 +220,7 @@ def test_lstur_learns_with_categories_of_a_dictionary_and_without(data_path):
         assert np.isfinite(model.fit(*files[:2], verbose=0).history[1]["loss"])
 
 
+@pytest.mark.slow
 def test_a_model_that_reads_more_waits_for_the_training_files(data_path):
     """Words and users are the dictionaries' all the same."""
     hparams = notebook_hparams("nrms", data_path, news_encoder="knowledge", entity_embedding=None, news_dim=8)

@@ -211,6 +211,7 @@ def test_bad_arguments_are_named(tmp_path, preset, seed, message):
 # === Likeness to MIND (SPEC.md, section 5) ===
 
 
+@pytest.mark.slow
 def test_lengths_follow_the_quantiles_and_clicks_are_as_rare_as_in_mind(demo):
     quantiles = (5, 25, 50, 75, 90, 95)
     history, shown = (demo.train.log[column].map(len) for column in ("history", "candidates"))

@@ -58,6 +58,7 @@ def test_a_projection_and_nothing_else_stands_behind_the_model():
     assert (plain.dim, projected.dim) == (8, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", some_slow(KINDS, fast=["Bert"]))
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_however_much_is_frozen_the_vectors_are_the_same(kind, pooling):
@@ -114,6 +115,7 @@ def test_upper_layers_that_change_leave_the_cache_valid():
     assert features.keys[0] == features.keys[1] != features.keys[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [0, 2, "all"])
 def test_an_encoder_comes_back_from_its_config(layers):
     encoder = shared(trainable_layers=layers, pooling="mean", news_dim=5, dropout=0.2, activation="gelu")
@@ -131,6 +133,7 @@ def test_a_preset_is_read_from_a_folder():
     assert encoder.backbone.dropout == 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_the_lowest_layers_alone_can_be_used(depth):
     encoder = PLMEncoder.from_preset(toy_preset(), plm_dropout=0.3, depth=depth, trainable_layers=1)

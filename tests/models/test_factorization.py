@@ -179,6 +179,7 @@ def wide_model(name):
     return model, model.train_iterator.dataset(news, toy_log(news))
 
 
+@pytest.mark.slow
 @both
 def test_nothing_is_as_wide_as_the_terms_but_the_tables_themselves(name):
     """Features, and every array of the compiled forward and backward pass."""

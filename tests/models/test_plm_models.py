@@ -27,6 +27,7 @@ def test_a_cache_changes_no_score(name, way, tmp_path):
     assert kept == {"pieces"} | {"all": set(), "last_n: 2": {"plm_states"}, "none": {"plm_vector"}}[way]
 
 
+@pytest.mark.slow
 @some
 @pytest.mark.parametrize(("way", "frozen_layers"), [("last_n: 2", 1), ("none", 3)])
 def test_ways_that_train_the_same_layers_learn_the_same(name, way, frozen_layers):
@@ -54,6 +55,7 @@ def layers_of(network):
     return backbone_of(network).transformer_layers
 
 
+@pytest.mark.slow
 def test_a_checkpoint_leaves_out_what_is_frozen(tmp_path):
     files, sizes = write_files(tmp_path), {}
     for way in ("all", "none"):

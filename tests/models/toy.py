@@ -100,6 +100,8 @@ bare name stands for it where one is enough.
 
 SLOW = {
     *("miner max without categories", "miner mean without categories", "miner plm last", "miner plm none"),
+    *("miner without categories", "miner of one interest", "hierec with other shares", "lstur con"),
+    *("miner cnn", "miner multi_view", "miner knowledge", "miner kcnn"),
     *("nrms-plm all", "nrms-plm none", "lstur-plm all", "lstur-plm last", "unbert mean", "unbert nsep"),
 }
 """What differs from another entry in a way that others show already."""
@@ -111,12 +113,15 @@ MODEL_NAMES = [name for name in EVERY_MODEL if "plm" not in name and name != "un
 every_toy = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in TOYS]
 )
-every_model = pytest.mark.parametrize("name", EVERY_MODEL)
 
 
 def some_slow(names, fast):
     """Mark those of a parameter's values as slow that are not among the fast ones."""
     return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+every_model = pytest.mark.parametrize("name", some_slow(EVERY_MODEL, fast=["libfm", "miner", "nrms"]))
+"""For properties that follow from what all models share: three stand for them where time is short."""
 
 
 @functools.cache

@@ -164,6 +164,7 @@ def test_interests_that_find_no_room_are_those_that_add_least():
     assert labels == [f"interest {k + 1}" for k in sorted(strongest)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("attention", "clicks"), [(True, 1), (True, 5), (False, 1), (False, 5)])
 def test_everything_is_within_the_plot(attention, clicks, tmp_path):
     figure = draw_explanation(explanation(attention=attention, clicks=clicks), CATEGORIES)
