@@ -18,6 +18,7 @@ DEMO_MODELS ?= miner,nrms-plm,lstur-plm,nrms,lstur
 PRESET ?= demo
 SCORES = tests/models/test_every_model.py::test_score_is_the_papers
 ON_JAX = tests/layers "$(SCORES)[nrms]" "$(SCORES)[miner]"
+TRAINED_ON_JAX = $(addprefix tests/models/test_,every_model.py own_models.py training.py saved_models.py) tests/encoders
 COMPILED = tests/models/test_training.py tests/compat $(SCORES)
 
 .PHONY: demo demo-data table results test test-slow notebooks bench reliability lint clean
@@ -44,7 +45,7 @@ test: $(STAMP)
 # As users run them: compiled; on JAX the models, trained too; and what is slow.
 test-slow: $(STAMP)
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --dist loadfile --compiled $(COMPILED)
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/models tests/encoders
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 --dist loadfile $(TRAINED_ON_JAX)
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
 
 notebooks: $(STAMP)
