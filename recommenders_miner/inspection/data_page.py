@@ -121,7 +121,7 @@ def _draw_steps(axes: Axes, heights: np.ndarray, edges: np.ndarray, name: str) -
     """Draw a histogram of a split, from zero on, and return its outline."""
     axes.stairs(heights, edges, color=_color(name), alpha=0.2, fill=True)
     outline = axes.stairs(heights, edges, color=_color(name), linewidth=1.3)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=0, auto=None)
     return outline
 
 
