@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 
-from recommenders_miner.cli import main
 from recommenders_miner.data.folders import Split
 from recommenders_miner.datasets import glove, mind
 from recommenders_miner.errors import LicenceError
@@ -115,21 +112,6 @@ def test_after_ctrl_c_it_says_how_to_go_on(monkeypatch, what, function, folder):
     result = invoke("fetch", what, "--accept-licence")
     assert result.exit_code == 130
     assert f"{folder}; the same command goes on from there" in result.output.replace("\n", "")
-
-
-def test_an_error_is_a_line_that_names_the_file(tmp_path, monkeypatch, capsys):
-    given = write(tmp_path / "given", {"MINDsmall_train.zip": b"no zip file"})
-    monkeypatch.setattr(sys, "argv", ["", "fetch", "mind-small", "--from", str(given), "--accept-licence"])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    assert caught.value.code == 1
-    assert f"Error: {given / 'MINDsmall_train.zip'}: is no zip file" in capsys.readouterr().err.replace("\n", "")
-
-
-def test_its_help_is_quick():
-    code = "import sys, recommenders_miner.cli; print(*{m.split('.')[0] for m in sys.modules})"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"requests", "huggingface_hub", "kagglehub", "keras", "pandas"} & set(loaded)
 
 
 @pytest.mark.slow

@@ -138,11 +138,6 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def download_into(url: str, sha256: str | None, folder: Path) -> Path:
-    """Download a file into a folder, under the name that its address ends in."""
-    return download(url, folder / url.rpartition("/")[2], sha256)
-
-
 def download_from_hub(repository: str, name: str, kind: str, sha256: str | None, folder: Path) -> Path:
     """Download a file of a repository, a "model" or "dataset", on the Hugging Face hub into a folder.
 

