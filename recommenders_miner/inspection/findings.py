@@ -38,7 +38,7 @@ _RIGHT_FORM = "recommenders-miner demo-data writes files of the right form, to c
 _MAKE_HISTORIES = "recommenders-miner split DIR OUT --histories-at impression"
 _LABELS = "Write each candidate as N123-1 (clicked) or N123-0 (not clicked), or, in a test split, none with a label."
 _UNKNOWN = "Is news.tsv that of the same split? Add the news to it, or take the ids out."
-_AS_IT_CAME = "Leave them in a split that is to be submitted as it came"
+_AS_IT_CAME = "A split that is to be submitted is left as it came."
 _REMEDIES = {
     "bytes that are not UTF-8": "Convert the file to UTF-8.",
     "wrong number of columns": (
@@ -140,12 +140,6 @@ def of_log(path: Path, log: ImpressionLog, facts: LogFacts, doubtful: DoubtfulRo
     if facts.without_history == len(log):
         problem = "no impression has a history: models know nothing of the users."
         yield Finding(path, problem, f"{_MAKE_HISTORIES} makes them of the clicks before each impression.")
-    if facts.labelled:
-        by_id = "explain and prediction.zip name impressions by their ids: number them anew."
-        twice = "They count twice in training and evaluation: take them out unless they happened twice."
-    else:
-        by_id = f"{_AS_IT_CAME}; explain takes the first one of an id."
-        twice = f"{_AS_IT_CAME}: a submission has a line for each."
     clicks, non_clicks = facts.click_share_in_history or 0.0, facts.non_click_share_in_history or 0.0
     clicked = doubtful.in_history[log.labels[doubtful.in_history] == 1]
     leaking = np.unique(log.candidates.row_of(clicked))
@@ -153,8 +147,16 @@ def of_log(path: Path, log: ImpressionLog, facts: LogFacts, doubtful: DoubtfulRo
     # Where whole lines were left out, the place of an impression does not tell its line.
     knows_lines = set(log.skipped.counts) <= {UNKNOWN_CANDIDATE, UNKNOWN_IN_HISTORY}
     for rows, problem, remedy in (
-        (doubtful.repeated_ids, "impressions with the id of an earlier one", by_id),
-        (doubtful.repeated_rows, "impressions equal to an earlier one but for the id", twice),
+        (
+            doubtful.repeated_ids,
+            "impressions with the id of an earlier one",
+            f"explain and prediction.zip name impressions by their ids: number them anew. {_AS_IT_CAME}",
+        ),
+        (
+            doubtful.repeated_rows,
+            "impressions equal to an earlier one but for the id",
+            f"They count twice in training and evaluation: take them out unless they happened twice. {_AS_IT_CAME}",
+        ),
         (
             doubtful.contradictory,
             "impressions that show an article both as clicked and as not clicked",

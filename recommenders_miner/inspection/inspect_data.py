@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -24,8 +23,6 @@ from recommenders_miner.errors import DataFormatError
 from recommenders_miner.inspection import facts, findings
 from recommenders_miner.inspection.findings import Finding
 from recommenders_miner.inspection.report import DataReport, SplitReport
-
-LOGGER = logging.getLogger("recommenders_miner")
 
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
 """What `surrogateescape` makes of bytes that are not UTF-8."""
@@ -52,8 +49,12 @@ def inspect_data(data_dir: str | Path) -> DataReport:
     if "train" not in folders and folders.keys() & set(SPLIT_NAMES) and data_dir not in folders.values():
         remedy = "recommenders-miner split DIR OUT makes train and dev of any log."
         found.append(Finding(data_dir / "train", "the folder is missing: there is nothing to train on.", remedy, True))
-    with _without_warnings():
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # the report has all that the readers warn of
+    try:
         splits = {name: _inspect_split(name, folder, found) for name, folder in folders.items()}
+    finally:
+        logging.disable(before)
     readable = {name: split for name, split in splits.items() if split.log is not None}
     train, beside_train = readable.pop("train", None), {}
     for name, split in readable.items() if train else ():
@@ -156,17 +157,3 @@ def _lines_of_news(path: Path, news: NewsTable) -> tuple[np.ndarray, int]:
     lines = np.array([line_of[news_id] for news_id in news.ids.to_pylist()])
     contradicting = news.skipped.counts.get("news id repeated with another content", 0)
     return lines, usable - (len(news) - 1) - contradicting
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Keep the readers from warning of what they leave out, all of which the report names."""
-
-    def refuse(record: logging.LogRecord) -> bool:
-        return record.levelno > logging.WARNING
-
-    LOGGER.addFilter(refuse)
-    try:
-        yield
-    finally:
-        LOGGER.removeFilter(refuse)
