@@ -50,11 +50,7 @@ def read_dictionary(path: str | Path) -> dict[str, int]:
     data = path.read_bytes()
     is_pickle = data[:1] in _PICKLE_STARTS
     try:
-        content = (
-            _PlainUnpickler(path, data).load()
-            if is_pickle
-            else json.loads(data, object_pairs_hook=lambda pairs: _distinct(path, pairs))
-        )
+        content = _PlainUnpickler(path, data).load() if is_pickle else json.loads(data)
     except DataFormatError:
         raise
     except Exception as error:  # whatever a damaged pickle leads to
@@ -102,36 +98,20 @@ def known_at_once(hparams: HParams, given: dict[str, Vocabulary]) -> Vocabularie
     return Vocabularies({**{name: Vocabulary([]) for name in COMMON}, **given})
 
 
-def _distinct(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a dict of a JSON object, in which a name might stand twice."""
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for place, name in enumerate(names) if name in names[:place])
-        raise DataFormatError(path, f"the name {reprlib.repr(twice)} stands there twice; expected {_DICTIONARY}.")
-    return content
-
-
 def _checked(path: Path, content: Any) -> dict[str, int]:
     """Return `content` if it is a dictionary of Recommenders'."""
     if type(content) is not dict:
         raise DataFormatError(path, f"holds a {type(content).__name__}; expected {_DICTIONARY}.")
-    name_of: dict[int, str] = {}
     for name, number in content.items():
-        shown = reprlib.repr(name)
         if type(name) is not str:
             problem = f"a name is of type {type(name).__name__} and no text"
-        elif type(number) is not int:
-            problem = f"the id of {shown} is a {type(number).__name__} and no whole number"
-        elif not 1 <= number <= len(content):
-            value = number if number.bit_length() < 64 else "too large"
-            problem = f"the id of {shown} is {value}, which is not one of 1 to {len(content):,}, the number of names"
-        elif number in name_of:
-            problem = f"{reprlib.repr(name_of[number])} and {shown} have the same id, {number}"
+        elif type(number) is not int or not 1 <= number <= len(content):
+            problem = f"the id of {reprlib.repr(name)} is none of 1 to {len(content):,}"
         else:
-            name_of[number] = name
             continue
-        raise DataFormatError(path, f"{problem}.", remedy="Number the names 1, 2, …; 0 stands for what is unknown.")
+        raise DataFormatError(path, f"{problem}; expected {_DICTIONARY}.")
+    if len(set(content.values())) < len(content):
+        raise DataFormatError(path, f"two names have the same id; expected {_DICTIONARY}.")
     return content
 
 
@@ -174,9 +154,8 @@ def read_matrix(path: str | Path, dictionary_file: str | Path, words: Vocabulary
         matrix = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # numpy lets through whatever parsing a damaged header leads it into
         raise DataFormatError(path, f"is not readable as a matrix ({error}); expected {_MATRIX}.") from None
-    if not isinstance(matrix, np.ndarray) or matrix.dtype.kind != "f" or matrix.ndim != 2 or not matrix.shape[1]:
-        found = f"{matrix.dtype} of shape {matrix.shape}" if isinstance(matrix, np.ndarray) else "an archive"
-        raise DataFormatError(path, f"holds {found}; expected {_MATRIX}.")
+    if not isinstance(matrix, np.ndarray) or matrix.dtype.kind != "f" or matrix.ndim != 2:
+        raise DataFormatError(path, f"holds something else than {_MATRIX}.")
     if len(matrix) != len(dictionary) + 1:
         raise DataFormatError(
             path,
@@ -185,12 +164,8 @@ def read_matrix(path: str | Path, dictionary_file: str | Path, words: Vocabulary
             remedy="Give wordEmb_file and wordDict_file that were made together.",
         )
     rows = np.array([0, 0, *(dictionary.get(word, 0) for word in words.tokens[UNKNOWN_ID + 1 :])])
-    with np.errstate(over="ignore"):  # what becomes infinite is refused below
-        vectors = matrix[rows].astype("float32")
+    vectors = matrix[rows].astype("float32")
     vectors[PADDING_ID] = 0.0
-    finite = np.isfinite(vectors).all(axis=1)
-    if not finite.all():
-        raise DataFormatError(path, f"row {rows[np.argmin(finite)]} holds a number that is not finite in float32.")
     return vectors
 
 
@@ -227,9 +202,6 @@ def convert_pickle(path: str | Path) -> Path:
     """
     path = Path(path)
     converted = path.with_suffix(".json")
-    if converted == path:
-        name = path.with_suffix(".pkl").name
-        raise RecommendersMinerError(f"{path}: converting would overwrite it. Rename it to {name} first.")
     dictionary = read_dictionary(path)
     if converted.exists():
         try:
