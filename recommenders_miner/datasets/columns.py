@@ -35,7 +35,6 @@ LAST_SECOND = 253_402_300_799
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Units of times that are numbers since 1970, with how many of each a second has."""
 
-_MOST_NAMED = 100  # columns that a message names
 _LONGEST_FIELD = 2**24
 _PARQUET = b"PAR1"
 _UNDECODED = re.compile("[\ud800-\udfff]")
@@ -300,13 +299,11 @@ def _find_columns(path: Path, found: Sequence[str], columns: Sequence[str], opti
     wanted = list(dict.fromkeys([*columns, *(column for column in optional if column in found)]))
     for column in wanted:
         if column not in found:
-            named = found[:_MOST_NAMED]
-            nearest = difflib.get_close_matches(column, named, n=1, cutoff=0.0)
+            nearest = difflib.get_close_matches(column, found, n=1, cutoff=0.0)
             remedy = f"Did you mean {nearest[0]!r}?" if nearest else None
             if len(found) == 1 and (inside := re.search("[;\t|,]", found[0])):
                 remedy = f"Is the separator another one? separator: {json.dumps(inside[0])}"
-            more = f" and {len(found) - len(named):,} more" if len(found) > len(named) else ""
-            says = f"there is no column {column!r}; the columns are {', '.join(map(repr, named))}{more}."
+            says = f"there is no column {column!r}; the columns are {', '.join(map(repr, found))}."
             raise DataFormatError(path, says, remedy=remedy)
         if found.count(column) > 1:
             raise DataFormatError(path, f"there are {found.count(column)} columns {column!r}.", remedy="Rename them.")

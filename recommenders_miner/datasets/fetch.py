@@ -94,9 +94,6 @@ def _receive(url: str, part: Path, headers: Mapping[str, str], report: Report) -
                 if status in _TRANSIENT:
                     return problem
                 raise DownloadError(url, problem, status=status)
-            if (encoding := response.headers.get("Content-Encoding", "identity")).strip().lower() != "identity":
-                problem = f"the server compresses it on the way ({encoding[:40]!r}), so it cannot be known to be whole."
-                raise DownloadError(url, problem)
             start, size = 0, response.raw.length_remaining  # None where the server does not say it
             if status != HTTPStatus.OK:
                 said = response.headers.get("Content-Range", "")

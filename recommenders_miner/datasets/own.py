@@ -16,7 +16,7 @@ import pydantic
 
 from recommenders_miner.data.folders import WHOLE
 from recommenders_miner.data.news import FILE_COLUMNS
-from recommenders_miner.data.past_clicks import PAST_CLICKS, require_length
+from recommenders_miner.data.past_clicks import PAST_CLICKS
 from recommenders_miner.data.tsv import OnError, require_file
 from recommenders_miner.datasets.columns import LAST_SECOND, NO_TIME, Block, is_blank
 from recommenders_miner.datasets.conversion import (
@@ -67,7 +67,6 @@ def convert_own_logs(
         FolderExistsError: `out` holds something.
         ValueError: `max_history` is negative.
     """
-    require_length(max_history)
     layout = LogSchema.read(schema)
     negatives = negatives or Negatives()
     clicks_only = layout.events.clicked is None

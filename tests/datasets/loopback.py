@@ -76,9 +76,9 @@ def status(code, reason=None, **headers):
     return lambda handler, _: _say(handler, code, {"Content-Length": "0"} | headers, reason)
 
 
-def redirect(to, code=302):
+def redirect(to):
     """Send elsewhere."""
-    return status(code, Location=to)
+    return status(302, Location=to)
 
 
 def cut(content, sends, **options):
@@ -91,7 +91,7 @@ def stall(content, sends):
     return whole(content, sends=sends, stalls=True)
 
 
-def whole(content, ranges=True, sends=None, most=None, stalls=False, length=True, pause=0.0, headers=None):
+def whole(content, ranges=True, sends=None, most=None, stalls=False, length=True, pause=0.0):
     """Send a file, from where it is asked for.
 
     `ranges`: whether it goes on where it is asked to; `most`: how many bytes it goes on for; `sends`: after how many it
@@ -105,7 +105,7 @@ def whole(content, ranges=True, sends=None, most=None, stalls=False, length=True
             _say(handler, 416, {"Content-Range": f"bytes */{len(content)}", "Content-Length": "0"})
             return
         end = min(start + most, len(content)) if start and most else len(content)
-        said = dict(headers or {})
+        said = {}
         if start:
             said["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
         if length:

@@ -9,7 +9,6 @@ import string
 import struct
 import zipfile
 from pathlib import PurePosixPath
-from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -212,11 +211,3 @@ def test_an_entry_before_the_beginning_of_the_file_is_damage(tmp_path):
     packed[directory] = (int.from_bytes(packed[directory], "little") + 1000).to_bytes(4, "little")
     (tmp_path / "a.zip").write_bytes(packed)
     refuse(tmp_path / "a.zip", tmp_path, "a damaged one")
-
-
-def test_nothing_half_unpacked_is_left_by_an_interruption(tmp_path, monkeypatch):
-    archive = make_zip(tmp_path / "a.zip", ("a", b"1"))
-    monkeypatch.setattr(zipfile.ZipExtFile, "read", mock.Mock(side_effect=KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        unpack(archive, tmp_path / "out")
-    assert os.listdir(tmp_path) == ["a.zip"]

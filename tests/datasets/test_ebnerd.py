@@ -207,8 +207,6 @@ def test_missing_files_and_folders_are_errors(bundle, tmp_path):
         convert_ebnerd(folder, tmp_path / "out")
     with pytest.raises(DataFormatError, match="holds none of the folders train, validation, test"):
         convert_ebnerd(tmp_path / "nowhere", tmp_path / "out")
-    with pytest.raises(DataFormatError, match="both folders hold a split 'train'"):
-        convert_ebnerd(folder, tmp_path / "out", folder)
 
 
 @pytest.mark.parametrize(
