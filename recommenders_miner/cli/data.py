@@ -1,8 +1,9 @@
-"""Commands that make or get data: demo-data, convert-dict, fetch."""
+"""Commands that make, get or describe data: demo-data, convert-dict, fetch, inspect."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -92,3 +93,33 @@ def fetch(
         else:
             said = f"MiniLM is in {minilm.fetch_minilm(folder)}."
     console.print(said, soft_wrap=True)
+
+
+@app.command()
+def inspect(
+    data: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder with train/, dev/, test/, or with news.tsv and behaviors.tsv.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Write inspect.json, inspect.md and the plots, inspect.png, to this folder.")
+    ] = None,
+) -> None:
+    """Describe a data set, and say what of it would break training; then the exit status is 1."""
+    from recommenders_miner.inspection import inspect_data
+
+    report = inspect_data(data)
+    console.print(report.render(), highlight=False, crop=False)
+    if out:
+        from recommenders_miner.inspection.data_page import save_data_page
+        from recommenders_miner.storage import atomic_write
+
+        for name, text in (
+            ("inspect.json", json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n"),
+            ("inspect.md", report.to_markdown()),
+        ):
+            with atomic_write(out / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        save_data_page(report, out / "inspect.png")
+        console.print(f"Written to {out}: inspect.json, inspect.md, inspect.png, inspect.svg.", soft_wrap=True)
+    if report.errors:
+        raise typer.Exit(1)

@@ -45,9 +45,9 @@ _COLORS = {"train": SERIES[0], "dev": SERIES[1], "test": SERIES[2]}
 _SHOWN, _CLICKED = SERIES[5], SERIES[4]
 _SIZES = {"axes.titlesize": 10, "axes.labelsize": 8.5, "xtick.labelsize": 8, "ytick.labelsize": 8}
 _LENGTHS = (
-    (attrgetter("log.history_length"), "Histories (dashed: median)", "clicks in the history", "% of impressions"),
-    (attrgetter("log.candidates_per_impression"), "Candidates", "candidates shown", "% of impressions"),
-    (attrgetter("news.title_words"), "Titles", "words of the title", "% of news"),
+    ("log.history_length", "Histories (dashed: median)", "clicks in the history", "% of impressions"),
+    ("log.candidates_per_impression", "Candidates", "candidates shown", "% of impressions"),
+    ("news.title_words", "Titles", "words of the title", "% of news"),
 )
 
 
@@ -79,10 +79,9 @@ def draw_data_page(report: DataReport) -> Figure:
     grid = figure.add_gridspec(3, 3, height_ratios=[0.8, 1, 1.35])
     with matplotlib.rc_context(_SIZES):
         _draw_time(figure.add_subplot(grid[0, :]), splits)
-        for column, (take, *names) in enumerate(_LENGTHS):
-            axes = figure.add_subplot(grid[1, column])
-            _draw_lengths(axes, {name: take(split) for name, split in splits.items()})
-            axes.set(**dict(zip(("title", "xlabel", "ylabel"), names, strict=True)))
+        for column, (measure, title, xlabel, ylabel) in enumerate(_LENGTHS):
+            axes = figure.add_subplot(grid[1, column], title=title, xlabel=xlabel, ylabel=ylabel)
+            _draw_lengths(axes, {name: attrgetter(measure)(split) for name, split in splits.items()})
         _draw_categories(figure.add_subplot(grid[2, 0]), splits)
         _draw_concentration(figure.add_subplot(grid[2, 1]), splits)
         _draw_unknown(figure.add_subplot(grid[2, 2]), report.beside_train)
