@@ -326,11 +326,9 @@ def _read_events(columns: EventColumns, news_ids: pa.StringArray, conversion: Co
 def _flags_of(block: Block, column: str) -> np.ndarray:
     """Return a column of truth values, (rows,) bool; rows that have none are bad."""
     values = block.table[column]
-    if pa.types.is_floating(values.type):  # as pandas writes truth values with gaps
-        true, false = (pc.equal(values, mark).fill_null(False).to_numpy() for mark in (1.0, 0.0))
-    else:
-        texts = pc.utf8_lower(block.texts(column))
-        true, false = (np.asarray(pc.is_in(texts, value_set=pa.array(marks))) for marks in (_TRUE, _FALSE))
+    # pandas makes floats of truth values where one is missing.
+    texts = values.cast(pa.string()) if pa.types.is_floating(values.type) else block.texts(column)
+    true, false = (np.asarray(pc.is_in(pc.utf8_lower(texts), value_set=pa.array(marks))) for marks in (_TRUE, _FALSE))
     block.report(
         "bad mark of a click",
         ~(true | false),
