@@ -62,16 +62,6 @@ def test_compare_over_seeds_writes_means_and_spread_and_says_where(data, tmp_pat
     assert "±" in (tmp_path / "results.md").read_text()
 
 
-def test_after_ctrl_c_it_says_how_to_go_on(data, tmp_path, monkeypatch):
-    def interrupted(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("recommenders_miner.experiments.compare.compare", interrupted)
-    result = invoke("compare", "--data", data, "--models", "nrms", "--out", tmp_path)
-    assert result.exit_code == 130
-    assert f"What is finished is in {tmp_path}; the same command goes on" in result.output
-
-
 def test_evaluate_writes_scores_and_submission(data, trained, tmp_path):
     out = ["--scores", tmp_path / "s.txt", "--submission", tmp_path / "prediction.zip"]
     assert "group_auc" in run("evaluate", trained, "--data", data, *out)

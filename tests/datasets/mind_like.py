@@ -52,4 +52,6 @@ def within(folder, files):
 
 def read(folder):
     """Return all files under a folder, as bytes by name."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
