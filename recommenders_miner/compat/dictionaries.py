@@ -119,36 +119,18 @@ def _checked(path: Path, content: Any) -> dict[str, int]:
 
 
 def read_word_matrix(hparams: HParams, words: Vocabulary) -> np.ndarray | None:
-    """Return the vectors of the words in the file that `wordEmb_file` names, None where it names none."""
-    if not hparams.wordEmb_file:
-        return None
-    matrix = read_matrix(hparams.wordEmb_file, hparams.wordDict_file, words)
-    if matrix.shape[1] != hparams.word_emb_dim:
-        LOGGER.info(
-            "%s: its vectors have %d dimensions, and so has the word embedding; word_emb_dim says %d.",
-            hparams.wordEmb_file,
-            matrix.shape[1],
-            hparams.word_emb_dim,
-        )
-    return matrix
-
-
-def read_matrix(path: str | Path, dictionary_file: str | Path, words: Vocabulary) -> np.ndarray:
-    """Read the vectors of a vocabulary's words from a matrix whose rows a dictionary numbers.
-
-    Args:
-        path: the .npy file, (n+1, dim) floating-point numbers; row 0 is what unknown words have.
-        dictionary_file: the dictionary with the ids 1 to n.
-        words: the words that vectors are wanted for; those that the dictionary lacks get row 0.
+    """Read the vectors of words from the matrix `wordEmb_file`, whose rows the dictionary `wordDict_file` numbers.
 
     Returns:
-        (len(words), dim) float32: padding is zero, the unknown word is row 0.
+        (len(words), dim) float32: padding is zero; the unknown word, and words that the dictionary lacks, are row 0.
+        None where the hyperparameters name no matrix.
 
     Raises:
         DataFormatError: a file is missing or damaged, or the matrix does not fit the dictionary.
     """
-    path = Path(path)
-    dictionary = read_dictionary(dictionary_file)
+    if not hparams.wordEmb_file:
+        return None
+    path, dictionary = Path(hparams.wordEmb_file), read_dictionary(hparams.wordDict_file)
     require_file(path, _MATRIX)
     try:
         matrix = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -159,9 +141,16 @@ def read_matrix(path: str | Path, dictionary_file: str | Path, words: Vocabulary
     if len(matrix) != len(dictionary) + 1:
         raise DataFormatError(
             path,
-            f"has {len(matrix):,} rows; expected {len(dictionary) + 1:,}, one for each id of {dictionary_file} and "
-            "row 0 for unknown words.",
+            f"has {len(matrix):,} rows; expected {len(dictionary) + 1:,}, one for each id of {hparams.wordDict_file} "
+            "and row 0 for unknown words.",
             remedy="Give wordEmb_file and wordDict_file that were made together.",
+        )
+    if matrix.shape[1] != hparams.word_emb_dim:
+        LOGGER.info(
+            "%s: its vectors have %d dimensions, and so has the word embedding; word_emb_dim says %d.",
+            path,
+            matrix.shape[1],
+            hparams.word_emb_dim,
         )
     rows = np.array([0, 0, *(dictionary.get(word, 0) for word in words.tokens[UNKNOWN_ID + 1 :])])
     vectors = matrix[rows].astype("float32")

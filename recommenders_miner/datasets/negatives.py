@@ -23,25 +23,24 @@ with real impressions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pydantic
+import pydantic.dataclasses
+from pydantic import Field
 
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.data.write import blocks_of_rows
 
 Draw = Literal["popularity", "uniform"]
 
-DRAWS = ("popularity", "uniform")
-MOST_HOURS = 24 * 365 * 1000
-
 _BLOCK_CLICKS = 20_000  # clicks whose negatives are drawn at a time; another number draws others
 _ROUNDS = 20  # of draws at random, after which what is left to draw from is counted out
 _NONE = -1
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True)
 class Negatives:
     """How negatives are drawn.
 
@@ -55,20 +54,10 @@ class Negatives:
         ValueError: a value is out of range.
     """
 
-    count: int = 20
-    window_hours: float = 24.0
+    count: int = Field(20, ge=1)
+    window_hours: float = Field(24.0, ge=1 / 3600, le=24 * 365 * 1000)
     draw: Draw = "popularity"
-    seed: int = 42
-
-    def __post_init__(self) -> None:
-        for name, allowed, expected in (
-            ("count", self.count >= 1, "at least 1"),
-            ("window_hours", 1 / 3600 <= self.window_hours <= MOST_HOURS, f"a second to {MOST_HOURS:,} hours"),
-            ("draw", self.draw in DRAWS, f"one of {', '.join(DRAWS)}"),
-            ("seed", self.seed >= 0, "at least 0"),
-        ):
-            if not allowed:
-                raise ValueError(f"{name}: expected {expected}, got {getattr(self, name)!r}.")
+    seed: int = Field(42, ge=0)
 
 
 def draw_negatives(

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from recommenders_miner.compat.dictionaries import (
     convert_pickle,
     read_dictionary,
-    read_matrix,
     read_vocabularies,
     read_vocabulary,
+    read_word_matrix,
 )
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError
 from recommenders_miner.hparams import prepare_hparams
@@ -38,6 +38,10 @@ def written(path, content):
 def pickled(path, content, protocol=None):
     path.write_bytes(pickle.dumps(content, protocol))
     return path
+
+
+def read_matrix(path, dictionary, words):
+    return read_word_matrix(prepare_hparams(wordEmb_file=str(path), wordDict_file=str(dictionary)), words)
 
 
 # === Dictionaries ===
