@@ -63,9 +63,6 @@ def read_vocabulary(path: str | Path) -> Vocabulary:
     """Read a dictionary as a vocabulary: padding, unknown, then the names in the order of their ids.
 
     Names that nothing in MIND's files can be called (the empty one, with line breaks, not in UTF-8) are left out.
-
-    Raises:
-        DataFormatError: as `read_dictionary` does.
     """
     dictionary = read_dictionary(path)
     names = [name for name in sorted(dictionary, key=dictionary.__getitem__) if not token_problem(name, ())]
@@ -76,17 +73,9 @@ def read_vocabulary(path: str | Path) -> Vocabulary:
 
 
 def read_vocabularies(hparams: HParams) -> dict[str, Vocabulary]:
-    """Read the dictionaries that the hyperparameters name, by field of `Vocabularies`.
-
-    Raises:
-        DataFormatError: as `read_dictionary` does.
-    """
-    files = {
-        "words": hparams.wordDict_file,
-        "users": hparams.userDict_file,
-        "categories": hparams.vertDict_file,
-        "subcategories": hparams.subvertDict_file,
-    }
+    """Read the dictionaries that the hyperparameters name, by field of `Vocabularies`."""
+    keys = {"words": "word", "users": "user", "categories": "vert", "subcategories": "subvert"}
+    files = {name: getattr(hparams, f"{key}Dict_file") for name, key in keys.items()}
     return {name: read_vocabulary(path) for name, path in files.items() if path is not None}
 
 

@@ -29,18 +29,11 @@ def zip_entries(path: str | Path) -> list[PurePosixPath]:
 
 
 def extract_zip(path: str | Path, targets: Mapping[PurePosixPath, Path]) -> None:
-    """Unpack files of a zip file to where they are wanted, in folders that exist.
+    """Unpack files of a zip file to where they are wanted, in folders that exist; pass over what is not in it.
 
     An archive is refused as a whole if any of its entries, wanted or not, is absolute, has a drive letter, a `..`, a
     backslash or a control character, or is a link or a device; or if what is wanted unpacks to more than `MAX_BYTES` or
-    than the disk has room for, by its own account, to which it is held.
-
-    Args:
-        path: the zip file.
-        targets: the file to write for each entry that is wanted, on the same disk; what is not in it is passed over.
-
-    Raises:
-        DataFormatError: it is no zip file, is damaged, or is refused. What has been written is not to be used.
+    than the disk has room for, by its own account, to which it is held. What has been written then is not to be used.
     """
     path = Path(path)
     with _opened(path) as (archive, files), progress_bar(f"unpacking {path.name}") as report:

@@ -128,12 +128,8 @@ class Block:
     def seconds(self, column: str, format: str | None = None, unit: str | None = None) -> np.ndarray:
         """Return a column of times, (rows,) int64 Unix seconds, `NO_TIME` where there is none that can be read.
 
-        A time with a zone is brought to UTC; one without counts as UTC. Fractions of a second are dropped.
-
-        Args:
-            column: its name.
-            format: how texts are written, in `datetime.strptime`'s form. None: ISO 8601, as in `2019-11-12 14:14:46`.
-            unit: a key of `UNITS`: the times are numbers since 1970.
+        A time with a zone is brought to UTC; one without counts as UTC. Fractions of a second are dropped. Texts are
+        written in `format`, as `datetime.strptime` has it, or else in ISO 8601; numbers have a `unit`.
         """
         values, kind = self.table[column], self.table[column].type
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
@@ -197,10 +193,6 @@ def read_columns(
 
     Whoever reads a block reports what is bad in it before the next; errors are raised then. Of `columns`, a None is
     passed over; the `optional` ones are read where the file has them. The separator is that of a CSV.
-
-    Raises:
-        DataFormatError: the file is missing, empty or not readable, lacks a column, or has a faulty line and errors are
-            raised.
     """
     columns = [column for column in columns if column is not None]
     require_file(path, "a CSV file with a header, or a Parquet file")

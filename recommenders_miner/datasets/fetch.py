@@ -35,20 +35,12 @@ _ANSWERS = {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANG
 
 
 def download(url: str, path: str | Path, sha256: str | None = None, headers: Mapping[str, str] | None = None) -> Path:
-    """Download a file, unless it is there.
+    """Download a file from an http or https address, unless it is there; return its path.
 
     What has arrived lies beside `path` in `.NAME.part-…`, which ends in a digest of the URL. A transfer that breaks off
     or stalls is resumed from there, up to `ATTEMPTS` times a call, and by later calls. If the file changes on the
-    server meanwhile, or ends early where the server does not say how long it is, only `sha256` tells.
-
-    Args:
-        url: its address, http or https.
-        path: where to; missing folders are made.
-        sha256: what its content must hash to, in hexadecimal.
-        headers: sent with the request. `Authorization` goes to the host of `url` only.
-
-    Returns:
-        `path`.
+    server meanwhile, or ends early where the server does not say how long it is, only `sha256` tells. The header
+    `Authorization` goes to the host of `url` only.
 
     Raises:
         DownloadError: the server refuses, the transfer broke off too often, or the content is not the expected one.

@@ -63,17 +63,10 @@ class Negatives:
 def draw_negatives(
     user: np.ndarray, time: np.ndarray, article: np.ndarray, published: np.ndarray, settings: Negatives
 ) -> tuple[Ragged, np.ndarray]:
-    """Draw negatives for E clicks.
+    """Draw negatives for E clicks of `user` at `time`, ascending, on `article`, (E,) each.
 
-    Args:
-        user: (E,) int, whose click it is.
-        time: (E,) int64 Unix seconds, ascending.
-        article: (E,) int, what was clicked on.
-        published: (N,) int64 Unix seconds of each article; -1 where that is not known.
-        settings: how they are drawn.
-
-    Returns:
-        The candidates of each click, int32, itself at a random place among its negatives; and their labels, int8.
+    `published` are the Unix seconds of each article, -1 where they are not known. The candidates of a click, int32, have
+    itself at a random place; their labels are int8.
     """
     alive = _Alive(user, time, article, published, round(settings.window_hours * 3600))
     candidates, labels, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int8)], [np.empty(0, np.int64)]

@@ -52,12 +52,7 @@ _LENGTHS = (
 
 
 def save_data_page(report: DataReport, path: str | Path) -> None:
-    """Draw the splits of a data set that can be read, and write the page as PNG and as SVG.
-
-    Args:
-        report: of the data set.
-        path: the PNG's name; the SVG stands beside it.
-    """
+    """Draw the splits of a data set that can be read, and write the page as PNG, and as SVG beside it."""
     with warnings.catch_warnings():
         # The font lacks most scripts of Asia. Boxes then stand for the names of categories, which the tables have too.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")

@@ -30,12 +30,7 @@ _UNLABELLED_ROWS = (
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
-    """How often each value occurs among some whole numbers.
-
-    Attributes:
-        values: the distinct ones, ascending, (distinct,).
-        counts: how often each of them occurs, (distinct,) int64.
-    """
+    """The distinct values among some whole numbers, ascending, and how often each occurs, (distinct,) both."""
 
     values: np.ndarray
     counts: np.ndarray
@@ -194,19 +189,12 @@ class Comparison(Facts):
 
 
 class DoubtfulRows(NamedTuple):
-    """Rows of a log that something may be wrong with, each an ascending array of indices.
+    """Rows of a log that something may be wrong with, each an ascending array of indices."""
 
-    Attributes:
-        repeated_ids: impressions with the id of an earlier one.
-        repeated_rows: impressions that equal an earlier one but for the id.
-        contradictory: impressions that show an article both as clicked and as not clicked.
-        in_history: candidates of a labelled log, as the log counts them, that the impression's own history holds.
-    """
-
-    repeated_ids: np.ndarray
-    repeated_rows: np.ndarray
-    contradictory: np.ndarray
-    in_history: np.ndarray
+    repeated_ids: np.ndarray  # impressions with the id of an earlier one
+    repeated_rows: np.ndarray  # impressions that equal an earlier one but for the id
+    contradictory: np.ndarray  # impressions that show an article both as clicked and as not clicked
+    in_history: np.ndarray  # candidates of a labelled log that the impression's own history holds
 
 
 def measure_log(log: ImpressionLog, news: NewsTable, doubtful: DoubtfulRows) -> LogFacts:

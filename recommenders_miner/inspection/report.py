@@ -21,16 +21,10 @@ MOST_FREQUENT = 10
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What a split holds.
+    """What a split holds; None where it cannot be read.
 
-    Attributes:
-        name: of the split.
-        folder: where it lies.
-        news: its news; None where they cannot be read.
-        log: its impressions; None where they, or the news, cannot be read.
-        vectors: the names of its files of vectors.
-        entities_with_vector: share of the distinct entities of its titles that its `entity_embedding.vec` has; None
-            where the one or the other cannot be read, or there are none.
+    `vectors` are the names of its files of vectors; `entities_with_vector` is the share of the distinct entities of its
+    titles that its `entity_embedding.vec` has.
     """
 
     name: str
