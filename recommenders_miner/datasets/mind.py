@@ -151,7 +151,7 @@ class Place:
 
 
 def find_places(path: Path) -> list[Place]:
-    """Return the places in a zip file or folder; a damaged zip file is an error, in a folder if it is named after MIND."""
+    """Return the places in a zip file or folder; a damaged zip file is an error, in a folder one named after MIND."""
     if path.is_file():
         return list(_places(path, (path.stem,), zip_entries(path)))
     if not path.is_dir():

@@ -65,7 +65,7 @@ def draw_negatives(
 ) -> tuple[Ragged, np.ndarray]:
     """Draw negatives for E clicks of `user` at `time`, ascending, on `article`, (E,) each.
 
-    `published` are the Unix seconds of each article, -1 where they are not known. The candidates of a click, int32, have
+    `published` are Unix seconds of each article, -1 where they are not known. The candidates of a click, int32, have
     itself at a random place; their labels are int8.
     """
     alive = _Alive(user, time, article, published, round(settings.window_hours * 3600))

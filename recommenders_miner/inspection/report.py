@@ -12,11 +12,45 @@ from rich.console import Group
 from rich.text import Text
 
 from recommenders_miner.inspection.facts import NOTHING, Comparison, Distribution, Facts, LogFacts, NewsFacts, shown
-from recommenders_miner.inspection.findings import Finding
 from recommenders_miner.tables import markdown_table, terminal_table
 
 PERCENTILES = (0, 5, 25, 50, 75, 90, 95, 99, 100)
 MOST_FREQUENT = 10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong with the data, or may be.
+
+    Attributes:
+        path: the file or folder.
+        problem: what is wrong, in a sentence without the place.
+        remedy: what the user can do about it.
+        is_error: whether training, or reading the data, would stop there.
+        lines: the first few 1-based lines, where there are lines to name.
+    """
+
+    path: Path
+    problem: str
+    remedy: str
+    is_error: bool = False
+    lines: tuple[int, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """What it is called."""
+        return "Error" if self.is_error else "Warning"
+
+    @property
+    def place(self) -> str:
+        """The file, and the lines."""
+        if not self.lines:
+            return str(self.path)
+        kind = "line" if len(self.lines) == 1 else "lines"
+        return f"{self.path}, {kind} {', '.join(map(str, self.lines))}"
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.problem} {self.remedy}"
 
 
 @dataclass(frozen=True)
