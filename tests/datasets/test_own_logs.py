@@ -7,10 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from recommenders_miner.data.split import split_by_time
 from recommenders_miner.datasets import Negatives, convert_own_logs
 from recommenders_miner.datasets import columns as columns_module
+from recommenders_miner.datasets.own import LogSchema, TimeColumn
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError
 from tests.datasets.read_back import articles, impressions, news
 
@@ -52,7 +54,6 @@ NO_PAGES = SHOWN_YAML.replace(", impression: page", "")
 NOON = 1709380800
 CANDIDATES = [{"a": 1, "b": 0}, {"c": 0, "a": 1}, {"c": 1, "b": 0}]
 MARCH_1 = NOON - 36 * 3600
-PUBLISHED = {"a": MARCH_1 + 8 * 3600, "b": MARCH_1 + 9 * 3600, "c": MARCH_1 + 9 * 3600}
 
 
 @pytest.fixture
@@ -170,17 +171,6 @@ def test_other_separators_a_byte_order_mark_flags_as_numbers_and_several_files(c
     head, *rows = SHOWN.splitlines(keepends=True)
     (tmp_path / "more.csv").write_text(head + "".join(rows[3:]))
     assert shown(convert(schema, events)) == CANDIDATES
-
-
-def test_a_click_is_as_old_as_the_row_that_says_so_also_when_the_log_is_split(convert, tmp_path):
-    """Shown at 10:00 and clicked on at 10:05, an article is in no history of 10:02."""
-    rows = ["00,a,0,p1", "00,b,0,p1", "02,a,0,p2", "02,c,0,p2", "05,a,1,p1", "06,a,1,p2", "07,b,1,p3", "07,c,0,p3"]
-    lines = [f"ann,2024-03-02 10:{row[:2]}:00{row[2:]}" for row in rows]
-    folder = convert(events="\n".join([SHOWN.splitlines()[0], *lines]))
-    split_by_time(folder, tmp_path / "data", dev_share=0.3)
-    assert histories(folder) == [[], [], ["a", "a"]]
-    assert histories(folder) == [*histories(tmp_path / "data" / "train"), *histories(tmp_path / "data" / "dev")]
-    assert articles(tmp_path / "data" / "train") == {news_id: {"published": PUBLISHED[news_id]} for news_id in "abc"}
 
 
 # === Further columns ===
@@ -357,3 +347,66 @@ def test_a_folder_around_the_sources_is_not_replaced(convert, tmp_path):
     with pytest.raises(RecommendersMinerError, match="would take the place of its source"):
         convert(out=".", overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["events.csv", "logs.yaml", "news.csv"]
+
+
+# === The YAML file ===
+
+NEWS_KEYS = {"file": "n.csv", "id": "key", "title": "headline"}
+EVENT_KEYS = {"file": "e.csv", "user": "who", "time": "when", "news": "what"}
+
+
+def read_schema(tmp_path, content):
+    path = tmp_path / "logs.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return LogSchema.read(path)
+
+
+def test_columns_are_read_and_files_stand_beside_the_yaml_and_what_is_optional_may_be_left_out(tmp_path):
+    published = {"column": "online", "format": "%d.%m.%Y"}
+    news = {"category": "c", "subcategory": None, "published": published, "columns": ["x", "x"]}
+    events = {"file": ["/x/1.csv", "2.csv"], "time": {"column": "t", "unit": "ms"}, "clicked": "k", "impression": "i"}
+    schema = read_schema(tmp_path, {"news": NEWS_KEYS | news, "events": EVENT_KEYS | events})
+    assert schema.news.file == [tmp_path / "n.csv"]
+    assert (schema.news.category, schema.news.subcategory, schema.news.columns) == ("c", None, ["x"])
+    assert schema.news.published == TimeColumn(**published)
+    assert [str(path) for path in schema.events.file] == ["/x/1.csv", str(tmp_path / "2.csv")]
+    assert schema.events.time == TimeColumn(column="t", unit="ms")
+    assert (schema.events.clicked, schema.events.impression) == ("k", "i")
+    assert read_schema(tmp_path, {"news": NEWS_KEYS, "events": EVENT_KEYS}).events.time == TimeColumn(column="when")
+
+
+@pytest.mark.parametrize(
+    ("news", "events", "says"),
+    [
+        ({"titel": "x"}, {}, r"news: titel: there is no such key. Did you mean 'title'\?"),
+        (
+            {},
+            {"time": {"column": "t", "units": "s"}},
+            r"time: units: there is no such key. Did you mean 'unit'\?",
+        ),
+        ({}, {"time": {"unit": "s"}}, "events: time: column: the key is missing"),
+        ({"id": 3}, {}, r"news: id: Input should be a valid string, got 3 \(int\)"),
+        ({"id": ""}, {}, "news: id: .*, got ''"),
+        ({"columns": ["body", "title"]}, {}, "news: columns: 'title' means something else in news.tsv"),
+        ({"file": []}, {}, r"news: file: .*, got \[\]"),
+        ({"separator": "::"}, {}, "news: separator: .*, got '::'"),
+        (
+            {},
+            {"time": {"column": "t", "unit": "h"}},
+            "unit: Input should be 's', 'ms', 'us' or 'ns', got 'h'",
+        ),
+        ({}, {"time": {"column": "t", "unit": "s", "format": "%Y"}}, "a format or a unit, not both"),
+        ({}, {"impression": "i"}, "nothing says which of its rows were clicked on"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(tmp_path, news, events, says):
+    with pytest.raises(DataFormatError, match=rf"logs\.yaml: .*{says}"):
+        read_schema(tmp_path, {"news": NEWS_KEYS | news, "events": EVENT_KEYS | events})
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[", "- 1", "news: {}", "!!python/object/apply:os.system ['echo no']", "news: 1\nevents: 2"]
+)
+def test_what_is_no_such_file_is_an_error(tmp_path, content):
+    with pytest.raises(DataFormatError, match=r"logs\.yaml"):
+        read_schema(tmp_path, content)

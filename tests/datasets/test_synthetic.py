@@ -23,7 +23,7 @@ from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.datasets.synthetic import benchmark
 from recommenders_miner.datasets.synthetic.benchmark import PRESETS, write_synthetic_benchmark
-from recommenders_miner.datasets.synthetic.text import invent_entities, load_topics, third_person
+from recommenders_miner.datasets.synthetic.text import invent_entities, load_topics
 from recommenders_miner.datasets.synthetic.world import DAY, _NewsSampler, simulate
 from recommenders_miner.errors import FolderExistsError
 from recommenders_miner.evaluation.baselines import history_oracle_scores, popularity_scores, random_scores
@@ -247,13 +247,6 @@ def test_titles_tell_their_subcategory_but_not_always(demo):
     words, names = demo.train.news.title, demo.train.news.subcategory
     model = make_pipeline(CountVectorizer(token_pattern=r"\S+"), MultinomialNB(alpha=0.1, fit_prior=False))
     assert 0.7 < model.fit(words[::2], names[::2]).score(words[1:1000:2], names[1:1000:2]) < 0.97
-
-
-def test_third_person():
-    verbs = "miss misses, carry carries, buy buys, go goes, catch catches, unify unifies, fix fixes, win wins"
-    for verb, expected in map(str.split, verbs.split(", ")):
-        assert third_person(verb) == expected
-        assert third_person(f"{verb} the cut") == f"{expected} the cut"
 
 
 # === Time ===
