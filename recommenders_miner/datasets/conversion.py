@@ -32,6 +32,7 @@ from recommenders_miner.storage import new_folder
 LOGGER = logging.getLogger("recommenders_miner")
 
 _BREAKS = "[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+"  # what str.splitlines breaks a text at, and the tab
+_LONG_HISTORY = 10_000
 _MOST_USELESS = 0.5
 _NEVER = np.iinfo(np.int64).max
 _LOW_BITS = 2**32 - 1
@@ -240,8 +241,8 @@ def _write_impressions(
 ) -> None:
     """Write the split `all` from columns of a log, the history of an impression being the clicks before its second.
 
-    Where nothing can be learnt from most impressions, a warning is logged, with the file and what may help.
-    `clicked_at` is for `Histories.rebuilt`.
+    Where nothing can be learnt from most impressions, or a history is longer than any person's, a warning is logged, with
+    the file and what may help. `clicked_at` is for `Histories.rebuilt`.
     """
     rows = len(columns["time"])
     nothing = {"histories": Ragged.of_lists([[]]), "history_of": np.zeros(rows, np.int32)}
@@ -258,6 +259,12 @@ def _write_impressions(
             f"{useless.sum():,}",
             f"{len(log):,}",
             warning[1],
+        )
+    longest = int(np.argmax(histories.length))
+    if histories.length[longest] > _LONG_HISTORY:
+        user, clicked = log.users[int(log.user_of[longest])].as_py(), f"{histories.length[longest]:,}"
+        LOGGER.warning(
+            "The user %r clicked %s times; is that one person? Cut histories by --max-history.", user, clicked
         )
     ids = news["news id"].combine_chunks()
     write_behaviors(folder / BEHAVIORS_FILE, ids, [(log, histories, np.arange(len(log)))])

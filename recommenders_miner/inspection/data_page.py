@@ -38,9 +38,6 @@ MOST_FREQUENT, MOST_SPANS = 12, 1000
 BARS, MARKED = 0.5, 10
 """The room that the bars of a row take, and the percent of the news whose showings are written out."""
 
-_LATEST_HOUR = np.datetime64("9999-12-31T23").astype(int)
-"""Dates of matplotlib end with the year 9999."""
-
 _COLORS = {"train": SERIES[0], "dev": SERIES[1], "test": SERIES[2]}
 _SHOWN, _CLICKED = SERIES[5], SERIES[4]
 _SIZES = {"axes.titlesize": 10, "axes.labelsize": 8.5, "xtick.labelsize": 8, "ytick.labelsize": 8}
@@ -94,7 +91,7 @@ def _draw_time(axes: Axes, splits: Splits) -> None:
     hours = {name: split.log.hours for name, split in splits.items()}
     first, last = min(of.values[0] for of in hours.values()), max(of.values[-1] for of in hours.values())
     span = max(1, (last - first) // MOST_SPANS)
-    edges = np.unique(np.minimum(np.arange(first - span, last + 2 * span + 1, span), _LATEST_HOUR))
+    edges = np.arange(first - span, last + 2 * span + 1, span)
     times = edges.astype("datetime64[h]")
     lines = [
         _draw_steps(axes, np.histogram(of.values, edges, weights=of.counts)[0] / span, times, name)

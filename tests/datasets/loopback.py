@@ -76,19 +76,9 @@ def status(code, reason=None, **headers):
     return lambda handler, _: _say(handler, code, {"Content-Length": "0"} | headers, reason)
 
 
-def redirect(to):
-    """Send elsewhere."""
-    return status(302, Location=to)
-
-
 def cut(content, sends, **options):
     """Break off after `sends` bytes."""
     return whole(content, sends=sends, **options)
-
-
-def stall(content, sends):
-    """Send `sends` bytes, then nothing more."""
-    return whole(content, sends=sends, stalls=True)
 
 
 def whole(content, ranges=True, sends=None, most=None, stalls=False, length=True, pause=0.0):

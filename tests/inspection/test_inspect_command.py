@@ -80,12 +80,8 @@ def test_a_page_of_hardly_anything(tmp_path, line):
     assert report.to_markdown()
 
 
-@pytest.mark.parametrize(
-    "times",
-    [("1/1/1970 12:00:00 AM", "12/31/2999 11:59:59 PM"), ("11/9/2019 8:00:00 AM", "12/31/9999 11:59:59 PM")],
-    ids=["2999", "9999"],
-)
-def test_a_log_over_centuries_is_drawn_in_few_spans(tmp_path, times):
+def test_a_log_over_centuries_is_drawn_in_few_spans(tmp_path):
+    times = "1/1/1970 12:00:00 AM", "12/31/2999 11:59:59 PM"
     lines = [behavior(number, time=time) for number, time in enumerate(times)]
     figure = draw_data_page(inspect_data(write(tmp_path / "data", behavior_lines=lines)))
     figure.draw_without_rendering()
