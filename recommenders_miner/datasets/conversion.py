@@ -241,7 +241,7 @@ def _write_impressions(
 ) -> None:
     """Write the split `all` from columns of a log, the history of an impression being the clicks before its second.
 
-    Where nothing can be learnt from most impressions, or a history is longer than any person's, a warning is logged, with
+    Where nothing can be learnt from most impressions, or a history is longer than a person's, a warning is logged, with
     the file and what may help. `clicked_at` is for `Histories.rebuilt`.
     """
     rows = len(columns["time"])
@@ -263,9 +263,7 @@ def _write_impressions(
     longest = int(np.argmax(histories.length))
     if histories.length[longest] > _LONG_HISTORY:
         user, clicked = log.users[int(log.user_of[longest])].as_py(), f"{histories.length[longest]:,}"
-        LOGGER.warning(
-            "The user %r clicked %s times; is that one person? Cut histories by --max-history.", user, clicked
-        )
+        LOGGER.warning("The user %r clicked %s times; one person? Cut histories by --max-history.", user, clicked)
     ids = news["news id"].combine_chunks()
     write_behaviors(folder / BEHAVIORS_FILE, ids, [(log, histories, np.arange(len(log)))])
     write_news(folder, news)

@@ -14,7 +14,7 @@ import pytest
 from recommenders_miner.datasets import fetch
 from recommenders_miner.datasets.fetch import ATTEMPTS, download, fetch_from_first
 from recommenders_miner.errors import DownloadError, NotWrittenError
-from tests.datasets.loopback import cut, redirect, stall, status, whole
+from tests.datasets.loopback import cut, status, whole
 
 CONTENT = random.Random(1).randbytes(400_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -63,7 +63,7 @@ def test_whatever_the_server_does_the_file_is_whole(server, tmp_path, answers):
 
 def test_redirects_are_followed_and_a_token_is_not_shown_to_another_host(server, tmp_path):
     elsewhere = server.serve("/there", whole(CONTENT)).replace("127.0.0.1", "localhost")
-    url = server.serve("/here", redirect(elsewhere))
+    url = server.serve("/here", status(302, Location=elsewhere))
     download(url, tmp_path / "file", headers={"Authorization": "Bearer secret"})
     assert (tmp_path / "file").read_bytes() == CONTENT
     assert server.asked("/here")[0]["Authorization"] == "Bearer secret"
@@ -73,9 +73,9 @@ def test_redirects_are_followed_and_a_token_is_not_shown_to_another_host(server,
 # === Transfers that break off ===
 
 
-@pytest.mark.parametrize("breaks", [cut, stall])
-def test_a_transfer_that_breaks_off_is_resumed(server, tmp_path, breaks):
-    url = server.serve("/file", breaks(CONTENT, CUT), whole(CONTENT))
+@pytest.mark.parametrize("stalls", [False, True])
+def test_a_transfer_that_breaks_off_is_resumed(server, tmp_path, stalls):
+    url = server.serve("/file", cut(CONTENT, CUT, stalls=stalls), whole(CONTENT))
     assert download(url, tmp_path / "file").read_bytes() == CONTENT
     first, second = server.asked("/file")
     assert "Range" not in first
@@ -114,19 +114,11 @@ def test_attempts_are_bounded(server, tmp_path, answer):
 # === Refusals and wrong content ===
 
 
-@pytest.mark.parametrize(
-    ("code", "reason", "message"),
-    [
-        (401, None, "HTTP 401 Unauthorized"),
-        (404, None, "HTTP 404 Not Found"),
-        (409, "Public access is not permitted.", "HTTP 409 Public access is not permitted"),
-    ],
-)
-def test_a_refusal_is_named_at_once(server, tmp_path, code, reason, message):
-    url = server.serve("/file", status(code, reason))
-    with pytest.raises(DownloadError, match=re.escape(f"{url}: {message}.")) as caught:
+def test_a_refusal_is_named_at_once(server, tmp_path):
+    url = server.serve("/file", status(409, "Public access is not permitted."))
+    with pytest.raises(DownloadError, match=re.escape(f"{url}: HTTP 409 Public access is not permitted.")) as caught:
         download(url, tmp_path / "file")
-    assert caught.value.status == code
+    assert caught.value.status == 409
     assert len(server.requests) == 1
     assert names(tmp_path) == set()
 
@@ -151,8 +143,8 @@ def test_a_host_that_cannot_be_reached_is_named_at_once(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("address", ["ftp://x/y", "nonsense", "http://[::1/x", "/circle"])
 def test_an_address_that_is_none_is_an_error(server, tmp_path, address):
-    server.serve("/circle", redirect(server.url + "/circle"))
-    for url in (address, server.serve("/redirect", redirect(address))):
+    server.serve("/circle", status(302, Location=server.url + "/circle"))
+    for url in (address, server.serve("/redirect", status(302, Location=address))):
         with pytest.raises(DownloadError):
             download(url, tmp_path / "file")
 
