@@ -146,7 +146,7 @@ def _inspect_split(name: str, folder: Path, found: list[Finding]) -> _InspectedS
         log_facts = facts.measure_log(log, news, doubtful)
         found += _of_log(log_path, log, log_facts, doubtful, name)
     vectors = tuple(sorted(path.name for path in folder.glob("*.vec")))
-    share = _share_with_vector(folder / "entity_embedding.vec", entities, name, found)
+    share = _share_with_vector(folder / "entity_embedding.vec", entities, found)
     return _InspectedSplit(SplitReport(name, folder, news_facts, log_facts, vectors, share), news, line_of, log)
 
 
@@ -162,14 +162,14 @@ def _read(read: Callable[[Path, OnError], T], path: Path, found: list[Finding]) 
         except DataFormatError:
             read(path, "raise")  # names the first line with an error, where skipping ends with "no line could be used"
             raise
-    except (DataFormatError, OSError) as error:
-        found.append(_of_error(path, error))
+    except DataFormatError as error:
+        found.append(_of_error(error))
         return None
     found += _of_skipped(table.skipped)
     return table
 
 
-def _share_with_vector(path: Path, entities: list[str], name: str, found: list[Finding]) -> float | None:
+def _share_with_vector(path: Path, entities: list[str], found: list[Finding]) -> float | None:
     """The share of a split's distinct entities whose vector can be read; what cannot be is a warning: few models do."""
     if not path.exists():
         return None
@@ -177,13 +177,9 @@ def _share_with_vector(path: Path, entities: list[str], name: str, found: list[F
         # All of the file, as in training, which stops at a bad vector that no title asks for, too.
         vocabulary = Vocabulary.of_names([*read_vector_names(path), *entities])
         _, has_vector = read_word_vectors(path, vocabulary, np.random.default_rng(0))
-    except (DataFormatError, OSError) as error:
-        if name in ("dev", "test"):
-            effect = "Models read train's file, but recommenders-miner split puts the vectors of all splits into it."
-        else:
-            effect = "DKN, HieRec and miner-knowledge stop there."
-        remedy = getattr(error, "remedy", None) or "Mend the file, or take such lines out."
-        found.append(replace(_of_error(path, error), remedy=f"{effect} {remedy}", is_error=False))
+    except DataFormatError as error:
+        remedy = "DKN, HieRec and miner-knowledge stop there if it is train's. Mend the file, or take such lines out."
+        found.append(replace(_of_error(error), remedy=error.remedy or remedy, is_error=False))
         return None
     return float(has_vector[vocabulary.encode(entities)].mean()) if entities else None
 
@@ -205,13 +201,10 @@ def _lines_of_news(path: Path, news: NewsTable) -> tuple[np.ndarray, int]:
 # === What is wrong, or may be ===
 
 
-def _of_error(path: Path, error: DataFormatError | OSError) -> Finding:
+def _of_error(error: DataFormatError) -> Finding:
     """Make a finding of a file that cannot be read at all."""
-    if isinstance(error, DataFormatError):
-        lines = () if error.line is None else (error.line,)
-        return Finding(error.path, error.problem, error.remedy or _RIGHT_FORM, is_error=True, lines=lines)
-    problem = f"cannot be read ({error.strerror or error})."
-    return Finding(path, problem, "Is it yours to read, and on a disk that works?", is_error=True)
+    lines = () if error.line is None else (error.line,)
+    return Finding(error.path, error.problem, error.remedy or _RIGHT_FORM, is_error=True, lines=lines)
 
 
 def _of_skipped(skipped: SkipReport) -> Iterator[Finding]:
