@@ -1,4 +1,4 @@
-"""Negatives for a log of clicks that does not say what was shown.
+"""Negatives for a log of clicks that does not say what was shown; docs/data.md says what follows from them.
 
 Which articles a user saw and passed over is unknown, so it is supposed: for each click, articles that were alive at
 that time. An article is alive if it was published by then, and somebody clicked on it within the window around the
@@ -6,19 +6,8 @@ click, before or after. Where it is not known when an article was published, tha
 that none is a negative before anybody could read it. Articles that the same user clicks on, at any time, are no
 negatives.
 
-How they are drawn decides what a model can learn from them:
-
 `popularity` (the default) draws a click of somebody else within the window, and takes its article: in proportion to the
-clicks on it. Clicks are spread so themselves, so popularity does not help to tell a click from a negative, and what is
-left to learn is whose interest an article is. Measured values are lower than on real impressions, and a model does not
-learn to prefer what everybody likes. The longer the window, the more an article past its best hours is still drawn by
-the clicks of these, which turns popularity against the articles that have it.
-
-`uniform` draws any article that is alive, each with the same probability. Popular articles are then clicks far more
-often than negatives, and popularity alone scores high.
-
-Neither is what an editor shows. Compare models on the same negatives, and do not set the figures beside those of logs
-with real impressions.
+clicks on it. `uniform` draws any article that is alive, each with the same probability.
 """
 
 from __future__ import annotations

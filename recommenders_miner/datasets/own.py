@@ -63,7 +63,7 @@ def convert_own_logs(
         overwrite: whether to replace a folder `out` that holds something.
 
     Raises:
-        DataFormatError: the YAML file or a table is missing or faulty, or its events are all clicks or none.
+        DataFormatError: the YAML file or a table is missing or faulty, or its events are all clicks.
         FolderExistsError: `out` holds something.
         ValueError: `max_history` is negative.
     """
@@ -308,18 +308,15 @@ def _read_events(columns: EventColumns, news_ids: pa.StringArray, conversion: Co
         if columns.impression is not None:
             read["group"] = block.ids(columns.impression, "impression id").dictionary_encode()
         parts.append(pa.table(read).filter(pa.array(block.sound)))
-    path = columns.file[0]
     if not sum(map(len, parts)):
-        raise DataFormatError(path, "there are no events that could be used.")
+        raise DataFormatError(columns.file[0], "there are no events that could be used.")
     events = pa.concat_tables(parts).unify_dictionaries()
     if columns.clicked is not None and pc.all(events["clicked"]).as_py():
         raise DataFormatError(
-            path,
+            columns.file[0],
             f"every event is a click by column {columns.clicked!r}: nothing was shown and passed over.",
             remedy="Leave 'clicked' and 'impression' out of the YAML file: negatives are then drawn.",
         )
-    if columns.clicked is not None and not pc.any(events["clicked"]).as_py():
-        raise DataFormatError(path, f"no event is a click by column {columns.clicked!r}.")
     return events
 
 

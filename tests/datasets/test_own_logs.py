@@ -298,7 +298,6 @@ def test_a_bad_article_is_named_with_its_line(convert, failure, good, bad, says)
             {"events": SHOWN.replace(",0,", ",1,").replace("false", "1")},
             "nothing was shown and passed over. Leave 'clicked' and 'impression' out",
         ),
-        ({"events": SHOWN.replace(",1,", ",0,").replace("TRUE", "0")}, "no event is a click"),
         *(({"events": text}, "events.csv") for text in ("", "\n\n", SHOWN[:29], "PAR1 and no more")),
         ({"events": SHOWN.replace(",", ";")}, 'Is the separator another one? separator: ";"'),
         ({"events": gzip.compress(SHOWN.encode())}, "is packed by gzip. Unpack it: gunzip events.csv"),
