@@ -11,10 +11,7 @@ from recommenders_miner.data.folders import Split
 from recommenders_miner.datasets import glove, mind
 from recommenders_miner.errors import LicenceError
 from tests.command_line import invoke, run
-from tests.datasets.mind_like import facts, read, split_files, within, write, zipped
-
-TRAIN, DEV = split_files("train", 9), split_files("dev", 6)
-BOTH = within("train", TRAIN) | within("dev", DEV)
+from tests.datasets.mind_like import BOTH, DEV, TRAIN, facts, read, within, write, zipped
 
 
 @pytest.fixture(autouse=True)

@@ -148,15 +148,14 @@ class Block:
                 f"the times in column {column!r} are numbers ({kind}), and their unit is not known.",
                 remedy=f"Say it: {{column: {column}, unit: s}}, or ms, us, ns.",
             )
-        missing, numbers = np.asarray(values.is_null(nan_is_null=True)), values.fill_null(0).to_numpy()
+        missing = np.asarray(values.is_null(nan_is_null=True))
         if pa.types.is_floating(kind):
-            numbers = numbers / UNITS[unit]
+            numbers = values.fill_null(0).to_numpy() / UNITS[unit]
             missing |= ~(np.abs(numbers) <= LAST_SECOND)
-            numbers = np.floor(np.where(missing, 0, numbers))
+            numbers = np.floor(np.where(missing, 0, numbers)).astype(np.int64)
         else:
-            wide = numbers if numbers.dtype == np.uint64 else numbers.astype(np.int64)
-            numbers = wide // UNITS[unit]
-        return np.where(missing, NO_TIME, numbers.astype(np.int64))
+            numbers = values.fill_null(0).cast(pa.int64(), safe=False).to_numpy() // UNITS[unit]
+        return np.where(missing, NO_TIME, numbers)
 
     def _misfit(self, column: str, expected: str) -> DataFormatError:
         kind = self.table[column].type

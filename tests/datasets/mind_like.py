@@ -55,3 +55,7 @@ def read(folder):
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
     }
+
+
+TRAIN, DEV = split_files("train", 9), split_files("dev", 6)
+BOTH = within("train", TRAIN) | within("dev", DEV)

@@ -19,10 +19,9 @@ from recommenders_miner.errors import (
     RecommendersMinerError,
 )
 from tests.datasets.loopback import cut, status, whole
-from tests.datasets.mind_like import FILES, facts, read, split_files, within, write, zipped
+from tests.datasets.mind_like import BOTH, DEV, FILES, TRAIN, facts, read, split_files, within, write, zipped
 
-TRAIN, DEV, LARGE = split_files("train", 9), split_files("dev", 6), split_files("large", 8)
-BOTH = within("train", TRAIN) | within("dev", DEV)
+LARGE = split_files("large", 8)
 UNPACKED = within("MINDsmall_train", TRAIN) | within("MINDsmall_dev", DEV)
 FIRST, SECOND = (f"/datasets/{owner}/MIND/resolve/main/MINDsmall_{{}}.zip" for owner in ("yjw1029", "Recommenders"))
 
