@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 
 from recommenders_miner.datasets import mind
-from recommenders_miner.datasets.mind import LICENCE_URL, count_rows, fetch_mind, find_places, known_files, said_by
+from recommenders_miner.datasets.mind import LICENCE_URL, fetch_mind, find_places, known_files, said_by
 from recommenders_miner.errors import (
     DataFormatError,
     DownloadError,
@@ -293,14 +293,6 @@ def test_links_that_lead_nowhere_and_what_lies_too_deep_are_passed_over(tmp_path
 
 
 # === Checks ===
-
-
-@pytest.mark.parametrize(
-    ("content", "rows"), [(b"", 0), (b"\n\n", 0), (b"a", 1), (b"a\r\nb\r\n\r\n\r\n", 2), (b"a\n\nb\n", 3)]
-)
-def test_rows_are_lines_but_for_blank_ones_at_the_end(tmp_path, content, rows):
-    (tmp_path / "file").write_bytes(content)
-    assert count_rows(tmp_path / "file") == rows
 
 
 def test_the_known_facts_are_complete():

@@ -220,12 +220,6 @@ def test_doubtful_data_are_warned_of(tmp_path):
 
 TIMES = [f"11/9/2019 8:00:0{k} AM" for k in range(10)]
 WARNINGS = {
-    "clicked and not": (
-        [behavior(5), behavior(6, "N1-1 N2-0 N1-0"), behavior(7, "N1-1 N1-1 N2-0"), behavior(8, "N3-0 N3-1")],
-        (2, 4),
-        "impressions that show an article both as clicked and as not clicked: 2 (ids 6, 8).",
-        "keep one label",
-    ),
     "histories know the clicks": (
         [behavior(11 + k, "N1-1 N3-0 N2-0", "N2 N1 N2" if k < 5 else "N1", time=time) for k, time in enumerate(TIMES)],
         (1, 2, 3, 4, 5),
