@@ -56,7 +56,19 @@ def read_dictionary(path: str | Path) -> dict[str, int]:
     except Exception as error:  # whatever a damaged pickle leads to
         form = "a pickle" if is_pickle else "JSON"
         raise DataFormatError(path, f"is not readable as {form} ({error}); expected {_DICTIONARY}.") from None
-    return _checked(path, content)
+    if type(content) is not dict:
+        raise DataFormatError(path, f"holds a {type(content).__name__}; expected {_DICTIONARY}.")
+    for name, number in content.items():
+        if type(name) is not str:
+            problem = f"a name is of type {type(name).__name__} and no text"
+        elif type(number) is not int or not 1 <= number <= len(content):
+            problem = f"the id of {reprlib.repr(name)} is none of 1 to {len(content):,}"
+        else:
+            continue
+        raise DataFormatError(path, f"{problem}; expected {_DICTIONARY}.")
+    if len(set(content.values())) < len(content):
+        raise DataFormatError(path, f"two names have the same id; expected {_DICTIONARY}.")
+    return content
 
 
 def read_vocabulary(path: str | Path) -> Vocabulary:
@@ -85,23 +97,6 @@ def known_at_once(hparams: HParams, given: dict[str, Vocabulary]) -> Vocabularie
     if not own or not {"words", "users"} <= given.keys():
         return None
     return Vocabularies({**{name: Vocabulary([]) for name in COMMON}, **given})
-
-
-def _checked(path: Path, content: Any) -> dict[str, int]:
-    """Return `content` if it is a dictionary of Recommenders'."""
-    if type(content) is not dict:
-        raise DataFormatError(path, f"holds a {type(content).__name__}; expected {_DICTIONARY}.")
-    for name, number in content.items():
-        if type(name) is not str:
-            problem = f"a name is of type {type(name).__name__} and no text"
-        elif type(number) is not int or not 1 <= number <= len(content):
-            problem = f"the id of {reprlib.repr(name)} is none of 1 to {len(content):,}"
-        else:
-            continue
-        raise DataFormatError(path, f"{problem}; expected {_DICTIONARY}.")
-    if len(set(content.values())) < len(content):
-        raise DataFormatError(path, f"two names have the same id; expected {_DICTIONARY}.")
-    return content
 
 
 # === Word vectors ===
