@@ -6,7 +6,7 @@ import itertools
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
@@ -45,7 +45,7 @@ def convert_dict(
 
 @app.command()
 def fetch(
-    what: Annotated[What, typer.Argument(help="What to get.")],
+    what: Annotated[What, typer.Argument(metavar="WHAT", help=f"One of {', '.join(get_args(What))}.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder; by default data/WHAT for MIND, else one of the user's cache.")
     ] = None,

@@ -144,7 +144,7 @@ class Place:
     container: Path  # the folder or zip file in which it is
     size: str | None  # what its name says
     split: str | None
-    files: dict[str, PurePath]  # in the container, by MIND's names, which may be spelled in other capitals there
+    files: dict[str, PurePath]  # in the container, by name
 
     def __str__(self) -> str:
         return str(self.container / self.files[NEWS_FILE].parent)
@@ -172,12 +172,12 @@ def find_places(path: Path) -> list[Place]:
 def _places(container: Path, names: tuple[str, ...], files: Iterable[PurePath]) -> Iterator[Place]:
     """Yield the places among a container's files; `names` are those of the container, outermost first."""
     found: dict[PurePath, dict[str, PurePath]] = defaultdict(dict)
-    for file in sorted(files, key=lambda file: (file.name not in FILES, file.name)):
-        if file.name.lower() in FILES:
-            found[file.parent].setdefault(file.name.lower(), file)  # of two spellings MIND's own
-    for inner, spelled in sorted(found.items()):
-        if spelled.keys() >= set(TABLES):
-            yield Place(container, *said_by((*names, *inner.parts)), spelled)
+    for file in files:
+        if file.name in FILES:
+            found[file.parent][file.name] = file
+    for inner, here in sorted(found.items()):
+        if here.keys() >= set(TABLES):
+            yield Place(container, *said_by((*names, *inner.parts)), here)
 
 
 def said_by(names: Sequence[str]) -> tuple[str | None, str | None]:

@@ -171,7 +171,6 @@ CLUTTER = {
     "bank.pdf": b"x",
     "project/train/notes.txt": b"x",
 }
-SPELLED = {name.replace("n", "N").replace("vec", "VEC"): content for name, content in TRAIN.items()}
 FORMS = {
     "one zip file": ({"MIND.zip": zipped(BOTH)}, "MIND.zip"),
     "Kaggle's zip file": ({"archive.zip": zipped(UNPACKED | {"news.tsv/news.tsv": b"x"})}, "archive.zip"),
@@ -180,8 +179,6 @@ FORMS = {
     "unpacked": (UNPACKED, ""),
     "nested": (within("MIND/train/MINDsmall_train", TRAIN) | within("MIND/valid", DEV), ""),
     "a data folder": (BOTH | {".cache/train/news.tsv": b"x", ".cache/train/behaviors.tsv": b"x"}, ""),
-    "in other capitals": (within("train", SPELLED) | within("dev", DEV), ""),
-    "in two spellings": (within("train", TRAIN | {"News.tsv": b"x", "NEWS.tsv": b"x"}) | within("dev", DEV), ""),
     "unpacked beside zip files": (ZIPS | UNPACKED, ""),
 }
 
@@ -189,8 +186,6 @@ FORMS = {
 @pytest.mark.parametrize(("files", "source"), FORMS.values(), ids=FORMS)
 def test_whatever_form_the_users_files_have_the_data_folder_is_the_same(tmp_path, files, source, caplog):
     given = write(tmp_path / "given", files)
-    if read(given) != files:
-        pytest.skip("the file system takes two names for one")
     fetch_mind("small", tmp_path / "out", source=str(given / source))
     assert read(tmp_path / "out") == BOTH
     assert read(given) == files
