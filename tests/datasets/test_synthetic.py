@@ -198,6 +198,7 @@ def test_bad_arguments_are_named(tmp_path, preset, seed, message):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_lengths_follow_the_quantiles_and_clicks_are_as_rare_as_in_mind(demo):
     quantiles = (5, 25, 50, 75, 90, 95)
     history, shown = (demo.train.log[column].map(len) for column in ("history", "candidates"))
@@ -218,6 +219,7 @@ def test_a_few_articles_are_shown_most():
     assert showings[:1000].sum() == pytest.approx(0.74, abs=0.04)
 
 
+@pytest.mark.slow
 def test_categories_are_many_and_uneven(demo):
     news = demo.train.news
     categories, subcategories = news.category.value_counts(normalize=True), news.subcategory.value_counts()
@@ -228,6 +230,7 @@ def test_categories_are_many_and_uneven(demo):
     assert len(news.groupby(["category", "subcategory"])) == len(subcategories)
 
 
+@pytest.mark.slow
 def test_titles_are_headlines(demo):
     news = demo.train.news
     lengths = news.title.str.split().map(len)
@@ -242,6 +245,7 @@ def test_titles_are_headlines(demo):
         assert text[0].isupper() or not text[0].isalpha()
 
 
+@pytest.mark.slow
 def test_titles_tell_their_subcategory_but_not_always(demo):
     """A bag of words, fitted on half of the titles, names most subcategories of the other half, not all."""
     words, names = demo.train.news.title, demo.train.news.subcategory
@@ -252,6 +256,7 @@ def test_titles_tell_their_subcategory_but_not_always(demo):
 # === Time ===
 
 
+@pytest.mark.slow
 def test_dev_comes_after_train_and_brings_new_articles_and_users(demo):
     train, dev = demo.train.log, demo.dev.log
     assert train["at"].max() < dev["at"].min()
@@ -306,6 +311,7 @@ def test_logits_are_the_utility(world):
     assert (users.affinity.max(1) == 1).all()
 
 
+@pytest.mark.slow
 def test_random_popularity_history_oracle_and_oracle_come_in_this_order(demo):
     """The bounds of a benchmark that leaves models something to learn."""
     files = [Split.find(demo.folder, name) for name in ("train", "dev")]

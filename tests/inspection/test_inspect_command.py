@@ -70,6 +70,7 @@ def test_a_page_of_three_splits_without_labels_in_the_last(data, tmp_path):
     assert named | {f"{100 * report.beside_train['dev'].cold_candidates:.1f}"} <= texts(figure)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line", [behavior(shown="N1-1"), behavior(shown="N1"), "x"], ids=["one click", "no labels", "unreadable"]
 )
@@ -80,6 +81,7 @@ def test_a_page_of_hardly_anything(tmp_path, line):
     assert report.to_markdown()
 
 
+@pytest.mark.slow
 def test_a_log_over_centuries_is_drawn_in_few_spans(tmp_path):
     times = "1/1/1970 12:00:00 AM", "12/31/2999 11:59:59 PM"
     lines = [behavior(number, time=time) for number, time in enumerate(times)]
@@ -90,6 +92,7 @@ def test_a_log_over_centuries_is_drawn_in_few_spans(tmp_path):
     assert all(np.count_nonzero(values) == 2 for values in drawn)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "categories"),
     [("in$x^$", ("$\\bad$ deals", "$^$")), ("_logs", ("ข่าว", "新闻"))],
