@@ -14,6 +14,7 @@ from recommenders_miner.data.features import FEATURES, NewsFeatures
 from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.sampling import Draw, TrainingSamples
+from recommenders_miner.data.tsv import fingerprint
 from recommenders_miner.data.vectors import glove_folder
 from recommenders_miner.data.vocabularies import COMMON, TrainingTables, Vocabularies
 from recommenders_miner.data.vocabulary import Vocabulary
@@ -66,7 +67,7 @@ class NewsIterator:
         Raises:
             DataFormatError: a file is missing or damaged.
         """
-        key = (_fingerprint(news_file), _fingerprint(behaviors_file))
+        key = fingerprint(news_file), fingerprint(behaviors_file)
         if key not in self._loaded:
             news = self.read_news(news_file)
             log = ImpressionLog.read(behaviors_file, news, separator=self.separator)
@@ -152,12 +153,3 @@ class NewsIterator:
         )
         options = {"his_size": hparams.his_size, "length_groups": hparams.length_groups, **options}
         return TrainingBatches(features, samples, dataset.users, **options)
-
-
-def _fingerprint(path: str | Path) -> tuple:
-    """Tell a file from another, and from its own later content; enough to know that nothing need be read again."""
-    path = Path(path).resolve()
-    if not path.exists():
-        return (path,)
-    status = path.stat()
-    return path, status.st_size, status.st_mtime_ns

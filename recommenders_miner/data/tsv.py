@@ -10,7 +10,6 @@ from __future__ import annotations
 import codecs
 import logging
 import os
-import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +28,6 @@ LOGGER = logging.getLogger("recommenders_miner")
 BLOCK_BYTES = 16 * 2**20
 """How much of a file a core works on at a time. Results do not depend on it."""
 
-_MOST_LINE_BYTES = 2**30
 _EXAMPLES_PER_REASON = 5
 
 OnError = Literal["raise", "skip"]
@@ -112,19 +110,24 @@ class LineErrors:
 
 def require_file(path: Path, expected: str) -> None:
     """Raise a `DataFormatError` that says what is `expected`, unless `path` is a file and not empty."""
-    problem = None
     try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            problem = "the path is a folder"
-        elif status.st_size == 0:
-            problem = "the file is empty"
+        size = path.stat().st_size
+        problem = "the path is a folder" if path.is_dir() else "the file is empty" if size == 0 else None
     except (FileNotFoundError, NotADirectoryError, ValueError):  # the last for a null character in the path
         problem = "the path does not exist"
     except OSError as error:
         problem = f"the path cannot be used ({error.strerror})"
     if problem:
         raise DataFormatError(path, f"{problem}; expected {expected}.")
+
+
+def fingerprint(path: str | Path) -> tuple:
+    """Tell a file from another, and from its own later content; enough to know that nothing need be read again."""
+    path = Path(path).resolve()
+    if not path.exists():
+        return (path,)
+    status = path.stat()
+    return path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def describe_columns(columns: Sequence[str], separator: str) -> str:
@@ -168,8 +171,6 @@ def read_tsv(
     require_file(path, expected)
 
     def parse_block(block: bytes) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
-        if len(block) > BLOCK_BYTES + _MOST_LINE_BYTES:
-            raise DataFormatError(path, f"a line is longer than {_MOST_LINE_BYTES:,} bytes; expected {expected}.")
         fields, starts = _split(block, separator)
         widths = np.diff(starts)
         decodable = _decodable_lines(block, len(widths))
@@ -222,7 +223,7 @@ def _blocks_of_lines(file: BinaryIO) -> Iterator[bytes]:
     if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
         file.seek(0)
     held = b""  # blank lines wait here until a line with content follows them
-    while chunk := file.read(BLOCK_BYTES) + file.readline(_MOST_LINE_BYTES + 1):
+    while chunk := file.read(BLOCK_BYTES) + file.readline():
         block = held + chunk
         content = len(block.rstrip(b"\r\n"))
         end = (block.find(b"\n", content) + 1 or len(block)) if content else 0

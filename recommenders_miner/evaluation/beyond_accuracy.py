@@ -82,13 +82,10 @@ class BeyondAccuracy:
         Args:
             log: the log whose users the lists are for.
             news: the table that its rows point into.
-            training_log: the log that models were trained on, with labels.
+            training_log: the log that models were trained on, with labels; ValueError without.
             training_news: its table.
             pool: the rows of the articles that can be recommended; None for the candidates of `log`.
             k: how many articles of a list count.
-
-        Raises:
-            ValueError: if the training log has no labels.
         """
         category = np.asarray(news.category.dictionary_encode().indices)
         clicks = news.align(training_news.ids, count_clicks(training_log, training_news), missing=0)
@@ -100,11 +97,7 @@ class BeyondAccuracy:
         return cls(log, category, self_information, _shares(histories, int(category.max()) + 1), catalogue, k)
 
     def evaluate(self, scores: np.ndarray) -> Evaluation:
-        """Evaluate the lists that scores (candidates,) make of each impression's candidates, the highest first.
-
-        Raises:
-            ValueError: if a score is not finite or there are not as many as candidates.
-        """
+        """Evaluate the lists that scores (candidates,) make of each impression's candidates, the highest first."""
         candidates = self.log.candidates
         ranks = rank_candidates(Ragged(scores, candidates.offsets))
         ranked = np.empty_like(candidates.values)
@@ -112,23 +105,13 @@ class BeyondAccuracy:
         return self.evaluate_lists(Ragged(ranked, candidates.offsets))
 
     def evaluate_lists(self, lists: Ragged, history_of: np.ndarray | None = None) -> Evaluation:
-        """Evaluate lists of any articles.
+        """Evaluate lists of rows of the table, the best of each list first.
 
-        Args:
-            lists: rows of the table, the best of each list first.
-            history_of: (lists,) int, the distinct history of each list's user; None where there is a list for every
-                impression of the log.
-
-        Returns:
-            The metrics, without those that no list has; coverage has no standard error. Lists take the place of
-            impressions, and empty ones are left out.
-
-        Raises:
-            ValueError: if there are not as many lists as histories for them.
+        `history_of` (lists,) is the distinct history of each list's user; None where there is a list for every
+        impression. Lists take the place of impressions, and empty ones are left out; metrics that no list has are
+        missing, and coverage has no standard error.
         """
         history_of = self.log.history_of if history_of is None else history_of
-        if len(lists) != len(history_of):
-            raise ValueError(f"There are {len(lists)} lists, but users' histories for {len(history_of)}.")
         lists = lists.keep(lists.ranks() < self.k)
         sizes = lists.lengths
         shares = _shares(Ragged(self.category[lists.values], lists.offsets), self.interests.shape[1])

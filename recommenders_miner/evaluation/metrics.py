@@ -150,13 +150,7 @@ def impression_metrics(
 
 
 def rank_candidates(scores: Ragged) -> np.ndarray:
-    """Rank the candidates of each impression, the highest score first.
-
-    Args:
-        scores: a row an impression, float32 or float64, higher is better.
-
-    Returns:
-        (candidates,) int32 ranks 1 … n in candidate order; equal scores are ranked in candidate order.
+    """Rank the candidates of each impression 1 … n, the highest score first, equal ones as they stand: (candidates,) int32.
 
     Raises:
         ValueError: if a score is not finite or lengths disagree.
@@ -170,17 +164,7 @@ def rank_candidates(scores: Ragged) -> np.ndarray:
 def cold_candidates(
     log: ImpressionLog, news: NewsTable, training_log: ImpressionLog, training_news: NewsTable
 ) -> np.ndarray:
-    """Find the candidates that are cold: neither shown in the training log nor clicked in its histories.
-
-    Args:
-        log: the log to evaluate on.
-        news: the table that its rows point into.
-        training_log: the log that models were trained on.
-        training_news: its table.
-
-    Returns:
-        (candidates,) bool.
-    """
+    """Find the candidates (candidates,) that are cold: neither shown in the training log nor clicked in its histories."""
     seen = np.zeros(len(training_news), bool)
     seen[training_log.candidates.values] = True
     seen[training_log.histories.values] = True
@@ -189,15 +173,9 @@ def cold_candidates(
 
 
 def evaluate_cold(scores: np.ndarray, log: ImpressionLog, cold: np.ndarray) -> Evaluation | None:
-    """Evaluate the AUC among the cold candidates of each impression, as if nothing else had been shown.
+    """Evaluate the AUC among the `cold` candidates (candidates,) of each impression, as if nothing else had been shown.
 
-    Args:
-        scores: (candidates,) of all the log's candidates.
-        log: the log, labelled.
-        cold: (candidates,) bool, from `cold_candidates`.
-
-    Returns:
-        The evaluation, its only metric `cold_auc`; None where no impression has a cold click and a cold non-click.
+    The only metric is `cold_auc`; None where no impression has a cold click and a cold non-click.
     """
     offsets = log.candidates.keep(cold).offsets
     [auc] = impression_metrics(scores[cold], log.labels[cold], offsets, ["group_auc"]).values()
@@ -246,18 +224,11 @@ def evaluate_recall(rows: np.ndarray, log: ImpressionLog, cutoffs: Sequence[int]
 
 
 def check_scores(scores: Ragged) -> Ragged:
-    """Return scores as arrays whose offsets are int64; ValueError where one is not finite, or offsets do not fit."""
-    values, offsets = np.asarray(scores.values), np.asarray(scores.offsets, dtype=np.int64)
-    problem = None
-    if values.ndim != 1 or offsets.ndim != 1 or offsets.size == 0:
-        problem = f"must be flat arrays, one offset more than impressions; shapes are {values.shape}, {offsets.shape}"
-    elif offsets[0] != 0 or (np.diff(offsets) < 0).any():
-        problem = "do not fit: offsets must begin at 0 and never fall"
-    elif offsets[-1] != values.size:
-        problem = f"do not fit: there are {values.size} scores, but the offsets end at {offsets[-1]} candidates"
-    if problem:
-        raise ValueError(f"Scores and offsets {problem}.")
-    scores = Ragged(values, offsets)
+    """Return scores as arrays whose offsets are int64; ValueError where one is not finite, or lengths disagree."""
+    scores = Ragged(np.asarray(scores.values), np.asarray(scores.offsets, dtype=np.int64))
+    values = scores.values
+    if scores.offsets[-1] != values.size:
+        raise ValueError(f"There are {values.size} scores, but the offsets end at {scores.offsets[-1]} candidates.")
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         impressions = np.unique(scores.row_of(bad))
@@ -290,13 +261,15 @@ def _check_labels(labels: np.ndarray, scores: Ragged) -> np.ndarray:
         raise ValueError(f"There are {scores.values.size} scores, but the labels have the shape {labels.shape}.")
     bad = np.flatnonzero((labels != 0) & (labels != 1))
     if bad.size:
-        place = f"{bad.size} of {labels.size} candidates, the first in impression {scores.row_of(bad[0])}"
+        wrong = (
+            f"{bad.size} of {labels.size} candidates, the first in impression {scores.row_of(bad[0])} (counted from 0)"
+        )
         if labels[bad[0]] == -1:
             raise ValueError(
-                f"Metrics need labels, but {place} (counted from 0), have none (-1). A split without labels, such as "
-                "MIND's test split, can only be scored: write a submission instead."
+                f"Metrics need labels, but {wrong}, have none (-1). A split without labels, such as MIND's test split, "
+                "can only be scored: write a submission instead."
             )
-        raise ValueError(f"Labels must be 0 or 1, but are not for {place} (counted from 0): {labels[bad[0]]}.")
+        raise ValueError(f"Labels must be 0 or 1, but are not for {wrong}: {labels[bad[0]]}.")
     return labels
 
 

@@ -31,12 +31,8 @@ BYTES_PER_BLOCK = 16 << 20
 def write_scores(path: str | Path, scores: Ragged) -> None:
     """Write scores as text: a line per impression, the scores of its candidates separated by single spaces.
 
-    Each number has the fewest digits that give back its exact value in its own precision, so that the file has no ties
-    that the scores did not have.
-
-    Args:
-        path: the text file to write.
-        scores: a row an impression, float32 or float64.
+    Each number has the fewest digits that give back its exact value in its own precision, float32 or float64, so that
+    the file has no ties that the scores did not have.
 
     Raises:
         ValueError: if a score is not finite or lengths disagree.
@@ -48,18 +44,11 @@ def write_scores(path: str | Path, scores: Ragged) -> None:
 
 
 def read_scores(path: str | Path, log: ImpressionLog | None = None) -> Ragged:
-    """Read what `write_scores` writes.
-
-    Args:
-        path: the text file. An empty line is an impression without candidates.
-        log: the log that the file belongs to.
-
-    Returns:
-        A row an impression, float64.
+    """Read what `write_scores` writes, float64; an empty line is an impression without candidates.
 
     Raises:
-        DataFormatError: with the line that holds something other than finite numbers, or not a number for each of the
-            log's candidates.
+        DataFormatError: with the line that holds something other than finite numbers, or not a number for each
+            candidate of the log that the file belongs to.
         FileNotFoundError: if there is no such file.
     """
     blocks = [Ragged(np.empty(0), np.zeros(1, np.int64))]
