@@ -30,15 +30,9 @@ _MOST_CHARACTERS = 2**14
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Lend a temporary name that becomes `path` when the block ends without an error.
+    """Lend a temporary name, in the folder of `path`, that becomes `path` when the block ends without an error.
 
     After an error the temporary file is removed and what stood at `path` before still stands. A missing folder is made.
-
-    Args:
-        path: the file to write.
-
-    Yields:
-        The temporary name, in the same folder.
 
     Raises:
         NotWrittenError: the disk is full, the folder may not be written to, or `path` is a folder itself.
@@ -56,15 +50,12 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
-    """Lend a temporary folder that becomes `folder` when the block ends without an error.
+    """Lend a temporary folder beside `folder` that becomes it when the block ends without an error.
 
     Args:
         folder: the folder to write; it may exist if it is empty.
         overwrite: whether to remove one that holds something, which happens when the new one is whole. Of a link to a
             folder only the link is removed.
-
-    Yields:
-        The temporary folder, beside the other.
 
     Raises:
         FolderExistsError: something stands there.
@@ -104,14 +95,9 @@ def cache_home() -> Path:
 
 
 def parse_yaml(text: str) -> Any:
-    """Return what one YAML document says.
+    """Return what a YAML document of at most 16,384 characters says, in plain Python values: tags make no objects.
 
-    Args:
-        text: YAML, at most 16,384 characters. Tags make no objects, and aliases are refused: ten lists, each of ten
-            aliases of the one before, are ten billion values.
-
-    Returns:
-        None, a bool, number, text, date, list, set or dict of such.
+    Aliases are refused: ten lists, each of ten aliases of the one before, are ten billion values.
 
     Raises:
         ValueError: the text is something else; the message says where, if that is known.
@@ -122,11 +108,9 @@ def parse_yaml(text: str) -> Any:
         for event in yaml.parse(text, yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
                 raise ValueError(f"aliases (*name) are not read; write the value out\n{event.start_mark}")
-        value = yaml.safe_load(text)
-        repr(value)  # raises for a number too long to be printed, which no message could show
+        return yaml.safe_load(text)
     except Exception as error:  # beside its own errors PyYAML lets through those of int(), datetime and others
         raise ValueError(str(error)) from None
-    return value
 
 
 @contextmanager

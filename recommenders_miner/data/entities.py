@@ -52,14 +52,7 @@ def word_entities(news: NewsTable, size: int) -> list[list[str]]:
 
 
 def news_neighbours(news: NewsTable, entities: Vocabulary) -> np.ndarray:
-    """Return the pairs of entities that share an article, in its title or abstract.
-
-    Args:
-        news: the news.
-        entities: those that are known; others have no part.
-
-    Returns:
-        (P, 2) int32 ids, both ways, each pair once.
+    """Return the pairs of known entities that share an article, in title or abstract: (P, 2) int32, both ways, once.
 
     Raises:
         DataFormatError: as `title_entities`.
@@ -70,14 +63,9 @@ def news_neighbours(news: NewsTable, entities: Vocabulary) -> np.ndarray:
 
 
 def graph_neighbours(path: str | Path, entities: Vocabulary) -> np.ndarray:
-    """Return the pairs of entities that a triple joins.
+    """Return the pairs of known entities that a triple joins: (P, 2) int32, both ways, each pair once.
 
-    Args:
-        path: a file of triples, a line `head relation tail`, separated by tabs.
-        entities: those that are known; triples with others are passed over.
-
-    Returns:
-        (P, 2) int32 ids, both ways, each pair once.
+    The file has a triple a line, `head relation tail`, separated by tabs.
 
     Raises:
         DataFormatError: the file is missing, or a line has not three columns.

@@ -109,13 +109,7 @@ class NewsFeatures(Mapping[str, np.ndarray]):
         return getattr(self.news, column).to_pylist()[1:]
 
     def kept(self, name: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """Return an array from the cache, or make it and keep it there; a damaged one is made anew.
-
-        Args:
-            name: what the array is, for the name of its folder.
-            key: digest of all that it depends on.
-            make: computes it.
-        """
+        """Return the array of a digest `key` from the cache, or make and keep it; a damaged one is made anew."""
         if self.cache is None:
             return make()
         folder = self.cache / f"{name}-{key}"

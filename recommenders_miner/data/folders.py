@@ -21,12 +21,7 @@ _DEMO_REMEDY = "To make one for a try: recommenders-miner demo-data OUT"
 
 @dataclass(frozen=True)
 class Split:
-    """The two files of one split.
-
-    Attributes:
-        news: news.tsv.
-        behaviors: behaviors.tsv.
-    """
+    """The two files of one split, news.tsv and behaviors.tsv."""
 
     news: Path
     behaviors: Path
@@ -48,15 +43,10 @@ class Split:
 
 
 def split_folders(folder: str | Path) -> dict[str, Path]:
-    """Find the splits of a data set, whole or not.
+    """Find the splits of a data set, train before dev before test.
 
-    Args:
-        folder: holds news.tsv and behaviors.tsv itself; or train/, dev/ and test/, or some of these; or all/, as what
-            `recommenders-miner convert` writes.
-
-    Returns:
-        The folder of each split by its name, train before dev before test; where the folder is the only split, it
-        stands under its own name.
+    The folder holds news.tsv and behaviors.tsv itself, and then is the only split, under its own name; or train/, dev/
+    and test/, or some of these; or all/, as what `recommenders-miner convert` writes.
 
     Raises:
         DataFormatError: there is neither.

@@ -87,10 +87,7 @@ class NewsIterator:
         return NewsTable.read(news_file, separator=self.separator)
 
     def find(self, path: str) -> str:
-        """Return where a file that the hyperparameters name is.
-
-        It is looked for as it stands, beside the training news, and where `fetch` puts word vectors.
-        """
+        """Look for a file of the hyperparameters as it stands, beside the training news, and among fetched vectors."""
         folders = [Path(), *([self.train_folder] if self.train_folder else []), glove_folder()]
         return next((str(folder / path) for folder in folders if (folder / path).exists()), path)
 
@@ -106,12 +103,7 @@ class NewsIterator:
         return Vocabularies.build([*COMMON, *needed], tables, self.given)
 
     def dataset(self, news: NewsTable, log: ImpressionLog, cache: Path | None = None) -> Dataset:
-        """See tables that are already in memory through the vocabularies.
-
-        Args:
-            news: the news.
-            log: impressions over them.
-            cache: folder for what is costly to compute of the news; None keeps nothing.
+        """See tables in memory through the vocabularies; `cache` is the folder for what is costly to compute of news.
 
         Raises:
             NotBuiltError: there are no vocabularies yet.
@@ -131,15 +123,10 @@ class NewsIterator:
         negatives: str | Callable[[ImpressionLog], Draw] | None = None,
         **options: Any,
     ) -> TrainingBatches:
-        """Return the stream of training steps of a dataset.
+        """Return the stream of training steps of a dataset; `features` is what a network reads of its news.
 
-        Args:
-            dataset: whose log, and news.
-            features: what a network reads of those news; arrays of N+1 rows.
-            seed: fixes order and negatives.
-            shard: (index, count) of the process that the steps are for.
-            negatives: as in `TrainingSamples`; what the hyperparameters say where left out.
-            **options: further arguments of `TrainingBatches`.
+        `seed`, `shard` and `negatives`, by default what the hyperparameters say, are those of `TrainingSamples`; the
+        options those of `TrainingBatches`.
         """
         hparams = self.hparams
         samples = TrainingSamples(

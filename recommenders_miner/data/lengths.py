@@ -27,12 +27,7 @@ class LengthGroups:
 
     @classmethod
     def plan(cls, features: Mapping[str, np.ndarray], groups: int) -> Self:
-        """Make at most `groups` groups of about the same number of articles; one where no feature is a sequence.
-
-        Args:
-            features: arrays of N+1 rows.
-            groups: how many there may be.
-        """
+        """Make at most `groups` groups of about as many articles; one where no feature (of N+1 rows) is a sequence."""
         telling = {name: length_feature(name) for name in features if length_feature(name)}
         counts = {name: np.count_nonzero(features[told_by], axis=1) for name, told_by in telling.items()}
         rows = len(next(iter(features.values())))

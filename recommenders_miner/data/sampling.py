@@ -178,17 +178,10 @@ NEGATIVES: dict[str, Callable[[ImpressionLog], Draw]] = {
 
 
 def bundled(owners: np.ndarray, size: int) -> np.ndarray:
-    """Return an order of items in which those of one owner stand together, as far as bundles of `size` go.
+    """Return an order (items,) in which items of one owner, a number from 0, stand together, up to `size` in a bundle.
 
     A bundle stands where the first of its items stood; which items share one is up to the given order, so that if that
     is random, so are the bundles and their order.
-
-    Args:
-        owners: (items,) int, at least 0.
-        size: items in a bundle, at most.
-
-    Returns:
-        (items,) indices.
     """
     by_owner = np.argsort(owners, kind="stable")
     firsts = np.flatnonzero(np.diff(owners[by_owner], prepend=-1))
@@ -201,15 +194,10 @@ def bundled(owners: np.ndarray, size: int) -> np.ndarray:
 def sample_without_replacement(
     sizes: np.ndarray, count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw up to `count` distinct numbers below each of `sizes`, every subset equally likely, all rows at once.
+    """Draw up to `count` distinct numbers below each of `sizes` (B,), every subset equally likely, all rows at once.
 
     The k-th draw is a rank among the size-k numbers that are left; stepping over those already taken, in ascending
     order, turns it into the number itself.
-
-    Args:
-        sizes: (B,) how many there are to draw from.
-        count: how many to draw.
-        rng: where the randomness comes from.
 
     Returns:
         picks (B, count) int64 and real (B, count) bool, false where a row has run out.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -163,9 +162,8 @@ def split_by_time(
 def _pool(folders: Mapping[str, Path]) -> tuple[ImpressionLog, pa.Table, pa.Table | None]:
     """Read splits as one log, whose articles are rows of one table of news; splits without labels are left out.
 
-    Returns:
-        The log, with the files' own impression ids where they are all distinct, else 1 … I; the lines of news.tsv; and
-        the rows of articles.parquet, in the same order, None where no split has one.
+    Return the log, with the files' own impression ids where they are all distinct, else 1 … I; the lines of news.tsv;
+    and the rows of articles.parquet, in the same order, None where no split has one.
     """
     logs, tables, lines = [], [], []
     for name, folder in folders.items():
@@ -273,15 +271,11 @@ def _write_vectors(folder: Path, sources: Iterable[Path]) -> None:
     for path in (path for source in sources for path in sorted(source.glob("*.vec"))):
         files.setdefault(path.name, []).append(path)
     for name, paths in files.items():
-        if len(paths) == 1:
-            shutil.copyfile(paths[0], folder / name)
-            continue
         seen: set[bytes] = set()
         with open(folder / name, "wb") as joined:
             for path in paths:
-                with open(path, "rb") as file:
-                    for line in file:
-                        name_and_vector = line.split(maxsplit=1)
-                        if name_and_vector and name_and_vector[0] not in seen:
-                            joined.write(line.rstrip(b"\r\n") + b"\n")
-                            seen.add(name_and_vector[0])
+                for line in path.open("rb"):
+                    word = line.split(maxsplit=1)[:1]
+                    if word and word[0] not in seen:
+                        joined.write(line.rstrip(b"\r\n") + b"\n")
+                        seen.add(word[0])

@@ -35,13 +35,7 @@ class TermWeights:
 
     @classmethod
     def fit(cls, titles: Sequence[str], title_size: int, max_terms: int) -> Self:
-        """Learn terms and idf from some titles.
-
-        Args:
-            titles: the training titles.
-            title_size: words of a title that are read, the first.
-            max_terms: the most frequent words are terms, at most this many.
-        """
+        """Learn the `max_terms` most frequent of the first `title_size` words of titles as terms, and their idf."""
         from sklearn.feature_extraction.text import TfidfVectorizer  # takes half a second, and only two models need it
 
         words = [tokenize(title)[:title_size] for title in titles]
@@ -52,15 +46,10 @@ class TermWeights:
         return cls(Vocabulary(vectorizer.get_feature_names_out().tolist()), np.concatenate([[0, 0], vectorizer.idf_]))
 
     def weigh(self, titles: Iterable[str], title_size: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Return the sparse TF-IDF vector of each title.
+        """Return the sparse TF-IDF vector of the first `title_size` words of each title.
 
-        Args:
-            titles: any titles.
-            title_size: words of a title that are read, the first.
-
-        Returns:
-            For each title, the ids of its distinct terms, ascending int64, and their weights, float64; both empty where
-            it has no known term.
+        Of each, the ids of its distinct terms, ascending int64, and their weights, float64; both empty where no term is
+        known.
         """
         documents = [self.terms.encode(tokenize(title)[:title_size]) for title in titles]
         words = Ragged.of_lists(documents, "int64")

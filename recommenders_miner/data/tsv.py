@@ -81,13 +81,10 @@ class LineErrors:
         self._earliest: DataFormatError | None = None
 
     def add(self, reason: str, lines: np.ndarray, describe: Callable[[int], str], remedy: str | None = None) -> None:
-        """Note lines with an error.
+        """Note lines with an error of a kind, as the skip report names it.
 
-        Args:
-            reason: the kind of error, as the skip report names it.
-            lines: 1-based line numbers, ascending; may be empty.
-            describe: words the problem of `lines[k]`, given k. Called for one line only.
-            remedy: what the user can do about it.
+        `lines` are 1-based and ascending, and may be none; `describe(k)` words the problem of `lines[k]`, and is called
+        for one line only; `remedy` says what the user can do about it.
         """
         if len(lines) == 0:
             return

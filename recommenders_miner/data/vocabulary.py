@@ -44,12 +44,8 @@ class Vocabulary:
     def build(cls, documents: Iterable[Sequence[str]], min_count: int = 1, max_size: int | None = None) -> Vocabulary:
         """Collect the tokens of some documents, most frequent first, ties in alphabetical order.
 
-        Tokens that no vocabulary can hold, as those with a line break, stay unknown.
-
-        Args:
-            documents: the tokens of each document.
-            min_count: tokens that occur less often are left out.
-            max_size: at most this many tokens are kept, the two special ids not counted; None keeps all.
+        Tokens that occur less often than `min_count`, or that no vocabulary can hold, as those with a line break, stay
+        unknown; so do those beyond `max_size`, the two special ids not counted.
         """
         counts = Counter(token for document in documents for token in document)
         frequent = [token for token, count in counts.items() if count >= min_count and not token_problem(token, ())]

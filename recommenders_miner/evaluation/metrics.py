@@ -150,7 +150,7 @@ def impression_metrics(
 
 
 def rank_candidates(scores: Ragged) -> np.ndarray:
-    """Rank the candidates of each impression 1 … n, the highest score first, equal ones as they stand: (candidates,) int32.
+    """Rank each impression's candidates 1 … n, highest score first, equal ones as they stand: (candidates,) int32.
 
     Raises:
         ValueError: if a score is not finite or lengths disagree.
@@ -164,7 +164,7 @@ def rank_candidates(scores: Ragged) -> np.ndarray:
 def cold_candidates(
     log: ImpressionLog, news: NewsTable, training_log: ImpressionLog, training_news: NewsTable
 ) -> np.ndarray:
-    """Find the candidates (candidates,) that are cold: neither shown in the training log nor clicked in its histories."""
+    """Say which candidates are cold, neither shown in the training log nor clicked in its histories."""
     seen = np.zeros(len(training_news), bool)
     seen[training_log.candidates.values] = True
     seen[training_log.histories.values] = True

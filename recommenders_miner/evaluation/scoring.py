@@ -75,7 +75,7 @@ class LogScorer:
     # === Users ===
 
     def distinct_users(self, log: ImpressionLog, users: np.ndarray) -> DistinctUsers:
-        """Find the distinct users of a log, shortest history first; `users` (log users,) int32 are the model's ids of them."""
+        """Find the distinct users of a log, shortest history first, given the model's ids (log users,) of its users."""
         user = users[log.user_of] if self.user_aware else np.zeros(len(log), "int32")
         lengths = np.minimum(log.histories.lengths, self.his_size)[log.history_of]
         key = (lengths * len(log.histories) + log.history_of) * (int(user.max(initial=0)) + 1) + user

@@ -241,10 +241,6 @@ class NewsPool:
     def search(self, query: PoolQuery, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Find the k articles of each user that score highest by the interests in the article's part.
 
-        Args:
-            query: of B users.
-            k: how many; may be more than there are.
-
         Returns:
             Scores (B, k) float32, descending, and rows (B, k) int64 of `vectors`; -inf and -1 where there are too few.
         """
@@ -269,15 +265,8 @@ class NewsPool:
         """Find k articles of each user by letting the interests choose in turns, so that each has its share.
 
         First comes the best article of every interest, the best matched first, then their second best, and so on; what
-        several interests choose stands where it is first chosen.
-
-        Args:
-            query: of B users.
-            k: how many; may be more than there are.
-
-        Returns:
-            Scores (B, k) float32, each by the interest that chose the article, and rows (B, k) int64 of `vectors`; -inf
-            and -1 where there are too few.
+        several interests choose stands where it is first chosen. Returned is what `search` returns, each score by the
+        interest that chose the article.
         """
         users, parts, count, dim = query.interests.shape
         by_interest = PoolQuery(  # B · K users of one interest each

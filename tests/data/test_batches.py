@@ -110,14 +110,15 @@ def test_static_shapes_are_the_same_in_every_step():
     assert len(shapes) == 1
 
 
-def test_static_shapes_grow_where_the_articles_outgrow_them():
+def test_static_shapes_grow_where_articles_or_users_outgrow_them():
     batches = make_batches(static_shapes=True)
-    batches._capacities[:] = 1
+    batches._capacities[:] = batches._user_capacity = 1
     inputs, _, _ = batches[0]
     roomy, _, _ = make_batches(static_shapes=True)[0]
-    for tight_sample, roomy_sample in zip(inputs["samples"], roomy["samples"], strict=True):
-        for name in ("history", "candidates"):
-            assert np.array_equal(rows_of(inputs, tight_sample[name]), rows_of(roomy, roomy_sample[name]))
+    for tight, wide in zip(inputs["samples"], roomy["samples"], strict=True):
+        for own, other in zip(samples_of(tight), samples_of(wide), strict=True):
+            for name in range(2):
+                assert np.array_equal(rows_of(inputs, own[name]), rows_of(roomy, other[name]))
 
 
 def test_a_step_depends_on_its_number_alone():
@@ -152,12 +153,3 @@ def test_sizes_are_rounded_up_a_little_to_few(sizes):
     assert (found <= np.maximum(np.array(sizes) * 9 / 8, 1)).all()
     assert (found > 0).all()
     assert len(np.unique(rounded(np.arange(5000)))) < 90
-
-
-def test_static_shapes_grow_where_the_users_outgrow_them():
-    batches = make_batches(static_shapes=True)
-    batches._user_capacity = 1
-    inputs, _, _ = batches[0]
-    roomy, _, _ = make_batches(static_shapes=True)[0]
-    for tight, wide in zip(inputs["samples"], roomy["samples"], strict=True):
-        assert np.array_equal(tight["history"][tight["row"]], wide["history"][wide["row"]])

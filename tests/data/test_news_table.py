@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recommenders_miner.data import tsv
-from recommenders_miner.data.news import NewsTable, UnknownNewsError, distinct_rows
+from recommenders_miner.data.news import NewsTable, UnknownNewsError
 from recommenders_miner.errors import DataFormatError
 
 COLUMNS = ("ids", "category", "subcategory", "title", "abstract", "title_entities", "abstract_entities")
@@ -156,12 +156,6 @@ def test_frame_shows_news_in_the_order_asked_for():
         NewsTable.from_columns(["N1"], ["A title"]).frame(["N3"])
 
 
-def test_figures_of_another_table_are_aligned_by_id():
-    other = NewsTable.from_columns(["N3", "N1"], ["A title", "Another"])
-    table = NewsTable.from_columns(["N1", "N2", "N3"], ["A title"] * 3)
-    assert table.align(other.ids, np.array([0.0, 30.0, 10.0]), missing=-1.0).tolist() == [0.0, 10.0, -1.0, 30.0]
-
-
 def test_select_keeps_some_news_each_once():
     table = NewsTable.from_columns(["N1", "N2", "N3"], ["One", "Two", "Three"], category=["a", "b", "c"])
     some = table.select(["N3", "N1", "N3"])
@@ -206,7 +200,3 @@ def test_articles_that_cannot_be_read_are_named(tmp_path, content):
         DataFormatError, match=r"articles\.parquet: is not readable \(.+expected Parquet with a column id"
     ):
         NewsTable.read(path)
-
-
-def test_distinct_rows_always_have_the_padding():
-    assert distinct_rows(6, np.array([[3, 1], [0, 3]]), np.array([5])).tolist() == [0, 1, 3, 5]

@@ -99,17 +99,3 @@ def test_load_names_the_bad_line(tmp_path, content, line, problem):
     with pytest.raises(DataFormatError, match=problem) as caught:
         Vocabulary.load(path)
     assert (caught.value.path, caught.value.line) == (path, line)
-
-
-def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "words.txt"
-    Vocabulary(["old"]).save(path)
-
-    def fail(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr("os.replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        Vocabulary(["new"]).save(path)
-    assert Vocabulary.load(path).tokens[2:] == ["old"]
-    assert list(tmp_path.iterdir()) == [path]

@@ -110,43 +110,6 @@ def test_agrees_with_scikit_learn_where_the_definitions_do(dtype):
             assert ndcg[f"ndcg@{k}"][i] == pytest.approx(expected)
 
 
-# === Values worked out by hand, and traps of public implementations ===
-
-
-@pytest.mark.parametrize(
-    ("scores", "labels", "metric", "expected"),
-    [
-        # Ranks 3, 1, 4, 2; the clicks have 3 and 2.
-        ([0.2, 0.9, 0.1, 0.5], [1, 0, 0, 1], "group_auc", 2 / 4),
-        ([0.2, 0.9, 0.1, 0.5], [1, 0, 0, 1], "mean_mrr", (1 / 3 + 1 / 2) / 2),
-        ([0.2, 0.9, 0.1, 0.5], [1, 0, 0, 1], "ndcg@2", (1 / math.log2(3)) / (1 + 1 / math.log2(3))),
-        # Equal scores are half an AUC, and ranked in candidate order.
-        ([0, 0, 0, 0], [0, 0, 1, 0], "group_auc", 0.5),
-        ([0, 0, 0, 0], [0, 0, 1, 0], "mean_mrr", 1 / 3),
-        ([0, 0, 0, 0], [0, 0, 1, 0], "ndcg@3", 1 / math.log2(4)),
-        # The best order and the worst; MRR is over all clicks, not the first hit alone.
-        *(([7, 6, 5, 4, 3, 2, 1], [1, 1, 0, 0, 0, 0, 0], name, 1) for name in ("group_auc", "ndcg@5", "ndcg@10")),
-        *(([1, 2, 3, 4, 5, 6, 7], [1, 1, 0, 0, 0, 0, 0], name, 0) for name in ("group_auc", "ndcg@5")),
-        ([7, 6, 5, 4, 3, 2, 1], [1, 1, 0, 0, 0, 0, 0], "mean_mrr", 0.75),
-        ([1, 2, 3, 4, 5, 6, 7], [1, 1, 0, 0, 0, 0, 0], "mean_mrr", (1 / 6 + 1 / 7) / 2),
-        ([3, 2, 1], [1, 0, 1], "mean_mrr", (1 + 1 / 3) / 2),
-        # Scores are not rounded to float32, nor (in either width) squashed by a sigmoid, into ties.
-        ([1.0, 1.0 + 1e-12], [0, 1], "mean_mrr", 1),
-        *((np.array([40, 41, 42], width), [0, 0, 1], name, 1) for width in "fd" for name in DEFAULT_METRICS),
-    ],
-)
-def test_values_worked_out_by_hand(scores, labels, metric, expected):
-    evaluation = evaluate_scores(np.array(scores), np.array(labels), np.array([0, len(scores)]), [metric])
-    assert evaluation.metrics == pytest.approx({metric: expected})
-
-
-def test_auc_is_per_impression_and_not_over_all_at_once():
-    # Perfect within each impression, but the second one's scores lie far above the first one's.
-    scores, labels = np.array([1.0, 0.0, 101.0, 100.0]), np.array([1, 0, 1, 0])
-    assert evaluate_scores(scores, labels, np.array([0, 2, 4])).metrics["group_auc"] == 1
-    assert roc_auc_score(labels, scores) == 0.75
-
-
 # === Names of metrics, and input with errors ===
 
 
