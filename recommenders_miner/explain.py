@@ -82,28 +82,27 @@ class Explanation:
         def article(news_id: str) -> dict[str, str]:
             return {"id": news_id, "category": self.categories[news_id], "title": self.titles[news_id]}
 
-        def interest(index: int, k: int) -> dict[str, Any]:
-            return {
-                "name": self.interest_names[k],
-                "score": _rounded(self.interest_scores[index, k]),
-                "weight": _rounded(self.interest_weights[index, k]),
-                "attention": None if self.attention is None else _rounded(self.attention[index, k]),
-            }
-
-        candidates = [
-            {
-                **article(news_id),
-                "clicked": self.clicked(index),
-                "score": _rounded(self.scores[index]),
-                "interests": [interest(index, k) for k in range(len(self.interest_names))],
-                "influence": _rounded(self.influence[index]),
-            }
-            for index, news_id in enumerate(self.candidates)
-        ]
         return {
             "model": self.model,
             "history": [article(news_id) for news_id in self.history],
-            "candidates": candidates,
+            "candidates": [
+                {
+                    **article(news_id),
+                    "clicked": self.clicked(index),
+                    "score": _rounded(self.scores[index]),
+                    "interests": [
+                        {
+                            "name": name,
+                            "score": _rounded(self.interest_scores[index, k]),
+                            "weight": _rounded(self.interest_weights[index, k]),
+                            "attention": None if self.attention is None else _rounded(self.attention[index, k]),
+                        }
+                        for k, name in enumerate(self.interest_names)
+                    ],
+                    "influence": _rounded(self.influence[index]),
+                }
+                for index, news_id in enumerate(self.candidates)
+            ],
         }
 
     def render(self) -> Group:

@@ -23,7 +23,10 @@ import yaml
 
 from recommenders_miner.errors import FolderExistsError, NotWrittenError
 
-_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
+_CANNOT_WRITE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG),
+    *(errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY),
+}
 _LEFT_BEHIND_SECONDS = 24 * 3600
 _MOST_CHARACTERS = 2**14
 
@@ -42,10 +45,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         raise NotWrittenError(path, OSError(errno.EISDIR, os.strerror(errno.EISDIR)))
     with _temporary_name(path) as temporary:
         yield temporary
-        with _as_not_written(path):
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
 
 
 @contextmanager
@@ -71,21 +73,19 @@ def new_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
         if not folder.is_symlink() and folder.samefile(os.curdir):
             raise NotWrittenError(folder, OSError("it is the working folder"))
     with _temporary_name(folder) as temporary:
-        with _as_not_written(folder):
-            temporary.mkdir()
+        temporary.mkdir()
         yield temporary
-        with _as_not_written(folder):
-            if not (overwrite and os.path.lexists(folder)):
-                os.rename(temporary, folder)
-                return
-            old = _hidden_beside(folder)
-            os.rename(folder, old)
-            try:
-                os.rename(temporary, folder)
-            except BaseException:
-                os.rename(old, folder)
-                raise
-            _remove(old)
+        if not (overwrite and os.path.lexists(folder)):
+            os.rename(temporary, folder)
+            return
+        old = _hidden_beside(folder)
+        os.rename(folder, old)
+        try:
+            os.rename(temporary, folder)
+        except BaseException:
+            os.rename(old, folder)
+            raise
+        _remove(old)
 
 
 def cache_home() -> Path:
@@ -116,14 +116,13 @@ def parse_yaml(text: str) -> Any:
 @contextmanager
 def _temporary_name(path: Path) -> Iterator[Path]:
     """Lend a name beside `path` for a file or folder, which is removed when the block ends, if it is still there."""
-    with _as_not_written(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
-        with contextlib.suppress(OSError):
-            if time.time() - left.lstat().st_mtime > _LEFT_BEHIND_SECONDS:
-                _remove(left)
     temporary = _hidden_beside(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
+            with contextlib.suppress(OSError):
+                if time.time() - left.lstat().st_mtime > _LEFT_BEHIND_SECONDS:
+                    _remove(left)
         yield temporary
     except OSError as error:
         if error.errno in _CANNOT_WRITE and not isinstance(error, NotWrittenError):
@@ -144,12 +143,3 @@ def _remove(path: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _as_not_written(path: Path) -> Iterator[None]:
-    """Raise whatever the system refuses as an error that names the path."""
-    try:
-        yield
-    except OSError as error:
-        raise NotWrittenError(path, error) from error

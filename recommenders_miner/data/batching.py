@@ -80,8 +80,6 @@ class TrainingBatches(keras.utils.PyDataset):
         """None: the stream is endless."""
         return None
 
-    # === Shapes ===
-
     def _plan_lengths(self, groups: int) -> None:
         """Choose the lengths of the groups by quantile, and with static shapes how many rows each group has."""
         self._news_lengths = LengthGroups.plan(self.features, groups)
@@ -106,8 +104,6 @@ class TrainingBatches(keras.utils.PyDataset):
         order = np.argsort(group, kind="stable")
         boundaries = np.searchsorted(group[order], np.arange(len(self._news_lengths.edges) + 1))
         return rows[order], boundaries
-
-    # === Batches ===
 
     def __getitem__(self, index: int) -> Batch:
         """Return the batch of step `first_step + index`."""

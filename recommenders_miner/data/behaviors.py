@@ -154,10 +154,14 @@ class _LogReader:
         known = labelled + unlabelled
         sound = np.ones(len(lines), bool)
 
-        def check(reason: str, wrong: np.ndarray, describe: Callable[[int], str], remedy: str | None = None) -> None:
+        def check(
+            reason: str, wrong: np.ndarray, problem: str | Callable[[int], str], remedy: str | None = None
+        ) -> None:
             """Take out the rows that are `wrong`, (rows,) bool or how often, unless there is a remedy for skipping."""
             rows = np.repeat(np.arange(len(lines)), wrong * sound)
-            self._errors.add(reason, lines[rows], lambda k: describe(int(rows[k])), remedy)
+            self._errors.add(
+                reason, lines[rows], lambda k: problem if isinstance(problem, str) else problem(int(rows[k])), remedy
+            )
             if remedy is None:
                 sound[rows] = False
 
@@ -166,13 +170,13 @@ class _LogReader:
             block.impression_id < 0,
             lambda row: f"impression id '{table['impression id'][row]}' is not a non-negative integer.",
         )
-        check("empty user id", pc.equal(table["user id"], "").to_numpy(), lambda _: "the user id is empty.")
+        check("empty user id", pc.equal(table["user id"], "").to_numpy(), "the user id is empty.")
         check(
             "bad time",
             block.time < 0,
             lambda row: f"expected a time like 11/12/2019 2:14:46 PM, got {table['time'][row].as_py()!r}.",
         )
-        check("no candidates", known + block.unknown + block.bad == 0, lambda _: "the impression has no candidates.")
+        check("no candidates", known + block.unknown + block.bad == 0, "the impression has no candidates.")
         check(
             "bad label",
             block.bad > 0,
@@ -187,16 +191,16 @@ class _LogReader:
         check(
             "some candidates labelled and some not",
             (labelled > 0) & (unlabelled > 0),
-            lambda _: "some candidates of the impression have a label and some have none.",
+            "some candidates of the impression have a label and some have none.",
         )
-        check("no known candidates", known == 0, lambda _: "none of the candidates is known.")
+        check("no known candidates", known == 0, "none of the candidates is known.")
         if self.labelled is None and sound.any():
             self.labelled = bool(labelled[np.argmax(sound)])
         here, before = ("no labels", "have them") if self.labelled else ("labels", "have none")
         check(
             "labels where the log has none, or none where it has them",
             unlabelled > 0 if self.labelled else labelled > 0,
-            lambda _: f"the impression has {here}, but those before it {before}.",
+            f"the impression has {here}, but those before it {before}.",
         )
 
         shown, users, histories = block.shown.values, block.users, block.histories

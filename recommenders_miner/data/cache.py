@@ -78,9 +78,7 @@ def _checksum(path: Path) -> int:
 class ArrayWriter:
     """Arrays in the files of a folder, which grow by parts, so that none need fit into memory.
 
-    Attributes:
-        kinds: the dtype and the shape of each array.
-        meta: the writer's own, anything that JSON can hold.
+    `kinds` are the dtype and the shape of each array, `meta` is the writer's own, anything that JSON can hold.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -252,17 +252,14 @@ def _read_only(array: np.ndarray) -> np.ndarray:
     return frozen
 
 
-# === Columns in memory ===
-
-
 def _rows_of_lists(lists: Sequence[Sequence[str]], news: NewsTable, kind: str, impressions: Sequence[int]) -> Ragged:
     """Return the news rows of all lists; `kind` and `impressions`, where each list is from, are for the error."""
-    for ids, impression in zip(lists, impressions, strict=True):
-        for news_id in ids:
-            if news_id not in news.row_of:
-                problem = f"the {kind} news {news_id!r} is not in the news table."
-                raise DataFormatError(_IN_MEMORY, problem, line=int(impression) + 1)
-    return Ragged.of_lists([[news.row_of[news_id] for news_id in ids] for ids in lists])
+    rows = [[news.row_of.get(news_id, 0) for news_id in ids] for ids in lists]
+    for found, ids, impression in zip(rows, lists, impressions, strict=True):
+        if 0 in found:
+            problem = f"the {kind} news {ids[found.index(0)]!r} is not in the news table."
+            raise DataFormatError(_IN_MEMORY, problem, line=int(impression) + 1)
+    return Ragged.of_lists(rows)
 
 
 def _labels_of_lists(labels: Sequence[Sequence[int]] | None, candidate_counts: np.ndarray) -> np.ndarray:

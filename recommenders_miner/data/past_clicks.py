@@ -22,14 +22,9 @@ PAST_CLICKS = {"histories": "the user's clicks of earlier seconds"}
 
 @dataclass(frozen=True)
 class Histories:
-    """The histories of I impressions, as stretches of an array that they share.
+    """The histories of I impressions, as stretches of an array of rows of the log's news that they share.
 
     The history of impression i is `articles[end[i] - length[i] : end[i]]`, oldest first.
-
-    Attributes:
-        articles: (total,) int32, rows of the log's news.
-        end: (I,) int64.
-        length: (I,) int64.
     """
 
     articles: np.ndarray

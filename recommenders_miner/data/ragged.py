@@ -79,8 +79,7 @@ class Ragged:
         """Where the values of some rows, in any order, stand among all values."""
         starts = self.offsets[rows]
         lengths = self.offsets[rows + 1] - starts
-        offsets = offsets_of(lengths)
-        return Ragged(np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths), offsets)
+        return Ragged.of_lengths(stretches(starts, lengths), lengths)
 
     def take(self, rows: np.ndarray) -> Ragged:
         """Some rows, in any order and any number of times."""

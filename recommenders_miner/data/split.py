@@ -32,16 +32,7 @@ HistoriesAt = Literal["impression", "split"]
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """What a split holds.
-
-    Attributes:
-        impressions: how many.
-        users: how many distinct ones.
-        news: lines of its news table.
-        clicks: candidates clicked on.
-        first: time of the earliest impression, ISO 8601, by the clock of the files.
-        last: time of the latest.
-    """
+    """What a split holds; `first` and `last` are times of impressions, ISO 8601, by the clock of the files."""
 
     impressions: int
     users: int
@@ -154,9 +145,6 @@ def split_by_time(
         }
         (new / "split.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     return written
-
-
-# === The splits of the source as one log ===
 
 
 def _pool(folders: Mapping[str, Path]) -> tuple[ImpressionLog, pa.Table, pa.Table | None]:

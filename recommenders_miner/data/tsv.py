@@ -35,13 +35,7 @@ OnError = Literal["raise", "skip"]
 
 @dataclass
 class SkipReport:
-    """What was left out of a file under `on_error="skip"`.
-
-    Attributes:
-        path: the file.
-        counts: how often each reason for leaving something out occurred.
-        lines: the first few 1-based lines for each reason.
-    """
+    """What was left out of a file under `on_error="skip"`: how often, and the first few 1-based lines, by reason."""
 
     path: Path
     counts: dict[str, int] = field(default_factory=dict)
@@ -65,12 +59,9 @@ class SkipReport:
 
 
 class LineErrors:
-    """Raises the earliest error in the lines of a file, or counts all of them, as `on_error` says.
+    """Raises the earliest error in the lines of a file, or counts all of them in its `report`, as `on_error` says.
 
     Whoever reads the file adds the errors of a block in any order, then calls `raise_earliest`.
-
-    Attributes:
-        report: what was left out so far; None where errors are raised.
     """
 
     def __init__(self, path: Path, on_error: OnError) -> None:
@@ -140,23 +131,19 @@ def read_tsv(
     separator: str = "\t",
     parse: Callable[[pa.Table], Any] = lambda table: table,
 ) -> Iterator[tuple[Any, np.ndarray]]:
-    r"""Read a file of separated columns without a header, block by block.
+    """Read a file of separated columns without a header, block by block.
 
     Lines end in LF or CRLF; the last one may lack its end; blank lines at the end of the file and a UTF-8
     byte order mark at its start are ignored. A line with another number of columns or with bytes that are not
     UTF-8 is an error. Where errors are raised, the lines before it are yielded first, so that a caller who checks more
     than the form of a line can raise an earlier error of its own.
 
-    Args:
-        path: the file.
-        columns: names of the columns, in file order.
-        errors: told of every line with an error.
-        separator: one ASCII character.
-        parse: what to make of a block's table; called on threads, for blocks ahead of the one that is yielded.
+    `parse` says what to make of a block's table of string columns; it is called on threads, for blocks ahead of the one
+    that is yielded.
 
     Yields:
-        What `parse` makes of a table of string columns, by itself the table, and the 1-based line number of each of
-        the table's rows, (rows,) int64.
+        What `parse` makes of a table, by itself the table, and the 1-based line number of each of its rows, (rows,)
+        int64.
 
     Raises:
         DataFormatError: the file is missing, a folder or empty, or a line has an error and errors are raised.

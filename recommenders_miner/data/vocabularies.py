@@ -77,12 +77,7 @@ class Vocabularies:
 
     @classmethod
     def build(cls, names: Iterable[str], tables: TrainingTables, given: Mapping[str, Vocabulary] | None = None) -> Self:
-        """Build the vocabularies of a training set.
-
-        Args:
-            names: which.
-            tables: what they are built of.
-            given: some that are there already, by name.
+        """Build the vocabularies of some names of a training set, but those that are given.
 
         Raises:
             DataFormatError: entities in the table, or a file that the hyperparameters name, are damaged.

@@ -49,10 +49,8 @@ class Evaluation:
     def mean(cls, values: Mapping[str, np.ndarray], counted: np.ndarray) -> Evaluation:
         """Average metrics over impressions.
 
-        Args:
-            values: metric name -> (impressions,) float64, NaN where the metric is not defined; a metric that is
-                defined nowhere is left out.
-            counted: (impressions,) bool, which impressions count as not left out.
+        Values are (impressions,) float64, NaN where a metric is not defined; one that is defined nowhere is left out.
+        `counted` (impressions,) says which impressions count as not left out.
         """
         defined = {name: column[~np.isnan(column)] for name, column in values.items()}
         defined = {name: column for name, column in defined.items() if column.size}
@@ -192,12 +190,8 @@ def evaluate_recall(rows: np.ndarray, log: ImpressionLog, cutoffs: Sequence[int]
     - `hit_rate@k`: whether at least one is.
     - `ndcg@k`: Σ 1 / log2(rank + 1) over those that are, divided by its largest possible value.
 
-    A clicked article that was not in the pool, for its age say, counts as not found.
-
-    Args:
-        rows: (I, k) rows of the retrieved articles, the best first, 0 behind the last.
-        log: the log of I impressions, with labels.
-        cutoffs: of the list; none longer than k.
+    A clicked article that was not in the pool, for its age say, counts as not found. `rows` (I, k) are the retrieved
+    articles, the best first, 0 behind the last.
 
     Raises:
         ValueError: a cutoff is below 1 or beyond what was retrieved, or no impression has a click.

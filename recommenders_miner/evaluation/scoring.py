@@ -66,13 +66,9 @@ class LogScorer:
         self.categories_part = NetworkPart(network, network.user_encoder.for_categories)
         self.score_part = NetworkPart(network, network.score_encoded)
 
-    # === News ===
-
     def encode_news(self, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Encode a news table, features of N+1 rows: by name what the other parts read, `vector` (N+1, d) and more."""
         return encode_table(self.news_part, features, self.news_batch)
-
-    # === Users ===
 
     def distinct_users(self, log: ImpressionLog, users: np.ndarray) -> DistinctUsers:
         """Find the distinct users of a log, shortest history first, given the model's ids (log users,) of its users."""
@@ -132,8 +128,6 @@ class LogScorer:
             done += len(batch)
             if progress:
                 progress(done / len(members))
-
-    # === Scores ===
 
     def score(
         self,

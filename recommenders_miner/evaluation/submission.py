@@ -81,15 +81,10 @@ def read_scores(path: str | Path, log: ImpressionLog | None = None) -> Ragged:
 def write_submission(
     path_zip: str | Path, impression_ids: Sequence[int] | Sequence[str] | np.ndarray, scores: Ragged
 ) -> None:
-    """Write the ranks of every impression's candidates as the MIND leaderboard takes them.
+    """Write the ranks of every impression's candidates as the MIND leaderboard takes them, `prediction.zip` by custom.
 
     The zip file holds `prediction.txt` and nothing else, a line per impression: `impression_id [r1,r2,…]`, where r1 is
-    the rank of the first candidate. The same input gives the same bytes.
-
-    Args:
-        path_zip: the zip file to write, `prediction.zip` by custom.
-        impression_ids: (impressions,) the first column of behaviors.tsv.
-        scores: a row an impression, float32 or float64, higher is better; ties are broken by candidate order.
+    the rank of the first candidate; ties are broken by candidate order. The same input gives the same bytes.
 
     Raises:
         ValueError: if a score is not finite or lengths disagree.
