@@ -21,11 +21,7 @@ _TRIPLE = ("head", "relation", "tail")
 
 
 def title_entities(news: NewsTable) -> list[list[str]]:
-    """Return the Wikidata ids of each title, each once, in the order of the file; N lists, without the padding article.
-
-    Raises:
-        DataFormatError: an article's entities are no JSON list of objects with a `WikidataId`.
-    """
+    """Return the Wikidata ids of each title, each once, in the order of the file; N lists, the padding left out."""
     return [_names(entities) for entities in _read(news, "title_entities")]
 
 
@@ -34,9 +30,6 @@ def word_entities(news: NewsTable, size: int) -> list[list[str]]:
 
     A word belongs to an entity if it overlaps one of its occurrences: `OccurrenceOffsets`, counted in characters, with
     the lengths of `SurfaceForms`. Of several entities the first in the file counts.
-
-    Raises:
-        DataFormatError: as `title_entities`, or an offset is no whole number, or a form no text.
     """
     owners_of_titles = []
     for title, entities in zip(news.title.to_pylist()[1:], _read(news, "title_entities"), strict=True):
@@ -52,11 +45,7 @@ def word_entities(news: NewsTable, size: int) -> list[list[str]]:
 
 
 def news_neighbours(news: NewsTable, entities: Vocabulary) -> np.ndarray:
-    """Return the pairs of known entities that share an article, in title or abstract: (P, 2) int32, both ways, once.
-
-    Raises:
-        DataFormatError: as `title_entities`.
-    """
+    """Return the pairs of known entities that share an article, in title or abstract: (P, 2) int32, both ways, once."""
     both = zip(_read(news, "title_entities"), _read(news, "abstract_entities"), strict=True)
     named = ({entities[name] for part in parts for name in _names(part) if name in entities} for parts in both)
     return _distinct_pairs(pair for ids in named for pair in itertools.combinations(ids, 2))
@@ -66,9 +55,6 @@ def graph_neighbours(path: str | Path, entities: Vocabulary) -> np.ndarray:
     """Return the pairs of known entities that a triple joins: (P, 2) int32, both ways, each pair once.
 
     The file has a triple a line, `head relation tail`, separated by tabs.
-
-    Raises:
-        DataFormatError: the file is missing, or a line has not three columns.
     """
     errors = LineErrors(Path(path), "raise")
     pairs: list[tuple[int, int]] = []

@@ -31,20 +31,15 @@ Kind = Literal["tokens", "id", "number", "vector"]
 class Feature:
     """What a network may read of an article.
 
-    Attributes:
-        name: by which encoders ask for it.
-        kind: `tokens`, (N+1, length), ids with zeros behind, or other values beside ids; `id`, (N+1,) int32; `number`,
-            (N+1,); `vector`, (N+1, d).
-        make: makes the array of a table's features; None where an encoder makes it itself, in `prepare`.
-        needs: the vocabularies that it is made with.
-        told_by: the feature whose zeros tell the length of `tokens`; itself where None.
+    Kinds are `tokens`, (N+1, length), ids with zeros behind, or other values beside ids; `id`, (N+1,) int32; `number`,
+    (N+1,); and `vector`, (N+1, d).
     """
 
-    name: str
+    name: str  # by which encoders ask for it
     kind: Kind
-    make: Callable[[NewsFeatures], np.ndarray] | None = None
-    needs: tuple[str, ...] = ()
-    told_by: str | None = None
+    make: Callable[[NewsFeatures], np.ndarray] | None = None  # None where an encoder makes it, in `prepare`
+    needs: tuple[str, ...] = ()  # the vocabularies that it is made with
+    told_by: str | None = None  # the feature whose zeros tell the length of `tokens`; itself where None
 
 
 FEATURES: dict[str, Feature] = {}

@@ -28,11 +28,7 @@ class Split:
 
     @classmethod
     def find(cls, data_dir: str | Path, name: str) -> Self:
-        """Find a split of a data folder that holds train/, dev/ and perhaps test/.
-
-        Raises:
-            DataFormatError: the folder or one of the files is missing.
-        """
+        """Find a split of a data folder that holds train/, dev/ and perhaps test/."""
         files = [Path(data_dir) / name / file for file in (NEWS_FILE, BEHAVIORS_FILE)]
         for path in files:
             if not path.is_file():
@@ -47,9 +43,6 @@ def split_folders(folder: str | Path) -> dict[str, Path]:
 
     The folder holds news.tsv and behaviors.tsv itself, and then is the only split, under its own name; or train/, dev/
     and test/, or some of these; or all/, as what `recommenders-miner convert` writes.
-
-    Raises:
-        DataFormatError: there is neither.
     """
     folder = Path(folder)
     if any((folder / file).exists() for file in (NEWS_FILE, BEHAVIORS_FILE)):

@@ -24,19 +24,12 @@ from recommenders_miner.hparams import HParams
 
 @dataclass(frozen=True)
 class Dataset:
-    """A news file and a behaviors file, read, and seen through a model's vocabularies.
-
-    Attributes:
-        news: the news table.
-        log: the impressions over it.
-        features: arrays of ids, a row an article.
-        users: (log users,) int32 ids of the log's users.
-    """
+    """A news file and a behaviors file, read, and seen through a model's vocabularies."""
 
     news: NewsTable
     log: ImpressionLog
-    features: NewsFeatures
-    users: np.ndarray
+    features: NewsFeatures  # arrays of ids, a row an article
+    users: np.ndarray  # (log users,) int32 ids of the log's users
 
 
 class NewsIterator:
@@ -62,11 +55,7 @@ class NewsIterator:
         self._loaded: dict[tuple, Dataset] = {}
 
     def load(self, news_file: str | Path, behaviors_file: str | Path) -> Dataset:
-        """Read a pair of files, or return what was read if neither has changed since.
-
-        Raises:
-            DataFormatError: a file is missing or damaged.
-        """
+        """Read a pair of files, or return what was read if neither has changed since."""
         key = fingerprint(news_file), fingerprint(behaviors_file)
         if key not in self._loaded:
             news = self.read_news(news_file)
@@ -92,22 +81,14 @@ class NewsIterator:
         return next((str(folder / path) for folder in folders if (folder / path).exists()), path)
 
     def build_vocabularies(self, news: NewsTable, log: ImpressionLog) -> Vocabularies:
-        """Build what the model has to know by name, from training tables.
-
-        Raises:
-            DataFormatError: entities in the table, or a file that the hyperparameters name, are damaged.
-        """
+        """Build what the model has to know by name, from training tables."""
         read = self.hparams.features
         needed = [name for feature in read for name in FEATURES[feature].needs]
         tables = TrainingTables(news, log, self.hparams, frozenset(read), self.find)
         return Vocabularies.build([*COMMON, *needed], tables, self.given)
 
     def dataset(self, news: NewsTable, log: ImpressionLog, cache: Path | None = None) -> Dataset:
-        """See tables in memory through the vocabularies; `cache` is the folder for what is costly to compute of news.
-
-        Raises:
-            NotBuiltError: there are no vocabularies yet.
-        """
+        """See tables in memory through the vocabularies; `cache` is a folder for what is costly to compute of news."""
         if self.vocabularies is None:
             raise NotBuiltError("There are no vocabularies yet: load training files first, or pass `vocabularies`.")
         features = NewsFeatures(news, self.vocabularies, self.hparams, cache)

@@ -13,17 +13,11 @@ from recommenders_miner.data.features import length_feature
 
 @dataclass(frozen=True)
 class LengthGroups:
-    """A table's articles in a few groups by length, so that a batch pads each to its own group's lengths only.
+    """A table's articles in a few groups by length, so that a batch pads each to its own group's lengths only."""
 
-    Attributes:
-        lengths: (N+1,) an article's length: the sum over its sequence features.
-        edges: (G,) the longest length of each group, ascending.
-        cuts: by sequence feature, (G,) the longest of it in each group; never shorter than in a group before.
-    """
-
-    lengths: np.ndarray
-    edges: np.ndarray
-    cuts: dict[str, np.ndarray]
+    lengths: np.ndarray  # (N+1,) an article's length: the sum over its sequence features
+    edges: np.ndarray  # (G,) the longest length of each group, ascending
+    cuts: dict[str, np.ndarray]  # by sequence feature, (G,) its longest in each group or one before
 
     @classmethod
     def plan(cls, features: Mapping[str, np.ndarray], groups: int) -> Self:

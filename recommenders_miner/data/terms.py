@@ -24,14 +24,10 @@ class TermWeights:
 
     It is scikit-learn's `TfidfVectorizer` over the words of `tokenize`: a term's weight in a title is its count there
     times its idf, and a title's weights are scaled to length 1. Words that are no term are left out.
-
-    Attributes:
-        terms: the terms, with ids as everywhere: 0 is padding, 1 unknown.
-        idf: (len(terms),) float64 inverse document frequencies; zero for the two ids that are no term.
     """
 
-    terms: Vocabulary
-    idf: np.ndarray
+    terms: Vocabulary  # with ids as everywhere: 0 is padding, 1 unknown
+    idf: np.ndarray  # (len(terms),) float64; zero for the two ids that are no term
 
     @classmethod
     def fit(cls, titles: Sequence[str], title_size: int, max_terms: int) -> Self:
@@ -70,11 +66,7 @@ class TermWeights:
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Read what `save` wrote.
-
-        Raises:
-            DataFormatError: a file is damaged, or the two do not belong together.
-        """
+        """Read what `save` wrote."""
         terms, path = Vocabulary.load(Path(folder) / TERMS_FILE), Path(folder) / IDF_FILE
         try:
             idf = np.array([float(line) for line in path.read_text(encoding="utf-8").split()])

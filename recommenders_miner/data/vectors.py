@@ -79,11 +79,7 @@ def read_word_vectors(
 
 
 def read_vector_names(path: str | Path) -> list[str]:
-    """Return the words or entities that a file of vectors has, in its order.
-
-    Raises:
-        DataFormatError: the file is missing or damaged.
-    """
+    """Return the words or entities that a file of vectors has, in its order."""
     return [word.decode(errors="replace") for _, word, _ in _lines(Path(path))]
 
 

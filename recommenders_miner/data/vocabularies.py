@@ -27,21 +27,13 @@ from recommenders_miner.hparams import HParams
 
 @dataclass(frozen=True)
 class TrainingTables:
-    """What vocabularies are built of.
-
-    Attributes:
-        news: the training news.
-        log: the training impressions.
-        hparams: the model's hyperparameters.
-        features: the features of articles that the model reads.
-        find: says where a file is that a hyperparameter names.
-    """
+    """The training news and impressions that vocabularies are built of, and the model's hyperparameters."""
 
     news: NewsTable
     log: ImpressionLog
     hparams: HParams
-    features: frozenset[str]
-    find: Callable[[str], str] = str
+    features: frozenset[str]  # of articles, that the model reads
+    find: Callable[[str], str] = str  # says where a file is that a hyperparameter names
 
     def texts(self, column: str) -> list[str]:
         """Return a column of the news, without the padding article."""
@@ -77,11 +69,7 @@ class Vocabularies:
 
     @classmethod
     def build(cls, names: Iterable[str], tables: TrainingTables, given: Mapping[str, Vocabulary] | None = None) -> Self:
-        """Build the vocabularies of some names of a training set, but those that are given.
-
-        Raises:
-            DataFormatError: entities in the table, or a file that the hyperparameters name, are damaged.
-        """
+        """Build the vocabularies of some names of a training set, but those that are given."""
         parts = cls(given or {})
         for name in dict.fromkeys(names):
             if name not in parts:
@@ -98,12 +86,7 @@ class Vocabularies:
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Read what `save` wrote.
-
-        Raises:
-            DataFormatError: a file is damaged.
-            PresetError: the word pieces are.
-        """
+        """Read what `save` wrote."""
         folder = Path(folder)
         parts: dict[str, Any] = {path.stem: Vocabulary.load(path) for path in sorted(folder.glob("*.txt"))}
         for name, kind in {"pieces": Pieces, "terms": TermWeights}.items():

@@ -80,12 +80,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
-        """Read what `save` wrote.
-
-        Raises:
-            DataFormatError: the file is missing, not UTF-8, lacks the two special tokens at its head, or
-                holds an empty or a repeated token.
-        """
+        """Read what `save` wrote."""
         path = Path(path)
         require_file(path, _EXPECTED)
         try:

@@ -43,9 +43,6 @@ def popularity_scores(
 
     An article that training never showed has the rate r. With MIND's click rate of 4 %, 100 showings are worth four
     clicks.
-
-    Raises:
-        ValueError: if the training log has no labels.
     """
     clicks = count_clicks(training_log, training_news)
     showings = np.bincount(training_log.candidates.values, minlength=len(training_news))

@@ -50,22 +50,14 @@ class BeyondAccuracy:
     Example:
         beyond = BeyondAccuracy.fit(dev_log, dev_news, train_log, train_news)
         beyond.evaluate(scores).metrics  # {"ild@10": …, "novelty@10": …, "calibration@10": …, "coverage@10": …}
-
-    Attributes:
-        log: the log whose users the lists are for.
-        category: (rows,) int32 category of each article.
-        self_information: (rows,) float64, −log2 p of each article.
-        interests: (histories, categories) float64, the shares of the categories in each distinct history.
-        catalogue: (rows,) bool, which articles can be recommended.
-        k: how many articles of a list count.
     """
 
     log: ImpressionLog
-    category: np.ndarray
-    self_information: np.ndarray
-    interests: csr_array
-    catalogue: np.ndarray
-    k: int
+    category: np.ndarray  # (rows,) int32 of each article
+    self_information: np.ndarray  # (rows,) float64, −log2 p of each article
+    interests: csr_array  # (histories, categories) float64, shares in each distinct history
+    catalogue: np.ndarray  # (rows,) bool, which articles can be recommended
+    k: int  # how many articles of a list count
 
     @classmethod
     def fit(

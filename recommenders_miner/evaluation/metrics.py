@@ -148,11 +148,7 @@ def impression_metrics(
 
 
 def rank_candidates(scores: Ragged) -> np.ndarray:
-    """Rank each impression's candidates 1 … n, highest score first, equal ones as they stand: (candidates,) int32.
-
-    Raises:
-        ValueError: if a score is not finite or lengths disagree.
-    """
+    """Rank each impression's candidates 1 … n, highest score first, equal ones as they stand: (candidates,) int32."""
     scores = check_scores(scores)
     ranks = np.empty(scores.values.size, np.int32)
     ranks[_ranking_order(scores.values, scores.rows())] = scores.ranks() + 1
@@ -192,9 +188,6 @@ def evaluate_recall(rows: np.ndarray, log: ImpressionLog, cutoffs: Sequence[int]
 
     A clicked article that was not in the pool, for its age say, counts as not found. `rows` (I, k) are the retrieved
     articles, the best first, 0 behind the last.
-
-    Raises:
-        ValueError: a cutoff is below 1 or beyond what was retrieved, or no impression has a click.
     """
     if not (log.labels == 1).any():
         raise ValueError("Recall is counted from clicks, but the log has none.")

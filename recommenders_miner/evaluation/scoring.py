@@ -24,19 +24,12 @@ from recommenders_miner.encoders.whole_table import (
 
 @dataclass(frozen=True)
 class DistinctUsers:
-    """The distinct users of a log, histories and, where they matter, user ids, sorted by history length.
+    """The distinct users of a log, histories and, where they matter, user ids, sorted by history length."""
 
-    Attributes:
-        histories: (R,) rows of the log's histories.
-        users: (R,) int32 user ids of the model, 0 where they do not matter.
-        lengths: (R,) clicks that are used.
-        of_impression: (I,) the distinct user of each impression.
-    """
-
-    histories: np.ndarray
-    users: np.ndarray
-    lengths: np.ndarray
-    of_impression: np.ndarray
+    histories: np.ndarray  # (R,) rows of the log's histories
+    users: np.ndarray  # (R,) int32 user ids of the model, 0 where they do not matter
+    lengths: np.ndarray  # (R,) clicks that are used
+    of_impression: np.ndarray  # (I,) the distinct user of each impression
 
 
 class LogScorer:

@@ -10,12 +10,13 @@ import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recommenders_miner.data.cache import pack_strings
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.evaluation.metrics import check_scores, rank_candidates
@@ -33,14 +34,11 @@ def write_scores(path: str | Path, scores: Ragged) -> None:
 
     Each number has the fewest digits that give back its exact value in its own precision, float32 or float64, so that
     the file has no ties that the scores did not have.
-
-    Raises:
-        ValueError: if a score is not finite or lengths disagree.
     """
     scores = check_scores(scores)
     with atomic_write(path) as temporary, open(temporary, "wb") as file:
         for _, block in _blocks(scores):
-            _write_strings(file, pc.binary_join_element_wise(_join_rows(block, " "), pa.scalar("\n"), ""))
+            file.write(pack_strings(pc.binary_join_element_wise(_join_rows(block, " "), pa.scalar("\n"), ""))[0].data)
 
 
 def read_scores(path: str | Path, log: ImpressionLog | None = None) -> Ragged:
@@ -85,9 +83,6 @@ def write_submission(
 
     The zip file holds `prediction.txt` and nothing else, a line per impression: `impression_id [r1,r2,…]`, where r1 is
     the rank of the first candidate; ties are broken by candidate order. The same input gives the same bytes.
-
-    Raises:
-        ValueError: if a score is not finite or lengths disagree.
     """
     scores = check_scores(scores)
     if len(impression_ids) != len(scores):
@@ -102,7 +97,8 @@ def write_submission(
         for impressions, block in _blocks(scores):
             ids = pa.array(np.asarray(impression_ids[impressions])).cast(pa.string())
             ranks = _join_rows(Ragged(rank_candidates(block), block.offsets), ",")
-            _write_strings(file, pc.binary_join_element_wise(ids, pa.scalar(" ["), ranks, pa.scalar("]\n"), ""))
+            lines = pc.binary_join_element_wise(ids, pa.scalar(" ["), ranks, pa.scalar("]\n"), "")
+            file.write(pack_strings(lines)[0].data)
 
 
 def _blocks(scores: Ragged) -> Iterator[tuple[slice, Ragged]]:
@@ -115,11 +111,6 @@ def _blocks(scores: Ragged) -> Iterator[tuple[slice, Ragged]]:
 def _join_rows(rows: Ragged, separator: str) -> pa.StringArray:
     strings = pa.array(rows.values).cast(pa.string())
     return pc.binary_join(pa.ListArray.from_arrays(pa.array(rows.offsets, pa.int32()), strings), separator)
-
-
-def _write_strings(file: BinaryIO, strings: pa.StringArray) -> None:
-    one_list = pa.ListArray.from_arrays(pa.array([0, len(strings)], pa.int32()), strings)
-    file.write(pc.binary_join(one_list, "")[0].as_buffer())
 
 
 def _parse_lines(lines: Sequence[str]) -> Ragged:

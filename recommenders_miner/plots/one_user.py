@@ -112,9 +112,6 @@ def draw_explanation(explanation: Explanation, categories: Iterable[str], candid
     right is each click's influence on the score. Of more interests than find room, those that add most are drawn.
     Where there is but one interest, weight and score are left out; where there is no attention, influence stands alone.
     The categories are those of the whole news table, which fix the colours.
-
-    Raises:
-        RecommendersMinerError: the history is empty.
     """
     if not explanation.history:
         raise RecommendersMinerError("The history is empty: there are no clicks to draw.")

@@ -72,14 +72,10 @@ class WeightedScores:
     The weights are positive and add up to 1, so that s ≤ max_i s_i. Articles whose best interest does not reach the
     k-th score so far need no weights: this is the threshold algorithm of Fagin, Lotem and Naor, "Optimal Aggregation
     Algorithms for Middleware", JCSS 2003, with a bound for each article.
-
-    Attributes:
-        vectors: (N, d) float32, h of the article at each place.
-        targets: (N, d) float32, t of the article at each place.
     """
 
-    vectors: np.ndarray
-    targets: np.ndarray
+    vectors: np.ndarray  # (N, d) float32, h of the article at each place
+    targets: np.ndarray  # (N, d) float32, t of the article at each place
 
     def replace(
         self,

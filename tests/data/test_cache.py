@@ -1,5 +1,4 @@
 import contextlib
-import threading
 
 import numpy as np
 import pyarrow as pa
@@ -102,25 +101,6 @@ def test_a_crash_while_storing_leaves_nothing(tmp_path, monkeypatch, caplog, fai
         assert "stopped here" in caplog.text
     assert load(folder, "key") is None
     assert list(tmp_path.iterdir()) == []
-
-
-def test_storing_the_same_key_at_once_ends_with_a_valid_cache(tmp_path):
-    folder, barrier = tmp_path / "entry", threading.Barrier(8)
-    kept = []
-
-    def work():
-        barrier.wait()
-        kept.append(keep(folder, "key", "arrays", ARRAYS))
-
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for cached in [*kept, load(folder, "key")]:
-        assert_whole(cached)
-    assert len(kept) == 8
-    assert [path.name for path in tmp_path.iterdir()] == ["entry"]
 
 
 def test_a_cache_stored_by_another_process_in_the_meantime_stays(tmp_path, caplog):

@@ -17,28 +17,6 @@ from tests.data.written_log import DTYPES, NEWS, arrays_of, assert_same, impress
 # === The format ===
 
 
-def test_columns_of_a_labelled_log(tmp_path):
-    path = write(
-        tmp_path,
-        line("N1-0 N2-1", "N3 N1", "1", "U9", "11/12/2019 2:14:46 PM"),
-        line("N3-1", "", "2", "U3", "12/31/2019 12:00:01 AM"),
-        line(" N4-x-1  N4-x-0 N1-0", "N3 N1", "7", "U9", "1/2/2020 12:00:00 PM"),
-        end="\r\n",
-    )
-    log = read(path)
-    assert log.labelled
-    assert log.skipped is None
-    assert impressions(log) == [
-        (1, "U9", seconds(2019, 11, 12, 14, 14, 46), [3, 1], [1, 2], [0, 1]),
-        (2, "U3", seconds(2019, 12, 31, 0, 0, 1), [], [3], [1]),
-        (7, "U9", seconds(2020, 1, 2, 12), [3, 1], [4, 4, 1], [1, 0, 0]),
-    ]
-    assert (log.history_of.tolist(), log.user_of.tolist(), log.num_impressions) == ([0, 1, 0], [0, 1, 0], 3)
-    assert {name: array.dtype for name, array in arrays_of(log).items()} == DTYPES
-    assert not any(array.flags.writeable for array in arrays_of(log).values())
-    assert repr(log) == "ImpressionLog(3 labelled impressions, 6 candidates, 2 histories, 2 users)"
-
-
 def test_histories_are_complete_and_the_separator_is_free(tmp_path):
     log = read(write(tmp_path, line(history="N1  N2 N3 " * 200, separator=";")), separator=";")
     assert log.histories.values.tolist() == [1, 2, 3] * 200
@@ -162,12 +140,17 @@ logs = st.booleans().flatmap(
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
-@given(rows=logs, block_bytes=st.integers(1, 300))
-def test_any_log_equals_its_restatement_at_any_block_size(tmp_path, rows, block_bytes):
+@given(
+    rows=logs,
+    block_bytes=st.integers(1, 300),
+    space=st.sampled_from([" ", "  "]),
+    end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_any_log_equals_its_restatement_at_any_block_size(tmp_path, rows, block_bytes, space, end):
     lines = [
         line(
-            " ".join(news_id if label is None else f"{news_id}-{label}" for news_id, label in shown),
-            " ".join(history),
+            space.join(news_id if label is None else f"{news_id}-{label}" for news_id, label in shown),
+            space.join(history),
             str(number),
             user,
             f"{time.month}/{time.day}/{time.year} {time:%I:%M:%S %p}",
@@ -187,8 +170,11 @@ def test_any_log_equals_its_restatement_at_any_block_size(tmp_path, rows, block_
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tsv, "BLOCK_BYTES", block_bytes)
-        log = read(write(tmp_path, *lines))
+        log = read(write(tmp_path, *lines, end=end))
     assert impressions(log) == expected
+    assert {name: array.dtype for name, array in arrays_of(log).items()} == DTYPES
+    assert not any(array.flags.writeable for array in arrays_of(log).values())
+    assert (log.num_impressions, log.skipped) == (len(rows), None)
     assert f"ImpressionLog({len(rows)} {'labelled' if log.labelled else 'unlabelled'} impressions, " in repr(log)
     assert log.users.to_pylist() == list(dict.fromkeys(user for _, user, *_ in rows))
     distinct = list(dict.fromkeys(tuple(entry[3]) for entry in expected))

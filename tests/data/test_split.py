@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from recommenders_miner.cli import app
 from recommenders_miner.data import write as tsv_writer
+from recommenders_miner.data.folders import split_folders
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.ragged import Ragged
@@ -283,6 +284,30 @@ def test_articles_whose_columns_differ_between_splits_are_an_error(tmp_path):
         pq.write_table(pa.table({"id": ["N1"], "published": [published]}), source / split / "articles.parquet")
     with pytest.raises(DataFormatError, match=r"articles\.parquet: columns differ from those"):
         split_by_time(source, tmp_path / "out", dev_from=at(4))
+
+
+def test_splits_come_in_the_order_of_their_use_unless_there_is_none(tmp_path):
+    (tmp_path / "all").mkdir()
+    assert split_folders(tmp_path) == {"all": tmp_path / "all"}
+    for name in ("test", "dev", "other", "train"):
+        (tmp_path / name).mkdir()
+    assert list(split_folders(tmp_path).items()) == [(name, tmp_path / name) for name in ("train", "dev", "test")]
+
+
+@pytest.mark.parametrize("file", ["news.tsv", "behaviors.tsv"])
+def test_a_folder_with_a_file_of_its_own_is_one_split(tmp_path, monkeypatch, file):
+    folder = tmp_path / "mine"
+    (folder / "train").mkdir(parents=True)
+    (folder / file).touch()
+    assert split_folders(folder) == {"mine": folder}
+    monkeypatch.chdir(folder)
+    assert list(split_folders(".")) == ["mine"]
+
+
+def test_a_folder_without_splits_is_an_error(tmp_path):
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(DataFormatError, match=r"holds neither news\.tsv .* nor a folder train, dev, test or all"):
+            split_folders(folder)
 
 
 # === What is refused, and what is left over ===

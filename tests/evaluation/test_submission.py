@@ -161,5 +161,5 @@ def test_scores_that_are_not_finite_and_crashes_leave_the_old_file_and_no_other(
     def crash(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(submission, "_write_strings", crash)
+    monkeypatch.setattr(submission, "_join_rows", crash)
     both(scores, OSError, "no space left")
