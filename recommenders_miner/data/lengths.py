@@ -54,15 +54,15 @@ def length_edges(lengths: np.ndarray, groups: int) -> np.ndarray:
     return np.unique(np.maximum(quantiles, 1).astype(int))
 
 
-def growing_edges(lengths: np.ndarray, ratio: float = 1.5, least: int = 8) -> np.ndarray:
-    """Return ascending lengths, the last the maximum of `lengths`, and each at most `ratio` times the one before.
+def growing_edges(lengths: np.ndarray) -> np.ndarray:
+    """Return ascending lengths, the last the maximum of `lengths`, each at most half as long again as the one before.
 
-    So nothing longer than `least` is padded by more than that ratio, however uneven the lengths are. Those that no
-    length needs are left out.
+    So nothing longer than 8 is padded by more than half, however uneven the lengths are. Those that no length needs are
+    left out.
     """
     largest = int(lengths.max(initial=1))
-    steps = max(int(np.ceil(np.log(largest / least) / np.log(ratio))), 0)
-    edges = np.unique(np.round(np.geomspace(min(least, largest), largest, steps + 1)).astype(int))
+    steps = max(int(np.ceil(np.log(largest / 8) / np.log(1.5))), 0)
+    edges = np.unique(np.round(np.geomspace(min(8, largest), largest, steps + 1)).astype(int))
     return edges[np.unique(np.searchsorted(edges, lengths))]
 
 

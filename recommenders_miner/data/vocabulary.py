@@ -41,15 +41,15 @@ class Vocabulary:
             self._id_of[token] = token_id
 
     @classmethod
-    def build(cls, documents: Iterable[Sequence[str]], min_count: int = 1, max_size: int | None = None) -> Vocabulary:
+    def build(cls, documents: Iterable[Sequence[str]], min_count: int = 1) -> Vocabulary:
         """Collect the tokens of some documents, most frequent first, ties in alphabetical order.
 
         Tokens that occur less often than `min_count`, or that no vocabulary can hold, as those with a line break, stay
-        unknown; so do those beyond `max_size`, the two special ids not counted.
+        unknown.
         """
         counts = Counter(token for document in documents for token in document)
         frequent = [token for token, count in counts.items() if count >= min_count and not token_problem(token, ())]
-        return cls(sorted(frequent, key=lambda token: (-counts[token], token))[:max_size])
+        return cls(sorted(frequent, key=lambda token: (-counts[token], token)))
 
     @classmethod
     def of_names(cls, names: Iterable[str]) -> Vocabulary:

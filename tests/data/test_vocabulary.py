@@ -51,7 +51,6 @@ def test_build_orders_by_frequency_then_alphabet():
     documents = [["b", "a", "c"], ["c", "d"], ["c", "b"]]
     assert Vocabulary.build(documents).tokens[2:] == ["c", "b", "a", "d"]
     assert Vocabulary.build(documents, min_count=2).tokens[2:] == ["c", "b"]
-    assert Vocabulary.build(documents, max_size=3).tokens[2:] == ["c", "b", "a"]
     assert len(Vocabulary.build([])) == 2
 
 
