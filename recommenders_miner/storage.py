@@ -108,7 +108,9 @@ def parse_yaml(text: str) -> Any:
         for event in yaml.parse(text, yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
                 raise ValueError(f"aliases (*name) are not read; write the value out\n{event.start_mark}")
-        return yaml.safe_load(text)
+        value = yaml.safe_load(text)
+        repr(value)  # raises for a number too long to be printed, which no message could show
+        return value
     except Exception as error:  # beside its own errors PyYAML lets through those of int(), datetime and others
         raise ValueError(str(error)) from None
 

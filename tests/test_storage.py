@@ -239,6 +239,7 @@ def test_yaml_of_plain_values():
         ("!!python/object/apply:os.system ['true']", "could not determine a constructor"),
         ("[" * 1200 + "]" * 1200, "maximum recursion depth"),
         ("9" * 5000, "Exceeds the limit"),
+        ("1" + ":1" * 5000, "Exceeds the limit"),
         ("a" * 2**15, "at most 16,384 are read"),
         ("a: b: c", "mapping values are not allowed here"),
     ],

@@ -22,6 +22,8 @@ _EXPECTED = "vectors in GloVe's text format, a line each: a word, then its numbe
 _GZIP_MAGIC = b"\x1f\x8b"
 _BATCH_LINES = 4096
 _SHOWN_BYTES = 80
+_LARGEST = 1e18
+"""Beyond it, the squares of which a standard deviation is made leave float32."""
 
 
 def read_word_vectors(
@@ -40,8 +42,8 @@ def read_word_vectors(
         from the file, (len(vocabulary),) bool.
 
     Raises:
-        DataFormatError: the file is missing or damaged, a line has another number of numbers than the first, a wanted line holds
-            something that is no finite number, or no token of the vocabulary is in the file.
+        DataFormatError: the file is missing or damaged, a line has another number of numbers than the first, a wanted
+            line holds something that is no number from -1e18 to 1e18, or no token of the vocabulary is in the file.
     """
     path = Path(path)
     row_of = {token.encode(): row for row, token in enumerate(vocabulary.tokens) if token in vocabulary}
@@ -54,7 +56,8 @@ def read_word_vectors(
             line, text = next(pair for pair in zip(lines, numbers, strict=True) if _parse(pair[1:]) is None)
             field = next(field for field in text.split(b" ") if _parse([field]) is None)
             shown = field[:_SHOWN_BYTES].decode(errors="backslashreplace")
-            raise DataFormatError(path, f"expected a finite number, got {shown!r}.", line=line)
+            problem = f"expected a finite number, got {shown!r} (none beyond {_LARGEST:g} is read)."
+            raise DataFormatError(path, problem, line=line)
         rows, first = np.unique([row_of[word] for word in words], return_index=True)
         rows, first = rows[~found[rows]], first[~found[rows]]
         if matrix is None:
@@ -122,10 +125,10 @@ def _lines(path: Path, wanted: Container[bytes] | None = None) -> Iterator[tuple
 
 
 def _parse(numbers: Sequence[bytes]) -> np.ndarray | None:
-    """Parse lines of as many numbers each, (lines, numbers) float32; None unless all are finite numbers."""
+    """Parse lines of as many numbers each, (lines, numbers) float32; None unless all are numbers of a usable size."""
     try:
         fields = pc.split_pattern(pa.array(numbers, pa.binary()).cast(pa.string()), " ").flatten()
         vectors = fields.cast(pa.float32()).to_numpy().reshape(len(numbers), -1)
     except pa.ArrowInvalid:
         return None
-    return vectors if np.isfinite(vectors).all() else None
+    return vectors if (np.abs(vectors) <= _LARGEST).all() else None  # not so for NaN

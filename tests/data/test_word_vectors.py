@@ -87,6 +87,7 @@ def test_the_vectors_of_words_not_found_are_those_that_a_seed_has_always_given(t
         ("hello\nworld\n", 1, "expected a word and its numbers, got 1 fields"),
         ("The 1 2\nCAT 3 4\n", None, "none of the vocabulary's 2 tokens is in the file.*case"),
         (gzip.compress(GLOVE.encode() * 100, mtime=0)[:-20], None, "the gzip file is damaged"),
+        (GLOVE + "fish 1 1e19 3\n", 4, "expected a finite number, got '1e19' .none beyond 1e\\+18 is read"),
         ("", None, "the file is empty; expected vectors in GloVe's text format"),
     ],
 )
@@ -94,6 +95,12 @@ def test_a_damaged_file_is_an_error(tmp_path, content, line, problem):
     with pytest.raises(DataFormatError, match=problem) as caught:
         read(tmp_path, content, ["the", "fish"])
     assert (caught.value.path.name, caught.value.line) == ("vectors.txt", line)
+
+
+def test_large_numbers_give_finite_vectors_to_words_not_found(tmp_path):
+    matrix, found = read(tmp_path, "the 1e18 -1e18\ncat -1e18 -1e18\n", ["the", "cat", "fish"])
+    assert not found[4]
+    assert np.isfinite(matrix).all()
 
 
 def test_a_missing_file_is_an_error(tmp_path):
