@@ -198,11 +198,7 @@ class NewsTable:
 
     @cached_property
     def digest(self) -> str:
-        """A hex BLAKE2b digest of the columns, which names their content in cache keys.
-
-        It is taken of the columns rather than of the file, so that it is equal for equal tables, however they
-        came about, and describes what is in memory even if the file has changed since.
-        """
+        """A hex BLAKE2b digest of the columns, rather than of the file, which names their content in cache keys."""
         digest = hashlib.blake2b(digest_size=16)
         for name in _COLUMNS:
             for part in pack_strings(getattr(self, name)):

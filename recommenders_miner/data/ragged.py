@@ -45,9 +45,7 @@ class Ragged:
 
     def __getitem__(self, row: int) -> np.ndarray:
         """The values of one row."""
-        if not -len(self) <= row < len(self):
-            raise IndexError(f"row {row} of {len(self)}")
-        row %= len(self)
+        row = range(len(self))[row]
         return self.values[self.offsets[row] : self.offsets[row + 1]]
 
     def __iter__(self) -> Iterator[np.ndarray]:

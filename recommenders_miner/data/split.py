@@ -84,14 +84,10 @@ def split_by_time(
         max_history: clicks of a history that are kept, the newest; None keeps all.
         overwrite: whether to replace a folder `out` that holds something.
 
-    Returns:
-        The splits that were written.
-
     Raises:
         DataFormatError: a file is missing or faulty, no split has labels, or a split would be empty.
         FolderExistsError: `out` holds something.
         RecommendersMinerError: `out` is `source` or a folder around it.
-        ValueError: an argument is out of range.
     """
     source, out = Path(source), Path(out)
     if not 0 < dev_share < 1:

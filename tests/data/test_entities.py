@@ -72,9 +72,6 @@ def features(news, vocabularies, **options):
     return NewsFeatures(news, vocabularies, HPARAMS.replace(**options))
 
 
-# === MIND's JSON ===
-
-
 def test_a_title_has_its_wikidata_ids_once_in_their_order():
     assert title_entities(NEWS) == [["Q5", "Q3"], [], ["Q3", "Q7", "Q1", "Q9"], []]
 
@@ -98,9 +95,6 @@ def test_damaged_entities_name_their_article(text, build):
         build(news)
 
 
-# === The feature ===
-
-
 def test_entities_are_ids_at_the_left_of_their_row(build):
     vocabularies = build(vectors=["Q1"])
     feature = features(NEWS, vocabularies)["entities"]
@@ -110,9 +104,6 @@ def test_entities_are_ids_at_the_left_of_their_row(build):
     assert feature.dtype == np.int32
     other = table(mind("Q3", "Q404", "Q3", "Q5"), " [ ] ", None)
     assert features(other, vocabularies, entity_size=3)["entities"].tolist() == [[0] * 3, [q3, 1, q5], [0] * 3, [0] * 3]
-
-
-# === Vocabularies ===
 
 
 def test_entities_with_vectors_come_before_those_of_the_titles(build):
@@ -150,9 +141,6 @@ def test_vocabularies_with_pieces_bring_their_tokenizer_along(build, tmp_path):
     loaded = Vocabularies.load(tmp_path / "elsewhere")
     assert loaded.pieces.encode(["Titles", "rain"], 5) == [[3, 6, 7, 4], [3, 2, 4]]
     assert features(NEWS, loaded)["pieces"].tolist() == [[0, 0, 0, 0]] + [[3, 6, 2, 4]] * 4
-
-
-# === Where entities stand ===
 
 
 def placed(name, *occurrences):
@@ -196,9 +184,6 @@ def test_word_entities_are_a_feature_beside_the_title(build):
     assert features(news, known)["word_entities"].tolist() == expected
     unknown = features(news, build(table("[]"), vectors=["Q60"]))["word_entities"]
     assert unknown[1].tolist() == [1, 0, 2, 2]
-
-
-# === Neighbours ===
 
 
 def test_neighbours_share_an_article_in_title_or_abstract():

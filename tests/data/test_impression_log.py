@@ -14,8 +14,6 @@ from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.errors import DataFormatError
 from tests.data.written_log import DTYPES, NEWS, arrays_of, assert_same, impressions, line, read, seconds, write
 
-# === The format ===
-
 
 def test_histories_are_complete_and_the_separator_is_free(tmp_path):
     log = read(write(tmp_path, line(history="N1  N2 N3 " * 200, separator=";")), separator=";")
@@ -33,8 +31,6 @@ def test_any_time_is_written_as_mind_does_and_comes_back(time):
     assert unix_seconds(time) == seconds(*time.timetuple()[:6])
     assert file_time(np.int64(unix_seconds(time))) == time
 
-
-# === Errors ===
 
 ERRORS = {
     "columns": ("1\tU1\tN1", r"expected 5 tab-separated columns \(impression id, .*impressions\), got 3"),
@@ -120,8 +116,6 @@ def test_skip_names_the_first_lines_of_each_reason(tmp_path, caplog):
     }
     assert caplog.messages == [log.skipped.summary()]
 
-
-# === Any log ===
 
 ids = st.sampled_from(["N1", "N2", "N3", "N4-x"])
 logs = st.booleans().flatmap(
@@ -233,9 +227,6 @@ def test_skipping_equals_its_restatement(tmp_path, rows, block_bytes):
         log = read(path, on_error="skip")
     assert impressions(log) == expected
     assert log.skipped.counts == +counts
-
-
-# === Columns in memory ===
 
 
 def test_from_columns_with_defaults():

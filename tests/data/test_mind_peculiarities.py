@@ -130,9 +130,6 @@ def test_a_split_carries_all_of_it_over(mind, tmp_path):
     )
 
 
-# === What cannot be taken as it stands ===
-
-
 def test_a_tab_in_a_title_that_is_not_escaped_is_named(tmp_path):
     broken = "N17\tnews\tnewslocal\tA bridge\tat last\t\thttps://example.org/f\t[]\t[]"
     write(tmp_path / "train", [*TRAIN_NEWS, broken], TRAIN_BEHAVIORS, "\r\n")

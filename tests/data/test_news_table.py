@@ -160,9 +160,6 @@ def test_select_keeps_some_news_each_once():
         table.select(["N1", "N9"])
 
 
-# === Further columns ===
-
-
 def test_what_stands_beside_the_file_is_aligned_with_its_rows(tmp_path):
     path = write(tmp_path, row("N1"), row("N2"), row("N3"))
     plain = NewsTable.read(path)

@@ -86,9 +86,6 @@ def at(seconds):
     return MIDNIGHT + timedelta(seconds=seconds)
 
 
-# === The rule, restated impression by impression ===
-
-
 def rebuilt(impression, log, before):
     """The history that an impression should have: what its user clicked on before a time."""
     own = [other for other in log if other.user == impression.user]
@@ -185,9 +182,6 @@ def test_a_share_puts_the_latest_impressions_into_dev(tmp_path_factory, log, sha
     assert len(dev) >= wanted > len(dev) - first_second
 
 
-# === By hand ===
-
-
 def test_a_split_has_the_articles_that_it_refers_to_or_all(tmp_path):
     source = write(tmp_path / "source", numbered([Impression(1), Impression(2, (("N3", 1), ("N2", 0)))]))
     for all_news, expected in ((False, ["N1", "N2"]), (True, ["N1", "N2", "N3", "N4"])):
@@ -203,9 +197,6 @@ def test_train_without_histories_is_warned_of(tmp_path, caplog):
     caplog.clear()
     split_by_time(source, tmp_path / "impression", dev_from=at(2))
     assert caplog.text == ""
-
-
-# === Several splits ===
 
 
 def pooled_source(tmp_path):
@@ -310,9 +301,6 @@ def test_a_folder_without_splits_is_an_error(tmp_path):
             split_folders(folder)
 
 
-# === What is refused, and what is left over ===
-
-
 def test_a_bad_line_is_named_and_nothing_is_written(tmp_path):
     source = write(tmp_path / "source", [Impression(1), Impression(2, (("N9", 1),))])
     with pytest.raises(DataFormatError, match=r"behaviors\.tsv, line 2: the candidate 'N9-1'"):
@@ -337,9 +325,6 @@ def test_a_folder_that_exists_is_replaced_only_if_that_is_asked_for_and_never_th
 def test_arguments_out_of_range_are_refused(tmp_path, share, at_):
     with pytest.raises(ValueError, match=r"dev_share must|histories_at must"):
         split_by_time(tmp_path, tmp_path / "out", dev_share=share, histories_at=at_)
-
-
-# === The command ===
 
 
 def test_the_command_says_what_it_wrote(tmp_path):

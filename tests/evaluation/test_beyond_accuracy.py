@@ -43,9 +43,6 @@ def rows_of(lists):
     return Ragged.of_lists([NEWS.rows(names) for names in lists])
 
 
-# === The definitions in plain Python ===
-
-
 def plain_calibration(names, history):
     p, q = (Counter(CATEGORY[name] for name in part) for part in (history, names))
     total = 0.0
@@ -81,9 +78,6 @@ def test_all_metrics_agree_with_the_plain_definitions(pairs, k):
     assert found.num_left_out == sum(not listed for listed in lists)
 
 
-# === Values worked out by hand ===
-
-
 def test_calibration_is_never_negative():
     histories = [["S1"] * n + ["F1"] * 3 + ["T1"] * 7 for n in range(8)]
     for history in histories:
@@ -103,9 +97,6 @@ def test_coverage_has_no_standard_error_and_the_means_have():
     assert list(errors) == ["ild@10", "novelty@10", "calibration@10"]
     assert errors["ild@10"] == pytest.approx(0.5)
     assert math.isnan(evaluate_lists([["S1"], []], [["S1"], ["S1", "F1"]]).standard_errors["ild@10"])
-
-
-# === Lists ===
 
 
 def test_scores_are_evaluated_by_the_lists_they_make():

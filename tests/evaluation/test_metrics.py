@@ -20,8 +20,6 @@ from recommenders_miner.evaluation.metrics import (
     rank_candidates,
 )
 
-# === SPEC.md, Section 4, in plain Python, one impression at a time ===
-
 
 def ranks_of(scores):
     order = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
@@ -110,9 +108,6 @@ def test_agrees_with_scikit_learn_where_the_definitions_do(dtype):
             assert ndcg[f"ndcg@{k}"][i] == pytest.approx(expected)
 
 
-# === Names of metrics, and input with errors ===
-
-
 def test_recommenders_spelling_of_several_cutoffs():
     log = np.array([0.1, 0.9, 0.5]), np.array([1, 0, 0]), np.array([0, 3])
     both = impression_metrics(*log, ["group_auc", "mean_mrr", "ndcg@1;5;10"])
@@ -152,9 +147,6 @@ def test_labels_and_lengths_that_disagree_are_refused(scores, labels, offsets, m
         evaluate_scores(np.array(scores, "float32"), np.array(labels, np.int8), np.array(offsets, np.int64))
 
 
-# === Cold candidates ===
-
-
 def table(*ids):
     return NewsTable.from_columns(ids=ids, titles=["title"] * len(ids))
 
@@ -189,9 +181,6 @@ def test_only_cold_news_count_and_only_where_a_click_and_a_non_click_are_cold():
     assert found.num_impressions == 2
     dev = log([["new1", "shown"], ["shown", "clicked"]], [[1, 0], [1, 0]])
     assert evaluate_cold(np.zeros(4, "float32"), dev, cold_of(dev)) is None
-
-
-# === Recall ===
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 1 << 16])

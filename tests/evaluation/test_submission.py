@@ -37,9 +37,6 @@ def prediction(path):
         return archive.read("prediction.txt").decode()
 
 
-# === Score files ===
-
-
 @pytest.mark.usefixtures("_block_size")
 @pytest.mark.parametrize("width", [32, 64])
 @given(data=st.data())
@@ -105,9 +102,6 @@ def test_scores_of_another_log_are_refused(tmp_path, text, place, message):
         read_scores(path, log)
 
 
-# === Submissions ===
-
-
 @pytest.mark.usefixtures("_block_size")
 @pytest.mark.parametrize("ids", [["7", "b", "8"], np.array([7, "b", 8]), pa.array(["7", "b", "8"])])
 def test_submission_holds_the_ranks_and_nothing_else(tmp_path, ids):
@@ -138,9 +132,6 @@ def test_submission_bytes_do_not_depend_on_the_clock(tmp_path, monkeypatch):
     assert (tmp_path / "now.zip").read_bytes() == (tmp_path / "then.zip").read_bytes()
     with zipfile.ZipFile(tmp_path / "now.zip") as archive:
         assert archive.getinfo("prediction.txt").date_time == (1980, 1, 1, 0, 0, 0)
-
-
-# === Whole files or none ===
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -90,9 +90,6 @@ def test_unbert_is_explained_by_influence(tmp_path):
         check(model, "unbert", history, None)
 
 
-# === Interests ===
-
-
 def test_interest_weights_are_those_of_the_aggregation():
     weighted, mean, largest = (
         toy_model("miner", aggregation=mode).explain(HISTORY, CANDIDATES) for mode in ("weighted", "mean", "max")
@@ -118,9 +115,6 @@ def test_hierec_has_a_subtopic_and_a_topic_only_where_they_were_clicked():
     assert found.attention[1, 1, 2] == 0
     assert found.attention[0, 1] == pytest.approx(found.attention[1, 1])
     assert (found.attention[:, 2] > 0).all()
-
-
-# === Attention, against the papers in numpy ===
 
 
 @pytest.mark.parametrize("category_weighting", [True, False])
@@ -246,9 +240,6 @@ def test_the_padding_of_a_history_has_no_share():
         assert not padded[..., 4:].any()
 
 
-# === What is asked for ===
-
-
 def test_unknown_news_are_refused():
     for history, candidates in ((["N99"], IDS), (IDS[:2], ["N99"])):
         with pytest.raises(UnknownNewsError, match="N99"):
@@ -261,9 +252,6 @@ def test_an_article_may_stand_twice():
     assert found.influence[0] == pytest.approx(found.influence[1])
     assert found.influence[0, 0] == pytest.approx(found.influence[0, 2], abs=1e-5)
     assert found.attention[0, :, 0] == pytest.approx(found.attention[0, :, 2], abs=1e-6)
-
-
-# === JSON and terminal ===
 
 
 def made(attention=True):
