@@ -72,7 +72,7 @@ def _digest(manifest: Mapping[str, Any]) -> str:
 def _checksum(path: Path) -> int:
     """Return the checksum of a file, or of its beginning, so that a log larger than memory opens without being read."""
     with open(path, "rb") as file:
-        return zlib.crc32(file.read(_CHECKED_BYTES))
+        return zlib.crc32(file.read(min(path.stat().st_size, _CHECKED_BYTES)))
 
 
 class ArrayWriter:
