@@ -66,11 +66,6 @@ class TrainingBatches(keras.utils.PyDataset):
         self._plan_lengths(length_groups)
 
     @property
-    def num_samples(self) -> int:
-        """Clicks that one epoch trains on."""
-        return len(self.samples)
-
-    @property
     def steps_per_epoch(self) -> int:
         """Steps of one epoch; the last may be smaller."""
         return self.samples.steps_per_epoch
@@ -83,7 +78,7 @@ class TrainingBatches(keras.utils.PyDataset):
     def _plan_lengths(self, groups: int) -> None:
         """Choose the lengths of the groups by quantile, and with static shapes how many rows each group has."""
         self._news_lengths = LengthGroups.plan(self.features, groups)
-        probed = self.samples.clicks[:: -(-self.num_samples // _PROBED_CLICKS)]
+        probed = self.samples.clicks[:: -(-len(self.samples) // _PROBED_CLICKS)]
         history_lengths = self.log.histories.lengths
         lengths = np.minimum(history_lengths[self.log.history_of[self.samples.impression_of(probed)]], self.his_size)
         self._history_edges = length_edges(lengths, 1 if self.static_shapes else groups)

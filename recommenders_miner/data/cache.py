@@ -39,7 +39,7 @@ class CachedArrays(NamedTuple):
 
 
 def load(folder: Path, key: str) -> CachedArrays | None:
-    """Open a cache without reading its arrays; None where there is none that was stored under this key.
+    """Open a cache, reading no more than checksums need; None where there is none that was stored under this key.
 
     A damaged one, as far as sizes and checksums tell, or one of another format version is removed, with a warning.
     """

@@ -92,8 +92,6 @@ def split_by_time(
     source, out = Path(source), Path(out)
     if not 0 < dev_share < 1:
         raise ValueError(f"dev_share must lie between 0 and 1, got {dev_share}.")
-    if histories_at not in ("impression", "split"):
-        raise ValueError(f'histories_at must be "impression" or "split", got {histories_at!r}.')
     require_length(max_history)
     require_apart(out, source)
     with new_folder(out, overwrite) as new:

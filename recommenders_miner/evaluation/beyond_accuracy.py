@@ -30,21 +30,15 @@ class BeyondAccuracy:
     With R the first k articles of a list, or all of them where there are fewer:
 
     - `ild@k`, intra-list diversity: the share of the pairs of R whose categories differ. Lists of one article have no
-      pairs and are left out. It is the mean pairwise distance of Castells, Hurley and Vargas ("Novelty and Diversity in
-      Recommender Systems", Recommender Systems Handbook, 2nd ed., 2015), the complement of the intra-list similarity of
-      Ziegler et al. ("Improving Recommendation Lists Through Topic Diversification", WWW 2005).
-    - `novelty@k`: the mean self-information −log2 p(i) of R, in bits (Zhou et al., "Solving the Apparent
-      Diversity-Accuracy Dilemma of Recommender Systems", PNAS 2010), p(i) being the article's share of all clicks as in
-      the free discovery of Vargas and Castells ("Rank and Relevance in Novelty and Diversity Metrics for Recommender
-      Systems", RecSys 2011), here (clicks(i) + 1) / (all clicks + number of articles): as if every article of the table
-      had been clicked once more than it was in training.
+      pairs and are left out.
+    - `novelty@k`: the mean self-information −log2 p(i) of R, in bits, p(i) being (clicks(i) + 1) / (all clicks + number
+      of articles): as if every article of the table had been clicked once more than it was in training.
     - `calibration@k`: Σ_c p(c) ln(p(c) / q̃(c)), in nats, with p the shares of the categories in the user's history, q
-      those in R and q̃ = 0.99 q + 0.01 p (Steck, "Calibrated Recommendations", RecSys 2018, all clicks and all places
-      weighing the same). 0 where R has the history's shares, at most ln 100 = 4.6. Users without a history are
-      left out.
-    - `coverage@k`: the share of the catalogue that is in at least one list (Ge, Delgado-Battenfeld and Jannach, "Beyond
-      Accuracy: Evaluating Recommender Systems by Coverage and Serendipity", RecSys 2010).
+      those in R and q̃ = 0.99 q + 0.01 p. 0 where R has the history's shares, at most ln 100 = 4.6. Users without a
+      history are left out.
+    - `coverage@k`: the share of the catalogue that is in at least one list.
 
+    docs/metrics.md says which papers they come from.
     All but coverage are means over lists. Articles without a category share one, named "".
 
     Example:

@@ -321,10 +321,10 @@ def test_a_folder_that_exists_is_replaced_only_if_that_is_asked_for_and_never_th
     assert sorted(path.name for path in source.iterdir()) == ["behaviors.tsv", "news.tsv"], "it is left as it is"
 
 
-@pytest.mark.parametrize(("share", "at_"), [(0.0, "impression"), (1.0, "impression"), (0.5, "never")])
-def test_arguments_out_of_range_are_refused(tmp_path, share, at_):
-    with pytest.raises(ValueError, match=r"dev_share must|histories_at must"):
-        split_by_time(tmp_path, tmp_path / "out", dev_share=share, histories_at=at_)
+def test_shares_out_of_range_are_refused(tmp_path):
+    for share in (0.0, 1.0):
+        with pytest.raises(ValueError, match="dev_share must"):
+            split_by_time(tmp_path, tmp_path / "out", dev_share=share)
 
 
 def test_the_command_says_what_it_wrote(tmp_path):

@@ -8,7 +8,6 @@ import math
 
 import numpy as np
 import pytest
-from keras import ops
 from rich.console import Console
 
 from recommenders_miner.errors import UnknownNewsError
@@ -221,23 +220,6 @@ def test_npa_pools_the_clicks_by_its_attention_and_dkn_attends_for_each_candidat
 
     dkn = toy_model("dkn").explain(HISTORY, CANDIDATES)
     assert not np.allclose(dkn.attention[0], dkn.attention[1], atol=1e-3)
-
-
-def test_the_padding_of_a_history_has_no_share():
-    for name in ("miner", "nrms", "naml", "npa", "hierec"):
-        model = toy_model(name)
-        tensors = [
-            {key: ops.convert_to_tensor(values[None]) for key, values in model.encode_news(ids).items()}
-            for ids in (HISTORY, [*HISTORY, "N1", "N7", "N8"], CANDIDATES)
-        ]
-        user = ops.convert_to_tensor(np.array([2], "int32"))
-        masks = (ops.convert_to_tensor(np.arange(length)[None] < len(HISTORY)) for length in (4, 7))
-        short, padded = (
-            ops.convert_to_numpy(model.userencoder.attention_weights(clicked, mask, user, tensors[2]))
-            for clicked, mask in zip(tensors[:2], masks, strict=True)
-        )
-        assert padded[..., :4] == pytest.approx(short, abs=1e-6)
-        assert not padded[..., 4:].any()
 
 
 def test_unknown_news_are_refused():
