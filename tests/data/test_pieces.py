@@ -60,18 +60,6 @@ def test_a_piece_with_the_tokenizers_id_0_is_no_padding(tmp_path):
     assert Pieces(keras_preset(tmp_path, vocabulary)).encode(["rain"], 3) == [[CLS + 1, 1, SEP + 1]]
 
 
-@pytest.mark.parametrize("settings", [{}, {"lowercase": False}, {"strip_accents": True}])
-def test_saved_pieces_load_to_the_same_ids_and_digest(tmp_path, settings):
-    titles = ["Rain", "Café sunny", "", "snow!"]
-    first = Pieces(keras_preset(tmp_path / "preset", **settings))
-    first.save(tmp_path / "deep" / "saved")
-    loaded = Pieces(tmp_path / "deep" / "saved")
-    assert loaded.encode(titles, 6) == first.encode(titles, 6)
-    assert loaded.digest == first.digest
-    loaded.save(tmp_path / "deep" / "saved")
-    assert Pieces(tmp_path / "deep" / "saved").encode(titles, 6) == first.encode(titles, 6)
-
-
 def test_what_a_tokenizer_does_names_its_digest(tmp_path):
     def digest(name, *arguments, **settings):
         return Pieces(keras_preset(tmp_path / name, *arguments, **settings)).digest
@@ -102,8 +90,9 @@ def test_what_a_tokenizer_does_names_its_digest(tmp_path):
 def test_accents_of_a_hugging_face_tokenizer_go_where_case_goes_unless_it_says_so(tmp_path, settings, title):
     read = Pieces(hugging_face_preset(tmp_path / "model", **settings))
     assert read.encode(["Café café"], 4) == [[CLS, *title, SEP]]
-    read.save(tmp_path / "saved")
-    saved = Pieces(tmp_path / "saved")
+    for _ in range(2):
+        read.save(tmp_path / "deep" / "saved")
+    saved = Pieces(tmp_path / "deep" / "saved")
     assert saved.encode(["Café café"], 4) == [[CLS, *title, SEP]]
     assert saved.digest == read.digest
 

@@ -92,18 +92,14 @@ def vocabularies(**options):
 
 
 def test_features_are_as_long_as_a_title_and_not_as_wide_as_the_terms():
-    hparams = prepare_hparams("libfm", title_size=4, max_terms=6)
     known = vocabularies(title_size=4, max_terms=6)
-    features = NewsFeatures(NEWS, known, hparams)
-    term, weight = features["term"], features["term_weight"]
-    assert (term.shape, term.dtype, weight.shape, weight.dtype) == ((5, 4), np.int32, (5, 4), np.float32)
-    ids, values = known.terms.weigh([*TITLES, "snow"], 4)
-    for row, (i, x) in enumerate(zip(ids, values, strict=True), start=1):
-        assert term[row].tolist() == [*i.tolist(), *[0] * (4 - len(i))]
-        assert weight[row].tolist() == [*x.astype("float32").tolist(), *[0.0] * (4 - len(x))]
-    assert not term[0].any()
-    assert not weight[0].any()
-    assert not np.isin(term, 1).any(), "a word that is no term is left out"
+    features = NewsFeatures(NEWS, known, prepare_hparams("libfm", title_size=4, max_terms=6))
+    for name, dtype, rows in zip(
+        ("term", "term_weight"), (np.int32, np.float32), known.terms.weigh([*TITLES, "snow"], 4), strict=True
+    ):
+        expected = [[0] * 4, *([*row.astype(dtype).tolist(), *[0] * (4 - len(row))] for row in rows)]
+        assert (features[name].tolist(), features[name].dtype) == (expected, dtype)
+    assert not np.isin(features["term"], 1).any(), "a word that is no term is left out"
 
 
 def test_candidates_of_the_training_log_have_ids():
