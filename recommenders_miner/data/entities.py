@@ -32,7 +32,7 @@ def word_entities(news: NewsTable, size: int) -> list[list[str]]:
     the lengths of `SurfaceForms`. Of several entities the first in the file counts.
     """
     owners_of_titles = []
-    for title, entities in zip(news.title.to_pylist()[1:], _read(news, "title_entities"), strict=True):
+    for title, entities in zip(news.texts("title"), _read(news, "title_entities"), strict=True):
         places = token_places(title)[:size]
         owners = [""] * len(places)
         for entity in reversed(entities):
@@ -96,8 +96,7 @@ def _names(entities: list[_Entity]) -> list[str]:
 
 def _read(news: NewsTable, column: str) -> Iterator[list[_Entity]]:
     """Yield the entities of each article in a column of the table, the padding article left out."""
-    texts = getattr(news, column).to_pylist()[1:]
-    for text, news_id in zip(texts, news.ids.to_pylist()[1:], strict=True):
+    for text, news_id in zip(news.texts(column), news.texts("ids"), strict=True):
         try:
             yield [] if text in ("", "[]") else _ENTITIES.validate_json(text)
         except ValidationError as error:

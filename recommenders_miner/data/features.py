@@ -99,10 +99,6 @@ class NewsFeatures(Mapping[str, np.ndarray]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def texts(self, column: str) -> list[str]:
-        """Return a column of the table, without the padding article."""
-        return getattr(self.news, column).to_pylist()[1:]
-
     def kept(self, name: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
         """Return the array of a digest `key` from the cache, or make and keep it; a damaged one is made anew."""
         if self.cache is None:
@@ -116,7 +112,7 @@ class NewsFeatures(Mapping[str, np.ndarray]):
     @functools.cached_property
     def weighed_titles(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """The TF-IDF terms of each title and their weights."""
-        return self.vocabularies.terms.weigh(self.texts("title"), self.hparams.title_size)
+        return self.vocabularies.terms.weigh(self.news.texts("title"), self.hparams.title_size)
 
 
 def padded(sequences: Sequence[Sequence[float]], size: int, dtype: str = "int32") -> np.ndarray:
@@ -131,24 +127,24 @@ def padded(sequences: Sequence[Sequence[float]], size: int, dtype: str = "int32"
 def _title(features: NewsFeatures) -> np.ndarray:
     """Words, (N+1, title_size) int32; one unknown word for an article without a title, so that it is no padding."""
     words, size = features.vocabularies.words, features.hparams.title_size
-    return padded([words.encode(tokenize(title)[:size]) or [1] for title in features.texts("title")], size)
+    return padded([words.encode(tokenize(title)[:size]) or [1] for title in features.news.texts("title")], size)
 
 
 @feature("abstract", "tokens", needs=["words"])
 def _abstract(features: NewsFeatures) -> np.ndarray:
     """Words, (N+1, body_size) int32; zeros alone for an article without an abstract."""
     words, size = features.vocabularies.words, features.hparams.body_size
-    return padded([words.encode(tokenize(text)[:size]) for text in features.texts("abstract")], size)
+    return padded([words.encode(tokenize(text)[:size]) for text in features.news.texts("abstract")], size)
 
 
 @feature("category", "id", needs=["categories"])
 def _category(features: NewsFeatures) -> np.ndarray:
-    return np.array([0, *features.vocabularies.categories.encode(features.texts("category"))], "int32")
+    return np.array([0, *features.vocabularies.categories.encode(features.news.texts("category"))], "int32")
 
 
 @feature("subcategory", "id", needs=["subcategories"])
 def _subcategory(features: NewsFeatures) -> np.ndarray:
-    return np.array([0, *features.vocabularies.subcategories.encode(features.texts("subcategory"))], "int32")
+    return np.array([0, *features.vocabularies.subcategories.encode(features.news.texts("subcategory"))], "int32")
 
 
 @feature("entities", "tokens", needs=["entities"])
@@ -171,7 +167,7 @@ def _pieces(features: NewsFeatures) -> np.ndarray:
     """The title's word pieces from `[CLS]` to `[SEP]`, (N+1, title_size) int32; see `Pieces`."""
     pieces, size = features.vocabularies.pieces, features.hparams.title_size
     digest = hashlib.blake2b(f"{pieces.digest} {size} {features.news.digest}".encode(), digest_size=16).hexdigest()
-    return features.kept("pieces", digest, lambda: padded(pieces.encode(features.texts("title"), size), size))
+    return features.kept("pieces", digest, lambda: padded(pieces.encode(features.news.texts("title"), size), size))
 
 
 @feature("term", "tokens", needs=["terms"])
@@ -189,7 +185,7 @@ def _term_weight(features: NewsFeatures) -> np.ndarray:
 @feature("news_id", "id", needs=["news"])
 def _news_id(features: NewsFeatures) -> np.ndarray:
     """The article itself."""
-    return np.array([0, *features.vocabularies.news.encode(features.texts("ids"))], "int32")
+    return np.array([0, *features.vocabularies.news.encode(features.news.texts("ids"))], "int32")
 
 
 @feature("published", "number")

@@ -169,6 +169,10 @@ class NewsTable:
             raise UnknownNewsError(f"{len(unknown)} news ids are not among the table's {len(self) - 1:,}: {shown}")
         return np.array(rows, np.int32)
 
+    def texts(self, column: str) -> list[str]:
+        """Return a column without the padding, N texts."""
+        return getattr(self, column).to_pylist()[1:]
+
     def align(self, ids: pa.StringArray, values: np.ndarray, missing: float) -> np.ndarray:
         """Carry figures of another table's articles, `values` of `ids`, over to the rows of this one, (N + 1,)."""
         row = pc.index_in(self.ids, value_set=ids).fill_null(-1).to_numpy()

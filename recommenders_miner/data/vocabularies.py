@@ -35,10 +35,6 @@ class TrainingTables:
     features: frozenset[str]  # of articles, that the model reads
     find: Callable[[str], str] = str  # says where a file is that a hyperparameter names
 
-    def texts(self, column: str) -> list[str]:
-        """Return a column of the news, without the padding article."""
-        return getattr(self.news, column).to_pylist()[1:]
-
 
 class Vocabularies:
     """What a model knows by name. Anything else it comes across later is id 1, unknown; id 0 is padding.
@@ -115,18 +111,18 @@ def vocabulary(name: str) -> Callable[[Builder], Builder]:
 @vocabulary("words")
 def _words(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
     """The words of the training titles, and of the abstracts where a model reads them."""
-    texts = tables.texts("title") + (tables.texts("abstract") if "abstract" in tables.features else [])
+    texts = tables.news.texts("title") + (tables.news.texts("abstract") if "abstract" in tables.features else [])
     return Vocabulary.build(map(tokenize, texts), min_count=tables.hparams.min_word_count)
 
 
 @vocabulary("categories")
 def _categories(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
-    return Vocabulary.build([name] for name in tables.texts("category") if name)
+    return Vocabulary.build([name] for name in tables.news.texts("category") if name)
 
 
 @vocabulary("subcategories")
 def _subcategories(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
-    return Vocabulary.build([name] for name in tables.texts("subcategory") if name)
+    return Vocabulary.build([name] for name in tables.news.texts("subcategory") if name)
 
 
 @vocabulary("users")
@@ -159,7 +155,7 @@ def _pieces(tables: TrainingTables, built: Vocabularies) -> Pieces:
 
 @vocabulary("terms")
 def _terms(tables: TrainingTables, built: Vocabularies) -> TermWeights:
-    return TermWeights.fit(tables.texts("title"), tables.hparams.title_size, tables.hparams.max_terms)
+    return TermWeights.fit(tables.news.texts("title"), tables.hparams.title_size, tables.hparams.max_terms)
 
 
 @vocabulary("news")

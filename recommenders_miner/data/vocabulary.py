@@ -23,9 +23,6 @@ class Vocabulary:
     Args:
         tokens: distinct, non-empty tokens without line breaks, and without the two special ones.
 
-    Raises:
-        ValueError: a token is not of that kind.
-
     Example:
         >>> vocabulary = Vocabulary(["film", "goal"])
         >>> vocabulary.encode(["goal", "opera"])
@@ -34,11 +31,7 @@ class Vocabulary:
 
     def __init__(self, tokens: Sequence[str]) -> None:
         self.tokens: list[str] = [PADDING, UNKNOWN, *tokens]
-        self._id_of: dict[str, int] = {}
-        for token_id, token in enumerate(self.tokens[2:], start=2):
-            if problem := token_problem(token, self._id_of):
-                raise ValueError(f"Token {token_id - 2} of the vocabulary, {token!r}, {problem}.")
-            self._id_of[token] = token_id
+        self._id_of = {token: token_id for token_id, token in enumerate(self.tokens) if token_id > UNKNOWN_ID}
 
     @classmethod
     def build(cls, documents: Iterable[Sequence[str]], min_count: int = 1) -> Vocabulary:

@@ -25,22 +25,6 @@ def test_padding_and_unknown_have_ids_of_their_own():
     assert "<padding>" not in vocabulary
 
 
-@pytest.mark.parametrize(
-    ("tokens", "problem"),
-    [
-        (["a", ""], "is empty"),
-        (["a", "b\nc"], "line break"),
-        (["a", "b\r"], "line break"),
-        (["a", "a"], "twice"),
-        (["a", "<padding>"], "reserved"),
-        (["a", "b\ud800"], "half of a surrogate pair"),
-    ],
-)
-def test_bad_tokens_are_refused(tokens, problem):
-    with pytest.raises(ValueError, match=f"Token 1 of the vocabulary.*{problem}"):
-        Vocabulary(tokens)
-
-
 def test_names_that_no_vocabulary_can_hold_stay_unknown():
     names = ["b", "a\r", "b", "<unknown>", "", "\udfff", "a"]
     assert Vocabulary.of_names(names).tokens[2:] == ["b", "a"]
