@@ -256,8 +256,9 @@ def _write_vectors(folder: Path, sources: Iterable[Path]) -> None:
         seen: set[bytes] = set()
         with open(folder / name, "wb") as joined:
             for path in paths:
-                for line in path.open("rb"):
-                    word = line.split(maxsplit=1)[:1]
-                    if word and word[0] not in seen:
-                        joined.write(line.rstrip(b"\r\n") + b"\n")
-                        seen.add(word[0])
+                with open(path, "rb") as file:
+                    for line in file:
+                        word = line.split(maxsplit=1)[:1]
+                        if word and word[0] not in seen:
+                            joined.write(line.rstrip(b"\r\n") + b"\n")
+                            seen.add(word[0])
