@@ -169,7 +169,7 @@ class TrainingBatches(keras.utils.PyDataset):
         weights = np.ones(len(impressions), "float32")
         if self.static_shapes:
             self._user_capacity = max(self._user_capacity, len(samples[0]["user"]))
-            size = self.samples.samples_at_once
+            size = self.samples.batch_size // self.samples.shard[1]
             sizes = {"history": self._user_capacity, "user": self._user_capacity}
             samples = [{name: _extended(array, sizes.get(name, size)) for name, array in samples[0].items()}]
             labels, weights = _extended(labels, size), _extended(weights, size)

@@ -17,7 +17,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,15 +31,10 @@ _MANIFEST = "manifest.json"
 _CHECKED_BYTES = 2**26
 
 
-class CachedArrays(NamedTuple):
-    """What a cache folder holds: read-only memory-mapped arrays by name, and the writer's own JSON."""
-
-    arrays: dict[str, np.ndarray]
-    meta: dict[str, Any]
-
-
-def load(folder: Path, key: str) -> CachedArrays | None:
+def load(folder: Path, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
     """Open a cache, reading no more than checksums need; None where there is none that was stored under this key.
+
+    It is read-only memory-mapped arrays by name, and the writer's own JSON.
 
     A damaged one, as far as sizes and checksums tell, or one of another format version is removed, with a warning.
     """
@@ -58,7 +53,7 @@ def load(folder: Path, key: str) -> CachedArrays | None:
             if path.stat().st_size != size or _checksum(path) != manifest["checksums"][name]:
                 raise ValueError(f"{path.name} is damaged")
             arrays[name] = (np.memmap(path, kind, "r") if size else np.frombuffer(b"", kind)).reshape(shape)
-        return CachedArrays(arrays, manifest["meta"])
+        return arrays, manifest["meta"]
     except Exception as error:  # json and numpy let through whatever damaged files lead them into
         LOGGER.warning("The cache %s is removed and will be rebuilt (%r).", folder, error)
         shutil.rmtree(folder, ignore_errors=True)
@@ -117,12 +112,6 @@ def store(folder: Path, key: str, what: str | Path, fill: Callable[[ArrayWriter]
         if is_first:
             with contextlib.suppress(OSError):  # it holds the cache, or another one
                 folder.parent.rmdir()
-
-
-def keep(folder: Path, key: str, what: str | Path, arrays: Mapping[str, np.ndarray]) -> CachedArrays:
-    """Store arrays and open what was stored, which frees their memory; return the given ones where that fails."""
-    store(folder, key, what, lambda writer: writer.append(**arrays))
-    return load(folder, key) or CachedArrays(dict(arrays), {})
 
 
 def pack_strings(strings: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:

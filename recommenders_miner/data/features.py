@@ -106,8 +106,10 @@ class NewsFeatures(Mapping[str, np.ndarray]):
         folder = self.cache / f"{name}-{key}"
         cached = array_cache.load(folder, key)
         if cached is None:
-            cached = array_cache.keep(folder, key, name, {name: make()})
-        return cached.arrays[name]
+            made = make()
+            array_cache.store(folder, key, name, lambda writer: writer.append(**{name: made}))
+            cached = array_cache.load(folder, key) or ({name: made}, {})
+        return cached[0][name]
 
     @functools.cached_property
     def weighed_titles(self) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -132,10 +132,11 @@ class ImpressionLog:
             cached = array_cache.load(folder, key)
             if cached is None:
                 return None
-        skipped = None if on_error == "raise" else SkipReport(path, **cached.meta)
+        arrays, meta = cached
+        skipped = None if on_error == "raise" else SkipReport(path, **meta)
         if not is_new and skipped is not None and skipped.counts:
             LOGGER.warning("%s", skipped.summary())
-        return cls._from_arrays(cached.arrays, skipped, key)
+        return cls._from_arrays(arrays, skipped, key)
 
     @classmethod
     def from_columns(

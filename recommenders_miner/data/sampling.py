@@ -86,11 +86,6 @@ class TrainingSamples:
         """Steps of one epoch; the last may be smaller."""
         return -(-len(self) // self.batch_size)
 
-    @property
-    def samples_at_once(self) -> int:
-        """Samples of a full step that fall to this process."""
-        return self.batch_size // self.shard[1]
-
     def of_step(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the impressions (B,) and candidate rows (B, 1 + npratio) of a step, zeros where negatives run out."""
         epoch, position = divmod(step, self.steps_per_epoch)
@@ -146,7 +141,6 @@ class PopularityNegatives:
     The probability is proportional to the number of showings to the power of .75, as word2vec draws words.
     """
 
-    needs_non_clicks = False
     _DRAWN = 4  # times as many as are wanted, of which the first that fit are kept
 
     def __init__(self, log: ImpressionLog) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommenders_miner.data import cache
-from recommenders_miner.data.cache import keep, load, pack_strings, store, unpack_strings
+from recommenders_miner.data.cache import load, pack_strings, store, unpack_strings
 
 ARRAYS = {
     "labels": np.array([1, 0, 0], np.int8),
@@ -30,18 +30,18 @@ def fill(writer):
 
 
 def assert_whole(cached):
-    assert cached.arrays.keys() == ARRAYS.keys()
+    arrays, meta = cached
+    assert (arrays.keys(), meta) == (ARRAYS.keys(), {"note": [1, None]})
     for name, array in ARRAYS.items():
-        np.testing.assert_array_equal(cached.arrays[name], array)
-        assert cached.arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(arrays[name], array)
+        assert arrays[name].dtype == array.dtype
 
 
 def test_what_is_stored_comes_back_memory_mapped_and_read_only(folder):
-    cached = load(folder, "key")
-    assert_whole(cached)
-    assert cached.meta == {"note": [1, None]}
-    assert isinstance(cached.arrays["offsets"], np.memmap)
-    assert not any(array.flags.writeable for array in cached.arrays.values())
+    assert_whole(load(folder, "key"))
+    arrays, _ = load(folder, "key")
+    assert isinstance(arrays["offsets"], np.memmap)
+    assert not any(array.flags.writeable for array in arrays.values())
     assert [path.name for path in folder.parent.iterdir()] == ["entry"]
     assert {path.name for path in folder.iterdir()} == {"empty.bin", "labels.bin", "manifest.json", "offsets.bin"}
 
@@ -76,7 +76,7 @@ def test_a_damaged_cache_counts_as_absent_and_is_replaced(folder, damage, caplog
     assert load(folder, "key") is None
     assert len(caplog.records) == 1
     assert "will be rebuilt" in caplog.text
-    assert_whole(keep(folder, "key", "arrays", ARRAYS))
+    store(folder, "key", "arrays", fill)
     assert_whole(load(folder, "key"))
     assert [path.name for path in folder.parent.iterdir()] == ["entry"]
 
@@ -96,7 +96,7 @@ def test_a_crash_while_storing_leaves_nothing(tmp_path, monkeypatch, caplog, fai
     folder = tmp_path / "root" / "entry"
     monkeypatch.setattr(failing, fail)
     with contextlib.suppress(KeyboardInterrupt):
-        assert_whole(keep(folder, "key", "the arrays", ARRAYS))
+        store(folder, "key", "the arrays", fill)
         assert "No cache of the arrays could be kept" in caplog.text
         assert "stopped here" in caplog.text
     assert load(folder, "key") is None
@@ -106,7 +106,7 @@ def test_a_crash_while_storing_leaves_nothing(tmp_path, monkeypatch, caplog, fai
 def test_a_cache_stored_by_another_process_in_the_meantime_stays(tmp_path, caplog):
     folder = tmp_path / "entry"
     store(folder, "key", "arrays", lambda _: store(folder, "key", "arrays", fill))
-    assert load(folder, "key").meta == {"note": [1, None]}
+    assert_whole(load(folder, "key"))
     assert [path.name for path in tmp_path.iterdir()] == ["entry"]
     assert not caplog.records
 

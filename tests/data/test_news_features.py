@@ -90,6 +90,8 @@ def test_what_is_kept_is_computed_once_for_a_key(vocabularies, tmp_path):
     features(vocabularies, folder=tmp_path, cache=False).kept("vectors", "k1", make)
     features(vocabularies).kept("vectors", "k1", make)
     assert len(calls) == 4
+    (tmp_path / "file").write_text("")
+    assert features(vocabularies, folder=tmp_path / "file").kept("vectors", "k1", make).tolist() == [0, 1, 2, 3]
 
 
 @settings(max_examples=50, deadline=None)
