@@ -162,9 +162,6 @@ def test_places_where_nothing_can_stand(tmp_path, write):
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
-# === What stands there already ===
-
-
 def test_a_folder_that_holds_something_is_refused_unless_it_is_to_be_overwritten(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -222,9 +219,6 @@ def test_the_cache_lies_where_the_environment_says(tmp_path, monkeypatch):
     assert cache_home() == tmp_path / "recommenders_miner"
     monkeypatch.setenv("RECOMMENDERS_MINER_HOME", str(tmp_path / "own"))
     assert cache_home() == tmp_path / "own"
-
-
-# === YAML ===
 
 
 def test_yaml_of_plain_values():

@@ -119,7 +119,7 @@ def test_users_who_share_a_history_are_searched_for_once(monkeypatch):
     recall = NewsRecall(toy_model("nrms"), toy_news())
     searched = []
     search = recall._pool.search
-    monkeypatch.setattr(recall._pool, "search", lambda q, k: searched.append(len(q.interests)) or search(q, k))
+    monkeypatch.setattr(recall._pool, "search", lambda i, *a: searched.append(len(i)) or search(i, *a))
     log = toy_log(toy_news(), impressions=30)
     recall.search(log, np.zeros(len(log.users), "int32"), 3)
     assert sum(searched) == len(log.histories) < len(log)
