@@ -20,13 +20,15 @@ from tests.tiny_plm import tiny_preset
 
 MODES = ("max", "mean", "weighted")
 VARIANTS = [
-    *((name, {}) for name in MODEL_NAMES if name != "miner"),
-    *(("miner", {"aggregation": mode}) for mode in MODES),
-    ("miner", {"num_interests": 1}),
+    *((name, {}) for name in ("libfm", "nrms", "hierec")),
+    ("miner", {"aggregation": "weighted"}),
     *(
         pytest.param(name, overrides, marks=pytest.mark.slow)
         for name, overrides in [
+            *((name, {}) for name in MODEL_NAMES if name not in ("libfm", "nrms", "hierec", "miner")),
             ("lstur", {"type": "con"}),
+            ("miner", {"num_interests": 1}),
+            *(("miner", {"aggregation": mode}) for mode in ("max", "mean")),
             *(("miner", {"aggregation": mode, "category_weighting": False}) for mode in MODES),
         ]
     ),
