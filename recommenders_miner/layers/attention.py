@@ -32,9 +32,6 @@ class AdditiveAttention(ConfiguredLayer):
 
     Args:
         dim: length of the query q; 200 in all three papers.
-        kernel_initializer: initialiser of the weight `kernel`, W (d, dim).
-        bias_initializer: initialiser of the weight `bias`, b (dim,).
-        query_initializer: initialiser of the weight `query`, q (dim, 1).
 
     Call arguments:
         values: (…, T, d).
@@ -42,37 +39,26 @@ class AdditiveAttention(ConfiguredLayer):
         return_weights: also return the attention weights.
 
     Returns:
-        The pooled vectors (…, d), in the compute dtype. With `return_weights`, a pair of these and the
-        weights (…, T), in the compute dtype.
+        The pooled vectors (…, d), in the compute dtype; with `return_weights`, a pair of these and the weights (…, T).
 
     Raises:
         ValueError: `dim` is below 1, or `mask` does not have one axis less than `values`.
 
     References:
-        - Neural News Recommendation with Attentive Multi-View Learning (NAML), IJCAI 2019, Section 3.1.
-        - Neural News Recommendation with Long- and Short-term User Representations (LSTUR), ACL 2019, Section 3.1.
-        - Neural News Recommendation with Multi-Head Self-Attention (NRMS), EMNLP 2019, Section 2.1.
+        NAML (IJCAI 2019), Section 3.1; LSTUR (ACL 2019), Section 3.1; NRMS (EMNLP 2019), Section 2.1.
     """
 
-    def __init__(
-        self,
-        dim: int = 200,
-        kernel_initializer: str | keras.Initializer = "glorot_uniform",
-        bias_initializer: str | keras.Initializer = "zeros",
-        query_initializer: str | keras.Initializer = "glorot_uniform",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, dim: int = 200, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         require_positive(dim=dim)
         self.dim = dim
-        initializers = (kernel_initializer, bias_initializer, query_initializer)
-        self.initializers = [keras.initializers.get(initializer) for initializer in initializers]
+        self.initializers = [keras.initializers.GlorotUniform() for _ in range(2)]
 
     def build(self, values_shape: Shape) -> None:
         """Create the weights for vectors of length `values_shape[-1]`."""
-        kernel, bias, query = self.initializers
+        kernel, query = self.initializers
         self.kernel = self.add_weight(name="kernel", shape=(values_shape[-1], self.dim), initializer=kernel)
-        self.bias = self.add_weight(name="bias", shape=(self.dim,), initializer=bias)
+        self.bias = self.add_weight(name="bias", shape=(self.dim,), initializer="zeros")
         self.query = self.add_weight(name="query", shape=(self.dim, 1), initializer=query)
 
     def call(self, values: Tensor, mask: Tensor | None = None, return_weights: bool = False) -> Tensor:
@@ -90,12 +76,8 @@ class AdditiveAttention(ConfiguredLayer):
 class PersonalizedAttention(ConfiguredLayer):
     """Pool the words of a title, or the articles of a history, as one user would weigh them (NPA).
 
-        a_i = q_u^T tanh(W v_i + b)
-        w   = softmax_i(a_i)
-        v   = Σ_i w_i v_i
-
-    with the query q_u of user u. The keys tanh(W v_i + b) have nothing to do with the user: where many users meet the
-    same values, `keys` computes them once, and `pool_by_query` does the rest.
+    It is `AdditiveAttention` with the query q_u of user u. The keys tanh(W v_i + b) have nothing to do with the user:
+    where many users meet the same values, `keys` computes them once, and `pool_by_query` does the rest.
 
     Args:
         dim: length q of the queries and keys; 200 in the paper.
@@ -107,8 +89,7 @@ class PersonalizedAttention(ConfiguredLayer):
         return_weights: also return the attention weights.
 
     Returns:
-        (B, d) pooled vectors, in the compute dtype. With `return_weights`, a pair of these and the weights (B, T), in
-        the compute dtype.
+        The pooled vectors (B, d), in the compute dtype; with `return_weights`, a pair of these and the weights (B, T).
 
     Reference:
         Wu et al., "NPA: Neural News Recommendation with Personalized Attention", KDD 2019, Section 3.3.
@@ -249,18 +230,12 @@ class SelfAttention(ConfiguredLayer):
     the output. NRMS' code has no projection after the heads; `keras.layers.MultiHeadAttention` always has
     one, which is why it does not serve.
 
-    The softmax is in float32. As a key, a padded position gets a weight of exactly 0, and a sequence of
-    padding alone gives zeros. As a query, a padded position still gets an output, which whatever pools the
-    sequence has to mask: the layer passes its mask on. A Keras mask that `values` carries is used when `mask`
-    is not given.
+    As a query, a padded position still gets an output, which whatever pools the sequence has to mask: the layer passes
+    its mask on. A Keras mask that `values` carries is used when `mask` is not given.
 
     Args:
         num_heads: number of heads.
         head_dim: length of a head's output.
-        query_initializer: initialiser of the weight `query_kernel`, (d, num_heads * head_dim).
-        key_initializer: initialiser of the weight `key_kernel`, of the same shape.
-        value_initializer: initialiser of the weight `value_kernel`, of the same shape. The three initialisers
-            are apart so that none shares its seed with another, which would start Q, K and V as one.
 
     Call arguments:
         values: (B, T, d).
@@ -268,8 +243,8 @@ class SelfAttention(ConfiguredLayer):
         return_weights: also return the attention weights.
 
     Returns:
-        (B, T, num_heads * head_dim), in the compute dtype. With `return_weights`, a pair of these and the weights
-        (B, num_heads, T, T), in the compute dtype: how much of each position, the last axis, goes into each other.
+        (B, T, num_heads * head_dim), in the compute dtype; with `return_weights`, a pair of these and the weights
+        (B, num_heads, T, T): how much of each position, the last axis, goes into each other.
 
     Raises:
         ValueError: a size is below 1, or an argument has the wrong rank.
@@ -278,20 +253,12 @@ class SelfAttention(ConfiguredLayer):
         Neural News Recommendation with Multi-Head Self-Attention (NRMS), EMNLP 2019, Section 2.1.
     """
 
-    def __init__(
-        self,
-        num_heads: int = 20,
-        head_dim: int = 20,
-        query_initializer: str | keras.Initializer = "glorot_uniform",
-        key_initializer: str | keras.Initializer = "glorot_uniform",
-        value_initializer: str | keras.Initializer = "glorot_uniform",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, num_heads: int = 20, head_dim: int = 20, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         require_positive(num_heads=num_heads, head_dim=head_dim)
         self.num_heads, self.head_dim = num_heads, head_dim
-        initializers = (query_initializer, key_initializer, value_initializer)
-        self.initializers = [keras.initializers.get(initializer) for initializer in initializers]
+        # One each, since one for all would start Q, K and V as one.
+        self.initializers = [keras.initializers.GlorotUniform() for _ in range(3)]
         self.supports_masking = True
 
     def build(self, values_shape: Shape) -> None:

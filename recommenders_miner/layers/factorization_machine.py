@@ -29,9 +29,6 @@ class FactorTable(ConfiguredLayer):
     Args:
         num_features: rows of the table.
         dim: k, the length of a factor.
-        factors_initializer: initialiser of the weight `factors`, (num_features, dim); a normal distribution with a
-            standard deviation of 0.05 where left out. They must differ, or they would never part.
-        weights_initializer: initialiser of the weight `weights`, (num_features,).
 
     Call arguments:
         ids: (…, F) int, in [0, num_features).
@@ -41,26 +38,19 @@ class FactorTable(ConfiguredLayer):
         A dict of float32 arrays: `linear` (…), `sums` (…, dim), `squares` (…).
     """
 
-    def __init__(
-        self,
-        num_features: int,
-        dim: int = 16,
-        factors_initializer: str | keras.Initializer = "random_normal",
-        weights_initializer: str | keras.Initializer = "zeros",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, num_features: int, dim: int = 16, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         require_positive(num_features=num_features, dim=dim)
         self.num_features, self.dim = num_features, dim
-        self.factors_initializer = keras.initializers.get(factors_initializer)
-        self.weights_initializer = keras.initializers.get(weights_initializer)
+        # They must differ, or they would never part.
+        self.factors_initializer = keras.initializers.RandomNormal(stddev=0.05)
 
     def build(self, ids_shape: Shape, values_shape: Shape | None = None) -> None:
         """Create the weights, whose shapes do not depend on the inputs'."""
         add = functools.partial(self.add_weight, autocast=False)
         shape = (self.num_features, self.dim)
         self.factors = add(name="factors", shape=shape, initializer=self.factors_initializer)
-        self.feature_weights = add(name="weights", shape=shape[:1], initializer=self.weights_initializer)
+        self.feature_weights = add(name="weights", shape=shape[:1], initializer="zeros")
 
     def call(self, ids: Tensor, values: Tensor) -> dict[str, Any]:
         """Sum up; see the class for the shapes."""
@@ -93,9 +83,6 @@ class FactorizationMachine(ConfiguredLayer):
     The three sums come from `FactorTable`, for all features of a sample, added up where they are in several tables.
     Under any dtype policy the score is computed and returned in float32.
 
-    Args:
-        bias_initializer: initialiser of the weight `bias`, w_0 ().
-
     Call arguments:
         linear: (…), Σ_i w_i x_i.
         sums: (…, k), Σ_i x_i v_i.
@@ -118,13 +105,12 @@ class FactorizationMachine(ConfiguredLayer):
         - Factorization Machines with libFM, ACM TIST 2012 (Rendle).
     """
 
-    def __init__(self, bias_initializer: str | keras.Initializer = "zeros", **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
 
     def build(self, linear_shape: Shape, sums_shape: Shape | None = None, squares_shape: Shape | None = None) -> None:
-        """Create the bias."""
-        self.bias = self.add_weight(name="bias", shape=(), initializer=self.bias_initializer, autocast=False)
+        """Create the bias w_0."""
+        self.bias = self.add_weight(name="bias", shape=(), initializer="zeros", autocast=False)
 
     def call(self, linear: Tensor, sums: Tensor, squares: Tensor) -> Tensor:
         """Score; see the class for the shapes."""
@@ -137,17 +123,11 @@ class FactorizationMachine(ConfiguredLayer):
 def merged_squares(ids: Tensor, values: Tensor, norms: Tensor) -> Tensor:
     """Return Σ_i x_i² ‖v_i‖² of rows in which a feature may stand several times, x_i being the sum of its values.
 
-    A factorisation machine's other two sums may be taken place by place; this one may not, for the square of a sum is
-    not the sum of squares. So the ids of a row are sorted, equal ones stand side by side, and each place p takes its
-    part of the square, x_i² = x_i Σ_p values_p. Nothing is made that is as wide as the number of features.
+    The ids of a row are sorted, equal ones stand side by side, and each place p takes its part of the square,
+    x_i² = x_i Σ_p values_p. Nothing is made that is as wide as the number of features.
 
-    Args:
-        ids: (B, T) int.
-        values: (B, T) float; 0 where there is no feature.
-        norms: (B, T) float, ‖v_i‖² of the feature at each place: see `FactorTable.norms`.
-
-    Returns:
-        (B,), of the dtype of `values`.
+    Of ids (B, T) int, their values (B, T) float, 0 where there is no feature, and their norms (B, T) (see
+    `FactorTable.norms`) it gives (B,), of the dtype of `values`.
     """
     order = ops.argsort(ids, axis=-1)
     ids, values, norms = (ops.take_along_axis(array, order, axis=-1) for array in (ids, values, norms))

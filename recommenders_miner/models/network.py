@@ -15,7 +15,7 @@ from recommenders_miner.data.features import NewsFeatures
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import NewsEncoder
 from recommenders_miner.errors import NoVectorError
-from recommenders_miner.layers import CompositeLayer, ConfiguredLayer, DotProduct, News, Tensor
+from recommenders_miner.layers import CompositeLayer, ConfiguredLayer, News, Tensor
 
 _DESCRIPTION = "model.json"
 
@@ -167,13 +167,12 @@ class DotProductPredictor(ClickPredictor):
 
     not_searchable = ""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.dot_product = DotProduct(dtype=self.dtype_policy)
-
     def call(self, users: Users, candidates: News, mask: Tensor | None = None, training: bool | None = None) -> Tensor:
-        """Return scores (B, C) of users (B, d) or (B, C, d)."""
-        return self.dot_product(users, candidates["vector"])
+        """Return scores (B, C), float32, of users (B, d) or (B, C, d)."""
+        users, vectors = ops.cast(users, "float32"), ops.cast(candidates["vector"], "float32")
+        if len(users.shape) == 3:
+            return ops.sum(users * vectors, axis=-1)
+        return ops.squeeze(ops.matmul(vectors, users[:, :, None]), axis=-1)
 
 
 class NewsRecommender(ConfiguredLayer, keras.Model):

@@ -97,7 +97,7 @@ class NPAClickPredictor(DotProductPredictor):
 
     def call(self, users: Users, candidates: News, mask: Tensor = None, training: bool | None = None) -> Tensor:
         """Return scores (B, C)."""
-        return self.dot_product(users["vector"], personal_vectors(candidates, users["word_query"]))
+        return super().call(users["vector"], {"vector": personal_vectors(candidates, users["word_query"])})
 
 
 def personal_vectors(news: News, word_query: Tensor) -> Tensor:
