@@ -21,11 +21,11 @@ from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.sampling import Draw
 from recommenders_miner.data.vocabularies import Vocabularies
-from recommenders_miner.encoders import InitialVectors, encoder_class
+from recommenders_miner.encoders import InitialVectors
 from recommenders_miner.errors import NotBuiltError, RecommendersMinerError
 from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
 from recommenders_miner.evaluation.scoring import LogScorer
-from recommenders_miner.hparams import HParams
+from recommenders_miner.hparams import ENCODERS, HParams
 from recommenders_miner.models.network import NewsRecommender
 from recommenders_miner.models.optimizers import make_optimizer
 from recommenders_miner.models.saving import load_model, save_model
@@ -106,7 +106,7 @@ class BaseModel(RecommendersNames):
         """
         find = self.train_iterator.find
         with seeded(self.seed), precision(self.hparams.precision):
-            plm = encoder_class(self.hparams).pretrained(self.hparams)
+            plm = ENCODERS[self.hparams.news_encoder].pretrained(self.hparams)
             words = read_word_matrix(self.hparams, vocabularies.words)
             vectors = InitialVectors(self.hparams, vocabularies, self.seed, find, words, plm)
             network = self.build_network(self.hparams, vocabularies, vectors)

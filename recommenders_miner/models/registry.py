@@ -1,14 +1,11 @@
-"""The models by name. A model registers itself; whoever wants them all reads `MODELS`."""
+"""The models by name. A model registers itself; whoever wants them all reads `hparams.MODELS`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from recommenders_miner import hparams
-
-MODELS: dict[str, type[Any]] = {}
-"""The registered models; to import this package imports every file of it, whose models then register."""
+from recommenders_miner.hparams import MODELS
 
 
 def register(name: str, *, paper: str, year: int) -> Callable[[type[Any]], type[Any]]:
@@ -23,7 +20,6 @@ def register(name: str, *, paper: str, year: int) -> Callable[[type[Any]], type[
     def decorate(cls: type[Any]) -> type[Any]:
         cls.name, cls.paper, cls.year = name, paper, year
         MODELS[name] = cls
-        hparams.MODELS[name] = hparams.Declared(cls.hparams_class, cls.reads, cls.news_encoder)
         return cls
 
     return decorate

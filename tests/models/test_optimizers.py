@@ -35,45 +35,10 @@ def test_how_much_of_the_language_model_is_trained(value, kept, layers):
     assert hparams.replace(plm_trainable=hparams.plm_trainable) == hparams
 
 
-def test_the_layers_that_are_trained_can_stand_as_a_mapping_in_a_file(tmp_path):
-    (tmp_path / "a.yaml").write_text("model:\n  news_encoder: plm\n  plm_trainable:\n    last_n: 3\n")
-    (tmp_path / "b.yaml").write_text("model: {news_encoder: plm, plm_trainable: 'last_n: 3'}\n")
-    (tmp_path / "c.yaml").write_text("model: {news_encoder: plm, plm_trainable: none}\n")
-    layers = [prepare_hparams(tmp_path / f"{name}.yaml").plm_layers for name in "abc"]
-    assert layers == [3, 3, 0]
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        *("some", "last_n", "last_n: two", "last_n: -1", "last_n: 2.5", "last_n:2", "first_n: 2", "", 2, True, None),
-        *({"last_n": -1}, {"last_n": None}, {"first_n": 2}, {"all": 2}, {}, {"last_n": 2, "first_n": 2}, ["all"]),
-    ],
-)
+@pytest.mark.parametrize("value", ["some", "last_n", "last_n: -1", "last_n: 99999", 2, None, {"first_n": 2}, {}])
 def test_other_ways_to_train_it_are_refused(value):
     with pytest.raises(HParamsError, match="plm_trainable: expected all, none, or 'last_n: k', got "):
         prepare_hparams("miner", plm_trainable=value)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        ({"warmup": 1.0}, "warmup: expected below 1.0"),
-        ({"warmup": -0.1}, "warmup: expected at least 0.0"),
-        ({"decay": "cosine"}, "decay: expected one of"),
-        ({"clip_norm": 0}, "clip_norm: expected above 0.0"),
-        ({"head_learning_rate": 0.0}, "head_learning_rate: expected above 0.0"),
-        ({"head_learning_rate": "fast"}, "head_learning_rate: expected"),
-        ({"accumulate_steps": 0}, "accumulate_steps: expected at least 1"),
-        ({"accumulate_steps": 1.5}, "accumulate_steps: expected int"),
-        ({"precision": "float16"}, "precision: expected one of"),
-        ({"plm_pooling": "max"}, "plm_pooling: expected one of"),
-        ({"plm_dropout": 1.0}, "plm_dropout: expected below 1.0"),
-    ],
-)
-def test_bad_values_of_the_optimisers_hyperparameters_are_named(overrides, message):
-    with pytest.raises(HParamsError, match=message):
-        prepare_hparams("miner", **overrides)
 
 
 # === The schedule ===
@@ -156,21 +121,6 @@ def test_the_weights_that_are_multiplied_move_so_many_times_as_far_and_no_others
         for place in range(4):
             times = factor if place in places else 1.0
             assert found[step][place] == pytest.approx(times * plainly[step][place], rel=1e-3, abs=1e-6)
-    for place in range(4):
-        # Adam's first update is as long as the step size, whatever the gradient.
-        length = 0.01 * (factor if place in places else 1.0)
-        assert found[0][place] == pytest.approx(-length * np.sign(steps[0][place]), rel=1e-3)
-
-
-def test_a_schedule_is_multiplied_too():
-    model = two_layers()
-    optimizer = TwoRateAdam(WarmupSchedule(0.04, 1, 3), factor=10.0)
-    optimizer.build(model.trainable_variables)
-    optimizer.multiply([1])
-    ones = [np.ones(weight.shape) for weight in model.trainable_variables]
-    moved = movements(optimizer, model.trainable_variables, [ones] * 4)
-    assert [-step[0].mean() for step in moved] == pytest.approx([0.02, 0.04, 0.02, 0.0], rel=1e-3, abs=1e-6)
-    assert [-step[1].mean() for step in moved] == pytest.approx([0.2, 0.4, 0.2, 0.0], rel=1e-3, abs=1e-6)
 
 
 def test_an_optimiser_comes_back_from_its_config():

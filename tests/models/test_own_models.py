@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from keras import ops
 
-from recommenders_miner import hparams as declared
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.sampling import PopularityNegatives, TrainingSamples
 from recommenders_miner.encoders import build_encoder
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.evaluation.scoring import score_directly
-from recommenders_miner.hparams import prepare_hparams
+from recommenders_miner.hparams import hparams_class, prepare_hparams
 from recommenders_miner.models import BaseModel, ClickPredictor, NewsRecommender, registry
 from recommenders_miner.models.naml import NAMLUserEncoder
 from tests.models.toy import IDS, SIZES, toy_log, toy_model, toy_news
@@ -43,8 +42,8 @@ def newest_first():
             return NewsRecommender(encoder, NAMLUserEncoder(5), NewestFirst())
 
     yield NewestFirstModel
-    del registry.MODELS["newest-first"], declared.MODELS["newest-first"]
-    declared.hparams_class.cache_clear()
+    del registry.MODELS["newest-first"]
+    hparams_class.cache_clear()
 
 
 def dated_news():
