@@ -72,12 +72,7 @@ def compare(
 
 
 def compare_trained(model: BaseModel, name: str, data_dir: str | Path) -> Comparison:
-    """Evaluate a model that is trained already, beside floors and ceilings that need no training.
-
-    Args:
-        model: the model, trained on `data_dir/train`.
-        name: what its row is called.
-        data_dir: as in `compare`; the model is evaluated on `data_dir/dev`.
+    """Evaluate a model that was trained on `data_dir/train`, beside floors and ceilings, and name its row.
 
     Raises:
         DataFormatError: a file is missing or damaged.
@@ -132,14 +127,7 @@ _NOT_IN_PERCENT = {"novelty": "{:.2f}".format, "calibration": "{:.3f}".format}
 
 
 class Column(NamedTuple):
-    """A column of figures.
-
-    Attributes:
-        name: the metric or the cost, as in `ResultRow.figures`.
-        title: what stands above it.
-        write: writes a figure.
-        has_best: whether the highest figure is the best.
-    """
+    """A column of figures: its name in `ResultRow.figures`, and whether the highest is the best."""
 
     name: str
     title: str
@@ -155,9 +143,13 @@ class Column(NamedTuple):
         return cls(name, title, write, has_best=not is_beyond_accuracy(name))
 
 
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.{1 if seconds < 1000 else 0}f}"
+
+
 _COSTS = (
-    Column("train_seconds", "Train s", lambda seconds: f"{seconds:,.{1 if seconds < 1000 else 0}f}"),
-    Column("eval_seconds", "Eval s", lambda seconds: f"{seconds:,.{1 if seconds < 1000 else 0}f}"),
+    Column("train_seconds", "Train s", _seconds),
+    Column("eval_seconds", "Eval s", _seconds),
     Column("samples_per_second", "Samples per s", "{:,.0f}".format),
     Column("parameters", "Params", _compact),
 )
@@ -168,14 +160,7 @@ _COSTS = (
 
 @dataclass
 class Comparison:
-    """Models side by side on one data set.
-
-    Attributes:
-        data: what the models were trained and evaluated on.
-        seed: the seed of every training; the first one, where the rows are means over several.
-        results: a row per model.
-        num_seeds: how many seeds each row is a mean over.
-    """
+    """Models side by side on one data set, a row each; `seed` is the first, where rows are means over `num_seeds`."""
 
     data: str
     seed: int
@@ -183,11 +168,7 @@ class Comparison:
     num_seeds: int = 1
 
     def write(self, out_dir: str | Path) -> None:
-        """Write `results.json`, `results.md`, and the chart as `results.png` and `results.svg`.
-
-        Args:
-            out_dir: the folder, made where it is missing.
-        """
+        """Write `results.json`, `results.md`, and the chart as `results.png` and `results.svg`, into a folder."""
         out_dir = Path(out_dir)
         document = {
             "data": self.data,
@@ -199,28 +180,21 @@ class Comparison:
         for name, text in (("results.json", as_json), ("results.md", self.to_markdown())):
             with atomic_write(out_dir / name) as temporary:
                 temporary.write_text(text, encoding="utf-8")
-        one_seed = self.num_seeds == 1
         bars, lines = [], []
-        for row in self.results:
-            if "group_auc" in row.metrics:
-                error = (row.standard_errors if one_seed else row.standard_deviations).get("group_auc", 0)
-                drawn = row.model, 100 * row.metrics["group_auc"], 100 * error
-                (lines if row.is_reference else bars).append(drawn)
-        draw_auc(
-            out_dir / "results.png",
-            bars=bars,
-            lines=[(name, auc) for name, auc, _ in lines],
-            title=self._title(),
-            whiskers="standard error" if one_seed else "standard deviation over seeds",
-        )
+        for row in (row for row in self.results if "group_auc" in row.metrics):
+            name, auc = row.model, 100 * row.metrics["group_auc"]
+            spread = row.standard_errors if self.num_seeds == 1 else row.standard_deviations
+            if row.is_reference:
+                lines.append((name, auc))
+            else:
+                bars.append((name, auc, 100 * spread.get("group_auc", 0)))
+        whiskers = "standard error" if self.num_seeds == 1 else "standard deviation over seeds"
+        draw_auc(out_dir / "results.png", bars=bars, lines=lines, title=self._title(), whiskers=whiskers)
 
     def to_markdown(self, title: bool = True) -> str:
         """Give the tables as Markdown: accuracy and costs, then, where it is known, what lies beyond accuracy.
 
-        The best trained model of a column is bold, references are italic.
-
-        Args:
-            title: whether headings stand above them.
+        The best trained model of a column is bold, references are italic; `title` puts headings above.
         """
         texts = []
         for level, (heading, columns, caption) in enumerate(self._tables(), start=1):

@@ -55,17 +55,13 @@ MODEL, SCORES, DESCRIPTION = "model", "scores.npy", "run.json"
 
 @dataclass(frozen=True)
 class Variant:
-    """A model as an experiment wants it.
-
-    Attributes:
-        name: of its runs, and in tables.
-        hparams_file: the hyperparameter file that it starts from; that of its name where left out.
-        changes: hyperparameters that are other than there.
-    """
+    """A model as an experiment wants it, under the name of its runs and of its row in tables."""
 
     name: str
     hparams_file: str | None = None
+    """That it starts from; the one of its name where left out."""
     changes: Mapping[str, Any] = field(default_factory=dict)
+    """Hyperparameters that are other than there."""
 
     def hparams(self, scale: str, overrides: Mapping[str, Any]) -> HParams:
         """Prepare the hyperparameters; overrides win over all others.
@@ -80,15 +76,8 @@ class Variant:
 class ResultRow:
     """What one model reached, and what it cost.
 
-    Attributes:
-        model: the hparams name, or one of `REFERENCE_MODELS`.
-        metrics: metric name -> mean over impressions; see docs/metrics.md.
-        standard_errors: metric name -> standard error of that mean.
-        train_seconds: wall-clock time of the training.
-        eval_seconds: wall-clock time of the evaluation.
-        samples_per_second: training samples, each a positive with its negatives, per second.
-        parameters: the number of weights, trained or not.
-        standard_deviations: metric name -> standard deviation over seeds, where the row is a mean over them.
+    `metrics` (see docs/metrics.md) are means over impressions, beside their standard errors and, where the row is a
+    mean over seeds, standard deviations over these. A training sample is a positive with its negatives.
     """
 
     model: str
@@ -145,20 +134,13 @@ class ResultRow:
 
 @dataclass(frozen=True)
 class DevLog:
-    """The log that models are compared on.
-
-    Attributes:
-        files: where it was read from.
-        news: its news.
-        log: its impressions.
-        cold: (candidates,) bool, which of its candidates training never saw.
-        beyond: what lists are like beside their accuracy.
-    """
+    """The log that models are compared on, and where it was read from."""
 
     files: Split
     news: NewsTable
     log: ImpressionLog
     cold: np.ndarray
+    """(candidates,) bool, which of its candidates training never saw."""
     beyond: BeyondAccuracy
 
     @classmethod
@@ -179,13 +161,7 @@ class DevLog:
 
 @dataclass(frozen=True)
 class Run:
-    """A model that was trained and evaluated.
-
-    Attributes:
-        folder: holds the model, its scores and what it cost.
-        scores: (candidates,) float32, of the dev log.
-        row: its row in a table.
-    """
+    """A model that was trained and evaluated: its folder, its scores (candidates,) of the dev log, its row."""
 
     folder: Path
     scores: np.ndarray

@@ -23,7 +23,6 @@ from recommenders_miner.storage import atomic_write
 
 FORMAT = 3
 NETWORK, DESCRIPTION = "model.keras", "model.json"
-_OF_OLD_FORM = "network.keras"
 _MOST_EXPANSION = 100
 
 
@@ -59,16 +58,12 @@ def load_model(folder: str | Path) -> Any:
     """Load a model of whatever class that `save_model` wrote. Nothing in the folder is run.
 
     Raises:
-        RecommendersMinerError: the folder holds no saved model, or one of an earlier version.
+        RecommendersMinerError: the folder holds no saved model.
         DataFormatError: the model is damaged.
         HParamsError: the hyperparameters are not this version's.
     """
     path = Path(folder) / NETWORK
     if not path.is_file():
-        if (path.parent / _OF_OLD_FORM).is_file():
-            raise RecommendersMinerError(
-                f"{folder}: holds a model of an earlier version, which this one cannot read. Train it again."
-            )
         raise RecommendersMinerError(f"{folder}: holds no saved model ({NETWORK} is missing).")
     try:
         _require_plain(path)

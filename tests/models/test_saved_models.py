@@ -119,9 +119,6 @@ def test_loading_says_what_is_wrong(folder, tmp_path):
         MODELS["lstur"].load(folder)
     with pytest.raises(RecommendersMinerError, match="holds no saved model"):
         load_model(tmp_path)
-    (folder / NETWORK).rename(folder / "network.keras")
-    with pytest.raises(RecommendersMinerError, match=r"a model of an earlier version.*Train it again"):
-        load_model(folder)
 
 
 def rewrite(folder, change):
