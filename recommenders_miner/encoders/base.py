@@ -51,10 +51,7 @@ class NewsEncoder(CompositeLayer):
         return cls.features
 
     def prepare(self, features: NewsFeatures) -> dict[str, np.ndarray]:
-        """Return what `call` reads, for a whole table, arrays of N+1 rows by name.
-
-        What training never changes is computed here, once; `features` may keep what is costly on disk.
-        """
+        """Return what `call` reads, of a whole table, arrays of N+1 rows by name; what training never changes, once."""
         return {name: features[name] for name in self.features}
 
     def example(self) -> News:

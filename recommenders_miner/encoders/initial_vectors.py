@@ -42,11 +42,7 @@ class PretrainedVectors(keras.initializers.Initializer):
 
 
 def random_vectors() -> keras.initializers.Initializer:
-    """Return an initialiser of embeddings: normal with a standard deviation of 0.3, about that of GloVe's vectors.
-
-    Keras' own, uniform within 0.05, makes the dot products of news vectors so small that training takes an epoch to
-    start.
-    """
+    """Return an initialiser of embeddings: normal with a standard deviation of 0.3, about that of GloVe's vectors."""
     return keras.initializers.RandomNormal(stddev=0.3)
 
 
@@ -115,11 +111,7 @@ class InitialVectors:
         return PretrainedVectors(context_vectors(entities.vectors, self.vocabularies.neighbours)), dim
 
     def categories(self) -> Start:
-        """Return what MINER's category embedding starts from (MINER, Section 3.4: b_j and b_c).
-
-        Raises:
-            HParamsError: `category_embedding` is `glove` or `plm`, and there is no such file or model.
-        """
+        """Return what MINER's category embedding starts from; `HParamsError` where there is no such file or model."""
         if self._category_source == "learned":
             return self._random["categories"], self.hparams.vert_emb_dim
         if self._category_source == "glove":
@@ -154,10 +146,9 @@ def context_vectors(vectors: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
 
 
 def category_vectors(path: str, categories: Vocabulary) -> np.ndarray:
-    """Return the mean vector of each category's words (MINER, Section 3.4: b_j and b_c), zero where no word is known.
+    """Return the mean vectors of categories' words (MINER, Section 3.4: b_j and b_c), zero where no word is known.
 
-    Returns:
-        (len(categories), dim) float32; padding and unknown are zero.
+    They are (len(categories), dim) float32; padding and unknown are zero.
     """
     parts = {part for name in categories.tokens[2:] for part in _parts(name)}
     pieces = Vocabulary(sorted(set().union(*map(_pieces, parts))))

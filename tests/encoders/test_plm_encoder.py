@@ -166,14 +166,6 @@ def test_frozen_layers_drop_nothing():
             assert np.allclose(noisy, still, atol=1e-5) != differs
 
 
-def test_dropout_is_on_in_training_alone():
-    encoder = PLMEncoder(tiny_backbone(dropout=0.5))
-    features = {"pieces": PIECES}
-    still, again = (to_numpy(encoder(features, training=False)) for _ in range(2))
-    assert np.array_equal(still, again)
-    assert not np.allclose(to_numpy(encoder(features, training=True)), still)
-
-
 def test_a_hub_that_cannot_be_reached_is_named(monkeypatch):
     def unreachable(repository, name):
         raise OSError("no route to host")
