@@ -11,14 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from recommenders_miner.layers.common import (
-    CompositeLayer,
-    ConfiguredLayer,
-    Shape,
-    Tensor,
-    masked_softmax,
-    require_positive,
-)
+from recommenders_miner.layers.common import CompositeLayer, ConfiguredLayer, Shape, Tensor, masked_softmax
 
 
 class AdditiveAttention(ConfiguredLayer):
@@ -41,16 +34,12 @@ class AdditiveAttention(ConfiguredLayer):
     Returns:
         The pooled vectors (…, d), in the compute dtype; with `return_weights`, a pair of these and the weights (…, T).
 
-    Raises:
-        ValueError: `dim` is below 1, or `mask` does not have one axis less than `values`.
-
     References:
         NAML (IJCAI 2019), Section 3.1; LSTUR (ACL 2019), Section 3.1; NRMS (EMNLP 2019), Section 2.1.
     """
 
     def __init__(self, dim: int = 200, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        require_positive(dim=dim)
         self.dim = dim
         self.initializers = [keras.initializers.GlorotUniform() for _ in range(2)]
 
@@ -63,8 +52,6 @@ class AdditiveAttention(ConfiguredLayer):
 
     def call(self, values: Tensor, mask: Tensor | None = None, return_weights: bool = False) -> Tensor:
         """Pool `values`; see the class for the shapes."""
-        fits = mask is None or len(mask.shape) == len(values.shape) - 1
-        self.require(fits, "values (…, T, d) and a mask (…, T)", values=values, mask=mask)
         return _pool(values, self.logits(values), mask, return_weights)
 
     def logits(self, values: Tensor) -> Tensor:
@@ -79,17 +66,8 @@ class PersonalizedAttention(ConfiguredLayer):
     It is `AdditiveAttention` with the query q_u of user u. The keys tanh(W v_i + b) have nothing to do with the user:
     where many users meet the same values, `keys` computes them once, and `pool_by_query` does the rest.
 
-    Args:
-        dim: length q of the queries and keys; 200 in the paper.
-
-    Call arguments:
-        values: (B, T, d).
-        query: (B, q).
-        mask: (B, T) bool, True at valid positions. None: all are valid.
-        return_weights: also return the attention weights.
-
-    Returns:
-        The pooled vectors (B, d), in the compute dtype; with `return_weights`, a pair of these and the weights (B, T).
+    `dim` is the length q of the queries and keys. Of values (B, T, d), a query (B, q) and a mask (B, T) bool, True at
+    valid positions, it gives vectors (B, d) in the compute dtype; with `return_weights`, also the weights (B, T).
 
     Reference:
         Wu et al., "NPA: Neural News Recommendation with Personalized Attention", KDD 2019, Section 3.3.
@@ -97,7 +75,6 @@ class PersonalizedAttention(ConfiguredLayer):
 
     def __init__(self, dim: int = 200, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        require_positive(dim=dim)
         self.dim = dim
 
     def build(self, values_shape: Shape, query_shape: Shape | None = None) -> None:
@@ -149,22 +126,12 @@ class SegmentPooling(ConfiguredLayer):
 
     with `attention` a_t = q^T tanh(W h_t + b), with `mean` a_t = 0. A segment without a position gives the zero vector.
 
-    Args:
-        pooling: `attention` or `mean`.
-        attention_dim: length of the query q.
-
-    Call arguments:
-        values: (B, T, d).
-        mask: (B, S, T) bool, True where a position belongs to a segment.
-
-    Returns:
-        (B, S, d), in the compute dtype.
+    Of values (B, T, d) and a mask (B, S, T) bool, True where a position belongs to a segment, it gives (B, S, d) in the
+    compute dtype. `attention_dim` is the length of the query q.
     """
 
     def __init__(self, pooling: str = "attention", attention_dim: int = 200, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if pooling not in ("attention", "mean"):
-            raise ValueError(f"pooling must be attention or mean. Received {pooling!r}.")
         self.attention = AdditiveAttention(attention_dim, dtype=self.dtype_policy) if pooling == "attention" else None
 
     def build(self, values_shape: Shape) -> None:
@@ -189,17 +156,8 @@ class CandidateAttention(CompositeLayer):
     W [h_c; h_j] is computed as W_c h_c + W_j h_j, so that candidates and clicks go through it once each and not once
     per pair.
 
-    Args:
-        dim: hidden dimension of the network.
-
-    Call arguments:
-        history: (B, M, d), vectors of the clicked articles.
-        candidates: (B, C, d), vectors of the candidates.
-        mask: (B, M) bool, True at a click. None: no padding.
-        return_weights: also return the attention weights.
-
-    Returns:
-        (B, C, d), in the compute dtype. With `return_weights`, a pair of these and the weights (B, C, M).
+    `dim` is the network's hidden dimension. Of a history (B, M, d), candidates (B, C, d) and a mask (B, M) bool, True
+    at a click, it gives (B, C, d) in the compute dtype; with `return_weights`, also the weights (B, C, M).
 
     Reference:
         Wang et al., "DKN: Deep Knowledge-Aware Network for News Recommendation", WWW 2018, Section 4.4.
@@ -246,16 +204,12 @@ class SelfAttention(ConfiguredLayer):
         (B, T, num_heads * head_dim), in the compute dtype; with `return_weights`, a pair of these and the weights
         (B, num_heads, T, T): how much of each position, the last axis, goes into each other.
 
-    Raises:
-        ValueError: a size is below 1, or an argument has the wrong rank.
-
     Reference:
         Neural News Recommendation with Multi-Head Self-Attention (NRMS), EMNLP 2019, Section 2.1.
     """
 
     def __init__(self, num_heads: int = 20, head_dim: int = 20, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        require_positive(num_heads=num_heads, head_dim=head_dim)
         self.num_heads, self.head_dim = num_heads, head_dim
         # One each, since one for all would start Q, K and V as one.
         self.initializers = [keras.initializers.GlorotUniform() for _ in range(3)]
@@ -271,8 +225,6 @@ class SelfAttention(ConfiguredLayer):
 
     def call(self, values: Tensor, mask: Tensor | None = None, return_weights: bool = False) -> Tensor:
         """Attend within each sequence; see the class for the shapes."""
-        fits = len(values.shape) == 3 and (mask is None or len(mask.shape) == 2)
-        self.require(fits, "values (B, T, d) and mask (B, T)", values=values, mask=mask)
         # On a CPU three products take less time than one with a fused kernel, whose result has to be cut up
         # again. The scale goes into the small kernel rather than the large logits.
         kernels = (self.query_kernel * self.head_dim**-0.5, self.key_kernel, self.value_kernel)
@@ -297,20 +249,8 @@ class WordConvolution(CompositeLayer):
 
     Beyond both ends of a text stand zeros, so the words must be zero behind the last one, as `TokenVectors` gives them.
 
-    Args:
-        filters: filters of the convolution.
-        window: words under a filter, 2k + 1.
-        activation: f.
-        dropout: share of activations dropped in training.
-
-    Call arguments:
-        words: (U, L, e).
-
-    Returns:
-        (U, L, filters), in the compute dtype; not zero behind the last word.
-
-    References:
-        NPA (KDD 2019), NAML (IJCAI 2019), LSTUR (ACL 2019).
+    `window` is 2k + 1 words, `activation` is f. Of words (U, L, e) it gives (U, L, filters) in the compute dtype, not
+    zero behind the last word. NPA (KDD 2019), NAML (IJCAI 2019) and LSTUR (ACL 2019) have it.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from recommenders_miner.layers.common import ConfiguredLayer, Shape, Tensor, require_positive
+from recommenders_miner.layers.common import ConfiguredLayer, Shape, Tensor
 
 
 class FactorTable(ConfiguredLayer):
@@ -40,7 +40,6 @@ class FactorTable(ConfiguredLayer):
 
     def __init__(self, num_features: int, dim: int = 16, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        require_positive(num_features=num_features, dim=dim)
         self.num_features, self.dim = num_features, dim
         # They must differ, or they would never part.
         self.factors_initializer = keras.initializers.RandomNormal(stddev=0.05)
@@ -91,9 +90,6 @@ class FactorizationMachine(ConfiguredLayer):
     Returns:
         (…) float32 scores, logits of a click under log loss.
 
-    Raises:
-        ValueError: `sums` does not have one axis more than `linear` and `squares`.
-
     Example:
     ```python
     ids, values = np.array([[3, 17, 0], [5, 9, 11]]), np.array([[1.0, 0.5, 0.0], [1.0, 2.0, 0.3]])
@@ -114,8 +110,6 @@ class FactorizationMachine(ConfiguredLayer):
 
     def call(self, linear: Tensor, sums: Tensor, squares: Tensor) -> Tensor:
         """Score; see the class for the shapes."""
-        fits = len(linear.shape) == len(squares.shape) == len(sums.shape) - 1
-        self.require(fits, "linear (…), sums (…, k) and squares (…)", linear=linear, sums=sums, squares=squares)
         bias, linear, sums, squares = (ops.cast(part, "float32") for part in (self.bias, linear, sums, squares))
         return bias + linear + 0.5 * (ops.sum(ops.square(sums), axis=-1) - squares)
 

@@ -8,15 +8,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from recommenders_miner.layers.common import (
-    ConfiguredLayer,
-    Shape,
-    Tensor,
-    cosine,
-    masked_softmax,
-    require_positive,
-    unit_vectors,
-)
+from recommenders_miner.layers.common import ConfiguredLayer, Shape, Tensor, cosine, masked_softmax, unit_vectors
 
 MODES = ("max", "mean", "weighted")
 
@@ -55,7 +47,7 @@ class PolyAttention(ConfiguredLayer):
         `return_weights`, a pair of these and the weights, (B, K, M) or (B, C, K, M), in the compute dtype.
 
     Raises:
-        ValueError: an argument has the wrong rank, or a size is below 1.
+        ValueError: an argument has the wrong rank.
 
     Example:
     ```python
@@ -78,7 +70,6 @@ class PolyAttention(ConfiguredLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        require_positive(num_interests=num_interests, code_dim=code_dim)
         self.num_interests, self.code_dim = num_interests, code_dim
         self.projection_initializer = keras.initializers.get(projection_initializer)
         self.codes_initializer = keras.initializers.get(codes_initializer)
@@ -211,8 +202,7 @@ class DisagreementRegularizer(ConfiguredLayer):
         `interests`.
 
     Raises:
-        ValueError: `weight` is negative, or `mask` does not have one axis for each leading axis of
-            `interests`.
+        ValueError: `mask` does not have one axis for each leading axis of `interests`.
 
     Example:
     ```python
@@ -226,8 +216,6 @@ class DisagreementRegularizer(ConfiguredLayer):
 
     def __init__(self, weight: float = 0.8, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if weight < 0:
-            raise ValueError(f"weight must not be negative. Received weight={weight}.")
         self.weight = weight
 
     def call(self, interests: Tensor, mask: Tensor | None = None, training: bool | None = None) -> Tensor:
