@@ -26,16 +26,8 @@ class FactorTable(ConfiguredLayer):
     of one row must be distinct (see `merged_squares` for others). All is computed in float32, since the machine
     subtracts sums of about the same size.
 
-    Args:
-        num_features: rows of the table.
-        dim: k, the length of a factor.
-
-    Call arguments:
-        ids: (…, F) int, in [0, num_features).
-        values: (…, F), numbers.
-
-    Returns:
-        A dict of float32 arrays: `linear` (…), `sums` (…, dim), `squares` (…).
+    Of ids (…, F) int, below `num_features`, and values (…, F) it gives a dict of float32 arrays: `linear` (…), `sums`
+    (…, dim), `squares` (…).
     """
 
     def __init__(self, num_features: int, dim: int = 16, **kwargs: Any) -> None:
@@ -82,23 +74,10 @@ class FactorizationMachine(ConfiguredLayer):
     The three sums come from `FactorTable`, for all features of a sample, added up where they are in several tables.
     Under any dtype policy the score is computed and returned in float32.
 
-    Call arguments:
-        linear: (…), Σ_i w_i x_i.
-        sums: (…, k), Σ_i x_i v_i.
-        squares: (…), Σ_i x_i² ‖v_i‖².
+    Of `linear` (…), `sums` (…, k) and `squares` (…) it gives scores (…).
 
-    Returns:
-        (…) float32 scores, logits of a click under log loss.
-
-    Example:
-    ```python
-    ids, values = np.array([[3, 17, 0], [5, 9, 11]]), np.array([[1.0, 0.5, 0.0], [1.0, 2.0, 0.3]])
-    scores = FactorizationMachine()(**FactorTable(num_features=1000, dim=16)(ids, values))  # (2,)
-    ```
-
-    References:
-        - Factorization Machines, ICDM 2010 (Rendle), Equation 1 and Lemma 3.1.
-        - Factorization Machines with libFM, ACM TIST 2012 (Rendle).
+    Reference:
+        Rendle, "Factorization Machines", ICDM 2010, Equation 1 and Lemma 3.1.
     """
 
     def __init__(self, **kwargs: Any) -> None:

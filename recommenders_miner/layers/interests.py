@@ -1,4 +1,4 @@
-"""Users as several interests, and their click scores (MINER, Sections 3.3 to 3.5)."""
+"""Users as several interests, and their click scores: Sections 3.3 to 3.5 of MINER, Findings of ACL 2022."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class PolyAttention(ConfiguredLayer):
     """Read K interest vectors from a click history with K learned context codes.
 
     With the clicked articles `h_j`, the context codes `c_i` and the projection `W^h`, Equations (1), (2) and (5)
-    of MINER:
+    of MINER (Sections 3.3 and 3.4):
 
         logit_ij = c_i^T tanh(W^h h_j)
         w_ij     = softmax_j(logit_ij + bias_j)
@@ -55,10 +55,6 @@ class PolyAttention(ConfiguredLayer):
     mask = np.arange(50) < np.array([[12], [50]])
     interests = PolyAttention(num_interests=32)(history, mask=mask)  # (2, 32, 256)
     ```
-
-    Reference:
-        MINER: Multi-Interest Matching Network for News Recommendation, Findings of ACL 2022, Section 3.3; for the bias
-        Section 3.4.
     """
 
     def __init__(
@@ -146,9 +142,6 @@ class CategoryBias(ConfiguredLayer):
     bias = CategoryBias()(history_category, candidate_category)
     interests = PolyAttention()(history, mask=mask, bias=bias)
     ```
-
-    Reference:
-        MINER: Multi-Interest Matching Network for News Recommendation, Findings of ACL 2022, Section 3.4.
     """
 
     def __init__(self, scale_initializer: str | keras.Initializer = "ones", **kwargs: Any) -> None:
@@ -209,9 +202,6 @@ class DisagreementRegularizer(ConfiguredLayer):
     interests = PolyAttention()(history, mask=mask)
     interests = DisagreementRegularizer(weight=0.8)(interests)
     ```
-
-    Reference:
-        MINER: Multi-Interest Matching Network for News Recommendation, Findings of ACL 2022, Section 3.3.
     """
 
     def __init__(self, weight: float = 0.8, **kwargs: Any) -> None:
@@ -283,9 +273,6 @@ class InterestAggregation(ConfiguredLayer):
 
     Raises:
         ValueError: the mode is unknown, or an argument has the wrong rank.
-
-    Reference:
-        MINER: Multi-Interest Matching Network for News Recommendation, Findings of ACL 2022, Equation (4).
     """
 
     def __init__(

@@ -213,10 +213,8 @@ class BaseModel(RecommendersNames):
         `cross_entropy_loss` is NCE over a click and the negatives beside it (MINER, Eq. 6); `log_loss` takes every
         candidate by itself. Candidates that only fill a shape have a score of -1e9 and add nothing to either.
         """
-        self.network.compile(
-            optimizer=make_optimizer(self.hparams, self.network, total_steps),
-            loss=_LOSSES[self.hparams.loss](from_logits=True, reduction="mean_with_sample_weight"),
-        )
+        loss = _LOSSES[self.hparams.loss](from_logits=True, reduction="mean_with_sample_weight")
+        self.network.compile(make_optimizer(self.hparams, self.network, total_steps), loss)
 
     # === Evaluation ===
 
@@ -314,7 +312,7 @@ class BaseModel(RecommendersNames):
     def recommend(
         self, history: Sequence[str], pool: Sequence[str] | None = None, k: int = 10, user: str | None = None
     ) -> list[tuple[str, float]]:
-        """Return the k best articles of a pool for a history, best first, those already clicked left out.
+        """Return the k best articles of a pool for a history, those already clicked left out.
 
         Args:
             history: as in `score`.
@@ -323,7 +321,7 @@ class BaseModel(RecommendersNames):
             user: as in `score`.
 
         Returns:
-            At most k pairs of news id and score.
+            At most k pairs of news id and score, best first.
         """
         self._encoded_table()
         clicked = set(history)

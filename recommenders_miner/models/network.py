@@ -66,10 +66,9 @@ class UserEncoder(CompositeLayer):
         raise NotImplementedError
 
     def bind_candidates(self, state: Users, candidates: News) -> Users:
-        """Make users of B encoded histories as the click predictor reads them for their candidates, (B, C) of each.
+        """Make users of B encoded histories as the click predictor reads them for C candidates each.
 
-        Returns:
-            Users (B, …), or one for each candidate, (B, C, …).
+        They are users (B, …), or one for each candidate, (B, C, …).
         """
         return state
 

@@ -127,12 +127,6 @@ def test_an_encoder_comes_back_from_its_config(layers):
     assert len(again.trainable_variables) == len(encoder.trainable_variables)
 
 
-def test_a_preset_is_read_from_a_folder():
-    encoder = PLMEncoder.from_preset(toy_preset(), plm_dropout=0.3, pooling="mean")
-    assert vectors(encoder) == pytest.approx(vectors(shared(pooling="mean")), abs=1e-6)
-    assert encoder.backbone.dropout == 0.3
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_the_lowest_layers_alone_can_be_used(depth):

@@ -12,11 +12,9 @@ from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.terms import TermWeights
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.data.vocabulary import Vocabulary
-from tests.models.reference import Reference
 from tests.models.toy import IDS, WORDS, toy_dataset, toy_log, toy_model, toy_news, unbuilt
 
 both = pytest.mark.parametrize("name", ["libfm", "deepfm"])
-HISTORIES = ([], IDS[:1], IDS[2:5], IDS[1:10])
 STRANGE = ["X1", "X2", "X3", "X4"]
 
 
@@ -33,18 +31,6 @@ def strange_news():
             "word1 word1 word2",
         ],
     )
-
-
-@both
-@pytest.mark.parametrize("user", ["U1", "nobody"])
-def test_score_is_the_papers(name, user):
-    model = toy_model(name)
-    assert any(len(set(title.split())) < len(title.split()) for title in toy_news().title.to_pylist()), "repeated words"
-    model.set_news(strange_news())
-    for history in (*HISTORIES, STRANGE[:2], [*IDS[:2], STRANGE[2]]):
-        candidates = [*IDS, *STRANGE]
-        expected = Reference(model, name).score(history, candidates, user)
-        assert model.score(history, candidates, user) == pytest.approx(expected, abs=2e-5)
 
 
 @both

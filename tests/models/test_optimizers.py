@@ -105,7 +105,7 @@ def test_the_weights_that_are_multiplied_move_so_many_times_as_far_and_no_others
     plain = keras.optimizers.Adam(0.01)
     optimizer = TwoRateAdam(0.01, factor=factor)
     optimizer.build(model.trainable_variables)
-    optimizer.multiply(places)
+    optimizer.places = frozenset(places)
     plainly = movements(plain, plain_model.trainable_variables, steps)
     found = movements(optimizer, model.trainable_variables, steps)
     for step in range(3):
