@@ -76,9 +76,7 @@ class HParams(pydantic.BaseModel):
 
     # Training
     loss: Literal["cross_entropy_loss", "log_loss"] = hparam(
-        "train",
-        "cross_entropy_loss",
-        "of a click against the non-clicks beside it, or of every candidate by itself",
+        "train", "cross_entropy_loss", "of a click against the non-clicks beside it, or of every candidate by itself"
     )
     batch_size: int = hparam("train", 128, "clicks (positive samples) in a step", ge=1)
     epochs: int = hparam("train", 5, "passes over the training clicks", ge=1)
@@ -91,12 +89,8 @@ class HParams(pydantic.BaseModel):
     clip_norm: float | None = hparam("train", None, "longest gradient of all weights together", gt=0.0)
     accumulate_steps: int = hparam("train", 1, "steps whose gradients are averaged into one update", ge=1)
     precision: Literal["float32", "bfloat16"] = hparam("train", "float32", "numbers that are computed with")
-    clicks_per_user: int = hparam(
-        "train", 4, "clicks of a user that stand together in a step, at most, to encode the user once", ge=1
-    )
-    length_groups: int = hparam(
-        "train", 3, "lengths that a step's titles, and its histories, are padded to; more waste less", ge=1
-    )
+    clicks_per_user: int = hparam("train", 4, "clicks of a user that stand together in a step, at most", ge=1)
+    length_groups: int = hparam("train", 3, "lengths that a step's titles, and histories, are padded to", ge=1)
 
     def __init__(self, **values: Any) -> None:
         try:

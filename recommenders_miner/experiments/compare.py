@@ -14,8 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from recommenders_miner.data.folders import Split
-from recommenders_miner.data.log import ImpressionLog
-from recommenders_miner.data.news import NewsTable
 from recommenders_miner.evaluation.baselines import history_oracle_scores, popularity_scores, random_scores
 from recommenders_miner.evaluation.beyond_accuracy import is_beyond_accuracy
 from recommenders_miner.evaluation.metrics import COLD_AUC, DEFAULT_METRICS
@@ -63,7 +61,7 @@ def compare(
     """
     hparams = {Path(name).stem: Variant(Path(name).stem, name).hparams(scale, overrides or {}) for name in models}
     runs = Runs(data_dir, Path(out) / "runs")
-    comparison = Comparison(str(data_dir), seeds[0], reference_rows(runs.train, runs.dev, seeds), len(seeds))
+    comparison = Comparison(str(data_dir), seeds[0], reference_rows(runs.dev, seeds), len(seeds))
     comparison.write(out)
     for _, found in runs.each(hparams, seeds, skip_unavailable):
         comparison.results.append(ResultRow.mean([run.row for run in found]))
@@ -77,21 +75,18 @@ def compare_trained(model: BaseModel, name: str, data_dir: str | Path) -> Compar
     Raises:
         DataFormatError: a file is missing or damaged.
     """
-    train, dev = Split.find(data_dir, "train"), Split.find(data_dir, "dev")
-    dev_data = DevLog.read(train, dev)
-    evaluation = dev_data.evaluate(model.score_log(model.read(dev.news, dev.behaviors)))
+    dev = DevLog.read(Split.find(data_dir, "train"), Split.find(data_dir, "dev"))
+    evaluation = dev.evaluate(model.score_log(model.read(dev.files.news, dev.files.behaviors)))
     row = ResultRow.from_evaluation(name, evaluation, parameters=model.network.count_params())
-    return Comparison(str(data_dir), model.seed, [row, *reference_rows(train, dev_data, [model.seed])])
+    return Comparison(str(data_dir), model.seed, [row, *reference_rows(dev, [model.seed])])
 
 
-def reference_rows(train: Split, dev: DevLog, seeds: Sequence[int]) -> list[ResultRow]:
+def reference_rows(dev: DevLog, seeds: Sequence[int]) -> list[ResultRow]:
     """Evaluate what needs no training: random and popularity, and where dev tells the truth, the two oracles.
 
     Every row is a mean over the seeds, as the trained models' are; only the random row depends on them.
     """
-    training_news = NewsTable.read(train.news)
-    training_log = ImpressionLog.read(train.behaviors, training_news)
-    scores = {"popularity": popularity_scores(dev.log, dev.news, training_log, training_news)}
+    scores = {"popularity": popularity_scores(dev.log, dev.news, dev.training_log, dev.training_news)}
     truth = dev.files.behaviors.parent / TRUTH_FILE
     if truth.exists():
         scores["history-oracle"] = history_oracle_scores(dev.log, dev.news)

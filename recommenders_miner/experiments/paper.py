@@ -42,9 +42,9 @@ def _table2(study: Study, made: Made) -> Page:
     """Set the metrics of every model beside the paper's."""
     paper = PUBLISHED["table2"]["small"]
     # Runs of a reproduction may have been stopped, or made beside other work: their times say nothing.
-    untimed = dict.fromkeys(("train_seconds", "eval_seconds", "samples_per_second"))
-    rows = [replace(ResultRow.mean([run.row for run in runs]), **untimed) for runs in made.values()]
-    references = reference_rows(study.runs.train, study.runs.dev, study.seeds)
+    rows = [ResultRow.mean([run.row for run in runs]) for runs in made.values()]
+    rows = [replace(row, costs={"parameters": row.costs["parameters"]}) for row in rows]
+    references = reference_rows(study.runs.dev, study.seeds)
     comparison = Comparison(study.data_name, study.seeds[0], rows + references, len(study.seeds))
     aucs = {name: metric_of(runs, "group_auc") for name, runs in made.items()}
     here, there = [fmean(values) for values in aucs.values()], [paper[name][0] for name in aucs]

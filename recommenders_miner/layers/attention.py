@@ -21,10 +21,8 @@ class AdditiveAttention(ConfiguredLayer):
         w   = softmax_i(a_i)
         v   = Σ_i w_i v_i
 
-    A Keras mask that `values` carries is used when `mask` is not given.
-
-    Args:
-        dim: length of the query q; 200 in all three papers.
+    A Keras mask that `values` carries is used when `mask` is not given. `dim` is the length of the query q, 200 in all
+    three papers: NAML (IJCAI 2019), Section 3.1; LSTUR (ACL 2019), Section 3.1; NRMS (EMNLP 2019), Section 2.1.
 
     Call arguments:
         values: (…, T, d).
@@ -33,9 +31,6 @@ class AdditiveAttention(ConfiguredLayer):
 
     Returns:
         The pooled vectors (…, d), in the compute dtype; with `return_weights`, a pair of these and the weights (…, T).
-
-    References:
-        NAML (IJCAI 2019), Section 3.1; LSTUR (ACL 2019), Section 3.1; NRMS (EMNLP 2019), Section 2.1.
     """
 
     def __init__(self, dim: int = 200, **kwargs: Any) -> None:
@@ -61,16 +56,13 @@ class AdditiveAttention(ConfiguredLayer):
 
 
 class PersonalizedAttention(ConfiguredLayer):
-    """Pool the words of a title, or the articles of a history, as one user would weigh them (NPA).
+    """Pool words, or the articles of a history, as one user would weigh them (NPA, KDD 2019, Section 3.3).
 
     It is `AdditiveAttention` with the query q_u of user u. The keys tanh(W v_i + b) have nothing to do with the user:
     where many users meet the same values, `keys` computes them once, and `pool_by_query` does the rest.
 
     `dim` is the length q of the queries and keys. Of values (B, T, d), a query (B, q) and a mask (B, T) bool, True at
     valid positions, it gives vectors (B, d) in the compute dtype; with `return_weights`, also the weights (B, T).
-
-    Reference:
-        Wu et al., "NPA: Neural News Recommendation with Personalized Attention", KDD 2019, Section 3.3.
     """
 
     def __init__(self, dim: int = 200, **kwargs: Any) -> None:
@@ -147,7 +139,7 @@ class SegmentPooling(ConfiguredLayer):
 
 
 class CandidateAttention(CompositeLayer):
-    """Pool the clicked articles once for each candidate, by a small network over both (DKN).
+    """Pool the clicked articles once for each candidate, by a small network over both (DKN, WWW 2018, Section 4.4).
 
         a_cj = v^T relu(W [h_c; h_j] + b)
         w_c  = softmax_j(a_cj)
@@ -158,9 +150,6 @@ class CandidateAttention(CompositeLayer):
 
     `dim` is the network's hidden dimension. Of a history (B, M, d), candidates (B, C, d) and a mask (B, M) bool, True
     at a click, it gives (B, C, d) in the compute dtype; with `return_weights`, also the weights (B, C, M).
-
-    Reference:
-        Wang et al., "DKN: Deep Knowledge-Aware Network for News Recommendation", WWW 2018, Section 4.4.
     """
 
     def __init__(self, dim: int = 100, **kwargs: Any) -> None:
@@ -181,19 +170,14 @@ class CandidateAttention(CompositeLayer):
 
 
 class SelfAttention(ConfiguredLayer):
-    """Relate the words of a title, or the articles of a history, to each other, as NRMS does.
+    """Relate the words of a title, or the articles of a history, to each other (NRMS, EMNLP 2019, Section 2.1).
 
-    Each head computes `softmax(Q K^T / sqrt(head_dim)) V` with its own parts of Q, K and V, which are
-    products of the input with three kernels, without bias. The heads' outputs are concatenated, and that is
-    the output. NRMS' code has no projection after the heads; `keras.layers.MultiHeadAttention` always has
-    one, which is why it does not serve.
+    Each head computes `softmax(Q K^T / sqrt(head_dim)) V` with its own parts of Q, K and V, which are products of the
+    input with three kernels, without bias. The heads' outputs are concatenated, and that is the output. NRMS' code has
+    no projection after the heads; `keras.layers.MultiHeadAttention` always has one, which is why it does not serve.
 
     As a query, a padded position still gets an output, which whatever pools the sequence has to mask: the layer passes
     its mask on. A Keras mask that `values` carries is used when `mask` is not given.
-
-    Args:
-        num_heads: number of heads.
-        head_dim: length of a head's output.
 
     Call arguments:
         values: (B, T, d).
@@ -203,9 +187,6 @@ class SelfAttention(ConfiguredLayer):
     Returns:
         (B, T, num_heads * head_dim), in the compute dtype; with `return_weights`, a pair of these and the weights
         (B, num_heads, T, T): how much of each position, the last axis, goes into each other.
-
-    Reference:
-        Neural News Recommendation with Multi-Head Self-Attention (NRMS), EMNLP 2019, Section 2.1.
     """
 
     def __init__(self, num_heads: int = 20, head_dim: int = 20, **kwargs: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
 import keras
 import numpy as np
@@ -25,7 +25,7 @@ from recommenders_miner.encoders import InitialVectors
 from recommenders_miner.errors import NotBuiltError, RecommendersMinerError
 from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
 from recommenders_miner.evaluation.scoring import LogScorer
-from recommenders_miner.hparams import ENCODERS, HParams
+from recommenders_miner.hparams import ENCODERS, MODELS, HParams
 from recommenders_miner.models.network import NewsRecommender
 from recommenders_miner.models.optimizers import make_optimizer
 from recommenders_miner.models.saving import load_model, save_model
@@ -40,7 +40,7 @@ _LOSSES = {"cross_entropy_loss": keras.losses.CategoricalCrossentropy, "log_loss
 class BaseModel(RecommendersNames):
     """A news recommender: trained and evaluated on MIND-format files, asked about news ids, saved and loaded.
 
-    A model is a subclass with one method, `build_network`, that registers itself (`models/registry.py`). The names are
+    A model is a subclass with one method, `build_network`, that registers itself by `register`. The names are
     those of Microsoft Recommenders' `newsrec`, more of them in `compat/names.py`.
 
     The network is made when the vocabularies are known: by the constructor, from dictionaries in Recommenders' form; at
@@ -374,3 +374,23 @@ class BaseModel(RecommendersNames):
         if not isinstance(model, cls):
             raise RecommendersMinerError(f"{folder}: holds a {type(model).__name__}, not a {cls.__name__}.")
         return model
+
+
+Model = TypeVar("Model", bound=type[BaseModel])
+
+
+def register(name: str, *, paper: str, year: int) -> Callable[[Model], Model]:
+    """Register the decorated model under the name that the hyperparameter `model_type` takes.
+
+    Args:
+        name: the name; a YAML file of this name in `hparams/` has the settings of its paper.
+        paper: authors, title and venue.
+        year: of publication.
+    """
+
+    def decorate(cls: Model) -> Model:
+        cls.name, cls.paper, cls.year = name, paper, year
+        MODELS[name] = cls
+        return cls
+
+    return decorate

@@ -20,9 +20,8 @@ from recommenders_miner.encoders import (
 )
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import CandidateAttention, News, Tensor
-from recommenders_miner.models.base import BaseModel
+from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder, Users
-from recommenders_miner.models.registry import register
 
 
 class KnowledgeCNNHParams(EntityHParams):

@@ -12,9 +12,8 @@ from recommenders_miner.encoders import InitialVectors, NewsEncoder, news_encode
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import FactorizationMachine, FactorTable, News, Tensor, merged_squares
-from recommenders_miner.models.base import BaseModel
+from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder, Users
-from recommenders_miner.models.registry import register
 
 
 class TfidfHParams(HParams):

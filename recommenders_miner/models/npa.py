@@ -13,9 +13,8 @@ from recommenders_miner.encoders import CNNEncoder, ConvolutionHParams, InitialV
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import News, PersonalizedAttention, Tensor, pool_by_query
-from recommenders_miner.models.base import BaseModel
+from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import DotProductPredictor, NewsRecommender, UserEncoder, Users
-from recommenders_miner.models.registry import register
 
 
 class NPAHParams(ConvolutionHParams):

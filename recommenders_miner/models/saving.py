@@ -16,9 +16,8 @@ import keras
 
 from recommenders_miner.compat import settings
 from recommenders_miner.errors import DataFormatError, HParamsError, RecommendersMinerError
-from recommenders_miner.hparams import SECTIONS, hparams_class
+from recommenders_miner.hparams import MODELS, SECTIONS, hparams_class
 from recommenders_miner.models.network import NewsRecommender
-from recommenders_miner.models.registry import MODELS
 from recommenders_miner.storage import atomic_write
 
 FORMAT = 3

@@ -12,9 +12,8 @@ from recommenders_miner.encoders import InitialVectors, NewsEncoder, PLMEncoder,
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import News, SegmentPooling, Tensor
-from recommenders_miner.models.base import BaseModel
+from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder, Users
-from recommenders_miner.models.registry import register
 
 # Which article a piece belongs to: 0 none, as [CLS] and padding, 1 the candidate, 2 the newest click, 3 the one before.
 CANDIDATE, NEWEST = 1, 2
