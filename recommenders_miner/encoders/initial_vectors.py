@@ -56,14 +56,9 @@ class InitialVectors:
     What is drawn at random is drawn in a fixed order when this is made, behind the language model's own weights, so
     that a model's initial weights depend on its seed alone and not on who asks first.
 
-    Args:
-        hparams: `word_embedding`, `entity_embedding` and so on name files, `category_embedding` says where categories
-            come from, `plm` names the language model.
-        vocabularies: the words, entities and categories that need vectors.
-        seed: draws the vectors of words and entities that the files lack.
-        find: says where a file is that a hyperparameter names.
-        word_matrix: vectors of the words, (len(words), dim), that take the place of a file's.
-        plm: the pretrained news encoder, loaded before this is made; None where the hyperparameters ask for none.
+    The seed draws the vectors of words and entities that the files lack, `find` says where a file is that a
+    hyperparameter names, `word_matrix` (len(words), dim) takes the place of a file's, and `plm` is the pretrained news
+    encoder, loaded before; None where the hyperparameters ask for none.
     """
 
     def __init__(
@@ -71,9 +66,9 @@ class InitialVectors:
         hparams: HParams,
         vocabularies: Vocabularies,
         seed: int,
-        find: Callable[[str], str] = str,
-        word_matrix: np.ndarray | None = None,
-        plm: Any = None,
+        find: Callable[[str], str],
+        word_matrix: np.ndarray | None,
+        plm: Any,
     ) -> None:
         self.hparams, self.vocabularies, self.seed, self.find = hparams, vocabularies, seed, find
         self.word_matrix, self.plm = word_matrix, plm

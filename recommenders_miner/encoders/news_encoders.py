@@ -185,7 +185,6 @@ class KnowledgeEncoder(NewsEncoder):
     def __init__(self, text: SelfAttentionEncoder, entities: SelfAttentionEncoder, dim: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.text, self.entities, self.dim = text, entities, dim
-        self.features = (*text.features, *entities.features)
         self.text_projection = keras.layers.Dense(dim, use_bias=False, dtype=self.dtype_policy)
         self.entity_projection = keras.layers.Dense(dim, use_bias=False, dtype=self.dtype_policy)
 

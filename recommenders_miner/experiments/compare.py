@@ -40,9 +40,8 @@ def compare(
 ) -> Comparison:
     """Train and evaluate models on `data_dir/train` and `data_dir/dev`.
 
-    What is done is written at once: after each model, results.json, results.md, results.png and results.svg in `out`
-    hold all the rows so far. Each run is kept in `out/runs/<name>/seed-<seed>`, its model in the folder `model` there;
-    a comparison that was stopped goes on where it was.
+    After each model, results.json, results.md, results.png and results.svg in `out` hold all the rows so far. Each run
+    is kept in `out/runs`, see `Runs`, its model in the folder `model`; a comparison that was stopped goes on there.
 
     Args:
         data_dir: holds train/ and dev/, each with news.tsv and behaviors.tsv; where dev/click_logits.txt tells the

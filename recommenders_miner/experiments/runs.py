@@ -173,14 +173,10 @@ class Run:
 
 
 class Runs:
-    """The runs on one data set, in the folders `<out>/<name>/seed-<seed>`.
+    """The runs on one data set, a folder with train/ and dev/, each kept in `<out>/<name>/seed-<seed>`.
 
     A run that is there already, with the same hyperparameters, seed, data and version of the package, is not made
     again; one that was stopped goes on from its last epoch.
-
-    Args:
-        data_dir: holds train/ and dev/, each with news.tsv and behaviors.tsv.
-        out: the folder of all runs.
 
     Raises:
         DataFormatError: a file is missing.

@@ -21,15 +21,14 @@ LOGGER = logging.getLogger("recommenders_miner")
 
 
 @contextlib.contextmanager
-def seeded(seed: int | None) -> Iterator[None]:
-    """Fix the initial weights and dropout masks of the layers that are made and built within; None leaves them open.
+def seeded(seed: int) -> Iterator[None]:
+    """Fix the initial weights and dropout masks of the layers that are made and built within.
 
     Keras gives each initialiser and each `SeedGenerator` that is not told a seed one of its own, drawn from Python's
     `random`; so no two are the same, and seeding that generator fixes all of them. Its state is put back afterwards.
     """
     state = random.getstate()
-    if seed is not None:
-        random.seed(seed)
+    random.seed(seed)
     try:
         yield
     finally:
