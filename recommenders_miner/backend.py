@@ -32,8 +32,7 @@ def choose_backend() -> None:
 def import_backend_quietly() -> None:
     """Import Keras and its backend without a word: TensorFlow 2.21 greets on stderr whatever its log level is.
 
-    The greeting comes from C++, so the file descriptor itself is turned away meanwhile; where the import fails, what
-    was written there is shown after all.
+    It does so from C++, so the file descriptor itself is turned away; what an import that fails wrote is shown.
     """
     sys.stderr.flush()
     terminal = os.dup(2)
@@ -59,10 +58,7 @@ def keep_freed_memory() -> bool:
     arithmetic: see benchmarks/README.md. The process' peak stays what it was; it only does not shrink between steps.
 
     It holds for the whole process, so only those call it whose process it is: the command line, and `BaseModel.fit`.
-    Set RECOMMENDERS_MINER_MALLOC=default to leave the C library alone.
-
-    Returns:
-        Whether something was changed; not so on other systems than Linux with glibc.
+    RECOMMENDERS_MINER_MALLOC=default leaves the C library alone. Returns whether something was changed, as on Linux.
     """
     if os.environ.get("RECOMMENDERS_MINER_MALLOC") == "default" or platform.libc_ver()[0] != "glibc":
         return False

@@ -6,14 +6,15 @@ model or a news encoder has of its own stands beside it, in a subclass of `HPara
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import importlib
 import logging
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 import pydantic
 
@@ -24,24 +25,14 @@ from recommenders_miner.storage import parse_yaml
 LOGGER = logging.getLogger("recommenders_miner")
 
 SECTIONS = ("data", "info", "model", "train")
-_LONGEST_NAME = 255  # of a file
 _LARGEST = 2**31 - 1
 
 
 def hparam(section: str, default: Any, help: str, **bounds: Any) -> Any:
-    """Declare a hyperparameter.
-
-    Args:
-        section: where it stands in a YAML file: data, info, model or train.
-        default: its default; a list is copied for each object.
-        help: what it means.
-        **bounds: what pydantic's `Field` takes, as `ge=1`.
-    """
-    kind = "default_factory" if isinstance(default, list) else "default"
-    value = default.copy if isinstance(default, list) else default
+    """Declare a hyperparameter: its section in a YAML file, default, meaning, and bounds as of pydantic's `Field`."""
     if isinstance(default, int) and "ge" in bounds:
         bounds.setdefault("le", _LARGEST)
-    return pydantic.Field(**{kind: value}, description=help, json_schema_extra={"section": section}, **bounds)
+    return pydantic.Field(default, description=help, json_schema_extra={"section": section}, **bounds)
 
 
 class HParams(pydantic.BaseModel):
@@ -85,9 +76,7 @@ class HParams(pydantic.BaseModel):
 
     # Training
     loss: Literal["cross_entropy_loss", "log_loss"] = hparam(
-        "train",
-        "cross_entropy_loss",
-        "of a click against the non-clicks beside it, or of every candidate by itself",
+        "train", "cross_entropy_loss", "of a click against the non-clicks beside it, or of every candidate by itself"
     )
     batch_size: int = hparam("train", 128, "clicks (positive samples) in a step", ge=1)
     epochs: int = hparam("train", 5, "passes over the training clicks", ge=1)
@@ -100,24 +89,27 @@ class HParams(pydantic.BaseModel):
     clip_norm: float | None = hparam("train", None, "longest gradient of all weights together", gt=0.0)
     accumulate_steps: int = hparam("train", 1, "steps whose gradients are averaged into one update", ge=1)
     precision: Literal["float32", "bfloat16"] = hparam("train", "float32", "numbers that are computed with")
-    clicks_per_user: int = hparam(
-        "train", 4, "clicks of a user that stand together in a step, at most, to encode the user once", ge=1
-    )
-    length_groups: int = hparam(
-        "train", 3, "lengths that a step's titles, and its histories, are padded to; more waste less", ge=1
-    )
+    clicks_per_user: int = hparam("train", 4, "clicks of a user that stand together in a step, at most", ge=1)
+    length_groups: int = hparam("train", 3, "lengths that a step's titles, and histories, are padded to", ge=1)
 
     def __init__(self, **values: Any) -> None:
         try:
-            super().__init__(**values)
+            super().__init__(**{name: self._as_yaml_writes(name, value) for name, value in values.items()})
         except pydantic.ValidationError as error:
-            raise HParamsError(_message(error.errors()[0])) from None
+            found = error.errors()[0]
+            if found["type"] == "value_error":  # of a validator of ours
+                raise HParamsError(str(found["ctx"]["error"])) from None
+            key = ".".join(str(part) for part in found["loc"] if isinstance(part, str))
+            raise HParamsError(f"{key}: {found['msg']}, got {reprlib.repr(found['input'])}.") from None
 
-    @pydantic.model_validator(mode="before")
     @classmethod
-    def _as_yaml_writes(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def _as_yaml_writes(cls, name: str, value: Any) -> Any:
         """Take what YAML and callers write for another type: "1e-4" for a number, a tuple for a list."""
-        return {name: _converted(cls.model_fields.get(name), value) for name, value in values.items()}
+        field = cls.model_fields.get(name)
+        if field is not None and isinstance(value, str) and field.annotation in (float, float | None):
+            with contextlib.suppress(ValueError):
+                return float(value)
+        return list(value) if isinstance(value, tuple) else value
 
     @pydantic.model_validator(mode="after")
     def _one_source_of_words(self) -> Self:
@@ -148,26 +140,13 @@ class HParams(pydantic.BaseModel):
 
 # === What models and encoders have of their own ===
 
-Reads = Callable[[HParams], Iterable[str]]
+MODELS: dict[str, type[Any]] = {}
+ENCODERS: dict[str, type[Any]] = {}
+"""The classes by `model_type` and `news_encoder`, filled when the modules of `models/` and `encoders/` are imported.
 
-
-class Declared(NamedTuple):
-    """What a model or a news encoder says of itself.
-
-    Attributes:
-        own: its hyperparameters, a subclass of `HParams`, or `HParams` itself.
-        reads: returns the features of articles that it reads, given its hyperparameters.
-        encoder: of a model, the news encoder that it has where a file names none.
-    """
-
-    own: type[HParams]
-    reads: Reads
-    encoder: str = ""
-
-
-MODELS: dict[str, Declared] = {}
-ENCODERS: dict[str, Declared] = {}
-"""By `model_type` and `news_encoder`: filled when the modules of `models/` and `encoders/` are imported."""
+Each has `hparams_class`, its hyperparameters, and `reads`, which returns the features of articles that it reads, given
+hyperparameters; a model also `news_encoder`, the encoder that it has where a file names none.
+"""
 
 
 def _import_models() -> None:
@@ -185,7 +164,7 @@ def hparams_class(model_type: str, news_encoder: str) -> type[HParams]:
     for name, value, known in (("model_type", model_type, MODELS), ("news_encoder", news_encoder, ENCODERS)):
         if value not in known:
             raise HParamsError(f"{name}: expected one of {', '.join(known)}, got {reprlib.repr(value)}.")
-    own, of_encoder = MODELS[model_type].own, ENCODERS[news_encoder].own
+    own, of_encoder = MODELS[model_type].hparams_class, ENCODERS[news_encoder].hparams_class
     if issubclass(own, of_encoder):
         return own
     return of_encoder if issubclass(of_encoder, own) else type("HParams", (own, of_encoder), {"__module__": __name__})
@@ -195,22 +174,19 @@ def hparams_class(model_type: str, news_encoder: str) -> type[HParams]:
 def hparams_keys() -> frozenset[str]:
     """Return every hyperparameter that some model or encoder has."""
     _import_models()
-    declared = (*MODELS.values(), *ENCODERS.values())
-    return frozenset(name for of_one in declared for name in of_one.own.model_fields)
+    classes = (*MODELS.values(), *ENCODERS.values())
+    return frozenset(name for of_one in classes for name in of_one.hparams_class.model_fields)
 
 
 def _of_model(values: dict[str, Any]) -> HParams:
     """Make the hyperparameters of the model that `values` name; what only other models have is passed over."""
     _import_models()
-    names = {"model_type": values.get("model_type", "miner")}
-    if isinstance(names["model_type"], str):
-        names["model_type"] = names["model_type"].lower()
-    default = MODELS.get(names["model_type"]) if isinstance(names["model_type"], str) else None
-    names["news_encoder"] = values.get("news_encoder", default.encoder if default else "self_attention")
-    if not all(isinstance(name, str) for name in names.values()):
-        return HParams(**names)  # says what is wrong
-    of_class = hparams_class(names["model_type"], names["news_encoder"])  # positional, as the cache tells them apart
-    return of_class(**{name: value for name, value in {**values, **names}.items() if name in of_class.model_fields})
+    model_type = str(values.get("model_type", "miner")).lower()
+    usual = MODELS[model_type].news_encoder if model_type in MODELS else ""
+    news_encoder = str(values.get("news_encoder", usual))
+    of_class = hparams_class(model_type, news_encoder)
+    values = {**values, "model_type": model_type, "news_encoder": news_encoder}
+    return of_class(**{name: value for name, value in values.items() if name in of_class.model_fields})
 
 
 # === Files ===
@@ -237,29 +213,18 @@ def prepare_hparams(yaml_file: str | Path | None = None, *, scale: str = "paper"
         HParamsError: the file cannot be found or parsed, a key is unknown (the nearest known one is named), a value has
             the wrong type or is out of range, or there is no such scale.
     """
-    config = {} if yaml_file is None else _read_yaml(find_hparams_file(yaml_file))
-    values = {**config, **scale_overrides(scale, yaml_file or ""), **_known(overrides, "an override")}
-    return _of_model(values)
+    config = {} if yaml_file is None else _read_yaml(_find_file(Path(yaml_file)))
+    of_scale = {} if scale == "paper" else _of_scale(scale, Path(yaml_file or "").stem)
+    return _of_model({**config, **of_scale, **_known(overrides, "an override")})
 
 
-def scale_overrides(scale: str, name: str | Path) -> dict[str, Any]:
-    """Return what a scale changes in a hyperparameter file.
-
-    Args:
-        scale: `paper` changes nothing; any other names a file of `scales/`, which holds a section `all` and one for
-            each hyperparameter file that needs more, by its name.
-        name: name or path of the hyperparameter file.
-
-    Raises:
-        HParamsError: there is no such scale.
-    """
-    if scale == "paper":
-        return {}
+def _of_scale(scale: str, name: str) -> dict[str, Any]:
+    """Return what a file of `scales/` changes in all hyperparameter files, and in the one of this name."""
     for folder in hparams_folders():
         path = folder / "scales" / f"{scale}.yaml"
         if path.is_file():
             sections = parse_yaml(path.read_text(encoding="utf-8"))
-            return {**sections["all"], **sections.get(Path(name).stem, {})}
+            return {**sections["all"], **sections.get(name, {})}
     known = sorted({path.stem for folder in hparams_folders() for path in folder.glob("scales/*.yaml")})
     raise HParamsError(f"There is no scale {scale!r}: choose paper or {', '.join(known)}.")
 
@@ -275,29 +240,15 @@ def hparams_files() -> list[str]:
     return sorted({path.stem for folder in hparams_folders() for path in folder.glob("*.yaml")})
 
 
-def find_hparams_file(name: str | Path) -> Path:
-    """Find a YAML file by path, or by the name of one that the package installs.
-
-    Raises:
-        HParamsError: there is no such file; the message lists those that the package has.
-    """
-    name = Path(name)
-    names = [name] if name.suffix in (".yaml", ".yml") else [name.with_name(name.name + ".yaml"), name]
+def _find_file(name: Path, *folders: Path) -> Path:
+    """Find a YAML file, its ending left out or not, by path, in some folders, or among the package's."""
+    names = [name] if name.suffix in (".yaml", ".yml") else [Path(f"{name}.yaml"), name]
     for candidate in names:
-        if candidate.is_file():
-            return candidate
-        for folder in hparams_folders():
+        for folder in (*folders, Path(), *hparams_folders()):
             if (folder / candidate).is_file():
                 return folder / candidate
     known = ", ".join(f"{file}.yaml" for file in hparams_files())
     raise HParamsError(f"There is no hyperparameter file {name}. The package has {known}.")
-
-
-def _find_beside(path: Path, base: Any) -> Path:
-    if not isinstance(base, str) or not Path(base).name or len(Path(base).name) > _LONGEST_NAME:
-        raise HParamsError(f"{path}: base: expected the name of another hyperparameter file, got {reprlib.repr(base)}.")
-    beside = path.parent / base
-    return beside if beside.is_file() else find_hparams_file(base)
 
 
 def _read_yaml(path: Path, derived: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -310,18 +261,15 @@ def _read_yaml(path: Path, derived: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise HParamsError(f"{path}: not readable as YAML: {error}") from None
     if not isinstance(config, dict):
         raise HParamsError(f"{path}: expected the sections {', '.join(SECTIONS)}, found {type(config).__name__}.")
-    base = config.pop("base", None)
-    flat = {} if base is None else _read_yaml(_find_beside(path, base), (*derived, path.resolve()))
+    base, flat = config.pop("base", None), {}
+    if base is not None:
+        flat = _read_yaml(_find_file(Path(str(base)), path.parent), (*derived, path.resolve()))
     for section, values in config.items():
-        if section not in SECTIONS:
-            raise HParamsError(f"{path}: unknown section {section!r}; the sections are {', '.join(SECTIONS)}.")
-        if not isinstance(values, dict):
-            raise HParamsError(f"{path}: section {section!r} should hold keys and values.")
+        if section not in SECTIONS or not isinstance(values, dict):
+            expected = f"sections of keys and values, named {', '.join(SECTIONS)}"
+            raise HParamsError(f"{path}: expected {expected}, found {reprlib.repr({section: values})}.")
         flat.update(values)
     return _known(flat, str(path))
-
-
-# === Keys and values ===
 
 
 def _known(values: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -329,7 +277,7 @@ def _known(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     known = hparams_keys()
     for key in values:
         if key not in known and key not in WITHOUT_USE:
-            nearest = difflib.get_close_matches(str(key)[:_LONGEST_NAME], sorted(known), n=1, cutoff=0.0)[0]
+            nearest = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.0)[0]
             raise HParamsError(f"{where}: unknown hyperparameter {reprlib.repr(key)}. Did you mean {nearest!r}?")
     if str(values.get("optimizer", "adam")).lower() != "adam":
         raise HParamsError(f"{where}: optimizer: expected adam, the only one there is, got {values['optimizer']!r}.")
@@ -337,43 +285,3 @@ def _known(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     if without_use:
         LOGGER.info("%s: without use here: %s.", where, ", ".join(without_use))
     return {key: value for key, value in values.items() if key in known}
-
-
-def _converted(field: pydantic.fields.FieldInfo | None, value: Any) -> Any:
-    """Convert where nothing is lost: YAML's "1e-4" to a number, a tuple to a list."""
-    if field is not None and isinstance(value, str) and field.annotation in (float, float | None):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return list(value) if isinstance(value, tuple) else value
-
-
-_WORDING = {
-    "greater_than_equal": "at least {ge}",
-    "greater_than": "above {gt}",
-    "less_than_equal": "at most {le:,}",
-    "less_than": "below {lt}",
-    "finite_number": "a finite number",
-    "literal_error": "one of {expected}",
-    "int_type": "int",
-    "int_from_float": "int",
-    "float_type": "float",
-    "string_type": "str",
-    "bool_type": "bool",
-    "list_type": "list",
-    "extra_forbidden": "no such key",
-}
-
-
-def _message(error: Mapping[str, Any]) -> str:
-    """Word pydantic's error as: key, what was expected, what was found."""
-    if error["type"] == "value_error":
-        return str(error["ctx"]["error"])
-    value = error["input"]
-    key = ".".join(str(part) for part in error["loc"] if not isinstance(part, int))
-    if error["type"] not in _WORDING:
-        return f"{key}: {error['msg']}, got {reprlib.repr(value)} ({type(value).__name__})."
-    expected = _WORDING[error["type"]].format(**error.get("ctx", {}))
-    kind = f" ({type(value).__name__})" if error["type"].endswith("_type") or error["type"] == "int_from_float" else ""
-    return f"{key}: expected {expected}, got {reprlib.repr(value)}{kind}."

@@ -27,11 +27,8 @@ def test_a_file_in_the_current_folder_wins_and_overrides_win_over_files(tmp_path
 
 def test_a_base_gives_what_a_file_does_not_say(tmp_path):
     (tmp_path / "mine.yaml").write_text("base: miner.yaml\nmodel: {num_interests: 4}\n")
-    hparams = prepare_hparams(tmp_path / "mine.yaml")
-    assert hparams == prepare_hparams("miner", num_interests=4)
-    (tmp_path / "loop.yaml").write_text("base: loop.yaml\n")
-    with pytest.raises(HParamsError, match="itself"):
-        prepare_hparams(tmp_path / "loop.yaml")
+    (tmp_path / "derived.yaml").write_text("base: mine.yaml\ntrain: {epochs: 7}\n")
+    assert prepare_hparams(tmp_path / "derived.yaml") == prepare_hparams("miner", num_interests=4, epochs=7)
 
 
 def test_without_a_file_there_are_the_defaults_of_miner():
@@ -51,21 +48,36 @@ def test_to_dict_has_the_shape_of_a_file():
     ("overrides", "message"),
     [
         ({"bacth_size": 3}, "unknown hyperparameter 'bacth_size'. Did you mean 'batch_size'"),
-        ({"batch_size": "many"}, r"batch_size: expected int, got 'many' \(str\)"),
-        ({"batch_size": 3.5}, "batch_size: expected int"),
-        ({"batch_size": True}, "batch_size: expected int"),
-        ({"batch_size": 0}, "batch_size: expected at least 1, got 0"),
-        ({"dropout": 1.0}, "dropout: expected below 1.0"),
-        ({"learning_rate": 0}, "learning_rate: expected above 0"),
-        ({"learning_rate": float("nan")}, "learning_rate: expected a finite number, got nan"),
-        ({"aggregation": "median"}, "aggregation: expected one of"),
-        ({"metrics": "group_auc"}, "metrics: expected"),
-        ({"category_weighting": "yes"}, "category_weighting: expected bool"),
+        ({"worddict_file": "words.json"}, "Did you mean 'wordDict_file'"),
+        ({"batch_size": "many"}, "batch_size: Input should be a valid integer, got 'many'"),
+        ({"batch_size": 3.5}, "batch_size: .* a valid integer"),
+        ({"batch_size": True}, "batch_size: .* a valid integer"),
+        ({"batch_size": 0}, "batch_size: Input should be greater than or equal to 1, got 0"),
+        ({"batch_size": 2**31}, "batch_size: .* less than or equal to 2147483647, got 2147483648"),
+        ({"dropout": 1.0}, "dropout: .* less than 1"),
+        ({"learning_rate": 0}, "learning_rate: .* greater than 0"),
+        ({"learning_rate": float("nan")}, "learning_rate: .* a finite number, got nan"),
+        ({"learning_rate": 10**400}, "learning_rate: .* a valid number"),
+        ({"head_learning_rate": "fast"}, "head_learning_rate: .* a valid number"),
+        ({"decay": "cosine"}, "decay: Input should be 'constant' or 'linear', got 'cosine'"),
+        ({"metrics": "group_auc"}, "metrics: .* a valid list"),
+        ({"window_sizes": [1, "a"], "news_encoder": "kcnn"}, "window_sizes: .* a valid integer, got 'a'"),
+        ({"category_weighting": "yes"}, "category_weighting: .* a valid boolean"),
+        ({"model_type": "foo"}, r"model_type: expected one of .*, got 'foo'"),
+        ({"optimizer": "sgd"}, "an override: optimizer: expected adam, the only one there is, got 'sgd'"),
+        ({"optimizer": None}, "optimizer: expected adam"),
+        ({"wordEmb_file": "vectors.npy"}, "wordEmb_file: needs wordDict_file"),
+        (
+            {"wordEmb_file": "vectors.npy", "wordDict_file": "words.json", "word_embedding": "glove.txt"},
+            "set one of them to null",
+        ),
     ],
 )
 def test_mistakes_are_named(overrides, message):
     with pytest.raises(HParamsError, match=message):
         prepare_hparams("miner", **overrides)
+    with pytest.raises(HParamsError, match=message):
+        prepare_hparams("miner").replace(**overrides)
 
 
 def test_numbers_are_taken_as_yaml_writes_them(tmp_path):
@@ -79,22 +91,13 @@ def test_numbers_are_taken_as_yaml_writes_them(tmp_path):
     ("text", "message"),
     [
         ("train: {epcohs: 3}", "unknown hyperparameter 'epcohs'. Did you mean 'epochs'"),
-        ("training: {epochs: 3}", "unknown section 'training'"),
-        ("train: 3", "section 'train' should hold"),
+        ("training: {epochs: 3}", "expected sections of .*, named data, .* found {'training'"),
+        ("train: 3", "expected sections of keys and values"),
         ("- a\n- b", "expected the sections"),
         ("train: [", "not readable as YAML"),
         ("train: !!python/object/apply:os.system ['true']", "not readable as YAML"),
         ("train: &a {epochs: 3}\nmodel: *a", r"aliases \(\*name\) are not read"),
-        ("train: {epochs: 2019-99-99}", "not readable as YAML: month must be in 1..12"),
-        ("train: !!timestamp soon", "not readable as YAML"),
-        ("train: !!int ''", "not readable as YAML"),
-        ("train: " + "[" * 2000, "not readable as YAML"),
-        ("a: 1\n" * 20_000, "100,000 characters, and at most 16,384"),
-        ("train: {" + "x" * 90_000 + ": 3}", "characters, and at most"),
         ("base: bad.yaml", "names itself as its base"),
-        ("base: 5", "base: expected the name of another hyperparameter file, got 5"),
-        ("base: ''", "base: expected the name"),
-        ("base: " + "x" * 300, "base: expected the name"),
     ],
 )
 def test_bad_files_are_named(tmp_path, text, message):
@@ -103,28 +106,6 @@ def test_bad_files_are_named(tmp_path, text, message):
     with pytest.raises(HParamsError, match=message) as caught:
         prepare_hparams(path)
     assert str(path) in str(caught.value)
-
-
-def test_files_that_are_each_others_base_are_refused(tmp_path):
-    (tmp_path / "a.yaml").write_text("base: b.yaml")
-    (tmp_path / "b.yaml").write_text("base: a.yaml")
-    with pytest.raises(HParamsError, match=r"a\.yaml: names itself as its base, by itself or through others"):
-        prepare_hparams(tmp_path / "a.yaml")
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        ({"learning_rate": 10**400}, "learning_rate: expected float"),
-        ({"learning_rate": float("inf")}, "learning_rate: expected a finite number, got inf"),
-        ({"disagreement_weight": -1.0}, "disagreement_weight: expected at least 0"),
-        ({"batch_size": 2**31}, "batch_size: expected at most 2,147,483,647, got 2147483648"),
-        ({"plm_trainable": "last_n: 99999"}, "plm_trainable: expected all, none"),
-    ],
-)
-def test_numbers_that_nothing_can_be_made_of_are_refused(overrides, message):
-    with pytest.raises(HParamsError, match=message):
-        prepare_hparams("miner", **overrides)
 
 
 def test_a_missing_file_lists_those_there_are():
@@ -168,29 +149,6 @@ def test_a_file_without_news_encoder_has_that_of_its_system(model_type, encoder,
     assert prepare_hparams(tmp_path / "mine.yaml").news_encoder == "plm"
 
 
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        ({"optimizer": "sgd"}, "an override: optimizer: expected adam, the only one there is, got 'sgd'"),
-        ({"optimizer": None}, "optimizer: expected adam"),
-        ({"loss": "square_loss"}, "loss: expected one of"),
-        ({"wordEmb_file": "vectors.npy"}, "wordEmb_file: needs wordDict_file"),
-        (
-            {"wordEmb_file": "vectors.npy", "wordDict_file": "words.json", "word_embedding": "glove.txt"},
-            "set one of them to null",
-        ),
-        ({"wordDict_file": 3}, "wordDict_file: expected"),
-        ({"worddict_file": "words.json"}, "Did you mean 'wordDict_file'"),
-        ({"model_type": ["nrms"]}, "model_type: expected str"),
-    ],
-)
-def test_mistakes_in_recommenders_keys_are_named(overrides, message):
-    with pytest.raises(HParamsError, match=message):
-        prepare_hparams("nrms", **overrides)
-    with pytest.raises(HParamsError, match=message):
-        prepare_hparams("nrms").replace(**overrides)
-
-
 # === Scales ===
 
 
@@ -222,12 +180,6 @@ def test_a_scale_names_only_files_that_there_are():
 def test_an_unknown_scale_is_an_error():
     with pytest.raises(HParamsError, match=r"no scale 'huge': choose paper or fast"):
         prepare_hparams("nrms", scale="huge")
-
-
-def test_every_model_can_be_named_and_no_other():
-    assert prepare_hparams("nrms", model_type="NRMS").model_type == "nrms"
-    with pytest.raises(HParamsError, match=r"model_type: expected one of .*, got 'foo'"):
-        prepare_hparams("nrms", model_type="foo")
 
 
 def test_a_model_has_its_own_hyperparameters_and_those_of_its_encoder():

@@ -1,6 +1,6 @@
 """News encoders that two papers share: from the features of an article to its vector."""
 
-from recommenders_miner.encoders.base import NewsEncoder, build_encoder, encoder_class, news_encoder
+from recommenders_miner.encoders.base import NewsEncoder, build_encoder, news_encoder
 from recommenders_miner.encoders.initial_vectors import InitialVectors, random_vectors
 from recommenders_miner.encoders.news_encoders import (
     CategoryEncoder,
@@ -33,7 +33,6 @@ __all__ = [
     "SelfAttentionHParams",
     "TokenVectors",
     "build_encoder",
-    "encoder_class",
     "news_encoder",
     "random_vectors",
     "word_convolution",

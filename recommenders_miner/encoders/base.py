@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from keras import ops
@@ -12,7 +12,7 @@ from recommenders_miner.data.features import FEATURES, NewsFeatures
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders.initial_vectors import InitialVectors
 from recommenders_miner.errors import HParamsError
-from recommenders_miner.hparams import ENCODERS, Declared, HParams
+from recommenders_miner.hparams import ENCODERS, HParams
 from recommenders_miner.layers import CompositeLayer, News, Tensor
 
 
@@ -20,11 +20,13 @@ class NewsEncoder(CompositeLayer):
     """What turns the features of an article into its vector; the encoders are its subclasses.
 
     Attributes:
+        hparams_class: of the class: its hyperparameters.
         features: names of the features that `call` reads.
         dim: dimension d of a news vector.
         pretrained_weights: weights that come from a pretrained language model.
     """
 
+    hparams_class: ClassVar[type[HParams]] = HParams
     features: tuple[str, ...] = ()
     dim: int
     pretrained_weights: Sequence[Any] = ()
@@ -49,10 +51,7 @@ class NewsEncoder(CompositeLayer):
         return cls.features
 
     def prepare(self, features: NewsFeatures) -> dict[str, np.ndarray]:
-        """Return what `call` reads, for a whole table, arrays of N+1 rows by name.
-
-        What training never changes is computed here, once; `features` may keep what is costly on disk.
-        """
+        """Return what `call` reads, of a whole table, arrays of N+1 rows by name; what training never changes, once."""
         return {name: features[name] for name in self.features}
 
     def example(self) -> News:
@@ -70,25 +69,18 @@ class NewsEncoder(CompositeLayer):
 
 
 Encoder = TypeVar("Encoder", bound=type[NewsEncoder])
-_CLASSES: dict[str, type[NewsEncoder]] = {}
 
 
 def news_encoder(name: str, hparams: type[HParams] = HParams) -> Callable[[Encoder], Encoder]:
     """Register the decorated class, with its hyperparameters, under the name that `news_encoder` takes."""
 
     def decorate(cls: Encoder) -> Encoder:
-        _CLASSES[name] = cls
-        ENCODERS[name] = Declared(hparams, cls.reads)
+        ENCODERS[name], cls.hparams_class = cls, hparams
         return cls
 
     return decorate
 
 
-def encoder_class(hparams: HParams) -> type[NewsEncoder]:
-    """Return the class that `hparams.news_encoder` names."""
-    return _CLASSES[hparams.news_encoder]
-
-
 def build_encoder(hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsEncoder:
     """Return the encoder that `hparams.news_encoder` names; see `NewsEncoder.from_hparams`."""
-    return encoder_class(hparams).from_hparams(hparams, vocabularies, vectors)
+    return ENCODERS[hparams.news_encoder].from_hparams(hparams, vocabularies, vectors)

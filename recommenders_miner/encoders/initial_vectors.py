@@ -42,11 +42,7 @@ class PretrainedVectors(keras.initializers.Initializer):
 
 
 def random_vectors() -> keras.initializers.Initializer:
-    """Return an initialiser of embeddings: normal with a standard deviation of 0.3, about that of GloVe's vectors.
-
-    Keras' own, uniform within 0.05, makes the dot products of news vectors so small that training takes an epoch to
-    start.
-    """
+    """Return an initialiser of embeddings: normal with a standard deviation of 0.3, about that of GloVe's vectors."""
     return keras.initializers.RandomNormal(stddev=0.3)
 
 
@@ -60,14 +56,9 @@ class InitialVectors:
     What is drawn at random is drawn in a fixed order when this is made, behind the language model's own weights, so
     that a model's initial weights depend on its seed alone and not on who asks first.
 
-    Args:
-        hparams: `word_embedding`, `entity_embedding` and so on name files, `category_embedding` says where categories
-            come from, `plm` names the language model.
-        vocabularies: the words, entities and categories that need vectors.
-        seed: draws the vectors of words and entities that the files lack.
-        find: says where a file is that a hyperparameter names.
-        word_matrix: vectors of the words, (len(words), dim), that take the place of a file's.
-        plm: the pretrained news encoder, loaded before this is made; None where the hyperparameters ask for none.
+    The seed draws the vectors of words and entities that the files lack, `find` says where a file is that a
+    hyperparameter names, `word_matrix` (len(words), dim) takes the place of a file's, and `plm` is the pretrained news
+    encoder, loaded before; None where the hyperparameters ask for none.
     """
 
     def __init__(
@@ -75,9 +66,9 @@ class InitialVectors:
         hparams: HParams,
         vocabularies: Vocabularies,
         seed: int,
-        find: Callable[[str], str] = str,
-        word_matrix: np.ndarray | None = None,
-        plm: Any = None,
+        find: Callable[[str], str],
+        word_matrix: np.ndarray | None,
+        plm: Any,
     ) -> None:
         self.hparams, self.vocabularies, self.seed, self.find = hparams, vocabularies, seed, find
         self.word_matrix, self.plm = word_matrix, plm
@@ -115,11 +106,7 @@ class InitialVectors:
         return PretrainedVectors(context_vectors(entities.vectors, self.vocabularies.neighbours)), dim
 
     def categories(self) -> Start:
-        """Return what MINER's category embedding starts from (MINER, Section 3.4: b_j and b_c).
-
-        Raises:
-            HParamsError: `category_embedding` is `glove` or `plm`, and there is no such file or model.
-        """
+        """Return what MINER's category embedding starts from; `HParamsError` where there is no such file or model."""
         if self._category_source == "learned":
             return self._random["categories"], self.hparams.vert_emb_dim
         if self._category_source == "glove":
@@ -154,10 +141,9 @@ def context_vectors(vectors: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
 
 
 def category_vectors(path: str, categories: Vocabulary) -> np.ndarray:
-    """Return the mean vector of each category's words (MINER, Section 3.4: b_j and b_c), zero where no word is known.
+    """Return the mean vectors of categories' words (MINER, Section 3.4: b_j and b_c), zero where no word is known.
 
-    Returns:
-        (len(categories), dim) float32; padding and unknown are zero.
+    They are (len(categories), dim) float32; padding and unknown are zero.
     """
     parts = {part for name in categories.tokens[2:] for part in _parts(name)}
     pieces = Vocabulary(sorted(set().union(*map(_pieces, parts))))

@@ -23,24 +23,12 @@ class TokenVectors(CompositeLayer):
     """The vectors of a title's words (or of other ids), exactly zero behind the last one: of (U, L) ids (U, L, dim).
 
     The zeros make a news vector independent of the length that its title is padded to, also under a convolution, whose
-    window reaches beyond the last word.
-
-    Args:
-        vocabulary_size: rows of the embedding: padding (0), unknown (1), then words or entities.
-        dim: dimension of a vector.
-        dropout: share of activations dropped in training.
-        initializer: the embedding's; `PretrainedVectors` to start from vectors of one's own.
-        trained: whether training changes the vectors.
+    window reaches beyond the last word. The embedding has rows for padding (0), unknown (1), then words or entities;
+    training changes it where `trained`.
     """
 
     def __init__(
-        self,
-        vocabulary_size: int,
-        dim: int,
-        dropout: float = 0.0,
-        initializer: str | keras.initializers.Initializer = "uniform",
-        trained: bool = True,
-        **kwargs: Any,
+        self, vocabulary_size: int, dim: int, dropout: float, initializer: Any, trained: bool = True, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.embedding = keras.layers.Embedding(
@@ -73,13 +61,8 @@ class SelfAttentionEncoder(NewsEncoder):
 
     Wu et al., "Neural News Recommendation with Multi-Head Self-Attention" (NRMS), EMNLP 2019, Section 2.1.
 
-    Args:
-        words: the vectors of a title's words.
-        num_heads: attention heads.
-        head_dim: dimension of a head; the news vector has d = num_heads · head_dim.
-        attention_dim: hidden dimension of the additive attention.
-        dropout: share of activations dropped in training, after the self-attention.
-        feature: what is read, `title` or another feature of ids (U, L) with zeros behind.
+    The news vector has d = num_heads · head_dim. `attention_dim` is the hidden dimension of the additive attention,
+    dropout comes before it, and `feature` is what is read, `title` or another one of ids (U, L) with zeros behind.
     """
 
     features = ("title",)
@@ -87,10 +70,10 @@ class SelfAttentionEncoder(NewsEncoder):
     def __init__(
         self,
         words: TokenVectors,
-        num_heads: int = 20,
-        head_dim: int = 20,
-        attention_dim: int = 200,
-        dropout: float = 0.2,
+        num_heads: int,
+        head_dim: int,
+        attention_dim: int,
+        dropout: float,
         feature: str = "title",
         **kwargs: Any,
     ) -> None:
@@ -202,7 +185,6 @@ class KnowledgeEncoder(NewsEncoder):
     def __init__(self, text: SelfAttentionEncoder, entities: SelfAttentionEncoder, dim: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.text, self.entities, self.dim = text, entities, dim
-        self.features = (*text.features, *entities.features)
         self.text_projection = keras.layers.Dense(dim, use_bias=False, dtype=self.dtype_policy)
         self.entity_projection = keras.layers.Dense(dim, use_bias=False, dtype=self.dtype_policy)
 
@@ -251,9 +233,7 @@ class CategoryEncoder(NewsEncoder):
         self.embedding = keras.layers.Embedding(
             vocabulary_size, dim, embeddings_initializer=random_vectors(), dtype=self.dtype_policy
         )
-        self.projection = (
-            keras.layers.Dense(projected_dim, activation=activation, dtype=self.dtype_policy) if projected_dim else None
-        )
+        self.projection = keras.layers.Dense(self.dim, activation, dtype=self.dtype_policy) if projected_dim else None
 
     def call(self, features: News, training: bool | None = None) -> Tensor:
         """See the class for the shapes."""

@@ -136,7 +136,7 @@ class PLMEncoder(NewsEncoder):
         except Exception as error:  # KerasHub lets through whatever its many readers and downloaders raise
             raise PresetError(preset, f"no language model could be loaded: {error} {_KNOWN}") from error
         if depth is not None:
-            backbone = lowest_layers(backbone, depth)
+            backbone = _lowest_layers(backbone, depth)
         return cls(backbone, activation="gelu" if exact else None, **arguments)
 
     @classmethod
@@ -149,15 +149,9 @@ class PLMEncoder(NewsEncoder):
         """Load the language model that the hyperparameters name."""
         if not hparams.plm:
             return None
-        return cls.from_preset(
-            hparams.plm,
-            plm_dropout=hparams.plm_dropout,
-            depth=hparams.plm_depth,
-            trainable_layers=hparams.plm_layers,
-            pooling=hparams.plm_pooling,
-            news_dim=hparams.news_dim,
-            dropout=hparams.dropout,
-        )
+        options = {"pooling": hparams.plm_pooling, "news_dim": hparams.news_dim, "dropout": hparams.dropout}
+        preset = hparams.plm, hparams.plm_dropout, hparams.plm_depth
+        return cls.from_preset(*preset, trainable_layers=hparams.plm_layers, **options)
 
     @classmethod
     def from_hparams(cls, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsEncoder:
@@ -196,19 +190,14 @@ class PLMEncoder(NewsEncoder):
         self,
         pieces: Tensor,
         training: bool | None = None,
-        *,
-        positions: Tensor = None,
-        segments: Tensor = None,
-        added: Tensor = None,
+        positions: Any = None,
+        segments: Any = None,
+        added: Any = None,
     ) -> Tensor:
         """Return the states below the first layer, (U, L, hidden): the sum of embeddings of pieces (U, L), normalised.
 
-        Args:
-            pieces: (U, L) int32.
-            training: whether dropout is on.
-            positions: (U, L) int32, the place of each piece in its text; 0, 1, 2, … where left out.
-            segments: (U, L) int32, 0 in the first text and 1 in the second, for BERT, which alone embeds them.
-            added: (U, L, hidden) vectors to add to the embeddings.
+        `positions` (U, L) are the places in a text where they are not 0, 1, 2, …; `segments` (U, L) are 0 in the first
+        text and 1 in the second, for BERT, which alone embeds them; `added` (U, L, hidden) is added to the embeddings.
         """
         backbone, tokens = self.backbone, ops.maximum(pieces - 1, 0)
         if hasattr(backbone, "segment_embedding"):
@@ -322,7 +311,7 @@ def _layer_at(layer: keras.layers.Layer, states: Tensor, mask: Tensor, places: T
     return layer._feedforward_layer_norm(attended + inner)
 
 
-def lowest_layers(backbone: keras.Model, depth: int) -> keras.Model:
+def _lowest_layers(backbone: keras.Model, depth: int) -> keras.Model:
     """Return a smaller language model: the embeddings and the lowest `depth` layers, with copies of their weights."""
     if depth > backbone.num_layers:
         raise PresetError(backbone.name, f"has {backbone.num_layers} layers: plm_depth cannot be {depth}.")

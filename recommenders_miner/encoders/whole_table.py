@@ -16,9 +16,7 @@ from recommenders_miner.progress import progress_bar
 class NetworkPart(keras.Model):
     """One step of a network as a model of its own, so that Keras compiles it for prediction.
 
-    Args:
-        owner: the network or layer that owns the weights.
-        step: a method of the owner or of one of its layers; called with the batch as keywords.
+    `owner` has the weights; `step` is a method of it, or of one of its layers, called with a batch as keywords.
     """
 
     def __init__(self, owner: keras.layers.Layer, step: Callable[..., Any]) -> None:
@@ -47,16 +45,10 @@ class NetworkPart(keras.Model):
 def encode_table(
     part: NetworkPart, features: Mapping[str, np.ndarray], batch_size: int = 1024, groups: int = 4
 ) -> dict[str, np.ndarray]:
-    """Call a part with `features`, a dict of arrays of U rows, until every row of the table has been in one.
+    """Return what a part makes of a table's `features`, arrays of N+1 rows, row 0 the padding article.
 
-    Args:
-        part: what to call; returns a dict of arrays of U rows.
-        features: arrays of N+1 rows, row 0 the padding article.
-        batch_size: rows at once.
-        groups: lengths that the articles are padded to.
-
-    Returns:
-        What the part returned, by name, N+1 rows each; where axis 1 is as long as a text, zeros behind.
+    The part gets them as `features`, U rows at once, and returns a dict of arrays of U rows. These come back with N+1
+    rows each; where axis 1 is as long as a text, with zeros behind. The articles are padded to `groups` lengths.
     """
     count = len(next(iter(features.values())))
     encoded: dict[str, np.ndarray] = {}

@@ -14,8 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from recommenders_miner.data.folders import Split
-from recommenders_miner.data.log import ImpressionLog
-from recommenders_miner.data.news import NewsTable
 from recommenders_miner.evaluation.baselines import history_oracle_scores, popularity_scores, random_scores
 from recommenders_miner.evaluation.beyond_accuracy import is_beyond_accuracy
 from recommenders_miner.evaluation.metrics import COLD_AUC, DEFAULT_METRICS
@@ -42,9 +40,8 @@ def compare(
 ) -> Comparison:
     """Train and evaluate models on `data_dir/train` and `data_dir/dev`.
 
-    What is done is written at once: after each model, results.json, results.md, results.png and results.svg in `out`
-    hold all the rows so far. Each run is kept in `out/runs/<name>/seed-<seed>`, its model in the folder `model` there;
-    a comparison that was stopped goes on where it was.
+    After each model, results.json, results.md, results.png and results.svg in `out` hold all the rows so far. Each run
+    is kept in `out/runs`, see `Runs`, its model in the folder `model`; a comparison that was stopped goes on there.
 
     Args:
         data_dir: holds train/ and dev/, each with news.tsv and behaviors.tsv; where dev/click_logits.txt tells the
@@ -63,7 +60,7 @@ def compare(
     """
     hparams = {Path(name).stem: Variant(Path(name).stem, name).hparams(scale, overrides or {}) for name in models}
     runs = Runs(data_dir, Path(out) / "runs")
-    comparison = Comparison(str(data_dir), seeds[0], reference_rows(runs.train, runs.dev, seeds), len(seeds))
+    comparison = Comparison(str(data_dir), seeds[0], reference_rows(runs.dev, seeds), len(seeds))
     comparison.write(out)
     for _, found in runs.each(hparams, seeds, skip_unavailable):
         comparison.results.append(ResultRow.mean([run.row for run in found]))
@@ -72,31 +69,23 @@ def compare(
 
 
 def compare_trained(model: BaseModel, name: str, data_dir: str | Path) -> Comparison:
-    """Evaluate a model that is trained already, beside floors and ceilings that need no training.
-
-    Args:
-        model: the model, trained on `data_dir/train`.
-        name: what its row is called.
-        data_dir: as in `compare`; the model is evaluated on `data_dir/dev`.
+    """Evaluate a model that was trained on `data_dir/train`, beside floors and ceilings, and name its row.
 
     Raises:
         DataFormatError: a file is missing or damaged.
     """
-    train, dev = Split.find(data_dir, "train"), Split.find(data_dir, "dev")
-    dev_data = DevLog.read(train, dev)
-    evaluation = dev_data.evaluate(model.score_log(model.read(dev.news, dev.behaviors)))
+    dev = DevLog.read(Split.find(data_dir, "train"), Split.find(data_dir, "dev"))
+    evaluation = dev.evaluate(model.score_log(model.read(dev.files.news, dev.files.behaviors)))
     row = ResultRow.from_evaluation(name, evaluation, parameters=model.network.count_params())
-    return Comparison(str(data_dir), model.seed, [row, *reference_rows(train, dev_data, [model.seed])])
+    return Comparison(str(data_dir), model.seed, [row, *reference_rows(dev, [model.seed])])
 
 
-def reference_rows(train: Split, dev: DevLog, seeds: Sequence[int]) -> list[ResultRow]:
+def reference_rows(dev: DevLog, seeds: Sequence[int]) -> list[ResultRow]:
     """Evaluate what needs no training: random and popularity, and where dev tells the truth, the two oracles.
 
     Every row is a mean over the seeds, as the trained models' are; only the random row depends on them.
     """
-    training_news = NewsTable.read(train.news)
-    training_log = ImpressionLog.read(train.behaviors, training_news)
-    scores = {"popularity": popularity_scores(dev.log, dev.news, training_log, training_news)}
+    scores = {"popularity": popularity_scores(dev.log, dev.news, dev.training_log, dev.training_news)}
     truth = dev.files.behaviors.parent / TRUTH_FILE
     if truth.exists():
         scores["history-oracle"] = history_oracle_scores(dev.log, dev.news)
@@ -132,14 +121,7 @@ _NOT_IN_PERCENT = {"novelty": "{:.2f}".format, "calibration": "{:.3f}".format}
 
 
 class Column(NamedTuple):
-    """A column of figures.
-
-    Attributes:
-        name: the metric or the cost, as in `ResultRow.figures`.
-        title: what stands above it.
-        write: writes a figure.
-        has_best: whether the highest figure is the best.
-    """
+    """A column of figures: its name in `ResultRow.figures`, and whether the highest is the best."""
 
     name: str
     title: str
@@ -155,9 +137,13 @@ class Column(NamedTuple):
         return cls(name, title, write, has_best=not is_beyond_accuracy(name))
 
 
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.{1 if seconds < 1000 else 0}f}"
+
+
 _COSTS = (
-    Column("train_seconds", "Train s", lambda seconds: f"{seconds:,.{1 if seconds < 1000 else 0}f}"),
-    Column("eval_seconds", "Eval s", lambda seconds: f"{seconds:,.{1 if seconds < 1000 else 0}f}"),
+    Column("train_seconds", "Train s", _seconds),
+    Column("eval_seconds", "Eval s", _seconds),
     Column("samples_per_second", "Samples per s", "{:,.0f}".format),
     Column("parameters", "Params", _compact),
 )
@@ -168,14 +154,7 @@ _COSTS = (
 
 @dataclass
 class Comparison:
-    """Models side by side on one data set.
-
-    Attributes:
-        data: what the models were trained and evaluated on.
-        seed: the seed of every training; the first one, where the rows are means over several.
-        results: a row per model.
-        num_seeds: how many seeds each row is a mean over.
-    """
+    """Models side by side on one data set, a row each; `seed` is the first, where rows are means over `num_seeds`."""
 
     data: str
     seed: int
@@ -183,11 +162,7 @@ class Comparison:
     num_seeds: int = 1
 
     def write(self, out_dir: str | Path) -> None:
-        """Write `results.json`, `results.md`, and the chart as `results.png` and `results.svg`.
-
-        Args:
-            out_dir: the folder, made where it is missing.
-        """
+        """Write `results.json`, `results.md`, and the chart as `results.png` and `results.svg`, into a folder."""
         out_dir = Path(out_dir)
         document = {
             "data": self.data,
@@ -199,28 +174,21 @@ class Comparison:
         for name, text in (("results.json", as_json), ("results.md", self.to_markdown())):
             with atomic_write(out_dir / name) as temporary:
                 temporary.write_text(text, encoding="utf-8")
-        one_seed = self.num_seeds == 1
         bars, lines = [], []
-        for row in self.results:
-            if "group_auc" in row.metrics:
-                error = (row.standard_errors if one_seed else row.standard_deviations).get("group_auc", 0)
-                drawn = row.model, 100 * row.metrics["group_auc"], 100 * error
-                (lines if row.is_reference else bars).append(drawn)
-        draw_auc(
-            out_dir / "results.png",
-            bars=bars,
-            lines=[(name, auc) for name, auc, _ in lines],
-            title=self._title(),
-            whiskers="standard error" if one_seed else "standard deviation over seeds",
-        )
+        for row in (row for row in self.results if "group_auc" in row.metrics):
+            name, auc = row.model, 100 * row.metrics["group_auc"]
+            spread = row.standard_errors if self.num_seeds == 1 else row.standard_deviations
+            if row.is_reference:
+                lines.append((name, auc))
+            else:
+                bars.append((name, auc, 100 * spread.get("group_auc", 0)))
+        whiskers = "standard error" if self.num_seeds == 1 else "standard deviation over seeds"
+        draw_auc(out_dir / "results.png", bars=bars, lines=lines, title=self._title(), whiskers=whiskers)
 
     def to_markdown(self, title: bool = True) -> str:
         """Give the tables as Markdown: accuracy and costs, then, where it is known, what lies beyond accuracy.
 
-        The best trained model of a column is bold, references are italic.
-
-        Args:
-            title: whether headings stand above them.
+        The best trained model of a column is bold, references are italic; `title` puts headings above.
         """
         texts = []
         for level, (heading, columns, caption) in enumerate(self._tables(), start=1):

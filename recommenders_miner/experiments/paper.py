@@ -16,7 +16,7 @@ from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.errors import PresetError
 from recommenders_miner.evaluation.metrics import evaluate_recall, rank_candidates
 from recommenders_miner.experiments.compare import Comparison, reference_rows
-from recommenders_miner.experiments.runs import PUBLISHED, TABLE_2, DevLog, ResultRow, Run, Variant
+from recommenders_miner.experiments.runs import PUBLISHED, TABLE_2, DevLog, ResultRow, Variant
 from recommenders_miner.experiments.study import (
     METRIC_TITLES,
     Experiment,
@@ -27,7 +27,6 @@ from recommenders_miner.experiments.study import (
     over_seeds,
     table_beside_paper,
 )
-from recommenders_miner.models import MINERModel
 from recommenders_miner.plots.charts import draw_curves, draw_effects, draw_models
 from recommenders_miner.plots.one_user import Shown, draw_attention_maps, draw_case_study
 from recommenders_miner.progress import progress_bar
@@ -43,9 +42,9 @@ def _table2(study: Study, made: Made) -> Page:
     """Set the metrics of every model beside the paper's."""
     paper = PUBLISHED["table2"]["small"]
     # Runs of a reproduction may have been stopped, or made beside other work: their times say nothing.
-    untimed = dict.fromkeys(("train_seconds", "eval_seconds", "samples_per_second"))
-    rows = [replace(ResultRow.mean([run.row for run in runs]), **untimed) for runs in made.values()]
-    references = reference_rows(study.runs.train, study.runs.dev, study.seeds)
+    rows = [ResultRow.mean([run.row for run in runs]) for runs in made.values()]
+    rows = [replace(row, costs={"parameters": row.costs["parameters"]}) for row in rows]
+    references = reference_rows(study.runs.dev, study.seeds)
     comparison = Comparison(study.data_name, study.seeds[0], rows + references, len(study.seeds))
     aucs = {name: metric_of(runs, "group_auc") for name, runs in made.items()}
     here, there = [fmean(values) for values in aucs.values()], [paper[name][0] for name in aucs]
@@ -72,11 +71,7 @@ The same runs with floors, ceilings, and among news that training never saw (Col
     return Page(
         "Table 2: all models",
         text,
-        {
-            "rows": [row.to_json() for row in comparison.results],
-            "spearman": correlation,
-            "paper": PUBLISHED["table2"],
-        },
+        {"rows": [row.to_json() for row in rows + references], "spearman": correlation, "paper": PUBLISHED["table2"]},
         figure,
         f"AUC of all models, on {study.data_name}{whiskers} and as the paper reports it.",
     )
@@ -189,7 +184,11 @@ def _figure4(study: Study, made: Made) -> Page:
     with progress_bar("retrieval") as report:
         for place, (name, runs) in enumerate(made.items()):
             report(place / len(made), name)
-            recalls[name] = [_recall_of(run, study) for run in runs]
+            recalls[name] = []
+            for model in (run.load() for run in runs):
+                data = model.read(*study.runs.dev_paths)
+                rows, _ = NewsRecall(model, data, strategy="average").search(data.log, data.users, max(CUTOFFS))
+                recalls[name].append(evaluate_recall(rows, data.log, CUTOFFS).metrics)
     by_cutoff = {
         name: [[found[f"recall@{cutoff}"] for found in of_seeds] for cutoff in CUTOFFS]
         for name, of_seeds in recalls.items()
@@ -212,14 +211,6 @@ weighting.
         draw_curves(curves, title, xlabel="top N of the pool", ylabel="clicked news among them, %"),
         "Share of the clicked news among the top N of all dev news (bands: standard deviation over seeds).",
     )
-
-
-def _recall_of(run: Run, study: Study) -> dict[str, float]:
-    """Return the recall of a run's model on the dev log, by metric name."""
-    model = run.load()
-    data = model.read(*study.runs.dev_paths)
-    rows, _ = NewsRecall(model, data, strategy="average").search(data.log, data.users, max(CUTOFFS))
-    return evaluate_recall(rows, data.log, CUTOFFS).metrics
 
 
 # === Figure 5: one impression, the top 3 of NRMS over a language model beside those of MINER ===
@@ -300,7 +291,7 @@ def _figure6(study: Study, made: Made) -> Page:
     log, news = study.runs.dev.log, study.runs.dev.news
     lengths, (shortest, longest) = log.histories.lengths, MAP_HISTORY
     history = log.histories[int(np.flatnonzero((lengths >= shortest) & (lengths <= longest))[0])]
-    maps: dict[str, np.ndarray] = {}
+    maps: dict[str, np.ndarray] = {}  # attention (K, M) of one history
     cosines: dict[str, list[float]] = {}
     rows = []
     for label, variant in FIGURE_6.items():
@@ -308,7 +299,9 @@ def _figure6(study: Study, made: Made) -> Page:
         # The interests of Eq. 1 of every dev impression's user, (I, K, d).
         interests = [np.stack(list(model.run_user(*study.runs.dev_paths).values())) for model in models]
         cosines[label] = [mean_pairwise_cosine(of[np.abs(of).sum(axis=(1, 2)) > 0]) for of in interests]
-        maps[label] = _attention_of(models[0], study, history)
+        models[0].set_news(news)
+        clicked = models[0].encode_news(news.ids.take(history).to_pylist())["vector"]
+        maps[label] = np.asarray(models[0].userencoder.poly_attention(clicked[None], return_weights=True)[1])[0]
         written = [f"{value:.3f}" for value in (fmean(cosines[label]), *cosines[label])]
         rows.append([label, *written, over_seeds(metric_of(made[variant.name], "group_auc"))])
     header = ["MINER", "Cosine", *(f"seed {seed}" for seed in study.seeds), "AUC, %"]
@@ -334,14 +327,6 @@ def mean_pairwise_cosine(interests: np.ndarray) -> float:
     cosines = unit @ unit.swapaxes(1, 2)
     others = ~np.eye(interests.shape[1], dtype=bool)
     return float(cosines[:, others].mean())
-
-
-def _attention_of(model: MINERModel, study: Study, history: np.ndarray) -> np.ndarray:
-    """Return the attention weights (K, M) of a history, rows of the dev news."""
-    model.set_news(study.runs.dev.news)
-    vectors = model.encode_news(study.runs.dev.news.ids.take(history).to_pylist())["vector"]
-    _, weights = model.userencoder.poly_attention(vectors[None], return_weights=True)
-    return np.asarray(weights)[0]
 
 
 # === All of them ===

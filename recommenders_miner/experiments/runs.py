@@ -55,17 +55,13 @@ MODEL, SCORES, DESCRIPTION = "model", "scores.npy", "run.json"
 
 @dataclass(frozen=True)
 class Variant:
-    """A model as an experiment wants it.
-
-    Attributes:
-        name: of its runs, and in tables.
-        hparams_file: the hyperparameter file that it starts from; that of its name where left out.
-        changes: hyperparameters that are other than there.
-    """
+    """A model as an experiment wants it, under the name of its runs and of its row in tables."""
 
     name: str
     hparams_file: str | None = None
+    """That it starts from; the one of its name where left out."""
     changes: Mapping[str, Any] = field(default_factory=dict)
+    """Hyperparameters that are other than there."""
 
     def hparams(self, scale: str, overrides: Mapping[str, Any]) -> HParams:
         """Prepare the hyperparameters; overrides win over all others.
@@ -80,44 +76,36 @@ class Variant:
 class ResultRow:
     """What one model reached, and what it cost.
 
-    Attributes:
-        model: the hparams name, or one of `REFERENCE_MODELS`.
-        metrics: metric name -> mean over impressions; see docs/metrics.md.
-        standard_errors: metric name -> standard error of that mean.
-        train_seconds: wall-clock time of the training.
-        eval_seconds: wall-clock time of the evaluation.
-        samples_per_second: training samples, each a positive with its negatives, per second.
-        parameters: the number of weights, trained or not.
-        standard_deviations: metric name -> standard deviation over seeds, where the row is a mean over them.
+    `metrics` (see docs/metrics.md) are means over impressions, beside their standard errors and, where the row is a
+    mean over seeds, standard deviations over these. `costs` are those of `COSTS` that are known; a training sample is a
+    positive with its negatives.
     """
 
     model: str
     metrics: dict[str, float]
     standard_errors: dict[str, float] = field(default_factory=dict)
-    train_seconds: float | None = None
-    eval_seconds: float | None = None
-    samples_per_second: float | None = None
-    parameters: int | None = None
     standard_deviations: dict[str, float] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_evaluation(cls, model: str, evaluation: Evaluation, **costs: float | None) -> ResultRow:
         """Take the metrics of an evaluation, and their standard errors where these are defined."""
         errors = {name: error for name, error in evaluation.standard_errors.items() if math.isfinite(error)}
-        return cls(model, evaluation.metrics, errors, **costs)
+        known = {name: cost for name, cost in costs.items() if cost is not None}
+        return cls(model, evaluation.metrics, errors, costs=known)
 
     @classmethod
     def mean(cls, rows: Sequence[ResultRow]) -> ResultRow:
         """Average a model's rows over seeds; the spread goes into `standard_deviations`. A single row stays."""
         if len(rows) == 1:
             return rows[0]
-        known = {name: [getattr(row, name) for row in rows if getattr(row, name) is not None] for name in COSTS}
+        costs = {name: [row.costs[name] for row in rows if name in row.costs] for name in COSTS}
         return cls(
             rows[0].model,
             {name: fmean(row.metrics[name] for row in rows) for name in rows[0].metrics},
             {name: fmean(row.standard_errors[name] for row in rows) for name in rows[0].standard_errors},
-            **{name: fmean(values) for name, values in known.items() if values},
-            standard_deviations={name: stdev(row.metrics[name] for row in rows) for name in rows[0].metrics},
+            {name: stdev(row.metrics[name] for row in rows) for name in rows[0].metrics},
+            {name: fmean(known) for name, known in costs.items() if known},
         )
 
     @property
@@ -128,8 +116,7 @@ class ResultRow:
     @property
     def figures(self) -> dict[str, float]:
         """The metrics and the costs that are known, by name."""
-        costs = {name: getattr(self, name) for name in COSTS}
-        return {**self.metrics, **{name: cost for name, cost in costs.items() if cost is not None}}
+        return {**self.metrics, **self.costs}
 
     def to_json(self) -> dict[str, Any]:
         """Give the row as it stands in results.json: metrics under their own names, None where missing."""
@@ -137,7 +124,7 @@ class ResultRow:
             "model": self.model,
             **dict.fromkeys(DEFAULT_METRICS),
             **self.metrics,
-            **{name: getattr(self, name) for name in COSTS},
+            **{name: self.costs.get(name) for name in COSTS},
             "standard_errors": self.standard_errors,
             **({"standard_deviations": self.standard_deviations} if self.standard_deviations else {}),
         }
@@ -145,20 +132,15 @@ class ResultRow:
 
 @dataclass(frozen=True)
 class DevLog:
-    """The log that models are compared on.
-
-    Attributes:
-        files: where it was read from.
-        news: its news.
-        log: its impressions.
-        cold: (candidates,) bool, which of its candidates training never saw.
-        beyond: what lists are like beside their accuracy.
-    """
+    """The log that models are compared on, where it was read from, and what they are trained on."""
 
     files: Split
-    news: NewsTable
     log: ImpressionLog
+    news: NewsTable
+    training_log: ImpressionLog
+    training_news: NewsTable
     cold: np.ndarray
+    """(candidates,) bool, which of its candidates training never saw."""
     beyond: BeyondAccuracy
 
     @classmethod
@@ -167,7 +149,7 @@ class DevLog:
         training_news, news = NewsTable.read(train.news), NewsTable.read(dev.news)
         log = ImpressionLog.read(dev.behaviors, news)
         logs = (log, news, ImpressionLog.read(train.behaviors, training_news), training_news)
-        return cls(dev, news, log, cold_candidates(*logs), BeyondAccuracy.fit(*logs))
+        return cls(dev, *logs, cold_candidates(*logs), BeyondAccuracy.fit(*logs))
 
     def evaluate(self, scores: np.ndarray) -> Evaluation:
         """Return what (candidates,) scores reach: accuracy, among cold news too, and beyond accuracy."""
@@ -179,13 +161,7 @@ class DevLog:
 
 @dataclass(frozen=True)
 class Run:
-    """A model that was trained and evaluated.
-
-    Attributes:
-        folder: holds the model, its scores and what it cost.
-        scores: (candidates,) float32, of the dev log.
-        row: its row in a table.
-    """
+    """A model that was trained and evaluated: its folder, its scores (candidates,) of the dev log, its row."""
 
     folder: Path
     scores: np.ndarray
@@ -197,14 +173,10 @@ class Run:
 
 
 class Runs:
-    """The runs on one data set, in the folders `<out>/<name>/seed-<seed>`.
+    """The runs on one data set, a folder with train/ and dev/, each kept in `<out>/<name>/seed-<seed>`.
 
     A run that is there already, with the same hyperparameters, seed, data and version of the package, is not made
     again; one that was stopped goes on from its last epoch.
-
-    Args:
-        data_dir: holds train/ and dev/, each with news.tsv and behaviors.tsv.
-        out: the folder of all runs.
 
     Raises:
         DataFormatError: a file is missing.

@@ -35,15 +35,7 @@ Made = Mapping[str, list[Run]]
 
 
 class Page(NamedTuple):
-    """What an experiment found.
-
-    Attributes:
-        title: of the page.
-        text: Markdown, the table in it; the figure is put behind it.
-        results: all figures, for JSON.
-        figure: the picture, None where there is none to draw.
-        caption: what the picture shows.
-    """
+    """What an experiment found: Markdown with the table in it, all figures for JSON, and a picture with its caption."""
 
     title: str
     text: str
@@ -53,13 +45,7 @@ class Page(NamedTuple):
 
 
 class Experiment(NamedTuple):
-    """A table or a figure of the paper.
-
-    Attributes:
-        variants: the models that a study has to train for it.
-        page: what it makes of their runs.
-        need_all: whether it makes no sense without one of them.
-    """
+    """A table or a figure: the models to train for it, what it makes of them, and whether it needs them all."""
 
     variants: Callable[[Study], Sequence[Variant]]
     page: Callable[[Study, Made], Page]
@@ -150,17 +136,9 @@ class Study:
     def paired_effect(self, runs: Sequence[Run], baseline: Sequence[Run], metric: str) -> tuple[float, float]:
         """Compare two models on the same impressions and the same seeds.
 
-        The standard error joins two sources of chance that are independent of each other: which impressions there are,
-        from the spread of the difference over impressions, averaged over seeds first; and how the trainings went, from
-        the spread of the mean difference over seeds.
-
-        Args:
-            runs: of the one model, a run a seed.
-            baseline: of the other, for the same seeds.
-            metric: a name of `impression_metrics`.
-
-        Returns:
-            The mean difference, `runs` less `baseline`, and its standard error.
+        The mean difference, `runs` less `baseline`, comes with a standard error that joins two sources of chance: which
+        impressions there are, from the spread of the difference over impressions, averaged over seeds first; and how
+        the trainings went, from the spread of the mean difference over seeds.
         """
         log = self.runs.dev.log
 

@@ -27,7 +27,6 @@ from recommenders_miner.layers.factorization_machine import FactorizationMachine
 from recommenders_miner.layers.interests import (
     CategoryBias,
     DisagreementRegularizer,
-    DotProduct,
     InterestAggregation,
     InterestsOverClicks,
     PolyAttention,
@@ -42,7 +41,6 @@ __all__ = [
     "CompositeLayer",
     "ConfiguredLayer",
     "DisagreementRegularizer",
-    "DotProduct",
     "FactorTable",
     "FactorizationMachine",
     "InterestAggregation",

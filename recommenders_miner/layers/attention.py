@@ -11,14 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from recommenders_miner.layers.common import (
-    CompositeLayer,
-    ConfiguredLayer,
-    Shape,
-    Tensor,
-    masked_softmax,
-    require_positive,
-)
+from recommenders_miner.layers.common import CompositeLayer, ConfiguredLayer, Shape, Tensor, masked_softmax
 
 
 class AdditiveAttention(ConfiguredLayer):
@@ -28,13 +21,8 @@ class AdditiveAttention(ConfiguredLayer):
         w   = softmax_i(a_i)
         v   = Σ_i w_i v_i
 
-    A Keras mask that `values` carries is used when `mask` is not given.
-
-    Args:
-        dim: length of the query q; 200 in all three papers.
-        kernel_initializer: initialiser of the weight `kernel`, W (d, dim).
-        bias_initializer: initialiser of the weight `bias`, b (dim,).
-        query_initializer: initialiser of the weight `query`, q (dim, 1).
+    A Keras mask that `values` carries is used when `mask` is not given. `dim` is the length of the query q, 200 in all
+    three papers: NAML (IJCAI 2019), Section 3.1; LSTUR (ACL 2019), Section 3.1; NRMS (EMNLP 2019), Section 2.1.
 
     Call arguments:
         values: (…, T, d).
@@ -42,43 +30,23 @@ class AdditiveAttention(ConfiguredLayer):
         return_weights: also return the attention weights.
 
     Returns:
-        The pooled vectors (…, d), in the compute dtype. With `return_weights`, a pair of these and the
-        weights (…, T), in the compute dtype.
-
-    Raises:
-        ValueError: `dim` is below 1, or `mask` does not have one axis less than `values`.
-
-    References:
-        - Neural News Recommendation with Attentive Multi-View Learning (NAML), IJCAI 2019, Section 3.1.
-        - Neural News Recommendation with Long- and Short-term User Representations (LSTUR), ACL 2019, Section 3.1.
-        - Neural News Recommendation with Multi-Head Self-Attention (NRMS), EMNLP 2019, Section 2.1.
+        The pooled vectors (…, d), in the compute dtype; with `return_weights`, a pair of these and the weights (…, T).
     """
 
-    def __init__(
-        self,
-        dim: int = 200,
-        kernel_initializer: str | keras.Initializer = "glorot_uniform",
-        bias_initializer: str | keras.Initializer = "zeros",
-        query_initializer: str | keras.Initializer = "glorot_uniform",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, dim: int = 200, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        require_positive(dim=dim)
         self.dim = dim
-        initializers = (kernel_initializer, bias_initializer, query_initializer)
-        self.initializers = [keras.initializers.get(initializer) for initializer in initializers]
+        self.initializers = [keras.initializers.GlorotUniform() for _ in range(2)]
 
     def build(self, values_shape: Shape) -> None:
         """Create the weights for vectors of length `values_shape[-1]`."""
-        kernel, bias, query = self.initializers
+        kernel, query = self.initializers
         self.kernel = self.add_weight(name="kernel", shape=(values_shape[-1], self.dim), initializer=kernel)
-        self.bias = self.add_weight(name="bias", shape=(self.dim,), initializer=bias)
+        self.bias = self.add_weight(name="bias", shape=(self.dim,), initializer="zeros")
         self.query = self.add_weight(name="query", shape=(self.dim, 1), initializer=query)
 
     def call(self, values: Tensor, mask: Tensor | None = None, return_weights: bool = False) -> Tensor:
         """Pool `values`; see the class for the shapes."""
-        fits = mask is None or len(mask.shape) == len(values.shape) - 1
-        self.require(fits, "values (…, T, d) and a mask (…, T)", values=values, mask=mask)
         return _pool(values, self.logits(values), mask, return_weights)
 
     def logits(self, values: Tensor) -> Tensor:
@@ -88,35 +56,17 @@ class AdditiveAttention(ConfiguredLayer):
 
 
 class PersonalizedAttention(ConfiguredLayer):
-    """Pool the words of a title, or the articles of a history, as one user would weigh them (NPA).
+    """Pool words, or the articles of a history, as one user would weigh them (NPA, KDD 2019, Section 3.3).
 
-        a_i = q_u^T tanh(W v_i + b)
-        w   = softmax_i(a_i)
-        v   = Σ_i w_i v_i
+    It is `AdditiveAttention` with the query q_u of user u. The keys tanh(W v_i + b) have nothing to do with the user:
+    where many users meet the same values, `keys` computes them once, and `pool_by_query` does the rest.
 
-    with the query q_u of user u. The keys tanh(W v_i + b) have nothing to do with the user: where many users meet the
-    same values, `keys` computes them once, and `pool_by_query` does the rest.
-
-    Args:
-        dim: length q of the queries and keys; 200 in the paper.
-
-    Call arguments:
-        values: (B, T, d).
-        query: (B, q).
-        mask: (B, T) bool, True at valid positions. None: all are valid.
-        return_weights: also return the attention weights.
-
-    Returns:
-        (B, d) pooled vectors, in the compute dtype. With `return_weights`, a pair of these and the weights (B, T), in
-        the compute dtype.
-
-    Reference:
-        Wu et al., "NPA: Neural News Recommendation with Personalized Attention", KDD 2019, Section 3.3.
+    `dim` is the length q of the queries and keys. Of values (B, T, d), a query (B, q) and a mask (B, T) bool, True at
+    valid positions, it gives vectors (B, d) in the compute dtype; with `return_weights`, also the weights (B, T).
     """
 
     def __init__(self, dim: int = 200, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        require_positive(dim=dim)
         self.dim = dim
 
     def build(self, values_shape: Shape, query_shape: Shape | None = None) -> None:
@@ -168,22 +118,12 @@ class SegmentPooling(ConfiguredLayer):
 
     with `attention` a_t = q^T tanh(W h_t + b), with `mean` a_t = 0. A segment without a position gives the zero vector.
 
-    Args:
-        pooling: `attention` or `mean`.
-        attention_dim: length of the query q.
-
-    Call arguments:
-        values: (B, T, d).
-        mask: (B, S, T) bool, True where a position belongs to a segment.
-
-    Returns:
-        (B, S, d), in the compute dtype.
+    Of values (B, T, d) and a mask (B, S, T) bool, True where a position belongs to a segment, it gives (B, S, d) in the
+    compute dtype. `attention_dim` is the length of the query q.
     """
 
     def __init__(self, pooling: str = "attention", attention_dim: int = 200, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if pooling not in ("attention", "mean"):
-            raise ValueError(f"pooling must be attention or mean. Received {pooling!r}.")
         self.attention = AdditiveAttention(attention_dim, dtype=self.dtype_policy) if pooling == "attention" else None
 
     def build(self, values_shape: Shape) -> None:
@@ -199,7 +139,7 @@ class SegmentPooling(ConfiguredLayer):
 
 
 class CandidateAttention(CompositeLayer):
-    """Pool the clicked articles once for each candidate, by a small network over both (DKN).
+    """Pool the clicked articles once for each candidate, by a small network over both (DKN, WWW 2018, Section 4.4).
 
         a_cj = v^T relu(W [h_c; h_j] + b)
         w_c  = softmax_j(a_cj)
@@ -208,20 +148,8 @@ class CandidateAttention(CompositeLayer):
     W [h_c; h_j] is computed as W_c h_c + W_j h_j, so that candidates and clicks go through it once each and not once
     per pair.
 
-    Args:
-        dim: hidden dimension of the network.
-
-    Call arguments:
-        history: (B, M, d), vectors of the clicked articles.
-        candidates: (B, C, d), vectors of the candidates.
-        mask: (B, M) bool, True at a click. None: no padding.
-        return_weights: also return the attention weights.
-
-    Returns:
-        (B, C, d), in the compute dtype. With `return_weights`, a pair of these and the weights (B, C, M).
-
-    Reference:
-        Wang et al., "DKN: Deep Knowledge-Aware Network for News Recommendation", WWW 2018, Section 4.4.
+    `dim` is the network's hidden dimension. Of a history (B, M, d), candidates (B, C, d) and a mask (B, M) bool, True
+    at a click, it gives (B, C, d) in the compute dtype; with `return_weights`, also the weights (B, C, M).
     """
 
     def __init__(self, dim: int = 100, **kwargs: Any) -> None:
@@ -242,25 +170,14 @@ class CandidateAttention(CompositeLayer):
 
 
 class SelfAttention(ConfiguredLayer):
-    """Relate the words of a title, or the articles of a history, to each other, as NRMS does.
+    """Relate the words of a title, or the articles of a history, to each other (NRMS, EMNLP 2019, Section 2.1).
 
-    Each head computes `softmax(Q K^T / sqrt(head_dim)) V` with its own parts of Q, K and V, which are
-    products of the input with three kernels, without bias. The heads' outputs are concatenated, and that is
-    the output. NRMS' code has no projection after the heads; `keras.layers.MultiHeadAttention` always has
-    one, which is why it does not serve.
+    Each head computes `softmax(Q K^T / sqrt(head_dim)) V` with its own parts of Q, K and V, which are products of the
+    input with three kernels, without bias. The heads' outputs are concatenated, and that is the output. NRMS' code has
+    no projection after the heads; `keras.layers.MultiHeadAttention` always has one, which is why it does not serve.
 
-    The softmax is in float32. As a key, a padded position gets a weight of exactly 0, and a sequence of
-    padding alone gives zeros. As a query, a padded position still gets an output, which whatever pools the
-    sequence has to mask: the layer passes its mask on. A Keras mask that `values` carries is used when `mask`
-    is not given.
-
-    Args:
-        num_heads: number of heads.
-        head_dim: length of a head's output.
-        query_initializer: initialiser of the weight `query_kernel`, (d, num_heads * head_dim).
-        key_initializer: initialiser of the weight `key_kernel`, of the same shape.
-        value_initializer: initialiser of the weight `value_kernel`, of the same shape. The three initialisers
-            are apart so that none shares its seed with another, which would start Q, K and V as one.
+    As a query, a padded position still gets an output, which whatever pools the sequence has to mask: the layer passes
+    its mask on. A Keras mask that `values` carries is used when `mask` is not given.
 
     Call arguments:
         values: (B, T, d).
@@ -268,30 +185,15 @@ class SelfAttention(ConfiguredLayer):
         return_weights: also return the attention weights.
 
     Returns:
-        (B, T, num_heads * head_dim), in the compute dtype. With `return_weights`, a pair of these and the weights
-        (B, num_heads, T, T), in the compute dtype: how much of each position, the last axis, goes into each other.
-
-    Raises:
-        ValueError: a size is below 1, or an argument has the wrong rank.
-
-    Reference:
-        Neural News Recommendation with Multi-Head Self-Attention (NRMS), EMNLP 2019, Section 2.1.
+        (B, T, num_heads * head_dim), in the compute dtype; with `return_weights`, a pair of these and the weights
+        (B, num_heads, T, T): how much of each position, the last axis, goes into each other.
     """
 
-    def __init__(
-        self,
-        num_heads: int = 20,
-        head_dim: int = 20,
-        query_initializer: str | keras.Initializer = "glorot_uniform",
-        key_initializer: str | keras.Initializer = "glorot_uniform",
-        value_initializer: str | keras.Initializer = "glorot_uniform",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, num_heads: int = 20, head_dim: int = 20, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        require_positive(num_heads=num_heads, head_dim=head_dim)
         self.num_heads, self.head_dim = num_heads, head_dim
-        initializers = (query_initializer, key_initializer, value_initializer)
-        self.initializers = [keras.initializers.get(initializer) for initializer in initializers]
+        # One each, since one for all would start Q, K and V as one.
+        self.initializers = [keras.initializers.GlorotUniform() for _ in range(3)]
         self.supports_masking = True
 
     def build(self, values_shape: Shape) -> None:
@@ -304,8 +206,6 @@ class SelfAttention(ConfiguredLayer):
 
     def call(self, values: Tensor, mask: Tensor | None = None, return_weights: bool = False) -> Tensor:
         """Attend within each sequence; see the class for the shapes."""
-        fits = len(values.shape) == 3 and (mask is None or len(mask.shape) == 2)
-        self.require(fits, "values (B, T, d) and mask (B, T)", values=values, mask=mask)
         # On a CPU three products take less time than one with a fused kernel, whose result has to be cut up
         # again. The scale goes into the small kernel rather than the large logits.
         kernels = (self.query_kernel * self.head_dim**-0.5, self.key_kernel, self.value_kernel)
@@ -330,20 +230,8 @@ class WordConvolution(CompositeLayer):
 
     Beyond both ends of a text stand zeros, so the words must be zero behind the last one, as `TokenVectors` gives them.
 
-    Args:
-        filters: filters of the convolution.
-        window: words under a filter, 2k + 1.
-        activation: f.
-        dropout: share of activations dropped in training.
-
-    Call arguments:
-        words: (U, L, e).
-
-    Returns:
-        (U, L, filters), in the compute dtype; not zero behind the last word.
-
-    References:
-        NPA (KDD 2019), NAML (IJCAI 2019), LSTUR (ACL 2019).
+    `window` is 2k + 1 words, `activation` is f. Of words (U, L, e) it gives (U, L, filters) in the compute dtype, not
+    zero behind the last word. NPA (KDD 2019), NAML (IJCAI 2019) and LSTUR (ACL 2019) have it.
     """
 
     def __init__(

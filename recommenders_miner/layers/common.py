@@ -80,24 +80,12 @@ class CompositeLayer(ConfiguredLayer):
         return None
 
 
-def require_positive(**sizes: int) -> None:
-    """Raise a ValueError that names the sizes of a layer, if one of them is below 1."""
-    if min(sizes.values()) < 1:
-        received = ", ".join(f"{name}={size}" for name, size in sizes.items())
-        raise ValueError(f"{' and '.join(sizes)} must be at least 1. Received {received}.")
-
-
 def masked_softmax(logits: Tensor, mask: Tensor | None = None, axis: int = -1) -> Tensor:
-    """Softmax over the valid positions only, in float32.
+    """Softmax of logits of any float dtype over the valid positions of an axis only, in float32.
 
-    A masked position gets exactly 0, whatever logit (up to 1e37) stands there. Where a whole row is masked,
-    all its weights and its gradients are 0.
-
-    Args:
-        logits: float tensor of any shape and float dtype.
-        mask: tensor that broadcasts against `logits`, True (or non-zero) at valid positions. None: all are
-            valid.
-        axis: the axis that is summed to one.
+    `mask` broadcasts against `logits`, True (or non-zero) at valid positions; None: all are valid. A masked position
+    gets exactly 0, whatever logit (up to 1e37) stands there. Where a whole row is masked, all its weights and its
+    gradients are 0.
     """
     logits = ops.cast(logits, "float32")
     if mask is None:

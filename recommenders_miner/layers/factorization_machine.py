@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from recommenders_miner.layers.common import ConfiguredLayer, Shape, Tensor, require_positive
+from recommenders_miner.layers.common import ConfiguredLayer, Shape, Tensor
 
 
 class FactorTable(ConfiguredLayer):
@@ -26,41 +26,22 @@ class FactorTable(ConfiguredLayer):
     of one row must be distinct (see `merged_squares` for others). All is computed in float32, since the machine
     subtracts sums of about the same size.
 
-    Args:
-        num_features: rows of the table.
-        dim: k, the length of a factor.
-        factors_initializer: initialiser of the weight `factors`, (num_features, dim); a normal distribution with a
-            standard deviation of 0.05 where left out. They must differ, or they would never part.
-        weights_initializer: initialiser of the weight `weights`, (num_features,).
-
-    Call arguments:
-        ids: (…, F) int, in [0, num_features).
-        values: (…, F), numbers.
-
-    Returns:
-        A dict of float32 arrays: `linear` (…), `sums` (…, dim), `squares` (…).
+    Of ids (…, F) int, below `num_features`, and values (…, F) it gives a dict of float32 arrays: `linear` (…), `sums`
+    (…, dim), `squares` (…).
     """
 
-    def __init__(
-        self,
-        num_features: int,
-        dim: int = 16,
-        factors_initializer: str | keras.Initializer = "random_normal",
-        weights_initializer: str | keras.Initializer = "zeros",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, num_features: int, dim: int = 16, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        require_positive(num_features=num_features, dim=dim)
         self.num_features, self.dim = num_features, dim
-        self.factors_initializer = keras.initializers.get(factors_initializer)
-        self.weights_initializer = keras.initializers.get(weights_initializer)
+        # They must differ, or they would never part.
+        self.factors_initializer = keras.initializers.RandomNormal(stddev=0.05)
 
     def build(self, ids_shape: Shape, values_shape: Shape | None = None) -> None:
         """Create the weights, whose shapes do not depend on the inputs'."""
         add = functools.partial(self.add_weight, autocast=False)
         shape = (self.num_features, self.dim)
         self.factors = add(name="factors", shape=shape, initializer=self.factors_initializer)
-        self.feature_weights = add(name="weights", shape=shape[:1], initializer=self.weights_initializer)
+        self.feature_weights = add(name="weights", shape=shape[:1], initializer="zeros")
 
     def call(self, ids: Tensor, values: Tensor) -> dict[str, Any]:
         """Sum up; see the class for the shapes."""
@@ -93,43 +74,21 @@ class FactorizationMachine(ConfiguredLayer):
     The three sums come from `FactorTable`, for all features of a sample, added up where they are in several tables.
     Under any dtype policy the score is computed and returned in float32.
 
-    Args:
-        bias_initializer: initialiser of the weight `bias`, w_0 ().
+    Of `linear` (…), `sums` (…, k) and `squares` (…) it gives scores (…).
 
-    Call arguments:
-        linear: (…), Σ_i w_i x_i.
-        sums: (…, k), Σ_i x_i v_i.
-        squares: (…), Σ_i x_i² ‖v_i‖².
-
-    Returns:
-        (…) float32 scores, logits of a click under log loss.
-
-    Raises:
-        ValueError: `sums` does not have one axis more than `linear` and `squares`.
-
-    Example:
-    ```python
-    ids, values = np.array([[3, 17, 0], [5, 9, 11]]), np.array([[1.0, 0.5, 0.0], [1.0, 2.0, 0.3]])
-    scores = FactorizationMachine()(**FactorTable(num_features=1000, dim=16)(ids, values))  # (2,)
-    ```
-
-    References:
-        - Factorization Machines, ICDM 2010 (Rendle), Equation 1 and Lemma 3.1.
-        - Factorization Machines with libFM, ACM TIST 2012 (Rendle).
+    Reference:
+        Rendle, "Factorization Machines", ICDM 2010, Equation 1 and Lemma 3.1.
     """
 
-    def __init__(self, bias_initializer: str | keras.Initializer = "zeros", **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
 
     def build(self, linear_shape: Shape, sums_shape: Shape | None = None, squares_shape: Shape | None = None) -> None:
-        """Create the bias."""
-        self.bias = self.add_weight(name="bias", shape=(), initializer=self.bias_initializer, autocast=False)
+        """Create the bias w_0."""
+        self.bias = self.add_weight(name="bias", shape=(), initializer="zeros", autocast=False)
 
     def call(self, linear: Tensor, sums: Tensor, squares: Tensor) -> Tensor:
         """Score; see the class for the shapes."""
-        fits = len(linear.shape) == len(squares.shape) == len(sums.shape) - 1
-        self.require(fits, "linear (…), sums (…, k) and squares (…)", linear=linear, sums=sums, squares=squares)
         bias, linear, sums, squares = (ops.cast(part, "float32") for part in (self.bias, linear, sums, squares))
         return bias + linear + 0.5 * (ops.sum(ops.square(sums), axis=-1) - squares)
 
@@ -137,17 +96,11 @@ class FactorizationMachine(ConfiguredLayer):
 def merged_squares(ids: Tensor, values: Tensor, norms: Tensor) -> Tensor:
     """Return Σ_i x_i² ‖v_i‖² of rows in which a feature may stand several times, x_i being the sum of its values.
 
-    A factorisation machine's other two sums may be taken place by place; this one may not, for the square of a sum is
-    not the sum of squares. So the ids of a row are sorted, equal ones stand side by side, and each place p takes its
-    part of the square, x_i² = x_i Σ_p values_p. Nothing is made that is as wide as the number of features.
+    The ids of a row are sorted, equal ones stand side by side, and each place p takes its part of the square,
+    x_i² = x_i Σ_p values_p. Nothing is made that is as wide as the number of features.
 
-    Args:
-        ids: (B, T) int.
-        values: (B, T) float; 0 where there is no feature.
-        norms: (B, T) float, ‖v_i‖² of the feature at each place: see `FactorTable.norms`.
-
-    Returns:
-        (B,), of the dtype of `values`.
+    Of ids (B, T) int, their values (B, T) float, 0 where there is no feature, and their norms (B, T) (see
+    `FactorTable.norms`) it gives (B,), of the dtype of `values`.
     """
     order = ops.argsort(ids, axis=-1)
     ids, values, norms = (ops.take_along_axis(array, order, axis=-1) for array in (ids, values, norms))

@@ -1,4 +1,4 @@
-"""Users as several interests (MINER, Sections 3.3 to 3.5), and click scores: of interests, and of a single vector."""
+"""Users as several interests, and their click scores: Sections 3.3 to 3.5 of MINER, Findings of ACL 2022."""
 
 from __future__ import annotations
 
@@ -8,15 +8,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from recommenders_miner.layers.common import (
-    ConfiguredLayer,
-    Shape,
-    Tensor,
-    cosine,
-    masked_softmax,
-    require_positive,
-    unit_vectors,
-)
+from recommenders_miner.layers.common import ConfiguredLayer, Shape, Tensor, cosine, masked_softmax, unit_vectors
 
 MODES = ("max", "mean", "weighted")
 
@@ -25,7 +17,7 @@ class PolyAttention(ConfiguredLayer):
     """Read K interest vectors from a click history with K learned context codes.
 
     With the clicked articles `h_j`, the context codes `c_i` and the projection `W^h`, Equations (1), (2) and (5)
-    of MINER:
+    of MINER (Sections 3.3 and 3.4):
 
         logit_ij = c_i^T tanh(W^h h_j)
         w_ij     = softmax_j(logit_ij + bias_j)
@@ -42,7 +34,6 @@ class PolyAttention(ConfiguredLayer):
         code_dim: length of a context code.
         projection_initializer: initialiser of the weight `projection`, (d, code_dim).
         codes_initializer: initialiser of the weight `codes`, (K, code_dim).
-        **kwargs: arguments of `keras.layers.Layer`.
 
     Call arguments:
         history: (B, M, d), vectors of the clicked articles.
@@ -56,7 +47,7 @@ class PolyAttention(ConfiguredLayer):
         `return_weights`, a pair of these and the weights, (B, K, M) or (B, C, K, M), in the compute dtype.
 
     Raises:
-        ValueError: an argument has the wrong rank, or a size is below 1.
+        ValueError: an argument has the wrong rank.
 
     Example:
     ```python
@@ -64,10 +55,6 @@ class PolyAttention(ConfiguredLayer):
     mask = np.arange(50) < np.array([[12], [50]])
     interests = PolyAttention(num_interests=32)(history, mask=mask)  # (2, 32, 256)
     ```
-
-    Reference:
-        MINER: Multi-Interest Matching Network for News Recommendation, Findings of ACL 2022, Section 3.3; for the bias
-        Section 3.4.
     """
 
     def __init__(
@@ -79,7 +66,6 @@ class PolyAttention(ConfiguredLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        require_positive(num_interests=num_interests, code_dim=code_dim)
         self.num_interests, self.code_dim = num_interests, code_dim
         self.projection_initializer = keras.initializers.get(projection_initializer)
         self.codes_initializer = keras.initializers.get(codes_initializer)
@@ -101,12 +87,11 @@ class PolyAttention(ConfiguredLayer):
         expected = "history (B, M, d), mask (B, M) and bias (B, M) or (B, C, M)"
         self.require(fits, expected, history=history, mask=mask, bias=bias)
         logits = self.logits(history)
-        axes = (1, 2) if per_candidate else (1,)
         if per_candidate:
             logits = ops.expand_dims(logits, axis=1)
         if bias is not None:
             logits = logits + ops.cast(ops.expand_dims(bias, axis=-2), "float32")
-        mask = None if mask is None else ops.expand_dims(mask, axis=axes)
+        mask = None if mask is None else ops.expand_dims(mask, axis=(1, 2) if per_candidate else 1)
         weights = ops.cast(masked_softmax(logits, mask), self.compute_dtype)
         interests = self.weighted_sums(weights, history)
         return (interests, weights) if return_weights else interests
@@ -141,7 +126,6 @@ class CategoryBias(ConfiguredLayer):
 
     Args:
         scale_initializer: initialiser of `scale`. λ starts at 1.
-        **kwargs: arguments of `keras.layers.Layer`.
 
     Call arguments:
         history_category: (B, M, e), category vectors of the clicked articles.
@@ -158,9 +142,6 @@ class CategoryBias(ConfiguredLayer):
     bias = CategoryBias()(history_category, candidate_category)
     interests = PolyAttention()(history, mask=mask, bias=bias)
     ```
-
-    Reference:
-        MINER: Multi-Interest Matching Network for News Recommendation, Findings of ACL 2022, Section 3.4.
     """
 
     def __init__(self, scale_initializer: str | keras.Initializer = "ones", **kwargs: Any) -> None:
@@ -187,13 +168,8 @@ class CategoryBias(ConfiguredLayer):
 def disagreement(interests: Tensor) -> Tensor:
     """Compute the mean cosine over all K² pairs of a user's interests, the diagonal included: Equation (3) of MINER.
 
-    With the unit vectors `ê_i`, `1/K² Σ_i Σ_j ê_i·ê_j = ||Σ_i ê_i||² / K²`, which costs K·d instead of K²·d.
-
-    Args:
-        interests: float tensor (…, K, d).
-
-    Returns:
-        float32 tensor (…), from 0 to 1; 1 where all interests point the same way.
+    With the unit vectors `ê_i`, `1/K² Σ_i Σ_j ê_i·ê_j = ||Σ_i ê_i||² / K²`, which costs K·d instead of K²·d. Of
+    interests (…, K, d) it is float32 (…), from 0 to 1; 1 where all point the same way.
     """
     mean_direction = ops.mean(unit_vectors(interests), axis=-2)
     return ops.sum(ops.square(mean_direction), axis=-1)
@@ -208,7 +184,6 @@ class DisagreementRegularizer(ConfiguredLayer):
 
     Args:
         weight: β of Equation (7), 0.8 in the paper.
-        **kwargs: arguments of `keras.layers.Layer`.
 
     Call arguments:
         interests: (…, K, d), for example (B, K, d) or (B, C, K, d).
@@ -220,23 +195,17 @@ class DisagreementRegularizer(ConfiguredLayer):
         `interests`.
 
     Raises:
-        ValueError: `weight` is negative, or `mask` does not have one axis for each leading axis of
-            `interests`.
+        ValueError: `mask` does not have one axis for each leading axis of `interests`.
 
     Example:
     ```python
     interests = PolyAttention()(history, mask=mask)
     interests = DisagreementRegularizer(weight=0.8)(interests)
     ```
-
-    Reference:
-        MINER: Multi-Interest Matching Network for News Recommendation, Findings of ACL 2022, Section 3.3.
     """
 
     def __init__(self, weight: float = 0.8, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if weight < 0:
-            raise ValueError(f"weight must not be negative. Received weight={weight}.")
         self.weight = weight
 
     def call(self, interests: Tensor, mask: Tensor | None = None, training: bool | None = None) -> Tensor:
@@ -251,36 +220,12 @@ class DisagreementRegularizer(ConfiguredLayer):
         return interests
 
 
-class DotProduct(ConfiguredLayer):
-    """Score a candidate by its dot product with the user: `s = u^T h_c`.
-
-    Call arguments:
-        users: (B, d), or (B, C, d) where the user depends on the candidate.
-        candidates: (B, C, d).
-        mask: accepted as every click predictor does, and not needed: a candidate's score depends on no other's.
-
-    Returns:
-        (B, C) float32 scores.
-    """
-
-    def call(self, users: Tensor, candidates: Tensor, mask: Tensor = None) -> Tensor:
-        """Score; see the class for the shapes."""
-        users, candidates = ops.cast(users, "float32"), ops.cast(candidates, "float32")
-        if len(users.shape) == 3:
-            return ops.sum(users * candidates, axis=-1)
-        return ops.squeeze(ops.matmul(candidates, users[:, :, None]), axis=-1)
-
-
 class InterestsOverClicks(NamedTuple):
     """Interests that have not been summed up yet: `e_i = Σ_j x_ij g_jc h_j / Σ_j x_ij g_jc` for candidate c.
 
     Their inner products with C vectors are sums of the clicks' products, which take M·C·d operations where the
-    interests of every candidate would take K·M·C·d.
-
-    Attributes:
-        weights: (B, K, M) float32, x, what each of M clicks weighs in an interest; 0 for padding.
-        gains: (B, M, C) float32, g, what a click gains with a candidate.
-        clicks: (B, M, d), the clicked articles' vectors h.
+    interests of every candidate would take K·M·C·d. `weights` are x (B, K, M) float32, 0 for padding, `gains` are g
+    (B, M, C) float32, and `clicks` are h (B, M, d).
     """
 
     weights: Any
@@ -314,7 +259,6 @@ class InterestAggregation(ConfiguredLayer):
     Args:
         mode: "max", "mean" or "weighted".
         kernel_initializer: initialiser of the weight `kernel`, `W^e` (d, d); only "weighted" has it.
-        **kwargs: arguments of `keras.layers.Layer`.
 
     Call arguments:
         interests: (B, K, d), or where they depend on the candidate (B, C, K, d) or `InterestsOverClicks`.
@@ -329,9 +273,6 @@ class InterestAggregation(ConfiguredLayer):
 
     Raises:
         ValueError: the mode is unknown, or an argument has the wrong rank.
-
-    Reference:
-        MINER: Multi-Interest Matching Network for News Recommendation, Findings of ACL 2022, Equation (4).
     """
 
     def __init__(

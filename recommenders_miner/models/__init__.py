@@ -3,9 +3,9 @@
 import importlib
 import pkgutil
 
+from recommenders_miner.hparams import MODELS
 from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder
-from recommenders_miner.models.registry import MODELS
 from recommenders_miner.models.saving import load_model
 
 for _module in pkgutil.iter_modules(__path__):

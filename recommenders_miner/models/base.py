@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
 import keras
 import numpy as np
@@ -21,11 +21,11 @@ from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.sampling import Draw
 from recommenders_miner.data.vocabularies import Vocabularies
-from recommenders_miner.encoders import InitialVectors, encoder_class
+from recommenders_miner.encoders import InitialVectors
 from recommenders_miner.errors import NotBuiltError, RecommendersMinerError
 from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
 from recommenders_miner.evaluation.scoring import LogScorer
-from recommenders_miner.hparams import HParams
+from recommenders_miner.hparams import ENCODERS, MODELS, HParams
 from recommenders_miner.models.network import NewsRecommender
 from recommenders_miner.models.optimizers import make_optimizer
 from recommenders_miner.models.saving import load_model, save_model
@@ -40,7 +40,7 @@ _LOSSES = {"cross_entropy_loss": keras.losses.CategoricalCrossentropy, "log_loss
 class BaseModel(RecommendersNames):
     """A news recommender: trained and evaluated on MIND-format files, asked about news ids, saved and loaded.
 
-    A model is a subclass with one method, `build_network`, that registers itself (`models/registry.py`). The names are
+    A model is a subclass with one method, `build_network`, that registers itself by `register`. The names are
     those of Microsoft Recommenders' `newsrec`, more of them in `compat/names.py`.
 
     The network is made when the vocabularies are known: by the constructor, from dictionaries in Recommenders' form; at
@@ -106,7 +106,7 @@ class BaseModel(RecommendersNames):
         """
         find = self.train_iterator.find
         with seeded(self.seed), precision(self.hparams.precision):
-            plm = encoder_class(self.hparams).pretrained(self.hparams)
+            plm = ENCODERS[self.hparams.news_encoder].pretrained(self.hparams)
             words = read_word_matrix(self.hparams, vocabularies.words)
             vectors = InitialVectors(self.hparams, vocabularies, self.seed, find, words, plm)
             network = self.build_network(self.hparams, vocabularies, vectors)
@@ -181,7 +181,9 @@ class BaseModel(RecommendersNames):
         files = {"val": (valid_news_file, valid_behaviors_file), "test": (test_news_file, test_behaviors_file)}
         evaluation = epoch_evaluation(self.run_eval, files)
         self.throughput = Throughput(self.hparams.batch_size)
-        checkpoint = TrainingCheckpoint(run_dir, {} if run_dir is None else self._identity(data))
+        identity = {} if run_dir is None else {"news": data.news.digest, "log": data.log.digest}
+        identity |= {"model": type(self).__name__, "hparams": self.hparams.to_dict(), "seed": self.seed}
+        checkpoint = TrainingCheckpoint(run_dir, identity)
         epochs_done = checkpoint.restore(self.network) if resume else 0
         batches.first_step = epochs_done * batches.steps_per_epoch
         self.network.fit(
@@ -201,8 +203,9 @@ class BaseModel(RecommendersNames):
         self, data: Dataset, negatives: str | Callable[[ImpressionLog], Draw] | None = None
     ) -> TrainingBatches:
         """Return the stream of training steps of a data set; in fixed shapes where the backend needs them."""
-        options = {"static_shapes": keras.backend.backend() != "tensorflow", "negatives": negatives}
-        return self.train_iterator.batches(data, self.network_features(data), self.seed, **options)
+        static = keras.backend.backend() != "tensorflow"
+        features = self.network_features(data)
+        return self.train_iterator.batches(data, features, self.seed, static_shapes=static, negatives=negatives)
 
     def compile(self, total_steps: int) -> None:
         """Compile the network with Adam, for a run of some training steps, and the loss that `hparams.loss` names.
@@ -210,19 +213,8 @@ class BaseModel(RecommendersNames):
         `cross_entropy_loss` is NCE over a click and the negatives beside it (MINER, Eq. 6); `log_loss` takes every
         candidate by itself. Candidates that only fill a shape have a score of -1e9 and add nothing to either.
         """
-        self.network.compile(
-            optimizer=make_optimizer(self.hparams, self.network, total_steps),
-            loss=_LOSSES[self.hparams.loss](from_logits=True, reduction="mean_with_sample_weight"),
-        )
-
-    def _identity(self, data: Dataset) -> dict[str, Any]:
-        return {
-            "model": type(self).__name__,
-            "hparams": self.hparams.to_dict(),
-            "seed": self.seed,
-            "news": data.news.digest,
-            "log": data.log.digest,
-        }
+        loss = _LOSSES[self.hparams.loss](from_logits=True, reduction="mean_with_sample_weight")
+        self.network.compile(make_optimizer(self.hparams, self.network, total_steps), loss)
 
     # === Evaluation ===
 
@@ -320,7 +312,7 @@ class BaseModel(RecommendersNames):
     def recommend(
         self, history: Sequence[str], pool: Sequence[str] | None = None, k: int = 10, user: str | None = None
     ) -> list[tuple[str, float]]:
-        """Return the k best articles of a pool for a history, best first, those already clicked left out.
+        """Return the k best articles of a pool for a history, those already clicked left out.
 
         Args:
             history: as in `score`.
@@ -329,9 +321,9 @@ class BaseModel(RecommendersNames):
             user: as in `score`.
 
         Returns:
-            At most k pairs of news id and score.
+            At most k pairs of news id and score, best first.
         """
-        self._require_news()
+        self._encoded_table()
         clicked = set(history)
         ids = self.news.ids.to_pylist()[1:] if pool is None else pool
         pool = [news_id for news_id in ids if news_id not in clicked]
@@ -341,19 +333,13 @@ class BaseModel(RecommendersNames):
         return [(pool[index], float(scores[index])) for index in np.argsort(-scores, kind="stable")[:k]]
 
     def encode_news(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return what the rest of the network reads of the articles of some ids, to look inside.
+        """Return what the rest of the network reads of the articles of some ids, to look inside; errors as of `score`.
 
         Returns:
             By name, arrays of len(ids) rows: `vector` (len(ids), d), or what else the news encoder returns, and the
             columns that the other parts read beside it, as `category`.
-
-        Raises:
-            NotBuiltError: the model is not trained or loaded, or has no news table.
-            UnknownNewsError: a news id is not in the table.
         """
-        news = self._encoded_table()
-        rows = self.news.rows(ids)
-        return {name: values[rows] for name, values in news.items()}
+        return {name: values[self.news.rows(ids)] for name, values in self._encoded_table().items()}
 
     def encode_table(self, news: NewsTable) -> dict[str, np.ndarray]:
         """Return what the rest of the network reads of a table's articles, N+1 rows by name."""
@@ -361,14 +347,11 @@ class BaseModel(RecommendersNames):
         features = NewsFeatures(news, self.vocabularies, self.hparams)
         return self.log_scorer.encode_news(self.network.prepare(features))
 
-    def _require_news(self) -> None:
+    def _encoded_table(self) -> dict[str, np.ndarray]:
+        """Return the news that the model was told of, encoded once."""
         self.require_built()
         if self.news is None:
             raise NotBuiltError("Which news? Call set_news with a news table or a news.tsv first.")
-
-    def _encoded_table(self) -> dict[str, np.ndarray]:
-        """Return the news that the model was told of, encoded once."""
-        self._require_news()
         if self._news_vectors is None:
             self._news_vectors = self.encode_table(self.news)
         return self._news_vectors
@@ -391,3 +374,23 @@ class BaseModel(RecommendersNames):
         if not isinstance(model, cls):
             raise RecommendersMinerError(f"{folder}: holds a {type(model).__name__}, not a {cls.__name__}.")
         return model
+
+
+Model = TypeVar("Model", bound=type[BaseModel])
+
+
+def register(name: str, *, paper: str, year: int) -> Callable[[Model], Model]:
+    """Register the decorated model under the name that the hyperparameter `model_type` takes.
+
+    Args:
+        name: the name; a YAML file of this name in `hparams/` has the settings of its paper.
+        paper: authors, title and venue.
+        year: of publication.
+    """
+
+    def decorate(cls: Model) -> Model:
+        cls.name, cls.paper, cls.year = name, paper, year
+        MODELS[name] = cls
+        return cls
+
+    return decorate

@@ -13,9 +13,8 @@ from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import InitialVectors, SelfAttentionHParams, build_encoder
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import News, Tensor, masked_softmax
-from recommenders_miner.models.base import BaseModel
+from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import DotProductPredictor, NewsRecommender, UserEncoder, Users
-from recommenders_miner.models.registry import register
 
 
 class CAUMHParams(SelfAttentionHParams):

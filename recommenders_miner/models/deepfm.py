@@ -10,9 +10,9 @@ from keras import ops
 
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import News, Tensor
+from recommenders_miner.models.base import register
 from recommenders_miner.models.libfm import FactorHParams, FactorizationMachinePredictor, LibFMModel
 from recommenders_miner.models.network import ClickPredictor, Users
-from recommenders_miner.models.registry import register
 
 
 class DeepFMHParams(FactorHParams):

@@ -20,9 +20,8 @@ from recommenders_miner.encoders import (
 )
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import CandidateAttention, News, Tensor
-from recommenders_miner.models.base import BaseModel
+from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder, Users
-from recommenders_miner.models.registry import register
 
 
 class KnowledgeCNNHParams(EntityHParams):
@@ -53,14 +52,7 @@ class KnowledgeCNNEncoder(NewsEncoder):
     Entities and contexts are fixed vectors, which g brings into the space of the words. A word that belongs to no
     entity has zeros in both channels. A filter starts at every word of the title, and sees zeros behind the last one.
 
-    Section 4.3 of the paper. News vectors (U, d), d = filters · number of widths, are zero for a title without words.
-
-    Args:
-        words, entities, contexts: the vectors of a title's words, its entities, and their neighbours' means; only
-            those of the words are trained.
-        filters: filters of each width.
-        windows: the widths l.
-        activation: f.
+    Section 4.3 of the paper. News vectors (U, d), d = filters · number of widths l, are zero for a title without words.
     """
 
     features = ("title", "word_entities")
@@ -70,9 +62,9 @@ class KnowledgeCNNEncoder(NewsEncoder):
         words: TokenVectors,
         entities: TokenVectors,
         contexts: TokenVectors,
-        filters: int = 100,
-        windows: Sequence[int] = (1, 2, 3, 4),
-        activation: str = "relu",
+        filters: int,
+        windows: Sequence[int],
+        activation: str,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -10,9 +10,9 @@ from keras import ops
 from recommenders_miner.encoders import SelfAttentionHParams
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import AdditiveAttention, CompositeLayer, News, Tensor, masked_softmax
+from recommenders_miner.models.base import register
 from recommenders_miner.models.network import UserEncoder
 from recommenders_miner.models.nrms import NRMSModel
-from recommenders_miner.models.registry import register
 
 
 class FastformerHParams(SelfAttentionHParams):

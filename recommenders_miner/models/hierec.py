@@ -12,9 +12,8 @@ from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import InitialVectors, build_encoder
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import News, Tensor, masked_softmax
-from recommenders_miner.models.base import BaseModel
+from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import ClickPredictor, Interests, NewsRecommender, UserEncoder, Users
-from recommenders_miner.models.registry import register
 
 
 class HieRecHParams(HParams):

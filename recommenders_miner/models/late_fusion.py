@@ -8,9 +8,8 @@ from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import InitialVectors, build_encoder
 from recommenders_miner.hparams import HParams
 from recommenders_miner.layers import News, Tensor
-from recommenders_miner.models.base import BaseModel
+from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
-from recommenders_miner.models.registry import register
 
 
 class MeanUserEncoder(UserEncoder):

@@ -12,9 +12,8 @@ from recommenders_miner.encoders import InitialVectors, NewsEncoder, news_encode
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import FactorizationMachine, FactorTable, News, Tensor, merged_squares
-from recommenders_miner.models.base import BaseModel
+from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder, Users
-from recommenders_miner.models.registry import register
 
 
 class TfidfHParams(HParams):
@@ -37,14 +36,10 @@ class TfidfEncoder(NewsEncoder):
     the ids and weights of their terms, so that nothing is as wide as the vocabulary of terms.
 
     It reads `news_id` (U,) int32, `term` (U, L) int32, each term of a title once, and `term_weight` (U, L) float32,
-    zeros behind the last.
-
-    Returns:
-        A dict. As a candidate, `vector` (U, k), `linear` (U,) and `squares` (U,) of all its features (the three sums of
-        `FactorTable`), and `vector`'s two parts, `id_vector` and `title_vector` (U, k). As a clicked article,
-        `clicked_vector` (U, k) and `clicked_linear` (U,). And, for the squares of a history, whose articles may share
-        terms, `term` and `term_weight` again and `term_norm` (U, L), the squared length of each term's clicked factor.
-        All zeros for the padding article.
+    zeros behind the last. It returns, as a candidate, the three sums of `FactorTable` over all its features, `vector`
+    (U, k), `linear` (U,) and `squares` (U,), and `vector`'s two parts, `id_vector` and `title_vector`; as a clicked
+    article, `clicked_vector` and `clicked_linear`; and, for the squares of a history, whose articles may share terms,
+    `term` and `term_weight` again and `term_norm` (U, L), the squared length of each term's clicked factor.
     """
 
     features = ("news_id", "term", "term_weight")
@@ -92,11 +87,9 @@ class FactorUserEncoder(UserEncoder):
         self.users = FactorTable(num_users, dim, dtype=self.dtype_policy)
 
     def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> News:
-        """Sum up the user's side of the sample.
+        """Return the three sums of all the user's features as `vector` (B, k), `linear` (B,) and `squares` (B,).
 
-        Returns:
-            `vector` (B, k), `linear` (B,) and `squares` (B,) of all its features (the three sums of `FactorTable`), and
-            `vector`'s two parts, `id_vector` and `history_vector` (B, k). An empty history adds nothing.
+        Beside them come `vector`'s two parts, `id_vector` and `history_vector`. An empty history adds nothing.
         """
         clicks = ops.cast(mask, "float32")
         share = clicks / ops.maximum(ops.sum(clicks, axis=-1, keepdims=True), 1.0)

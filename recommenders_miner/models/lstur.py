@@ -17,9 +17,8 @@ from recommenders_miner.encoders import (
 )
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import News, Tensor
-from recommenders_miner.models.base import BaseModel
+from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
-from recommenders_miner.models.registry import register
 
 
 class LSTURHParams(CategoryHParams):

@@ -20,9 +20,8 @@ from recommenders_miner.layers import (
     Tensor,
     match_interests,
 )
-from recommenders_miner.models.base import BaseModel
+from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import ClickPredictor, Interests, NewsRecommender, UserEncoder, Users
-from recommenders_miner.models.registry import register
 
 
 class MINERHParams(CategoryHParams):

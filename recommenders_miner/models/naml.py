@@ -22,9 +22,8 @@ from recommenders_miner.encoders import (
 )
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import AdditiveAttention, News, Tensor, WordConvolution
-from recommenders_miner.models.base import BaseModel
+from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
-from recommenders_miner.models.registry import register
 
 
 class MultiViewHParams(ConvolutionHParams, CategoryHParams):
@@ -41,16 +40,8 @@ class MultiViewEncoder(NewsEncoder):
         r^t, r^b = texts through a CNN and additive attention      r^c, r^sc = f(V e + v) of the labels
         r        = Σ_i α_i r^i,   α = softmax_i(q^T tanh(U r^i + u))
 
-    A text without words has no view: it is left out of the attention.
-
-    Section 3.1 of the paper.
-
-    Args:
-        words: the vectors of the words of all the texts.
-        convolutions: what sets the words into context, one for each of `texts`, each of d filters.
-        labels: encoders of labels, each of dimension d.
-        texts: the features (U, L) that are read as words, zeros behind.
-        attention_dim: hidden dimension of the additive attentions.
+    A text without words has no view: it is left out of the attention. Section 3.1 of the paper. The texts share their
+    words' vectors, each has a convolution of d filters, and each label an encoder of dimension d.
     """
 
     features = ("title", "abstract", "category", "subcategory")
@@ -60,8 +51,8 @@ class MultiViewEncoder(NewsEncoder):
         words: TokenVectors,
         convolutions: Sequence[WordConvolution],
         labels: Sequence[CategoryEncoder],
-        texts: Sequence[str] = ("title", "abstract"),
-        attention_dim: int = 200,
+        texts: Sequence[str],
+        attention_dim: int,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -15,7 +15,7 @@ from recommenders_miner.data.features import NewsFeatures
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import NewsEncoder
 from recommenders_miner.errors import NoVectorError
-from recommenders_miner.layers import CompositeLayer, ConfiguredLayer, DotProduct, News, Tensor
+from recommenders_miner.layers import CompositeLayer, ConfiguredLayer, News, Tensor
 
 _DESCRIPTION = "model.json"
 
@@ -24,13 +24,7 @@ Users = Any
 
 
 class Interests(NamedTuple):
-    """Click scores taken apart by the interests of a user, `s = Σ_k weight_k · score_k`.
-
-    Attributes:
-        names: what the K interests are called.
-        scores: (B, C, K) float32, what each says of a candidate.
-        weights: (B, C, K) float32, how each enters the click score.
-    """
+    """Click scores taken apart by K interests of a user, `s = Σ_k weight_k · score_k`; both are (B, C, K) float32."""
 
     names: Sequence[str]
     scores: Tensor
@@ -48,7 +42,7 @@ class UserEncoder(CompositeLayer):
     Attributes:
         columns: features of articles that it reads beside the news encoder's output, as `category`.
         candidate_aware: whether training calls the direct form with the candidates.
-        users_at_once: histories that evaluation encodes in one step; what `encode_history` returns of one decides it.
+        users_at_once: histories that evaluation encodes in one step.
     """
 
     columns: tuple[str, ...] = ()
@@ -72,10 +66,9 @@ class UserEncoder(CompositeLayer):
         raise NotImplementedError
 
     def bind_candidates(self, state: Users, candidates: News) -> Users:
-        """Make users of B encoded histories as the click predictor reads them for their candidates, (B, C) of each.
+        """Make users of B encoded histories as the click predictor reads them for C candidates each.
 
-        Returns:
-            Users (B, …), or one for each candidate, (B, C, …).
+        They are users (B, …), or one for each candidate, (B, C, …).
         """
         return state
 
@@ -121,8 +114,7 @@ class ClickPredictor(CompositeLayer):
 
     Attributes:
         columns: features of a candidate that it reads beside the news encoder's output.
-        candidates_at_once: candidates that evaluation scores in one step, at most; what a candidate takes of memory
-            decides it.
+        candidates_at_once: candidates that evaluation scores in one step, at most, by what each takes of memory.
         candidates_of_a_user: candidates in one row of such a step, at most. Rows are padded to equal lengths: 1, which
             pads nothing, is for predictors to which a candidate costs much more than to repeat its user.
         not_searchable: why a large pool cannot be searched by the inner products of users (`UserEncoder.user_vectors`)
@@ -167,13 +159,12 @@ class DotProductPredictor(ClickPredictor):
 
     not_searchable = ""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.dot_product = DotProduct(dtype=self.dtype_policy)
-
     def call(self, users: Users, candidates: News, mask: Tensor | None = None, training: bool | None = None) -> Tensor:
-        """Return scores (B, C) of users (B, d) or (B, C, d)."""
-        return self.dot_product(users, candidates["vector"])
+        """Return scores (B, C), float32, of users (B, d) or (B, C, d)."""
+        users, vectors = ops.cast(users, "float32"), ops.cast(candidates["vector"], "float32")
+        if len(users.shape) == 3:
+            return ops.sum(users * vectors, axis=-1)
+        return ops.squeeze(ops.matmul(vectors, users[:, :, None]), axis=-1)
 
 
 class NewsRecommender(ConfiguredLayer, keras.Model):
@@ -240,7 +231,7 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         users = _joined([self._users(news, sample, training) for sample in samples])
         places = [[sample[name] for name in ("candidates", "time") if name in sample] for sample in samples]
         positions, *time = _joined(places)
-        candidates, mask = _at_times(_gather(news, positions), *time), positions > 0
+        candidates, mask = _at_times(_rows(news, positions), *time), positions > 0
         if not self.user_encoder.candidate_aware:
             users = self.user_encoder.bind_candidates(users, candidates)
         scores = self.click_predictor(users, candidates, mask=mask, training=training)
@@ -251,8 +242,8 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         positions, user, row = sample["history"], sample["user"], sample["row"]
         if self.user_encoder.candidate_aware:
             positions, user = ops.take(positions, row, axis=0), ops.take(user, row, axis=0)
-        candidates = _gather(news, sample["candidates"])
-        users = self.user_encoder(_gather(news, positions), positions > 0, user, candidates, training=training)
+        candidates = _rows(news, sample["candidates"])
+        users = self.user_encoder(_rows(news, positions), positions > 0, user, candidates, training=training)
         return users if self.user_encoder.candidate_aware else _rows(users, row)
 
     # === The steps of evaluation, in which articles, users and candidates are apart ===
@@ -264,18 +255,18 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
 
     def encode_users(self, news: News, history: Tensor, user: Tensor) -> Users:
         """Encode users, whose histories (R, M) are positions in the news: see `UserEncoder.encode_history`."""
-        return self.user_encoder.encode_history(_gather(news, history), history > 0, user)
+        return self.user_encoder.encode_history(_rows(news, history), history > 0, user)
 
     def user_vectors(self, news: News, history: Tensor, user: Tensor) -> Tensor:
         """Encode users to look at: see `UserEncoder.user_vectors`."""
-        return self.user_encoder.user_vectors(_gather(news, history), history > 0, user)
+        return self.user_encoder.user_vectors(_rows(news, history), history > 0, user)
 
     def score_encoded(self, news: News, users: Users, user: Tensor, candidates: Tensor, time: Tensor = None) -> Tensor:
         """Score candidates (B, C), positions in the news, for some rows (B,) of users that are encoded already.
 
         `time` (B, C) is when each is shown, in Unix seconds, for a network that reads times of publication.
         """
-        gathered = _at_times(_gather(news, candidates), time)
+        gathered = _at_times(_rows(news, candidates), time)
         bound = self.user_encoder.bind_candidates(_rows(users, user), gathered)
         return self.click_predictor(bound, gathered, mask=candidates > 0)
 
@@ -320,14 +311,9 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         self.build()
 
 
-def _rows(structure: Tensor, index: Tensor) -> Tensor:
-    """Take rows of every array of a structure."""
+def _rows(structure: Any, index: Tensor) -> Any:
+    """Take rows, by an index of any shape, of every array of a structure."""
     return keras.tree.map_structure(lambda array: ops.take(array, index, axis=0), structure)
-
-
-def _gather(news: News, positions: Tensor) -> News:
-    """Look every feature of the articles up at some positions."""
-    return {name: ops.take(values, positions, axis=0) for name, values in news.items()}
 
 
 def _at_times(candidates: News, time: Tensor | None = None) -> News:
@@ -342,14 +328,14 @@ def _at_times(candidates: News, time: Tensor | None = None) -> News:
 
 def _joined(groups: list[Any]) -> Tensor:
     """Join structures of arrays row by row; where axis 1 is longer in one group, the others get zeros behind."""
-    return keras.tree.map_structure(lambda *arrays: _concatenated(arrays), *groups)
 
+    def concatenated(*arrays: Tensor) -> Tensor:
+        lengths = [array.shape[1] for array in arrays if len(array.shape) > 1]
+        if len(set(lengths)) > 1:
+            arrays = [
+                ops.pad(array, [(0, 0), (0, max(lengths) - length), *[(0, 0)] * (len(array.shape) - 2)])
+                for array, length in zip(arrays, lengths, strict=True)
+            ]
+        return ops.concatenate(arrays)
 
-def _concatenated(arrays: Sequence[Tensor]) -> Tensor:
-    lengths = [array.shape[1] for array in arrays if len(array.shape) > 1]
-    if len(set(lengths)) > 1:
-        arrays = [
-            ops.pad(array, [(0, 0), (0, max(lengths) - length), *[(0, 0)] * (len(array.shape) - 2)])
-            for array, length in zip(arrays, lengths, strict=True)
-        ]
-    return ops.concatenate(arrays)
+    return keras.tree.map_structure(concatenated, *groups)

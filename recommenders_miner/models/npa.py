@@ -13,9 +13,8 @@ from recommenders_miner.encoders import CNNEncoder, ConvolutionHParams, InitialV
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import News, PersonalizedAttention, Tensor, pool_by_query
-from recommenders_miner.models.base import BaseModel
+from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import DotProductPredictor, NewsRecommender, UserEncoder, Users
-from recommenders_miner.models.registry import register
 
 
 class NPAHParams(ConvolutionHParams):
@@ -97,7 +96,7 @@ class NPAClickPredictor(DotProductPredictor):
 
     def call(self, users: Users, candidates: News, mask: Tensor = None, training: bool | None = None) -> Tensor:
         """Return scores (B, C)."""
-        return self.dot_product(users["vector"], personal_vectors(candidates, users["word_query"]))
+        return super().call(users["vector"], {"vector": personal_vectors(candidates, users["word_query"])})
 
 
 def personal_vectors(news: News, word_query: Tensor) -> Tensor:

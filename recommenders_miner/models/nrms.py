@@ -11,9 +11,8 @@ from recommenders_miner.encoders import InitialVectors, SelfAttentionHParams, bu
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams
 from recommenders_miner.layers import AdditiveAttention, News, SelfAttention, Tensor
-from recommenders_miner.models.base import BaseModel
+from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
-from recommenders_miner.models.registry import register
 
 
 class NRMSUserEncoder(UserEncoder):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -14,12 +13,9 @@ from recommenders_miner.models.network import NewsRecommender
 
 @keras.saving.register_keras_serializable(package="recommenders_miner")
 class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A step size that rises linearly from 0 to its peak, then stays, or falls linearly to 0 (MINER, Section 4.1).
+    """A step size that rises linearly to its peak, then stays, or falls linearly to 0 (MINER, Section 4.1).
 
-    Args:
-        peak: the largest step size.
-        warmup_steps: steps until it is reached; 0 starts there.
-        total_steps: steps until 0 is reached; None stays at the peak.
+    The peak is reached after `warmup_steps`, and 0 after `total_steps`; None stays at the peak.
     """
 
     def __init__(self, peak: float, warmup_steps: int, total_steps: int | None = None) -> None:
@@ -45,20 +41,13 @@ class TwoRateAdam(keras.optimizers.Adam):
     TensorFlow gives an embedding's gradient as one slice per lookup. Keras' own Adam squares the slices of a word that
     stands in a batch twice apart, and so takes steps that are up to √2 times too long, √n for n times; here they are
     summed up first, as the other backends do.
-
-    Args:
-        factor: what the step size of those weights is multiplied by.
-        **kwargs: the arguments of `keras.optimizers.Adam`.
     """
 
     def __init__(self, *args: Any, factor: float = 1.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.factor = factor
         self.places: frozenset[int] = frozenset()
-
-    def multiply(self, places: Iterable[int]) -> None:
-        """Say which weights the factor is for, by their places among those that the optimiser was built for."""
-        self.places = frozenset(places)
+        """Which weights the factor is for, by their places among those that the optimiser was built for."""
 
     def apply(self, grads: list[Any], trainable_variables: list[Any] | None = None) -> None:
         """Called by Keras."""
@@ -95,5 +84,6 @@ def make_optimizer(hparams: HParams, network: NewsRecommender, total_steps: int)
     )
     pretrained = {id(weight) for weight in network.pretrained_weights}
     optimizer.build(network.trainable_variables)
-    optimizer.multiply(i for i, weight in enumerate(network.trainable_variables) if id(weight) not in pretrained)
+    places = (i for i, weight in enumerate(network.trainable_variables) if id(weight) not in pretrained)
+    optimizer.places = frozenset(places)
     return optimizer

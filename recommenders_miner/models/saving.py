@@ -16,14 +16,12 @@ import keras
 
 from recommenders_miner.compat import settings
 from recommenders_miner.errors import DataFormatError, HParamsError, RecommendersMinerError
-from recommenders_miner.hparams import SECTIONS, hparams_class
+from recommenders_miner.hparams import MODELS, SECTIONS, hparams_class
 from recommenders_miner.models.network import NewsRecommender
-from recommenders_miner.models.registry import MODELS
 from recommenders_miner.storage import atomic_write
 
 FORMAT = 3
 NETWORK, DESCRIPTION = "model.keras", "model.json"
-_OF_OLD_FORM = "network.keras"
 _MOST_EXPANSION = 100
 
 
@@ -59,16 +57,12 @@ def load_model(folder: str | Path) -> Any:
     """Load a model of whatever class that `save_model` wrote. Nothing in the folder is run.
 
     Raises:
-        RecommendersMinerError: the folder holds no saved model, or one of an earlier version.
+        RecommendersMinerError: the folder holds no saved model.
         DataFormatError: the model is damaged.
         HParamsError: the hyperparameters are not this version's.
     """
     path = Path(folder) / NETWORK
     if not path.is_file():
-        if (path.parent / _OF_OLD_FORM).is_file():
-            raise RecommendersMinerError(
-                f"{folder}: holds a model of an earlier version, which this one cannot read. Train it again."
-            )
         raise RecommendersMinerError(f"{folder}: holds no saved model ({NETWORK} is missing).")
     try:
         _require_plain(path)

@@ -21,15 +21,14 @@ LOGGER = logging.getLogger("recommenders_miner")
 
 
 @contextlib.contextmanager
-def seeded(seed: int | None) -> Iterator[None]:
-    """Fix the initial weights and dropout masks of the layers that are made and built within; None leaves them open.
+def seeded(seed: int) -> Iterator[None]:
+    """Fix the initial weights and dropout masks of the layers that are made and built within.
 
     Keras gives each initialiser and each `SeedGenerator` that is not told a seed one of its own, drawn from Python's
     `random`; so no two are the same, and seeding that generator fixes all of them. Its state is put back afterwards.
     """
     state = random.getstate()
-    if seed is not None:
-        random.seed(seed)
+    random.seed(seed)
     try:
         yield
     finally:
@@ -56,7 +55,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
     (Keras' `BackupAndRestore` writes two files that a kill between them leaves at odds.)
 
     Args:
-        folder: where the file lies, made where it is missing; None keeps the logs alone, in memory.
+        folder: where the file lies; None keeps the logs alone, in memory.
         identity: what the run must have in common with the one that it resumes: hyperparameters, seed, data. JSON.
     """
 
@@ -69,10 +68,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         self.epoch_logs: list[dict[str, float]] = []
 
     def restore(self, network: keras.Model) -> int:
-        """Put a compiled network where the last checkpoint left it.
-
-        Returns:
-            The epoch to go on with; 0 where there is no checkpoint.
+        """Put a compiled network where the last checkpoint left it, and return the epoch to go on with.
 
         Raises:
             RecommendersMinerError: the checkpoint is of another run or cannot be read.
@@ -87,16 +83,18 @@ class TrainingCheckpoint(keras.callbacks.Callback):
                 values = [stored[f"v{index}"] for index in range(len(stored.files) - 1)]
             if len(record["epoch_logs"]) != record["epochs_done"]:
                 raise ValueError("its record does not go with its arrays")
+            same_run = record["identity"] == self.identity
+            if same_run and [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
+                raise ValueError("its arrays have other shapes than the network's")
         except Exception as error:  # numpy and zipfile let through whatever damaged files lead them into
-            raise self._unreadable(error) from None
-        if record["identity"] != self.identity:
+            problem = f"not a readable checkpoint ({error}). Delete it to start over."
+            raise RecommendersMinerError(f"{self.path}: {problem}") from None
+        if not same_run:
             differing = [key for key in self.identity if self.identity[key] != record["identity"].get(key)]
             raise RecommendersMinerError(
                 f"{self.path} is the checkpoint of another run (different {', '.join(differing)}). "
                 "Choose another output folder, or leave out resume."
             )
-        if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
-            raise self._unreadable("its arrays have other shapes than the network's")
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
         self.epoch_logs = record["epoch_logs"]
@@ -112,9 +110,6 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         with atomic_write(self.path) as partial, open(partial, "wb") as file:
             np.savez(file, record=np.frombuffer(json.dumps(record).encode(), "uint8"), **arrays)
 
-    def _unreadable(self, why: object) -> RecommendersMinerError:
-        return RecommendersMinerError(f"{self.path}: not a readable checkpoint ({why}). Delete it to start over.")
-
     @staticmethod
     def _variables(network: keras.Model) -> list[Any]:
         seeds = [variable for variable in network.variables if variable.name == "seed_generator_state"]
@@ -129,39 +124,32 @@ def epoch_evaluation(
 ) -> keras.callbacks.Callback:
     """Return what evaluates after each epoch, and puts the results where early stopping and TensorBoard find them.
 
-    Args:
-        evaluate: returns the metrics of a news file and a behaviors file.
-        files: by prefix (`val`, `test`), the two files; a pair of None leaves the prefix out.
-
-    Raises:
-        ValueError: one file of a pair is given and the other is not.
+    `files` are news and behaviors by prefix (`val`, `test`), which a pair of None leaves out; one of a pair without the
+    other is a `ValueError`.
     """
     for prefix, pair in files.items():
         if pair.count(None) == 1:
             raise ValueError(f"{prefix}: a news file and a behaviors file go together; received {pair}.")
+    given = {prefix: pair for prefix, pair in files.items() if None not in pair}
 
     def on_epoch_end(epoch: int, logs: dict[str, float]) -> None:
-        for prefix, pair in files.items():
-            results = {} if None in pair else evaluate(*pair)
+        for prefix, pair in given.items():
+            results = evaluate(*pair)
             logs.update({f"{prefix}_{name}": value for name, value in results.items()})
-            if results:
-                line = "  ".join(f"{name} {value:.4f}" for name, value in results.items())
-                LOGGER.info("epoch %d, %s: %s", epoch + 1, prefix, line)
+            line = "  ".join(f"{name} {value:.4f}" for name, value in results.items())
+            LOGGER.info("epoch %d, %s: %s", epoch + 1, prefix, line)
 
     return keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
 
 
 class Throughput(keras.callbacks.Callback):
-    """Measures samples per second, without the first few steps, which compile.
+    """Measures samples per second, without the first few steps, which compile."""
 
-    Args:
-        batch_size: samples in a step.
-        warm_up: steps that are left out.
-    """
+    WARM_UP = 5
 
-    def __init__(self, batch_size: int, warm_up: int = 5) -> None:
+    def __init__(self, batch_size: int) -> None:
         super().__init__()
-        self.batch_size, self.warm_up = batch_size, warm_up
+        self.batch_size = batch_size
         self.step_seconds: list[float] = []
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -177,16 +165,12 @@ class Throughput(keras.callbacks.Callback):
     @property
     def samples_per_second(self) -> float | None:
         """Samples per second; None for a run shorter than the warm-up."""
-        timed = self.step_seconds[self.warm_up :]
+        timed = self.step_seconds[self.WARM_UP :]
         return len(timed) * self.batch_size / sum(timed) if timed else None
 
 
 class TrainingBar(keras.callbacks.Callback):
-    """Tells a progress bar how far the training is.
-
-    Args:
-        report: told the share of the steps that are done, and the epoch and the loss.
-    """
+    """Tells a progress bar the share of the steps that are done, the epoch and the loss."""
 
     def __init__(self, report: Callable[[float, str], None]) -> None:
         super().__init__()

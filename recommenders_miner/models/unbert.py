@@ -12,9 +12,8 @@ from recommenders_miner.encoders import InitialVectors, NewsEncoder, PLMEncoder,
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import News, SegmentPooling, Tensor
-from recommenders_miner.models.base import BaseModel
+from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder, Users
-from recommenders_miner.models.registry import register
 
 # Which article a piece belongs to: 0 none, as [CLS] and padding, 1 the candidate, 2 the newest click, 3 the one before.
 CANDIDATE, NEWEST = 1, 2
@@ -98,15 +97,8 @@ class UNBERTClickPredictor(ClickPredictor):
     its two logits alone, which is s. Where the sources are silent: `[SEP]` and `[NSEP]` belong to the news before them;
     the news level begins with the word level's `[CLS]`, whose output is e_n, has no positions of its own, and layers of
     the language model's kind and sizes with fresh weights.
-
-    Args:
-        plm: the language model; of the news encoder nothing but its layers is used.
-        num_news: news that E_news can tell apart, the candidate included.
-        input_size: pieces of candidate and history together, at most.
-        news_level_layers: layers of the news level.
-        pooling: `attention`, `mean`, or `nsep`, which takes the state of the news' own `[SEP]` or `[NSEP]`.
-        attention_dim: length of the query of attention pooling.
-        dropout: share of the matching vectors' numbers dropped in training.
+    Of `plm` nothing but its layers is used. E_news tells `num_news` apart, the candidate included. `pooling` is
+    `attention`, `mean`, or `nsep`, which takes the state of the news' own `[SEP]` or `[NSEP]`.
     """
 
     candidates_of_a_user = 1
@@ -116,11 +108,11 @@ class UNBERTClickPredictor(ClickPredictor):
         self,
         plm: PLMEncoder,
         num_news: int,
-        input_size: int = 512,
-        news_level_layers: int = 2,
-        pooling: str = "attention",
-        attention_dim: int = 200,
-        dropout: float = 0.0,
+        input_size: int,
+        news_level_layers: int,
+        pooling: str,
+        attention_dim: int,
+        dropout: float,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

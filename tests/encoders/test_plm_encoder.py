@@ -127,12 +127,6 @@ def test_an_encoder_comes_back_from_its_config(layers):
     assert len(again.trainable_variables) == len(encoder.trainable_variables)
 
 
-def test_a_preset_is_read_from_a_folder():
-    encoder = PLMEncoder.from_preset(toy_preset(), plm_dropout=0.3, pooling="mean")
-    assert vectors(encoder) == pytest.approx(vectors(shared(pooling="mean")), abs=1e-6)
-    assert encoder.backbone.dropout == 0.3
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_the_lowest_layers_alone_can_be_used(depth):
@@ -164,14 +158,6 @@ def test_frozen_layers_drop_nothing():
         for places in (None, np.array([[0, 1, 2, 3, 4, 5]], "int32")):
             noisy = to_numpy(encoder.read(encoder.embed(pieces), mask, training=True, places=places))
             assert np.allclose(noisy, still, atol=1e-5) != differs
-
-
-def test_dropout_is_on_in_training_alone():
-    encoder = PLMEncoder(tiny_backbone(dropout=0.5))
-    features = {"pieces": PIECES}
-    still, again = (to_numpy(encoder(features, training=False)) for _ in range(2))
-    assert np.array_equal(still, again)
-    assert not np.allclose(to_numpy(encoder(features, training=True)), still)
 
 
 def test_a_hub_that_cannot_be_reached_is_named(monkeypatch):

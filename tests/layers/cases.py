@@ -127,13 +127,6 @@ REGULARIZER = Case(
     (4, 5),
     {"weight": 0.3},
 )
-DOT = Case(
-    layers.DotProduct,
-    {"users": normal(2, 5), "candidates": normal(2, 4, 5)},
-    reference.dot_product,
-    (5,),
-    output_dtype="float32",
-)
 SEGMENT = Case(
     layers.SegmentPooling,
     {"values": normal(2, 4, 5), "mask": SEGMENTS},
@@ -210,8 +203,6 @@ CASES = {
     "category bias": BIAS,
     "category bias of one candidate": other(BIAS, inputs=CATEGORIES | {"candidate_category": normal(3, 5)}),
     "disagreement": REGULARIZER,
-    "dot product": DOT,
-    "dot product per candidate": other(DOT, inputs=DOT.inputs | {"users": normal(2, 4, 5)}),
     "segments": SEGMENT,
     "segments by mean": other(SEGMENT, config={"pooling": "mean"}, weights={}),
     "convolution": CONVOLUTION,
@@ -223,5 +214,5 @@ CASES = {
 }
 
 VARIANTS = {name for name in CASES if name.endswith(("without a mask", "with a bias", "axes")) or "by mean" in name}
-VARIANTS |= {"category bias of one candidate", "dot product", "aggregation by max per candidate", "wide convolution"}
+VARIANTS |= {"category bias of one candidate", "aggregation by max per candidate", "wide convolution"}
 """The cases that show of a layer once more what others show; their shared checks are slow tests."""

@@ -130,12 +130,6 @@ def word_convolution(words, kernel, bias):
     return np.tanh(np.array(rows))
 
 
-def dot_product(users, candidates):
-    """u^T h_c: (B, C)."""
-    own = np.broadcast_to(users if users.ndim == 3 else users[:, None], candidates.shape)
-    return (own * candidates).sum(axis=-1)
-
-
 def factorization_machine(linear, sums, squares, bias):
     """w_0 + linear + ½ (‖sums‖² − squares)."""
     return bias + linear + 0.5 * ((sums**2).sum(axis=-1) - squares)

@@ -5,23 +5,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from recommenders_miner.layers import AdditiveAttention, SelfAttention, WordConvolution, pool_by_query
-from tests.layers import reference
-from tests.layers.cases import CONVOLUTION, MASK, PERSONALIZED, SELF
+from recommenders_miner.layers import AdditiveAttention, SelfAttention, WordConvolution
+from tests.layers.cases import CONVOLUTION, MASK, SELF
 from tests.layers.layer_checks import as_tensors, call_once, tensor, to_numpy, weights_of
-
-
-def test_keys_serve_any_number_of_sequences_of_a_user():
-    """What a network does with titles: keys once per title, then one query for all the titles of a user's row."""
-    layer, generator = PERSONALIZED.built(), np.random.default_rng(6)
-    titles, query = generator.normal(size=(3, 6, 4, 5)), generator.normal(size=(3, 2))
-    mask = generator.random((3, 6, 4)) < 0.7
-    tensors = as_tensors({"titles": titles, "query": query, "mask": mask})
-    keys = layer.keys(tensors["titles"])
-    found = to_numpy(pool_by_query(tensors["titles"], keys, tensors["query"], tensors["mask"]))
-    for place in range(6):
-        expected = reference.personalized_attention(titles[:, place], query, **weights_of(layer), mask=mask[:, place])
-        np.testing.assert_allclose(found[:, place], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_self_attention_returns_each_heads_weights():

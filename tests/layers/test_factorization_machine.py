@@ -7,7 +7,7 @@ import pytest
 from keras import ops
 
 from recommenders_miner.layers import FactorizationMachine, FactorTable, merged_squares
-from tests.layers.cases import TABLE
+from tests.layers.cases import MACHINE, TABLE
 from tests.layers.layer_checks import as_tensors, call_once, check_gradients, randomise, to_numpy, weights_of
 
 IDS, VALUES = TABLE.inputs.values()
@@ -31,7 +31,8 @@ def by_pairs(ids, values, weights, factors, bias):
 def test_together_they_sum_over_all_pairs(present, dim):
     """In one table, and with the features cut over two, whose sums add up."""
     generator = np.random.default_rng(present)
-    layer, joint = built(dim=dim), FactorizationMachine(bias_initializer="ones")
+    layer, joint = built(dim=dim), MACHINE.built()
+    joint.bias.assign(1.0)
     ids = np.stack([generator.choice(6, present, replace=False) for _ in range(3)])
     values = generator.normal(size=ids.shape)
     found = call_once(lambda **tensors: joint(**layer(**tensors)), {"ids": ids, "values": values})
@@ -41,12 +42,6 @@ def test_together_they_sum_over_all_pairs(present, dim):
         layer(**as_tensors({"ids": ids[:, part], "values": values[:, part]})) for part in (slice(1), slice(1, None))
     )
     np.testing.assert_allclose(to_numpy(joint(**{name: head[name] + tail[name] for name in head})), found, atol=1e-4)
-
-
-def test_norms_are_looked_up():
-    layer = built()
-    expected = (weights_of(layer)["factors"] ** 2).sum(axis=-1)[IDS]
-    np.testing.assert_allclose(to_numpy(layer.norms(ops.convert_to_tensor(IDS))), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "bfloat16"])

@@ -45,6 +45,13 @@ IN_FILES_OF_THEIR_OWN = {
 They import what they need from reference_parts.py, and nothing from here."""
 
 
+def windows(vectors, convolution, count):
+    """ReLU(F · [v_i; v_{i+1}; …] + b) at each of the first `count` places."""
+    kernel, bias = values(convolution).values()
+    at = [sum(vectors[i + k] @ kernel[k] for k in range(len(kernel))) + bias for i in range(count)]
+    return relu(np.array(at))
+
+
 class Reference:
     """Scores candidates of one history for a toy model; the name may go on behind the model's own, as in toy.py."""
 
@@ -108,11 +115,7 @@ class Reference:
 
     def convolved(self, convolution, words):
         """c_i = ReLU(F · [w_{i-1}; w_i; w_{i+1}] + b), zeros beyond the text."""
-        weights = values(convolution)
-        edge = np.zeros((1, words.shape[1]))
-        padded = np.concatenate([edge, words, edge])
-        rows = [sum(padded[i + k] @ weights["kernel"][k] for k in range(3)) for i in range(len(words))]
-        return relu(np.array(rows) + weights["bias"])
+        return windows(np.pad(words, [(1, 1), (0, 0)]), convolution, len(words))
 
     def cnn(self, convolution, pooling, words):
         return layers.additive_attention(self.convolved(convolution, words)[None], **values(pooling))[0]
@@ -161,16 +164,7 @@ class Reference:
                 channels[word, words.shape[1] :] = np.concatenate(
                     [np.tanh(dense(vector, encoder.transformation)) for vector in vectors]
                 )
-        pooled = []
-        for convolution in encoder.convolutions:
-            weights = values(convolution)
-            width = len(weights["kernel"])
-            windows = [
-                relu(sum(channels[i + k] @ weights["kernel"][k] for k in range(width)) + weights["bias"])
-                for i in range(len(words))
-            ]
-            pooled.append(np.max(windows, axis=0))
-        return np.concatenate(pooled)
+        return np.concatenate([windows(channels, of, len(words)).max(axis=0) for of in encoder.convolutions])
 
     # === Users ===
 

@@ -6,6 +6,8 @@ import itertools
 
 import numpy as np
 
+from tests.models.reference_parts import dense, relu
+
 
 def scores(reference, history, candidates, user):
     machine = Machine(reference.model)
@@ -60,10 +62,8 @@ class Machine:
         )
         hidden = np.concatenate([user, history, news, title])
         for layer in self.predictor.hidden:
-            kernel, bias = (np.array(weight, "float64") for weight in layer.weights)
-            hidden = np.maximum(hidden @ kernel + bias, 0)
-        kernel, bias = (np.array(weight, "float64") for weight in self.predictor.deep_score.weights)
-        return (hidden @ kernel + bias)[0]
+            hidden = relu(dense(hidden, layer))
+        return dense(hidden, self.predictor.deep_score)[0]
 
 
 def one_hot(names, name):

@@ -7,11 +7,7 @@ network's user encoder, of which it reads the weights alone; it returns the scor
 import numpy as np
 
 from tests.layers.reference import additive_attention, softmax
-
-
-def values(layer):
-    """A layer's weights by name, in float64."""
-    return {weight.name: np.array(weight, "float64") for weight in layer.weights}
+from tests.models.reference_parts import dense, layer_norm, values
 
 
 def kernel(layer):
@@ -37,12 +33,6 @@ def fastformer_attention(vectors, layer):
         global_key = softmax([w_k[head] @ p / np.sqrt(dim) for p in products]) @ products
         related[:, part] = global_key * own
     return related @ kernel(layer.transform) + queries
-
-
-def layer_norm(vectors, layer, epsilon=1e-5):
-    centred = vectors - vectors.mean(axis=-1, keepdims=True)
-    weights = values(layer)
-    return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + epsilon) * weights["gamma"] + weights["beta"]
 
 
 def fastformer_score(clicked, candidate, encoder):
@@ -75,14 +65,13 @@ def caum_user(clicked, candidate, encoder):
         for place, weights in enumerate(window):
             if 0 <= i + place - before < len(clicked):
                 short_range = short_range + clicked[i + place - before] @ weights
-        join = values(encoder.join)
-        contexts.append(np.concatenate([short_range, *long_range]) @ join["kernel"] + join["bias"])
+        contexts.append(dense(np.concatenate([short_range, *long_range]), encoder.join))
     logits = []
     for context in contexts:
         hidden = np.concatenate([context, candidate])
         for layer in encoder.hidden:
-            hidden = np.tanh(hidden @ kernel(layer) + values(layer)["bias"])
-        logits.append(float((hidden @ kernel(encoder.relevance) + values(encoder.relevance)["bias"])[0]))
+            hidden = np.tanh(dense(hidden, layer))
+        logits.append(float(dense(hidden, encoder.relevance)[0]))
     weights = np.array(softmax(logits))
     return weights @ np.array(contexts), weights
 

@@ -13,7 +13,7 @@ from recommenders_miner.hparams import prepare_hparams
 from recommenders_miner.models.optimizers import TwoRateAdam, WarmupSchedule, make_optimizer
 from recommenders_miner.models.training import precision
 from tests.layers.layer_checks import to_numpy
-from tests.models.toy import fresh_toy_model, toy_dataset, toy_model
+from tests.models.toy import fresh_toy_model, toy_model
 
 # === Hyperparameters ===
 
@@ -35,45 +35,10 @@ def test_how_much_of_the_language_model_is_trained(value, kept, layers):
     assert hparams.replace(plm_trainable=hparams.plm_trainable) == hparams
 
 
-def test_the_layers_that_are_trained_can_stand_as_a_mapping_in_a_file(tmp_path):
-    (tmp_path / "a.yaml").write_text("model:\n  news_encoder: plm\n  plm_trainable:\n    last_n: 3\n")
-    (tmp_path / "b.yaml").write_text("model: {news_encoder: plm, plm_trainable: 'last_n: 3'}\n")
-    (tmp_path / "c.yaml").write_text("model: {news_encoder: plm, plm_trainable: none}\n")
-    layers = [prepare_hparams(tmp_path / f"{name}.yaml").plm_layers for name in "abc"]
-    assert layers == [3, 3, 0]
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        *("some", "last_n", "last_n: two", "last_n: -1", "last_n: 2.5", "last_n:2", "first_n: 2", "", 2, True, None),
-        *({"last_n": -1}, {"last_n": None}, {"first_n": 2}, {"all": 2}, {}, {"last_n": 2, "first_n": 2}, ["all"]),
-    ],
-)
+@pytest.mark.parametrize("value", ["some", "last_n", "last_n: -1", "last_n: 99999", 2, None, {"first_n": 2}, {}])
 def test_other_ways_to_train_it_are_refused(value):
     with pytest.raises(HParamsError, match="plm_trainable: expected all, none, or 'last_n: k', got "):
         prepare_hparams("miner", plm_trainable=value)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        ({"warmup": 1.0}, "warmup: expected below 1.0"),
-        ({"warmup": -0.1}, "warmup: expected at least 0.0"),
-        ({"decay": "cosine"}, "decay: expected one of"),
-        ({"clip_norm": 0}, "clip_norm: expected above 0.0"),
-        ({"head_learning_rate": 0.0}, "head_learning_rate: expected above 0.0"),
-        ({"head_learning_rate": "fast"}, "head_learning_rate: expected"),
-        ({"accumulate_steps": 0}, "accumulate_steps: expected at least 1"),
-        ({"accumulate_steps": 1.5}, "accumulate_steps: expected int"),
-        ({"precision": "float16"}, "precision: expected one of"),
-        ({"plm_pooling": "max"}, "plm_pooling: expected one of"),
-        ({"plm_dropout": 1.0}, "plm_dropout: expected below 1.0"),
-    ],
-)
-def test_bad_values_of_the_optimisers_hyperparameters_are_named(overrides, message):
-    with pytest.raises(HParamsError, match=message):
-        prepare_hparams("miner", **overrides)
 
 
 # === The schedule ===
@@ -95,15 +60,6 @@ def rates(schedule, steps):
 )
 def test_the_step_size_rises_then_stays_or_falls_to_0(schedule, steps, expected):
     assert rates(schedule, steps) == pytest.approx(expected)
-
-
-def test_a_schedule_comes_back_from_its_config():
-    schedule = WarmupSchedule(6.0, warmup_steps=2, total_steps=20)
-    config = json.loads(json.dumps(schedule.get_config()))
-    assert config == {"peak": 6.0, "warmup_steps": 2, "total_steps": 20}
-    serialised = json.loads(json.dumps(keras.saving.serialize_keras_object(schedule)))
-    for again in (WarmupSchedule.from_config(config), keras.saving.deserialize_keras_object(serialised)):
-        assert rates(again, range(25)) == rates(schedule, range(25))
 
 
 # === Two step sizes ===
@@ -149,28 +105,13 @@ def test_the_weights_that_are_multiplied_move_so_many_times_as_far_and_no_others
     plain = keras.optimizers.Adam(0.01)
     optimizer = TwoRateAdam(0.01, factor=factor)
     optimizer.build(model.trainable_variables)
-    optimizer.multiply(places)
+    optimizer.places = frozenset(places)
     plainly = movements(plain, plain_model.trainable_variables, steps)
     found = movements(optimizer, model.trainable_variables, steps)
     for step in range(3):
         for place in range(4):
             times = factor if place in places else 1.0
             assert found[step][place] == pytest.approx(times * plainly[step][place], rel=1e-3, abs=1e-6)
-    for place in range(4):
-        # Adam's first update is as long as the step size, whatever the gradient.
-        length = 0.01 * (factor if place in places else 1.0)
-        assert found[0][place] == pytest.approx(-length * np.sign(steps[0][place]), rel=1e-3)
-
-
-def test_a_schedule_is_multiplied_too():
-    model = two_layers()
-    optimizer = TwoRateAdam(WarmupSchedule(0.04, 1, 3), factor=10.0)
-    optimizer.build(model.trainable_variables)
-    optimizer.multiply([1])
-    ones = [np.ones(weight.shape) for weight in model.trainable_variables]
-    moved = movements(optimizer, model.trainable_variables, [ones] * 4)
-    assert [-step[0].mean() for step in moved] == pytest.approx([0.02, 0.04, 0.02, 0.0], rel=1e-3, abs=1e-6)
-    assert [-step[1].mean() for step in moved] == pytest.approx([0.2, 0.4, 0.2, 0.0], rel=1e-3, abs=1e-6)
 
 
 def test_an_optimiser_comes_back_from_its_config():
@@ -179,7 +120,7 @@ def test_an_optimiser_comes_back_from_its_config():
     again = keras.saving.deserialize_keras_object(serialised)
     assert type(again) is TwoRateAdam
     assert (again.factor, again.beta_1, again.global_clipnorm) == (2.5, 0.8, 0.5)
-    assert float(again.learning_rate) == pytest.approx(0.02)
+    assert again.get_config() == optimizer.get_config()
 
 
 # === The optimiser of a network ===
@@ -257,15 +198,6 @@ def test_gradients_are_clipped_by_the_norm_of_all_together(accumulate_steps):
         assert clipped == pytest.approx(0.05 * gradient / norm(gradients), rel=1e-3, abs=1e-8)
 
 
-@pytest.mark.parametrize("clip_norm", [None, 1000.0])
-def test_short_gradients_are_not_clipped(clip_norm):
-    optimizer, weights = optimizer_of(clip_norm=clip_norm)
-    gradients = gradients_like(weights)
-    movements(optimizer, weights, [gradients])
-    for kept, gradient in zip(momentum(optimizer), gradients, strict=True):
-        assert kept == pytest.approx(0.1 * gradient, rel=1e-3, abs=1e-8)
-
-
 def test_an_update_is_the_mean_of_the_gradients_of_its_steps():
     optimizer, weights = optimizer_of(accumulate_steps=3)
     steps = [gradients_like(weights, seed) for seed in range(3)]
@@ -273,19 +205,6 @@ def test_an_update_is_the_mean_of_the_gradients_of_its_steps():
     assert [any(change.any() for change in step) for step in moved] == [False, False, True]
     for place, found in enumerate(momentum(optimizer)):
         assert found == pytest.approx(0.1 * np.mean([step[place] for step in steps], axis=0), rel=1e-3, abs=1e-7)
-
-
-def test_in_training_weights_change_with_every_second_step_alone():
-    model = fresh_toy_model("nrms", accumulate_steps=2, decay="linear", clip_norm=1.0)
-    batches = model.training_batches(toy_dataset(model))
-    model.compile(total_steps=4)
-    changed = []
-    for step in range(4):
-        before = values(model.network.trainable_variables)
-        model.network.train_on_batch(*batches[step])
-        after = values(model.network.trainable_variables)
-        changed.append(any((new != old).any() for new, old in zip(after, before, strict=True)))
-    assert changed == [False, True, False, True]
 
 
 # === Precision ===
@@ -296,16 +215,9 @@ def test_a_precision_holds_within_and_is_put_back_also_after_an_error():
         layer = keras.layers.Dense(2)
     layer.build((None, 3))
     assert (layer.compute_dtype, layer.kernel.dtype) == ("bfloat16", "float32")
-    assert keras.config.dtype_policy().name == keras.layers.Dense(2).compute_dtype == "float32"
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
-        with pytest.raises(KeyError), precision("bfloat16"):
-            raise KeyError
-        with precision("float32"):
-            assert keras.config.dtype_policy().name == "float32"
-        assert keras.config.dtype_policy().name == "mixed_float16"
-    finally:
-        keras.config.set_dtype_policy("float32")
+    with pytest.raises(KeyError), precision("bfloat16"):
+        raise KeyError
+    assert keras.config.dtype_policy().name == "float32"
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from keras import ops
 
-from recommenders_miner import hparams as declared
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.sampling import PopularityNegatives, TrainingSamples
 from recommenders_miner.encoders import build_encoder
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.evaluation.scoring import score_directly
-from recommenders_miner.hparams import prepare_hparams
-from recommenders_miner.models import BaseModel, ClickPredictor, NewsRecommender, registry
+from recommenders_miner.hparams import hparams_class, prepare_hparams
+from recommenders_miner.models import MODELS, BaseModel, ClickPredictor, NewsRecommender
+from recommenders_miner.models.base import register
 from recommenders_miner.models.naml import NAMLUserEncoder
 from tests.models.toy import IDS, SIZES, toy_log, toy_model, toy_news
 
@@ -34,7 +34,7 @@ class NewestFirst(ClickPredictor):
 
 @pytest.fixture
 def newest_first():
-    @registry.register("newest-first", paper="none", year=2026)
+    @register("newest-first", paper="none", year=2026)
     class NewestFirstModel(BaseModel):
         columns = ("published",)
 
@@ -43,8 +43,8 @@ def newest_first():
             return NewsRecommender(encoder, NAMLUserEncoder(5), NewestFirst())
 
     yield NewestFirstModel
-    del registry.MODELS["newest-first"], declared.MODELS["newest-first"]
-    declared.hparams_class.cache_clear()
+    del MODELS["newest-first"]
+    hparams_class.cache_clear()
 
 
 def dated_news():

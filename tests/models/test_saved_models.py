@@ -59,12 +59,6 @@ def test_a_saved_model_scores_to_the_last_bit_as_before(name, tmp_path):
     assert again.vocabularies.parts.keys() == model.vocabularies.parts.keys() - {"neighbours"}
 
 
-def test_keras_alone_reads_the_archive(saved):
-    network = keras.saving.load_model(saved / NETWORK, compile=False)
-    for weight, expected in zip(network.weights, toy_model("libfm").network.weights, strict=True):
-        assert np.array_equal(weight, expected)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["nrms", "miner plm"])
 def test_a_saved_model_scores_the_same_in_a_new_process(name, tmp_path):
@@ -119,9 +113,6 @@ def test_loading_says_what_is_wrong(folder, tmp_path):
         MODELS["lstur"].load(folder)
     with pytest.raises(RecommendersMinerError, match="holds no saved model"):
         load_model(tmp_path)
-    (folder / NETWORK).rename(folder / "network.keras")
-    with pytest.raises(RecommendersMinerError, match=r"a model of an earlier version.*Train it again"):
-        load_model(folder)
 
 
 def rewrite(folder, change):
@@ -134,16 +125,11 @@ def rewrite(folder, change):
 
 
 def changed_json(member, change):
-    def of_members(members):
-        content = json.loads(members[member])
-        change(content)
-        return {**members, member: json.dumps(content).encode()}
-
-    return of_members
+    return lambda members: {**members, member: json.dumps(change(json.loads(members[member]))).encode()}
 
 
 def description(**changes):
-    return changed_json("assets/model.json", lambda content: content.update(changes))
+    return changed_json("assets/model.json", lambda content: content | changes)
 
 
 def refused(folder, error=DataFormatError):
@@ -166,18 +152,10 @@ def test_a_damaged_archive_is_refused(folder):
         refused(folder)
 
 
-@pytest.mark.parametrize(
-    "member",
-    ["config.json", "model.weights.h5", "assets/model.json", "assets/users.txt", "assets/terms"],
-)
+@pytest.mark.parametrize("member", ["config.json", "model.weights.h5", "assets/model.json"])
 def test_an_archive_that_lacks_something_is_refused(folder, member):
-    rewrite(folder, lambda members: {n: content for n, content in members.items() if not n.startswith(member)})
-    try:
-        model = loaded(folder)
-    except DataFormatError:
-        return
-    with pytest.raises(HParamsError, match=f"no vocabulary of {member.split('/')[1].removesuffix('.txt')}"):
-        model.score(IDS[:3], IDS, "U1")
+    rewrite(folder, lambda members: {name: content for name, content in members.items() if name != member})
+    refused(folder)
 
 
 @pytest.mark.parametrize(
@@ -185,10 +163,7 @@ def test_an_archive_that_lacks_something_is_refused(folder, member):
     [
         (description(format=99), DataFormatError),
         (description(model="os.system"), DataFormatError),
-        (description(model=["LibFMModel"]), DataFormatError),
-        (description(hparams=[]), DataFormatError),
         (description(hparams={"data": {}}), DataFormatError),
-        (lambda members: {**members, "assets/model.json": b"[" * 5000}, DataFormatError),
         (lambda members: {**members, "assets/words.txt": b"\xff"}, DataFormatError),
         (lambda members: {**members, "config.json": b"{}"}, DataFormatError),
         (lambda members: {**members, "model.weights.h5": members["model.weights.h5"][:2000]}, DataFormatError),
@@ -217,7 +192,7 @@ def test_a_lambda_in_an_archive_is_refused_and_not_run(folder, tmp_path, place):
     code = base64.b64encode(marshal.dumps(function.__code__)).decode()
     payload = {"class_name": "__lambda__", "config": {"value": [code, None, None]}}
     evil = {"module": "keras.layers", "class_name": "Lambda", "config": {"function": payload}}
-    rewrite(folder, changed_json("config.json", lambda config: config["config"].update({place: evil})))
+    rewrite(folder, changed_json("config.json", lambda found: {**found, "config": {**found["config"], place: evil}}))
     assert "Lambda" in refused(folder) or "lambda" in refused(folder)
     assert not sentinel.exists()
 
