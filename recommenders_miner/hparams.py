@@ -87,7 +87,9 @@ class HParams(pydantic.BaseModel):
     warmup: float = hparam("train", 0.0, "share of the steps over which step sizes rise", ge=0.0, lt=1.0)
     decay: Literal["constant", "linear"] = hparam("train", "constant", "how step sizes go on after that")
     clip_norm: float | None = hparam("train", None, "longest gradient of all weights together", gt=0.0)
-    accumulate_steps: int = hparam("train", 1, "steps whose gradients are averaged into one update", ge=1)
+    accumulate_steps: int = hparam(
+        "train", 1, "steps of batch_size clicks that make one update, with the mean of their gradients", ge=1
+    )
     precision: Literal["float32", "bfloat16"] = hparam("train", "float32", "numbers that are computed with")
     clicks_per_user: int = hparam("train", 4, "clicks of a user that stand together in a step, at most", ge=1)
     length_groups: int = hparam("train", 3, "lengths that a step's titles, and histories, are padded to", ge=1)

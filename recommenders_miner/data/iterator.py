@@ -118,6 +118,7 @@ class NewsIterator:
             seed=seed,
             shard=shard,
             negatives=negatives or hparams.negatives,
+            accumulate_steps=hparams.accumulate_steps,
         )
         options = {"his_size": hparams.his_size, "length_groups": hparams.length_groups, **options}
         return TrainingBatches(features, samples, dataset.users, **options)

@@ -31,6 +31,10 @@ class TrainingSamples:
         shard: (index, count) of the process that the samples are for; a step's clicks are dealt out to `count` equal
             parts.
         negatives: a name in `NEGATIVES`, or what makes a `Draw` of the log, as those do.
+        accumulate_steps: steps that together make one update. They are those that one step of so many times the
+            `batch_size` would be made of, clicks and negatives, dealt out to equal parts. At the end of an epoch, the
+            parts of its last update are smaller, by one at most not equal; where there are more parts than clicks,
+            clicks come twice.
 
     Attributes:
         clicks: (samples,) int64, the places of the clicks among the log's candidates.
@@ -50,6 +54,7 @@ class TrainingSamples:
         seed: int = 0,
         shard: tuple[int, int] = (0, 1),
         negatives: str | Callable[[ImpressionLog], Draw] = "impression",
+        accumulate_steps: int = 1,
     ) -> None:
         if not log.labelled:
             raise ValueError("Training needs a labelled log: this one has no clicks marked (a test split?).")
@@ -59,6 +64,7 @@ class TrainingSamples:
             raise HParamsError(f"negatives: expected one of {', '.join(NEGATIVES)}, got {negatives!r}.")
         self.log, self.batch_size, self.npratio = log, batch_size, npratio
         self.clicks_per_user, self.seed, self.shard = clicks_per_user, seed, shard
+        self.accumulate_steps = accumulate_steps
         self.draw = (NEGATIVES[negatives] if isinstance(negatives, str) else negatives)(log)
         self.clicks = self._usable_clicks(getattr(self.draw, "needs_non_clicks", False))
         self._order: tuple[int, np.ndarray] | None = None
@@ -83,19 +89,25 @@ class TrainingSamples:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of one epoch; the last may be smaller."""
-        return -(-len(self) // self.batch_size)
+        """Steps of one epoch, a multiple of `accumulate_steps`; the last may be smaller."""
+        return -(-len(self) // (self.batch_size * self.accumulate_steps)) * self.accumulate_steps
 
     def of_step(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the impressions (B,) and candidate rows (B, 1 + npratio) of a step, zeros where negatives run out."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        samples = self._order_of_epoch(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
-        clicks = self.clicks[samples]
+        update, part = divmod(position, self.accumulate_steps)
+        size = self.batch_size * self.accumulate_steps
+        samples = self._order_of_epoch(epoch)[update * size : (update + 1) * size]
+        clicks = self.clicks[np.resize(samples, max(len(samples), self.accumulate_steps))]
         impressions = self.impression_of(clicks)
-        negatives = self.draw(impressions, self.npratio, np.random.default_rng([self.seed, epoch, position]))
+        negatives = self.draw(impressions, self.npratio, np.random.default_rng([self.seed, epoch, update]))
         candidates = np.concatenate([self.log.candidates.values[clicks, None], negatives], axis=1)
         index, count = self.shard
-        return np.array_split(impressions, count)[index], np.array_split(candidates, count)[index]
+        impressions, candidates = (
+            np.array_split(np.array_split(array, self.accumulate_steps)[part], count)[index]
+            for array in (impressions, candidates)
+        )
+        return impressions, candidates
 
     def impression_of(self, clicks: np.ndarray) -> np.ndarray:
         """Return the impressions that clicks stand in."""

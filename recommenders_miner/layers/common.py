@@ -124,3 +124,31 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
     The cosine of the zero vector with anything is 0, with a zero gradient.
     """
     return ops.matmul(unit_vectors(a), ops.swapaxes(unit_vectors(b), -1, -2))
+
+
+def call_without_keeping(layer: keras.layers.Layer, inputs: Tensor, **options: Any) -> Tensor:
+    """Call a built layer, keep its inputs alone, and compute what stands between again for the gradients.
+
+    This is gradient checkpointing (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016). Keras' own
+    `RematScope` computes dropout anew as well, with another mask on TensorFlow, and cannot run it on JAX. Here a layer
+    is a pure function of its inputs, its weights and the states of its dropout generators, which go on only once.
+
+    Args:
+        layer: what gives one array.
+        inputs: an array of floats, (…).
+        **options: of the call; gradients do not pass through them.
+
+    Returns:
+        What `layer(inputs, **options)` returns.
+    """
+    weights, states = layer.trainable_variables, layer.non_trainable_variables
+    before = [ops.copy(state) for state in states]
+
+    def call(inputs: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+        output, after = layer.stateless_call(weights, before, inputs, **options)
+        return (output, *after)
+
+    output, *after = keras.remat(call)(inputs, *(ops.copy(weight) for weight in weights))
+    for state, value in zip(states, after, strict=True):
+        state.assign(value)
+    return output

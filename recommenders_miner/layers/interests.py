@@ -178,9 +178,9 @@ def disagreement(interests: Tensor) -> Tensor:
 class DisagreementRegularizer(ConfiguredLayer):
     """Pass interests through unchanged and, in training, add `weight · L_D` to the model's loss.
 
-    `L_D` is the mean of Equation (3) of MINER over the leading axes: over the users, and over their
-    candidates where the interests depend on the candidate. The layer has no weights. The loss is computed in
-    float32.
+    `L_D` is the mean of Equation (3) of MINER over the leading axes: over each user's candidates, where the
+    interests depend on the candidate, and then over the users, each of whom counts once, as in the loss that it is
+    added to. The layer has no weights. The loss is computed in float32.
 
     Args:
         weight: β of Equation (7), 0.8 in the paper.
@@ -216,7 +216,12 @@ class DisagreementRegularizer(ConfiguredLayer):
         if training:
             losses = disagreement(interests)
             counted = ops.ones_like(losses) if mask is None else ops.cast(mask, "float32")
-            self.add_loss(self.weight * (ops.sum(losses * counted) / ops.maximum(ops.sum(counted), 1.0)))
+            # Of each user first: parts of a batch that have as many users give their share of the batch's mean.
+            for axes in (tuple(range(1, len(losses.shape))), None):
+                number = ops.sum(counted, axis=axes)
+                losses = ops.sum(losses * counted, axis=axes) / ops.maximum(number, 1.0)
+                counted = ops.cast(number > 0, "float32")
+            self.add_loss(self.weight * losses)
         return interests
 
 

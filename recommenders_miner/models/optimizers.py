@@ -15,16 +15,20 @@ from recommenders_miner.models.network import NewsRecommender
 class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """A step size that rises linearly to its peak, then stays, or falls linearly to 0 (MINER, Section 4.1).
 
-    The peak is reached after `warmup_steps`, and 0 after `total_steps`; None stays at the peak.
+    The peak is reached after `warmup_steps`, and 0 after `total_steps`; None stays at the peak. A step is an update of
+    the weights, which is made of `accumulate_steps` steps of training.
     """
 
-    def __init__(self, peak: float, warmup_steps: int, total_steps: int | None = None) -> None:
+    def __init__(
+        self, peak: float, warmup_steps: int, total_steps: int | None = None, accumulate_steps: int = 1
+    ) -> None:
         self.config = {"peak": peak, "warmup_steps": warmup_steps, "total_steps": total_steps}
+        self.config["accumulate_steps"] = accumulate_steps
 
     def __call__(self, step: Any) -> Any:
-        """Return the step size at a step, counted from 0; the first is not 0."""
-        peak, warmup, total = self.config.values()
-        done = ops.cast(step, "float32")
+        """Return the step size at a step of training, counted from 0; the first is not 0."""
+        peak, warmup, total, accumulate_steps = self.config.values()
+        done = ops.floor(ops.cast(step, "float32") / accumulate_steps)
         rising = (done + 1) / (warmup + 1)
         falling = 1.0 if total is None else (total - done) / max(total - warmup, 1)
         return peak * ops.clip(ops.minimum(rising, falling), 0.0, 1.0)
@@ -68,13 +72,16 @@ class TwoRateAdam(keras.optimizers.Adam):
 def make_optimizer(hparams: HParams, network: NewsRecommender, total_steps: int) -> keras.optimizers.Optimizer:
     """Return the optimiser that the hyperparameters ask for, for a run of some steps.
 
-    Of the network's weights all that are not the language model's are the head, with a step size of its own.
+    Of the network's weights all that are not the language model's are the head, with a step size of its own. With
+    `accumulate_steps` N, an update takes the mean of the gradients of N steps, and step sizes go by updates: a run is
+    that of one with N times the `batch_size`, whose steps are cut into N parts (`data.sampling.TrainingSamples`).
     """
-    # Keras asks a schedule for the number of a step, also where several steps make one update.
+    updates = -(-total_steps // hparams.accumulate_steps)
     schedule = WarmupSchedule(
         hparams.learning_rate,
-        warmup_steps=round(hparams.warmup * total_steps),
-        total_steps=total_steps if hparams.decay == "linear" else None,
+        warmup_steps=round(hparams.warmup * updates),
+        total_steps=updates if hparams.decay == "linear" else None,
+        accumulate_steps=hparams.accumulate_steps,
     )
     optimizer = TwoRateAdam(
         schedule if hparams.warmup or hparams.decay != "constant" else hparams.learning_rate,

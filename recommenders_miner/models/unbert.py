@@ -163,7 +163,7 @@ class UNBERTClickPredictor(ClickPredictor):
         word_level = matched[:, 0]
         present = ops.concatenate([first == 0, ends > 0], axis=1)
         for layer in self.news_layers:
-            matched = layer(matched, padding_mask=present, training=training)
+            matched = self.plm.run_layer(layer, matched, present, training)
         matching = self.dropout(ops.concatenate([word_level, matched[:, 0]], axis=-1), training=training)
         return ops.reshape(self.score(matching), ops.shape(candidates["pieces"])[:2])
 

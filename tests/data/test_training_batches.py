@@ -244,3 +244,27 @@ def test_every_subset_is_equally_likely():
     counts = Counter(frozenset(row) for row in picks.tolist())
     assert len(counts) == 10
     assert max(abs(count - 6000) for count in counts.values()) < 5 * np.sqrt(6000 * 0.9)
+
+
+@pytest.mark.parametrize("clicks_per_user", [1, 3])
+@pytest.mark.parametrize(("batch_size", "parts"), [(12, 1), (6, 2), (4, 3), (1, 12)])
+def test_the_steps_of_an_update_are_parts_of_one_large_step(clicks_per_user, batch_size, parts):
+    """Clicks and negatives, in every epoch; its last update has them all as well, in parts that may repeat some."""
+    log = make_log(np.random.default_rng(3))
+    options = {"npratio": 3, "clicks_per_user": clicks_per_user, "seed": 5}
+    whole = TrainingSamples(log, 12, **options)
+    cut = TrainingSamples(log, batch_size, **options, accumulate_steps=parts)
+    assert cut.steps_per_epoch == whole.steps_per_epoch * parts
+    assert len(whole) % 12
+    for update in range(2 * whole.steps_per_epoch):
+        steps = [cut.of_step(update * parts + part) for part in range(parts)]
+        is_last = (update + 1) % whole.steps_per_epoch == 0
+        for place, expected in enumerate(whole.of_step(update)):
+            found = np.concatenate([step[place] for step in steps])
+            if len(expected) >= parts:
+                assert np.array_equal(found, expected)
+            elif place == 0:
+                assert set(found) == set(expected)
+        sizes = [len(impressions) for impressions, _ in steps]
+        assert min(sizes) >= 1
+        assert max(sizes) - min(sizes) <= (1 if is_last else 0)

@@ -89,9 +89,9 @@ def test_the_loss_is_the_weighted_mean_over_the_leading_axes(interests):
     assert added_loss(layer, interests) == pytest.approx(0.8 * naive(interests).mean(), rel=1e-5)
 
 
-def test_the_mask_leaves_padding_out_of_the_mean():
+def test_the_mask_leaves_padding_out_of_the_mean_and_a_user_counts_once():
     layer = DisagreementRegularizer(weight=0.5)
-    expected = 0.5 * naive(USERS[COUNTED]).mean()
+    expected = 0.5 * np.mean([naive(USERS[0, :1]).mean(), naive(USERS[1]).mean()])
     for interests in (USERS, np.where(COUNTED[..., None, None], USERS, 1e3)):
         assert added_loss(layer, interests, COUNTED) == pytest.approx(expected, rel=1e-5)
     assert added_loss(layer, USERS, np.zeros_like(COUNTED)) == 0.0

@@ -154,9 +154,9 @@ RISING, FALLING = [0.01, 0.02, 0.03], [0.03 * (20 - step) / 18 for step in range
         ({"learning_rate": 0.01, "head_learning_rate": 0.03}, [0.03, 0.03]),  # without a language model all is head
         ({"learning_rate": 0.03, "warmup": 0.1, "decay": "linear"}, RISING + FALLING),
         ({"learning_rate": 0.03, "warmup": 0.1}, RISING + [0.03] * 17),
-        # The step size goes by steps, however many make an update.
-        ({"learning_rate": 0.06, "decay": "linear", "accumulate_steps": 2}, [0, 0.05, 0, 0.03, 0, 0.01]),
-        ({"learning_rate": 0.06, "warmup": 0.5, "accumulate_steps": 2}, [0, 0.04, 0, 0.06]),
+        # The step size goes by updates, however many steps make one.
+        ({"learning_rate": 0.06, "decay": "linear", "accumulate_steps": 2}, [0, 0.06, 0, 0.04, 0, 0.02]),
+        ({"learning_rate": 0.06, "warmup": 0.5, "accumulate_steps": 2}, [0, 0.03, 0, 0.06]),
     ],
 )
 def test_step_sizes_are_what_the_hyperparameters_say(overrides, expected):

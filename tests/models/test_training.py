@@ -131,11 +131,9 @@ def test_miners_loss_is_nce_plus_weighted_disagreement():
     for row in range(len(labels)):
         real = sample["candidates"][row] > 0
         nce.append(-np.log(np.exp(scores[row, 0]) / np.exp(scores[row][real]).sum()))
-        for c in np.flatnonzero(real):
-            vectors = interests[row, c]
-            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-            unit = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
-            disagreement.append((unit @ unit.T).mean())
+        norms = np.linalg.norm(interests[row], axis=-1, keepdims=True)
+        unit = np.divide(interests[row], norms, out=np.zeros_like(interests[row]), where=norms > 0)
+        disagreement.append(np.mean((unit @ unit.swapaxes(1, 2)).mean(axis=(1, 2))[real]))
     assert (sample["candidates"] == 0).any(), "some candidates are padding, which both terms must leave out"
     loss = network.train_on_batch(inputs, labels, weights)
     assert float(np.ravel(loss)[0]) == pytest.approx(np.mean(nce) + 0.7 * np.mean(disagreement), abs=1e-4)
