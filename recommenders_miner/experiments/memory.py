@@ -1,0 +1,158 @@
+"""What a training step takes, by arithmetic: memory and matrix operations, from hyperparameters and a log."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable, distinct_rows
+from recommenders_miner.data.pieces import fetched_preset
+from recommenders_miner.data.sampling import TrainingSamples
+from recommenders_miner.data.text import tokenize
+from recommenders_miner.errors import PresetError
+from recommenders_miner.hparams import HParams
+
+_ENTITY = re.compile(r'"(Q[0-9]+)"')
+_MATRICES = {"nrms": 3, "nrms-plm": 3, "lstur": 6, "lstur-plm": 6, "hierec": 6, "caum": 8, "fastformer": 4}
+"""Weights of a user encoder in squares of the news vector's dimension; 1 where none are much larger."""
+
+
+class LanguageModel(NamedTuple):
+    """The sizes of a transformer; the defaults are BERT-base's (Devlin et al., NAACL 2019, Section 3)."""
+
+    layers: int = 12
+    hidden: int = 768
+    heads: int = 12
+    intermediate: int = 3072
+    pieces: int = 30_522
+    positions: int = 512
+
+    @classmethod
+    def of_preset(cls, preset: str, depth: int | None = None) -> LanguageModel:
+        """Return the sizes in a preset's config, or BERT-base's or -large's where it is not on this machine."""
+        try:
+            config = Path(fetched_preset(preset)) / "config.json"
+        except PresetError:
+            config = Path(preset)
+        found = cls(24, 1024, 16, 4096) if "large" in preset else cls()
+        if config.is_file():
+            read = json.loads(config.read_text(encoding="utf-8"))
+            keras, hugging_face = read.get("config", {}), read
+            ours = ("num_layers", "hidden_dim", "num_heads", "intermediate_dim", "vocabulary_size")
+            theirs = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
+            ours, theirs = (*ours, "max_sequence_length"), (*theirs, "max_position_embeddings")
+            found = cls(*(keras[a] if a in keras else hugging_face[b] for a, b in zip(ours, theirs, strict=True)))
+        return found._replace(layers=depth or found.layers)
+
+    @property
+    def layer_parameters(self) -> int:
+        """Four projections of the attention, two of the feed-forward layer, with biases, and two normalisations."""
+        return (self.hidden + 1) * (4 * self.hidden + self.intermediate) + (self.intermediate + 5) * self.hidden
+
+    def kept(self, layers: int, texts: int, length: int, remat: bool) -> float:
+        """Return the bytes that some layers keep at 16 bit: s·b·h·(34 + 5·a·s/h) each, Korthikanti et al. 2022, Eq. 2.
+
+        With `remat` each keeps its inputs, 2·s·b·h, and one at a time the rest.
+        """
+        one = length * texts * (34 * self.hidden + 5 * self.heads * length)
+        return one + layers * 2 * length * texts * self.hidden if remat and layers else layers * one
+
+    def operations(self, layers: int, texts: int, length: int) -> float:
+        """Return the matrix operations of some layers, forward: two for each weight, and attention's two products."""
+        per_piece = 2 * (4 * self.hidden**2 + 2 * self.hidden * self.intermediate) + 4 * length * self.hidden
+        return layers * length * texts * per_piece
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a training step takes at most, and what an update of the weights costs."""
+
+    parameters: int  # weights
+    states: float  # bytes of weights, gradients, Adam's moments, and what is accumulated
+    activations: float  # bytes kept for the gradients
+    operations: float  # multiplications and additions in matrix products, forward and backward, of an update
+    articles: int  # distinct articles of a step
+
+    @property
+    def bytes(self) -> float:
+        """All together."""
+        return self.states + self.activations
+
+
+def training_memory(hparams: HParams, news: NewsTable, log: ImpressionLog) -> Memory:
+    """Compute what a model's first training step takes, without building the model.
+
+    Language models and word tables are counted as they are, what stands behind a news encoder, which is small, roughly.
+    The program itself, the table of news and what a backend reserves come on top. All titles are taken to be as long as
+    `title_size` lets them be.
+
+    Args:
+        hparams: `batch_size` clicks a step, `accumulate_steps` steps an update.
+        news: the training news, whose words are counted.
+        log: the training log, whose first step says how many distinct articles a step has.
+    """
+    samples = TrainingSamples(log, hparams.batch_size, hparams.npratio, hparams.clicks_per_user)
+    impressions, candidates = samples.of_step(0)
+    history = log.histories.last(log.history_of[impressions], hparams.his_size)
+    articles, slots = len(distinct_rows(len(news), candidates, history)), len(impressions) * hparams.his_size
+    if hparams.news_encoder == "plm":
+        plm = LanguageModel.of_preset(hparams.plm, hparams.plm_depth)
+        trained = plm.layers if hparams.plm_layers == "all" else hparams.plm_layers
+        dim, levels = hparams.news_dim or plm.hidden, [(trained, articles, hparams.title_size)]
+        parameters = (plm.pieces + plm.positions + plm.hidden + 5) * plm.hidden + plm.layers * plm.layer_parameters
+        frozen = 0 if hparams.plm_layers == "all" else parameters - trained * plm.layer_parameters
+        if hparams.model_type == "unbert":  # a text for each candidate, and above it the states of the text's articles
+            size, own = min(hparams.input_size, plm.positions), hparams.news_level_layers
+            levels = [(trained, candidates.size, size), (own, candidates.size, 2 + hparams.his_size)]
+            parameters += own * plm.layer_parameters
+        kept = sum(plm.kept(*level, hparams.remat) for level in levels)
+        # Forward, twice as much backward, and with `remat` forward once more.
+        operations = (4 if hparams.remat else 3) * sum(plm.operations(*level) for level in levels)
+    else:
+        frozen, (dim, parameters, kept, operations) = 0, _over_words(hparams, news, log, articles)
+    if hparams.model_type not in ("unbert", "libfm", "deepfm"):
+        matrices = _MATRICES.get(hparams.model_type, 1) * dim * dim
+        parameters += matrices
+        operations += 6 * slots * matrices
+        kept += 2 * slots * (6 * dim + 2 * hparams.his_size)
+        kept += 8 * candidates.size * getattr(hparams, "num_interests", 0) * (dim + hparams.his_size)
+    half = hparams.precision != "float32"  # which has the weights once more, in 16 bit
+    states = (6 if half else 4) * parameters + (parameters - frozen) * (16 if hparams.accumulate_steps > 1 else 12)
+    activations = kept if half else 2 * kept
+    return Memory(parameters, states, activations, operations * hparams.accumulate_steps, articles)
+
+
+def _over_words(hparams: HParams, news: NewsTable, log: ImpressionLog, articles: int) -> tuple[int, int, float, float]:
+    """Return dimension and parameters, and of a step the bytes kept at 16 bit and the operations, of other encoders."""
+    encoder, length = hparams.news_encoder, hparams.title_size
+    texts = (news.title, news.abstract) if encoder == "multi_view" else (news.title,)
+    words = len({word for column in texts for text in column.to_pylist() for word in tokenize(text)})
+    if encoder == "tfidf":
+        dim, layers = hparams.factor_dim, [3 * hparams.factor_dim, *getattr(hparams, "layer_sizes", [])]
+        dense = sum(a * b for a, b in itertools.pairwise(layers))
+        shown = len(distinct_rows(len(news), log.candidates.values))
+        rows = shown + len(log.users) + min(hparams.max_terms, words)
+        return dim, rows * (1 + dim) + dense, 4 * articles * length * dim, 6 * hparams.batch_size * dense
+    named = re.search(r"([0-9]+)d", hparams.word_embedding or "")
+    inputs, heads = int(named[1]) if named else hparams.word_emb_dim, 0
+    if encoder in ("self_attention", "knowledge"):
+        width, heads = hparams.head_num * hparams.head_dim, hparams.head_num
+        weights = 3 * inputs * width
+    else:
+        windows, channels = getattr(hparams, "window_sizes", 0) or [hparams.window_size], 1 + 2 * (encoder == "kcnn")
+        width, weights = hparams.filter_num * len(windows), sum(windows) * channels * inputs * hparams.filter_num
+    tables = inputs * words
+    if encoder in ("knowledge", "kcnn"):  # entities of 100 dimensions, as MIND's
+        tables += 100 * len({entity for text in news.title_entities.to_pylist() for entity in _ENTITY.findall(text)})
+    more = {"multi_view": "body_size", "knowledge": "entity_size"}.get(encoder)
+    length += getattr(hparams, more) if more else 0
+    dim = width + sum(getattr(hparams, name, 0) for name in ("vert_emb_dim", "subvert_emb_dim"))
+    users = {"npa": getattr(hparams, "user_emb_dim", 0), "lstur": dim}.get(hparams.model_type, 0)
+    weights += width * hparams.attention_hidden_dim
+    kept = 2 * articles * length * (inputs + 4 * width + hparams.attention_hidden_dim + 2 * heads * length)
+    return dim, tables + users * len(log.users) + weights, kept, 6 * articles * length * weights
