@@ -5,6 +5,7 @@
 # make test-slow  runs the models' tests again as users run them (compiled, and trained on JAX), and the slow tests
 # make notebooks  runs the notebooks of examples/ on the demo data and keeps their outputs; with PRESET=tiny only checks that they run
 # make reliability  kills a hundred processes at random moments and fuzzes every reader, in about an hour; docs/reliability.md
+# make paper-shapes  takes the models at their published settings through one update, on this machine, in about half an hour
 # make bench  times the package against Microsoft Recommenders and PyTorch, in about an hour; the figures of benchmarks/
 # make lint   checks style
 
@@ -18,10 +19,10 @@ DEMO_MODELS ?= miner,nrms-plm,lstur
 PRESET ?= demo
 SCORES = tests/models/test_every_model.py::test_score_is_the_papers
 ON_JAX = tests/layers/test_every_layer.py::test_shared_checks tests/layers/test_miner_layers.py "$(SCORES)[nrms]" "$(SCORES)[miner]"
-TRAINED_ON_JAX = tests/layers $(SCORES) $(addprefix tests/models/test_,own_models.py training.py saved_models.py)
+TRAINED_ON_JAX = tests/layers $(SCORES) $(addprefix tests/models/test_,own_models.py training.py saved_models.py large_batches.py)
 COMPILED = tests/models/test_training.py tests/compat $(SCORES)
 
-.PHONY: demo demo-data table results test test-slow notebooks bench reliability lint clean
+.PHONY: demo demo-data table results test test-slow notebooks bench paper-shapes reliability lint clean
 
 demo: demo-data
 	$(COMPARE) --models $(DEMO_MODELS) --out demo/results
@@ -57,6 +58,10 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/limits.py
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/large_log.py
+
+# On a GPU: make paper-shapes OPTIONS="--backend jax --precision bfloat16"
+paper-shapes: $(STAMP)
+	$(BIN)/python benchmarks/paper_shapes.py $(OPTIONS)
 
 reliability: $(STAMP)
 	KILLS=20 $(BIN)/python -m pytest -q -s -m slow tests/reliability

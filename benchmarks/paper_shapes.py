@@ -162,7 +162,7 @@ def run_one(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     data = model.train_iterator.load(*files)
     model.build(model.train_iterator.vocabularies)
     parts = hparams.accumulate_steps
-    losses, seconds = train(model, data, arguments.steps or parts * (4 if on_gpu else 1))
+    losses, seconds = train(model, data, arguments.steps or max(3, parts * (4 if on_gpu else 1)))
     timed = seconds[2:] or seconds[-1:]  # the first ones are compiled
     began = time.perf_counter()
     scores = evaluate(model, data)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,9 +17,14 @@ from recommenders_miner.data.text import tokenize
 from recommenders_miner.errors import PresetError
 from recommenders_miner.hparams import HParams
 
-_ENTITY = re.compile(r'"(Q[0-9]+)"')
-_MATRICES = {"nrms": 3, "nrms-plm": 3, "lstur": 6, "lstur-plm": 6, "hierec": 6, "caum": 8, "fastformer": 4}
+_ENTITY, _ENTITY_DIM = re.compile(r'"(Q[0-9]+)"'), 100  # as MIND's
+_MATRICES = {"nrms": 3, "nrms-plm": 3, "lstur": 6, "lstur-plm": 6, "hierec": 3, "caum": 8, "fastformer": 4, "miner": 2}
 """Weights of a user encoder in squares of the news vector's dimension; 1 where none are much larger."""
+
+_CONFIGS = (  # KerasHub's names of a language model's sizes, and Hugging Face's
+    "num_layers hidden_dim num_heads intermediate_dim vocabulary_size max_sequence_length",
+    "num_hidden_layers hidden_size num_attention_heads intermediate_size vocab_size max_position_embeddings",
+)
 
 
 class LanguageModel(NamedTuple):
@@ -35,18 +40,12 @@ class LanguageModel(NamedTuple):
     @classmethod
     def of_preset(cls, preset: str, depth: int | None = None) -> LanguageModel:
         """Return the sizes in a preset's config, or BERT-base's or -large's where it is not on this machine."""
-        try:
+        found, config = cls(24, 1024, 16, 4096) if "large" in preset else cls(), Path()
+        with contextlib.suppress(PresetError):
             config = Path(fetched_preset(preset)) / "config.json"
-        except PresetError:
-            config = Path(preset)
-        found = cls(24, 1024, 16, 4096) if "large" in preset else cls()
         if config.is_file():
             read = json.loads(config.read_text(encoding="utf-8"))
-            keras, hugging_face = read.get("config", {}), read
-            ours = ("num_layers", "hidden_dim", "num_heads", "intermediate_dim", "vocabulary_size")
-            theirs = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
-            ours, theirs = (*ours, "max_sequence_length"), (*theirs, "max_position_embeddings")
-            found = cls(*(keras[a] if a in keras else hugging_face[b] for a, b in zip(ours, theirs, strict=True)))
+            found = cls(*(read.get("config", read)[name] for name in _CONFIGS[0 if "config" in read else 1].split()))
         return found._replace(layers=depth or found.layers)
 
     @property
@@ -55,7 +54,7 @@ class LanguageModel(NamedTuple):
         return (self.hidden + 1) * (4 * self.hidden + self.intermediate) + (self.intermediate + 5) * self.hidden
 
     def kept(self, layers: int, texts: int, length: int, remat: bool) -> float:
-        """Return the bytes that some layers keep at 16 bit: s·b·h·(34 + 5·a·s/h) each, Korthikanti et al. 2022, Eq. 2.
+        """Return the bytes that layers keep at 16 bit: s·b·h·(34 + 5·a·s/h) each (Korthikanti et al. 2022, Eq. 2).
 
         With `remat` each keeps its inputs, 2·s·b·h, and one at a time the rest.
         """
@@ -64,37 +63,27 @@ class LanguageModel(NamedTuple):
 
     def operations(self, layers: int, texts: int, length: int) -> float:
         """Return the matrix operations of some layers, forward: two for each weight, and attention's two products."""
-        per_piece = 2 * (4 * self.hidden**2 + 2 * self.hidden * self.intermediate) + 4 * length * self.hidden
-        return layers * length * texts * per_piece
+        weights = 4 * self.hidden**2 + 2 * self.hidden * self.intermediate
+        return layers * length * texts * (2 * weights + 4 * length * self.hidden)
 
 
-@dataclass(frozen=True)
-class Memory:
+class Memory(NamedTuple):
     """What a training step takes at most, and what an update of the weights costs."""
 
     parameters: int  # weights
     states: float  # bytes of weights, gradients, Adam's moments, and what is accumulated
     activations: float  # bytes kept for the gradients
+    bytes: float  # of both
     operations: float  # multiplications and additions in matrix products, forward and backward, of an update
     articles: int  # distinct articles of a step
 
-    @property
-    def bytes(self) -> float:
-        """All together."""
-        return self.states + self.activations
-
 
 def training_memory(hparams: HParams, news: NewsTable, log: ImpressionLog) -> Memory:
-    """Compute what a model's first training step takes, without building the model.
+    """Compute what a model's first training step takes, from its training news and log, without building it.
 
     Language models and word tables are counted as they are, what stands behind a news encoder, which is small, roughly.
-    The program itself, the table of news and what a backend reserves come on top. All titles are taken to be as long as
-    `title_size` lets them be.
-
-    Args:
-        hparams: `batch_size` clicks a step, `accumulate_steps` steps an update.
-        news: the training news, whose words are counted.
-        log: the training log, whose first step says how many distinct articles a step has.
+    The program itself, the table of news and what a backend reserves come on top. All titles are taken to be of
+    `title_size`. The first step of the log says how many distinct articles a step has.
     """
     samples = TrainingSamples(log, hparams.batch_size, hparams.npratio, hparams.clicks_per_user)
     impressions, candidates = samples.of_step(0)
@@ -116,43 +105,45 @@ def training_memory(hparams: HParams, news: NewsTable, log: ImpressionLog) -> Me
     else:
         frozen, (dim, parameters, kept, operations) = 0, _over_words(hparams, news, log, articles)
     if hparams.model_type not in ("unbert", "libfm", "deepfm"):
+        has_users, of_categories = hparams.model_type.startswith("lstur"), ("vert_emb_dim", "subvert_emb_dim")
+        dim += sum(getattr(hparams, name) for name in of_categories) if has_users else 0
         matrices = _MATRICES.get(hparams.model_type, 1) * dim * dim
-        parameters += matrices
+        parameters += matrices + len(log.users) * (dim if has_users else getattr(hparams, "user_emb_dim", 0))
         operations += 6 * slots * matrices
         kept += 2 * slots * (6 * dim + 2 * hparams.his_size)
         kept += 8 * candidates.size * getattr(hparams, "num_interests", 0) * (dim + hparams.his_size)
     half = hparams.precision != "float32"  # which has the weights once more, in 16 bit
     states = (6 if half else 4) * parameters + (parameters - frozen) * (16 if hparams.accumulate_steps > 1 else 12)
     activations = kept if half else 2 * kept
-    return Memory(parameters, states, activations, operations * hparams.accumulate_steps, articles)
+    operations *= hparams.accumulate_steps
+    return Memory(parameters, states, activations, states + activations, operations, articles)
 
 
 def _over_words(hparams: HParams, news: NewsTable, log: ImpressionLog, articles: int) -> tuple[int, int, float, float]:
     """Return dimension and parameters, and of a step the bytes kept at 16 bit and the operations, of other encoders."""
-    encoder, length = hparams.news_encoder, hparams.title_size
+    encoder, length, inputs, heads = hparams.news_encoder, hparams.title_size, hparams.word_emb_dim, 0
     texts = (news.title, news.abstract) if encoder == "multi_view" else (news.title,)
     words = len({word for column in texts for text in column.to_pylist() for word in tokenize(text)})
     if encoder == "tfidf":
         dim, layers = hparams.factor_dim, [3 * hparams.factor_dim, *getattr(hparams, "layer_sizes", [])]
         dense = sum(a * b for a, b in itertools.pairwise(layers))
-        shown = len(distinct_rows(len(news), log.candidates.values))
-        rows = shown + len(log.users) + min(hparams.max_terms, words)
+        rows = len(distinct_rows(len(news), log.candidates.values)) + len(log.users)
+        rows += 2 * min(hparams.max_terms, words)  # in titles, and in titles of histories
         return dim, rows * (1 + dim) + dense, 4 * articles * length * dim, 6 * hparams.batch_size * dense
-    named = re.search(r"([0-9]+)d", hparams.word_embedding or "")
-    inputs, heads = int(named[1]) if named else hparams.word_emb_dim, 0
+    if named := re.search(r"([0-9]+)d", hparams.word_embedding or ""):
+        inputs = int(named[1])
     if encoder in ("self_attention", "knowledge"):
         width, heads = hparams.head_num * hparams.head_dim, hparams.head_num
-        weights = 3 * inputs * width
+        weights = 3 * width * (inputs + _ENTITY_DIM * (encoder == "knowledge"))
     else:
         windows, channels = getattr(hparams, "window_sizes", 0) or [hparams.window_size], 1 + 2 * (encoder == "kcnn")
         width, weights = hparams.filter_num * len(windows), sum(windows) * channels * inputs * hparams.filter_num
+        weights *= 1 + (encoder == "multi_view")  # of titles and of abstracts, each read by its own
     tables = inputs * words
-    if encoder in ("knowledge", "kcnn"):  # entities of 100 dimensions, as MIND's
-        tables += 100 * len({entity for text in news.title_entities.to_pylist() for entity in _ENTITY.findall(text)})
+    if encoder in ("knowledge", "kcnn"):
+        tables += _ENTITY_DIM * len(set(_ENTITY.findall(" ".join(news.title_entities.to_pylist()))))
     more = {"multi_view": "body_size", "knowledge": "entity_size"}.get(encoder)
     length += getattr(hparams, more) if more else 0
-    dim = width + sum(getattr(hparams, name, 0) for name in ("vert_emb_dim", "subvert_emb_dim"))
-    users = {"npa": getattr(hparams, "user_emb_dim", 0), "lstur": dim}.get(hparams.model_type, 0)
     weights += width * hparams.attention_hidden_dim
     kept = 2 * articles * length * (inputs + 4 * width + hparams.attention_hidden_dim + 2 * heads * length)
-    return dim, tables + users * len(log.users) + weights, kept, 6 * articles * length * weights
+    return width, tables + weights, kept, 6 * articles * length * weights
