@@ -7,7 +7,7 @@ The data are the synthetic benchmark of MIND-small's size, made once under --wor
 (--layers: its lowest ones only) with random weights, over a vocabulary of whole words. Each model runs in a process of
 its own. A batch that takes more than --memory GB by arithmetic is cut into micro-batches that make one update
 (`accumulate_steps`); --micro says how many clicks a micro-batch has at most. With --steps only so many micro-batches
-are run, and an update is taken to last as many times as long as their mean. On a GPU, give --backend jax.
+are run, the last of an update, which is taken to last as many times as long as their mean. On a GPU, use --backend jax.
 
 What is not on this machine is replaced: files of word vectors by random ones of their dimension, and the outputs of the
 frozen layers of a language model, which training computes once for all before its first step, by zeros. Prints a
@@ -35,7 +35,7 @@ from recommenders_miner.tables import markdown_table
 CLICKS = 236_344  # of MIND-small's training split
 PEAKS = {"H100": 989e12, "A10": 125e12}  # dense bfloat16 operations a second, by NVIDIA's data sheets; H200 as H100
 SHARE = 0.4  # of a card's peak, which training is taken to sustain
-CARD, RAM = 80e9, 10e9  # bytes that a step may take, on a GPU and here
+CARD, RAM = 80e9, 4e9  # bytes that a step may take by arithmetic, on a GPU and here, where nothing is fused
 IMPRESSIONS = 4  # of the evaluation batch
 KINDS = {
     "float32": {"precision": "float32"},
@@ -83,7 +83,7 @@ def with_zero_states(dim: int, features: Any) -> dict[str, np.ndarray]:
 
 
 def train(model: Any, data: Any, steps: int) -> tuple[list[float], list[float]]:
-    """Run some steps of training; return their losses and seconds."""
+    """Run some steps of training, or the last ones of an update of more steps; return their losses and seconds."""
     from recommenders_miner.encoders import PLMEncoder
 
     for layer in model.network._flatten_layers():
@@ -98,7 +98,9 @@ def train(model: Any, data: Any, steps: int) -> tuple[list[float], list[float]]:
     batches = model.training_batches(data)
     model.compile(batches.steps_per_epoch * model.hparams.epochs)
     losses, seconds = [], []
-    for step in range(steps):
+    first = max(0, model.hparams.accumulate_steps - steps)
+    model.network.optimizer._iterations.assign(first)
+    for step in range(first, first + steps):
         batch, began = batches[step], time.perf_counter()
         losses.append(float(np.ravel(model.network.train_on_batch(*batch))[0]))
         seconds.append(time.perf_counter() - began)
@@ -216,15 +218,17 @@ def hours(row: dict[str, Any], peak: float) -> float:
 def page(rows: dict[str, dict[str, Any]]) -> str:
     """Return the table of all models; on a GPU, with what was measured there."""
     on_gpu = any("device" in row for row in rows.values())
-    header = ["", "batch", "run in parts of", "articles a step", "peak RSS, GB", "update, s", "evaluation, s"]
-    header += ["10¹² operations an update", *(f"{kind}, GB" for kind in KINDS), *(f"{card}, hours" for card in PEAKS)]
+    header = ["", "batch", "in parts", "parts run", "articles", "peak RSS, GB", "by arithmetic, GB", "update, s"]
+    header += ["evaluation, s", "10¹² operations", *(f"{kind}, GB" for kind in KINDS)]
+    header += [f"{card}, hours" for card in PEAKS]
     header += ["samples/s", "share of 989 TFLOP/s", "device peak, GB"] if on_gpu else []
     cells = []
     for name, row in rows.items():
         over_plm = row["bytes"]["bfloat16, remat"] != row["bytes"]["bfloat16"]
         memory = [f"{value / 1e9:.1f}" for value in row["bytes"].values()]
-        line = [name, row["batch"], row["micro"], f"{row['articles']:,}", f"{row['peak_rss'] / 1e9:.1f}"]
-        line += [f"{row['update_seconds']:.1f}", f"{row['evaluation_seconds']:.1f}", f"{row['operations'] / 1e12:.3g}"]
+        line = [name, row["batch"], row["batch"] // row["micro"], row["steps"], f"{row['articles']:,}"]
+        line += [f"{row['peak_rss'] / 1e9:.1f}", f"{row['bytes_as_run'] / 1e9:.1f}", f"{row['update_seconds']:.1f}"]
+        line += [f"{row['evaluation_seconds']:.1f}", f"{row['operations'] / 1e12:.3g}"]
         line += [*memory[:2], memory[2] if over_plm else ""]
         line += [f"{hours(row, peak):.2g}" for peak in PEAKS.values()]
         if on_gpu:
