@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 COMPARE = $(BIN)/recommenders-miner compare --data demo/data --scale fast --skip-unavailable $(OPTIONS)
-DEMO_MODELS ?= miner,nrms-plm,lstur-plm,nrms,lstur
+DEMO_MODELS ?= miner,nrms-plm,lstur
 PRESET ?= demo
 SCORES = tests/models/test_every_model.py::test_score_is_the_papers
 ON_JAX = tests/layers "$(SCORES)[nrms]" "$(SCORES)[miner]"

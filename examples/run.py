@@ -64,7 +64,7 @@ def run(path: Path, out: Path | None) -> tuple[str, float, str | None]:
     )
     began = time.perf_counter()
     try:
-        client.execute(stderr=subprocess.DEVNULL)
+        client.execute(stderr=subprocess.DEVNULL, cleanup_kc=True)  # else the kernel stays behind
     except CellExecutionError as error:
         return path.stem, time.perf_counter() - began, f"{error.ename}: {error.evalue}"
     if out is not None:

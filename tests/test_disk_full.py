@@ -14,7 +14,6 @@ import pytest
 from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.errors import NotWrittenError
-from recommenders_miner.storage import atomic_write
 
 DISK_BYTES = 2**20
 NEWS = NewsTable.from_columns(["N1", "N2"], ["moss on roofs", "a calm sea"])
@@ -63,18 +62,6 @@ def test_a_log_is_read_where_its_cache_cannot_be_kept(disk, caplog):
     assert re.search(f"No cache of .*{REASONS}", caplog.text)
     assert names(folder) == before
     assert CACHE_FOLDER not in before
-
-
-def test_a_file_that_cannot_be_written_is_named_and_the_old_one_stands(disk):
-    folder, obstruct = disk
-    path = folder / "words.txt"
-    path.write_text("old")
-    obstruct(2**14)
-    before = names(folder)
-    with pytest.raises(NotWrittenError, match=rf"words\.txt: not written \({REASONS}"), atomic_write(path) as partial:
-        partial.write_bytes(b"x" * 2**18)
-    assert path.read_text() == "old"
-    assert names(folder) == before
 
 
 @pytest.mark.slow

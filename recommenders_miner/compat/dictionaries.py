@@ -50,26 +50,31 @@ def read_dictionary(path: str | Path) -> dict[str, int]:
     data = path.read_bytes()
     is_pickle = data[:1] in _PICKLE_STARTS
     try:
-        content = (
-            _PlainUnpickler(path, data).load()
-            if is_pickle
-            else json.loads(data, object_pairs_hook=lambda pairs: _distinct(path, pairs))
-        )
+        content = _PlainUnpickler(path, data).load() if is_pickle else json.loads(data)
     except DataFormatError:
         raise
     except Exception as error:  # whatever a damaged pickle leads to
         form = "a pickle" if is_pickle else "JSON"
         raise DataFormatError(path, f"is not readable as {form} ({error}); expected {_DICTIONARY}.") from None
-    return _checked(path, content)
+    if type(content) is not dict:
+        raise DataFormatError(path, f"holds a {type(content).__name__}; expected {_DICTIONARY}.")
+    for name, number in content.items():
+        if type(name) is not str:
+            problem = f"a name is of type {type(name).__name__} and no text"
+        elif type(number) is not int or not 1 <= number <= len(content):
+            problem = f"the id of {reprlib.repr(name)} is none of 1 to {len(content):,}"
+        else:
+            continue
+        raise DataFormatError(path, f"{problem}; expected {_DICTIONARY}.")
+    if len(set(content.values())) < len(content):
+        raise DataFormatError(path, f"two names have the same id; expected {_DICTIONARY}.")
+    return content
 
 
 def read_vocabulary(path: str | Path) -> Vocabulary:
     """Read a dictionary as a vocabulary: padding, unknown, then the names in the order of their ids.
 
     Names that nothing in MIND's files can be called (the empty one, with line breaks, not in UTF-8) are left out.
-
-    Raises:
-        DataFormatError: as `read_dictionary` does.
     """
     dictionary = read_dictionary(path)
     names = [name for name in sorted(dictionary, key=dictionary.__getitem__) if not token_problem(name, ())]
@@ -80,17 +85,9 @@ def read_vocabulary(path: str | Path) -> Vocabulary:
 
 
 def read_vocabularies(hparams: HParams) -> dict[str, Vocabulary]:
-    """Read the dictionaries that the hyperparameters name, by field of `Vocabularies`.
-
-    Raises:
-        DataFormatError: as `read_dictionary` does.
-    """
-    files = {
-        "words": hparams.wordDict_file,
-        "users": hparams.userDict_file,
-        "categories": hparams.vertDict_file,
-        "subcategories": hparams.subvertDict_file,
-    }
+    """Read the dictionaries that the hyperparameters name, by field of `Vocabularies`."""
+    keys = {"words": "word", "users": "user", "categories": "vert", "subcategories": "subvert"}
+    files = {name: getattr(hparams, f"{key}Dict_file") for name, key in keys.items()}
     return {name: read_vocabulary(path) for name, path in files.items() if path is not None}
 
 
@@ -102,95 +99,46 @@ def known_at_once(hparams: HParams, given: dict[str, Vocabulary]) -> Vocabularie
     return Vocabularies({**{name: Vocabulary([]) for name in COMMON}, **given})
 
 
-def _distinct(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a dict of a JSON object, in which a name might stand twice."""
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for place, name in enumerate(names) if name in names[:place])
-        raise DataFormatError(path, f"the name {reprlib.repr(twice)} stands there twice; expected {_DICTIONARY}.")
-    return content
-
-
-def _checked(path: Path, content: Any) -> dict[str, int]:
-    """Return `content` if it is a dictionary of Recommenders'."""
-    if type(content) is not dict:
-        raise DataFormatError(path, f"holds a {type(content).__name__}; expected {_DICTIONARY}.")
-    name_of: dict[int, str] = {}
-    for name, number in content.items():
-        shown = reprlib.repr(name)
-        if type(name) is not str:
-            problem = f"a name is of type {type(name).__name__} and no text"
-        elif type(number) is not int:
-            problem = f"the id of {shown} is a {type(number).__name__} and no whole number"
-        elif not 1 <= number <= len(content):
-            value = number if number.bit_length() < 64 else "too large"
-            problem = f"the id of {shown} is {value}, which is not one of 1 to {len(content):,}, the number of names"
-        elif number in name_of:
-            problem = f"{reprlib.repr(name_of[number])} and {shown} have the same id, {number}"
-        else:
-            name_of[number] = name
-            continue
-        raise DataFormatError(path, f"{problem}.", remedy="Number the names 1, 2, …; 0 stands for what is unknown.")
-    return content
-
-
 # === Word vectors ===
 
 
 def read_word_matrix(hparams: HParams, words: Vocabulary) -> np.ndarray | None:
-    """Return the vectors of the words in the file that `wordEmb_file` names, None where it names none."""
-    if not hparams.wordEmb_file:
-        return None
-    matrix = read_matrix(hparams.wordEmb_file, hparams.wordDict_file, words)
-    if matrix.shape[1] != hparams.word_emb_dim:
-        LOGGER.info(
-            "%s: its vectors have %d dimensions, and so has the word embedding; word_emb_dim says %d.",
-            hparams.wordEmb_file,
-            matrix.shape[1],
-            hparams.word_emb_dim,
-        )
-    return matrix
-
-
-def read_matrix(path: str | Path, dictionary_file: str | Path, words: Vocabulary) -> np.ndarray:
-    """Read the vectors of a vocabulary's words from a matrix whose rows a dictionary numbers.
-
-    Args:
-        path: the .npy file, (n+1, dim) floating-point numbers; row 0 is what unknown words have.
-        dictionary_file: the dictionary with the ids 1 to n.
-        words: the words that vectors are wanted for; those that the dictionary lacks get row 0.
+    """Read the vectors of words from the matrix `wordEmb_file`, whose rows the dictionary `wordDict_file` numbers.
 
     Returns:
-        (len(words), dim) float32: padding is zero, the unknown word is row 0.
+        (len(words), dim) float32: padding is zero; the unknown word, and words that the dictionary lacks, are row 0.
+        None where the hyperparameters name no matrix.
 
     Raises:
         DataFormatError: a file is missing or damaged, or the matrix does not fit the dictionary.
     """
-    path = Path(path)
-    dictionary = read_dictionary(dictionary_file)
+    if not hparams.wordEmb_file:
+        return None
+    path, dictionary = Path(hparams.wordEmb_file), read_dictionary(hparams.wordDict_file)
     require_file(path, _MATRIX)
     try:
         matrix = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # numpy lets through whatever parsing a damaged header leads it into
         raise DataFormatError(path, f"is not readable as a matrix ({error}); expected {_MATRIX}.") from None
-    if not isinstance(matrix, np.ndarray) or matrix.dtype.kind != "f" or matrix.ndim != 2 or not matrix.shape[1]:
-        found = f"{matrix.dtype} of shape {matrix.shape}" if isinstance(matrix, np.ndarray) else "an archive"
-        raise DataFormatError(path, f"holds {found}; expected {_MATRIX}.")
+    if not isinstance(matrix, np.ndarray) or matrix.dtype.kind != "f" or matrix.ndim != 2:
+        raise DataFormatError(path, f"holds something else than {_MATRIX}.")
     if len(matrix) != len(dictionary) + 1:
         raise DataFormatError(
             path,
-            f"has {len(matrix):,} rows; expected {len(dictionary) + 1:,}, one for each id of {dictionary_file} and "
-            "row 0 for unknown words.",
+            f"has {len(matrix):,} rows; expected {len(dictionary) + 1:,}, one for each id of {hparams.wordDict_file} "
+            "and row 0 for unknown words.",
             remedy="Give wordEmb_file and wordDict_file that were made together.",
         )
+    if matrix.shape[1] != hparams.word_emb_dim:
+        LOGGER.info(
+            "%s: its vectors have %d dimensions, and so has the word embedding; word_emb_dim says %d.",
+            path,
+            matrix.shape[1],
+            hparams.word_emb_dim,
+        )
     rows = np.array([0, 0, *(dictionary.get(word, 0) for word in words.tokens[UNKNOWN_ID + 1 :])])
-    with np.errstate(over="ignore"):  # what becomes infinite is refused below
-        vectors = matrix[rows].astype("float32")
+    vectors = matrix[rows].astype("float32")
     vectors[PADDING_ID] = 0.0
-    finite = np.isfinite(vectors).all(axis=1)
-    if not finite.all():
-        raise DataFormatError(path, f"row {rows[np.argmin(finite)]} holds a number that is not finite in float32.")
     return vectors
 
 
@@ -227,9 +175,6 @@ def convert_pickle(path: str | Path) -> Path:
     """
     path = Path(path)
     converted = path.with_suffix(".json")
-    if converted == path:
-        name = path.with_suffix(".pkl").name
-        raise RecommendersMinerError(f"{path}: converting would overwrite it. Rename it to {name} first.")
     dictionary = read_dictionary(path)
     if converted.exists():
         try:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recommenders_miner.data.folders import WHOLE
-from recommenders_miner.data.past_clicks import PAST_CLICKS, require_length
+from recommenders_miner.data.past_clicks import PAST_CLICKS
 from recommenders_miner.data.tsv import LineErrors, OnError, require_file
 from recommenders_miner.datasets.columns import LAST_SECOND, NO_TIME, Block
 from recommenders_miner.datasets.conversion import Conversion, conversion_to, news_rows, write_clicks
@@ -28,7 +28,6 @@ from recommenders_miner.errors import DataFormatError
 BATCH_LINES = 50_000
 """How many lines are read at a time. Results do not depend on it."""
 
-_MAX_LINE_BYTES = 2**24
 _FIELDS = ("userId", "time", "id", "title", "category1", "publishtime", "canonicalUrl", "url")
 
 
@@ -62,7 +61,6 @@ def convert_adressa(
         FolderExistsError: `out` holds something.
         ValueError: `max_history` is negative.
     """
-    require_length(max_history)
     files, negatives = _find_files(Path(source)), negatives or Negatives()
     settings = {"converter": "adressa", "source": str(source), "negatives": asdict(negatives)}
     settings |= {"max_history": max_history, **PAST_CLICKS}
@@ -118,7 +116,7 @@ def _read_records(path: Path, errors: LineErrors) -> Iterator[tuple[list[dict[st
     """Yield the JSON objects of a file, some lines at a time, with their 1-based lines; pass over blank ones."""
     records, lines = [], []
     with open(path, "rb") as file:
-        for line, text in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES), b""), start=1):
+        for line, text in enumerate(file, start=1):
             if not text.strip():
                 continue
             try:

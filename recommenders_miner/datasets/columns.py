@@ -35,7 +35,6 @@ LAST_SECOND = 253_402_300_799
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Units of times that are numbers since 1970, with how many of each a second has."""
 
-_MOST_NAMED = 100  # columns that a message names
 _LONGEST_FIELD = 2**24
 _PARQUET = b"PAR1"
 _UNDECODED = re.compile("[\ud800-\udfff]")
@@ -129,12 +128,8 @@ class Block:
     def seconds(self, column: str, format: str | None = None, unit: str | None = None) -> np.ndarray:
         """Return a column of times, (rows,) int64 Unix seconds, `NO_TIME` where there is none that can be read.
 
-        A time with a zone is brought to UTC; one without counts as UTC. Fractions of a second are dropped.
-
-        Args:
-            column: its name.
-            format: how texts are written, in `datetime.strptime`'s form. None: ISO 8601, as in `2019-11-12 14:14:46`.
-            unit: a key of `UNITS`: the times are numbers since 1970.
+        A time with a zone is brought to UTC; one without counts as UTC. Fractions of a second are dropped. Texts are
+        written in `format`, as `datetime.strptime` has it, or else in ISO 8601; numbers have a `unit`.
         """
         values, kind = self.table[column], self.table[column].type
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
@@ -153,15 +148,14 @@ class Block:
                 f"the times in column {column!r} are numbers ({kind}), and their unit is not known.",
                 remedy=f"Say it: {{column: {column}, unit: s}}, or ms, us, ns.",
             )
-        missing, numbers = np.asarray(values.is_null(nan_is_null=True)), values.fill_null(0).to_numpy()
+        missing = np.asarray(values.is_null(nan_is_null=True))
         if pa.types.is_floating(kind):
-            numbers = numbers / UNITS[unit]
+            numbers = values.fill_null(0).to_numpy() / UNITS[unit]
             missing |= ~(np.abs(numbers) <= LAST_SECOND)
-            numbers = np.floor(np.where(missing, 0, numbers))
+            numbers = np.floor(np.where(missing, 0, numbers)).astype(np.int64)
         else:
-            wide = numbers if numbers.dtype == np.uint64 else numbers.astype(np.int64)
-            numbers = wide // UNITS[unit]
-        return np.where(missing, NO_TIME, numbers.astype(np.int64))
+            numbers = values.fill_null(0).cast(pa.int64(), safe=False).to_numpy() // UNITS[unit]
+        return np.where(missing, NO_TIME, numbers)
 
     def _misfit(self, column: str, expected: str) -> DataFormatError:
         kind = self.table[column].type
@@ -198,10 +192,6 @@ def read_columns(
 
     Whoever reads a block reports what is bad in it before the next; errors are raised then. Of `columns`, a None is
     passed over; the `optional` ones are read where the file has them. The separator is that of a CSV.
-
-    Raises:
-        DataFormatError: the file is missing, empty or not readable, lacks a column, or has a faulty line and errors are
-            raised.
     """
     columns = [column for column in columns if column is not None]
     require_file(path, "a CSV file with a header, or a Parquet file")
@@ -300,13 +290,11 @@ def _find_columns(path: Path, found: Sequence[str], columns: Sequence[str], opti
     wanted = list(dict.fromkeys([*columns, *(column for column in optional if column in found)]))
     for column in wanted:
         if column not in found:
-            named = found[:_MOST_NAMED]
-            nearest = difflib.get_close_matches(column, named, n=1, cutoff=0.0)
+            nearest = difflib.get_close_matches(column, found, n=1, cutoff=0.0)
             remedy = f"Did you mean {nearest[0]!r}?" if nearest else None
             if len(found) == 1 and (inside := re.search("[;\t|,]", found[0])):
                 remedy = f"Is the separator another one? separator: {json.dumps(inside[0])}"
-            more = f" and {len(found) - len(named):,} more" if len(found) > len(named) else ""
-            says = f"there is no column {column!r}; the columns are {', '.join(map(repr, named))}{more}."
+            says = f"there is no column {column!r}; the columns are {', '.join(map(repr, found))}."
             raise DataFormatError(path, says, remedy=remedy)
         if found.count(column) > 1:
             raise DataFormatError(path, f"there are {found.count(column)} columns {column!r}.", remedy="Rename them.")

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from recommenders_miner.data.folders import ARTICLES_FILE, BEHAVIORS_FILE, NEWS_FILE, WHOLE
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import FILE_COLUMNS
-from recommenders_miner.data.past_clicks import CONVERSION_FILE, Histories
+from recommenders_miner.data.past_clicks import CONVERSION_FILE, Histories, require_length
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.data.tsv import LineErrors, OnError
 from recommenders_miner.data.write import require_apart, write_articles, write_behaviors, write_table
@@ -89,8 +89,10 @@ def conversion_to(
     Raises:
         FolderExistsError: `out` holds something.
         RecommendersMinerError: `out` is a source, or a folder around one.
+        ValueError: the setting `max_history` is negative.
     """
     out = Path(out)
+    require_length(settings.get("max_history"))
     require_apart(out, *sources)
     with new_folder(out, overwrite) as folder:
         conversion = Conversion(folder, on_error=on_error)
@@ -239,8 +241,8 @@ def _write_impressions(
 ) -> None:
     """Write the split `all` from columns of a log, the history of an impression being the clicks before its second.
 
-    Where nothing can be learnt from most impressions, or a history is of a length that no person has, a warning is
-    logged, with the file and what may help. `clicked_at` is for `Histories.rebuilt`.
+    Where nothing can be learnt from most impressions, or a history is longer than a person's, a warning is logged, with
+    the file and what may help. `clicked_at` is for `Histories.rebuilt`.
     """
     rows = len(columns["time"])
     nothing = {"histories": Ragged.of_lists([[]]), "history_of": np.zeros(rows, np.int32)}
@@ -260,12 +262,8 @@ def _write_impressions(
         )
     longest = int(np.argmax(histories.length))
     if histories.length[longest] > _LONG_HISTORY:
-        LOGGER.warning(
-            "The user %r clicked %s times; is that one person? Each of the user's lines holds all clicks before it, "
-            "unless --max-history says how many.",
-            log.users[int(log.user_of[longest])].as_py(),
-            f"{histories.length[longest]:,}",
-        )
+        user, clicked = log.users[int(log.user_of[longest])].as_py(), f"{histories.length[longest]:,}"
+        LOGGER.warning("The user %r clicked %s times; one person? Cut histories by --max-history.", user, clicked)
     ids = news["news id"].combine_chunks()
     write_behaviors(folder / BEHAVIORS_FILE, ids, [(log, histories, np.arange(len(log)))])
     write_news(folder, news)

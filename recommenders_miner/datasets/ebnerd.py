@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from recommenders_miner.data.behaviors import UNLABELLED
 from recommenders_miner.data.folders import BEHAVIORS_FILE
 from recommenders_miner.data.log import ImpressionLog
-from recommenders_miner.data.past_clicks import Histories, require_length
+from recommenders_miner.data.past_clicks import Histories
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.data.tsv import OnError
 from recommenders_miner.data.write import write_behaviors
@@ -66,18 +66,13 @@ def convert_ebnerd(
         FolderExistsError: `out` holds something.
         ValueError: `max_history` is negative.
     """
-    require_length(max_history)
     sources = [Path(bundle)] if test is None else [Path(bundle), Path(test)]
-    found = [[name for name in SPLITS if (source / name).is_dir()] for source in sources]
-    for source, names in zip(sources, found, strict=True):
-        if not names:
-            raise DataFormatError(source, f"holds none of the folders {', '.join(SPLITS)} of EB-NeRD.")
-    names = [name for of_source in found for name in of_source]
-    if len(set(names)) < len(names):
-        raise DataFormatError(sources[1], f"both folders hold a split {max(names, key=names.count)!r}.")
     settings = {"converter": "ebnerd", "source": [str(source) for source in sources], "max_history": max_history}
     with conversion_to(out, settings, sources, on_error, overwrite) as conversion:
-        for source, names in zip(sources, found, strict=True):
+        for source in sources:
+            names = [name for name in SPLITS if (source / name).is_dir()]
+            if not names:
+                raise DataFormatError(source, f"holds none of the folders {', '.join(SPLITS)} of EB-NeRD.")
             news = _read_articles(source / _ARTICLES, conversion)
             for name in names:
                 _convert_split(source / name, SPLITS[name], news, max_history, conversion)

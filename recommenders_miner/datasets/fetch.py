@@ -35,20 +35,12 @@ _ANSWERS = {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANG
 
 
 def download(url: str, path: str | Path, sha256: str | None = None, headers: Mapping[str, str] | None = None) -> Path:
-    """Download a file, unless it is there.
+    """Download a file from an http or https address, unless it is there; return its path.
 
     What has arrived lies beside `path` in `.NAME.part-…`, which ends in a digest of the URL. A transfer that breaks off
     or stalls is resumed from there, up to `ATTEMPTS` times a call, and by later calls. If the file changes on the
-    server meanwhile, or ends early where the server does not say how long it is, only `sha256` tells.
-
-    Args:
-        url: its address, http or https.
-        path: where to; missing folders are made.
-        sha256: what its content must hash to, in hexadecimal.
-        headers: sent with the request. `Authorization` goes to the host of `url` only.
-
-    Returns:
-        `path`.
+    server meanwhile, or ends early where the server does not say how long it is, only `sha256` tells. The header
+    `Authorization` goes to the host of `url` only.
 
     Raises:
         DownloadError: the server refuses, the transfer broke off too often, or the content is not the expected one.
@@ -94,9 +86,6 @@ def _receive(url: str, part: Path, headers: Mapping[str, str], report: Report) -
                 if status in _TRANSIENT:
                     return problem
                 raise DownloadError(url, problem, status=status)
-            if (encoding := response.headers.get("Content-Encoding", "identity")).strip().lower() != "identity":
-                problem = f"the server compresses it on the way ({encoding[:40]!r}), so it cannot be known to be whole."
-                raise DownloadError(url, problem)
             start, size = 0, response.raw.length_remaining  # None where the server does not say it
             if status != HTTPStatus.OK:
                 said = response.headers.get("Content-Range", "")
@@ -136,11 +125,6 @@ def file_sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def download_into(url: str, sha256: str | None, folder: Path) -> Path:
-    """Download a file into a folder, under the name that its address ends in."""
-    return download(url, folder / url.rpartition("/")[2], sha256)
 
 
 def download_from_hub(repository: str, name: str, kind: str, sha256: str | None, folder: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from recommenders_miner.data.vectors import glove_folder
 from recommenders_miner.datasets.archives import extract_zip, zip_entries
-from recommenders_miner.datasets.fetch import download_from_hub, download_into, downloads_of, fetch_from_first
+from recommenders_miner.datasets.fetch import download, download_from_hub, downloads_of, fetch_from_first
 from recommenders_miner.errors import DataFormatError, RecommendersMinerError
 from recommenders_miner.storage import atomic_write
 
@@ -66,9 +66,12 @@ def fetch_glove(dim: int, folder: str | Path | None = None, source: str | Path |
             raise RecommendersMinerError(f"{target}: not overwritten, but {why} Remove it to have it fetched again.")
         shutil.rmtree(downloads_of(target), ignore_errors=True)  # where a call was killed
     elif source is None:
-        hub = partial(download_from_hub, HUB_REPOSITORY, ARCHIVE, "model", ARCHIVE_SHA256)
-        stanford = partial(download_into, STANFORD, ARCHIVE_SHA256)
-        sources = {f"the Hugging Face hub ({HUB_REPOSITORY})": hub, STANFORD: stanford}
+        sources = {
+            f"the Hugging Face hub ({HUB_REPOSITORY})": partial(
+                download_from_hub, HUB_REPOSITORY, ARCHIVE, "model", ARCHIVE_SHA256
+            ),
+            STANFORD: lambda downloads: download(STANFORD, downloads / ARCHIVE, ARCHIVE_SHA256),
+        }
         fetch_from_first(name, sources, target, take)
     else:
         candidates = [path for path in (Path(source), Path(source, name), Path(source, ARCHIVE)) if path.is_file()]

@@ -17,13 +17,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 
 from recommenders_miner.data.folders import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES
 from recommenders_miner.datasets.archives import extract_zip, zip_entries
-from recommenders_miner.datasets.fetch import download_from_hub, download_into, downloads_of, fetch_from_first
+from recommenders_miner.datasets.fetch import download_from_hub, downloads_of, fetch_from_first
 from recommenders_miner.errors import DataFormatError, LicenceError, RecommendersMinerError
 from recommenders_miner.storage import atomic_write, cache_home, new_folder
 
@@ -47,10 +46,6 @@ authors, has small and large with the test split, and lets in whoever has accept
 of Microsoft Recommenders, has demo, small and large, and asks nobody (its tests read its headers without a token)."""
 KAGGLE_DATASET = "arashnic/mind-news-dataset"
 """Has MINDsmall_train with its four files, as notebooks on Kaggle read them. What else it has is not known."""
-OLD_HOSTS = (
-    "https://mind201910small.blob.core.windows.net/release",  # since July 2024: HTTP 409, public access not permitted
-    "https://recodatasets.z20.web.core.windows.net/newsrec",  # since 2026: the name is unknown
-)
 
 _REMEDY = "A zip file of it that you have, or get by other means, is taken with --from PATH."
 _MAX_DEPTH = 3
@@ -81,7 +76,7 @@ def fetch_mind(
         out: the data folder.
         splits: of train, dev and, for large, test; None means all of them, with a `source` all that it has.
         source: what the user has already: a zip file, or a folder with zip files or unpacked ones, nested or not. None:
-            the hub, Kaggle and the old hosts are tried in turn.
+            the hub and Kaggle are tried in turn.
         accept_licence: that the user accepts `LICENCE`. It is remembered.
 
     Returns:
@@ -129,11 +124,7 @@ def _sources(size: str, split: str) -> dict[str, Callable[[Path], Path]]:
         )
         for repository in HUB_REPOSITORIES
     }
-    sources[f"Kaggle ({KAGGLE_DATASET})"] = _from_kaggle
-    for host in OLD_HOSTS:
-        old = functools.partial(download_into, f"{host}/{name}", None)
-        sources[f"the old host {urlsplit(host).hostname}"] = old
-    return sources
+    return sources | {f"Kaggle ({KAGGLE_DATASET})": _from_kaggle}
 
 
 def _from_kaggle(_: Path) -> Path:
@@ -153,44 +144,40 @@ class Place:
     container: Path  # the folder or zip file in which it is
     size: str | None  # what its name says
     split: str | None
-    files: dict[str, PurePath]  # in the container, by MIND's names, which may be spelled in other capitals there
+    files: dict[str, PurePath]  # in the container, by name
 
     def __str__(self) -> str:
         return str(self.container / self.files[NEWS_FILE].parent)
 
 
-def find_places(path: Path) -> tuple[list[Place], list[DataFormatError]]:
-    """Return the places in a zip file or folder, and the errors of zip files that are named after MIND.
-
-    Raises:
-        DataFormatError: there is no such path, or it is a file that is no zip file or a damaged one.
-    """
+def find_places(path: Path) -> list[Place]:
+    """Return the places in a zip file or folder; a damaged zip file is an error, in a folder one named after MIND."""
     if path.is_file():
-        return list(_places(path, (path.stem,), zip_entries(path))), []
+        return list(_places(path, (path.stem,), zip_entries(path)))
     if not path.is_dir():
         raise DataFormatError(path, "does not exist; expected a zip file of MIND, or a folder that has some in it.")
     patterns = ["[!.]*/" * depth + "*" for depth in range(_MAX_DEPTH + 1)]
     files = [file.relative_to(path) for pattern in patterns for file in path.glob(pattern) if file.is_file()]
-    name, errors = path.resolve().name, []
+    name = path.resolve().name
     places = list(_places(path, (name,), files))
     for file in sorted(file for file in files if file.suffix.lower() == ".zip"):
         try:
             places += _places(path / file, (name, *file.with_suffix("").parts), zip_entries(path / file))
-        except (DataFormatError, OSError) as error:
-            if isinstance(error, DataFormatError) and "mind" in file.name.lower():
-                errors.append(error)
-    return places, errors
+        except (DataFormatError, OSError):
+            if "mind" in file.name.lower():
+                raise
+    return places
 
 
 def _places(container: Path, names: tuple[str, ...], files: Iterable[PurePath]) -> Iterator[Place]:
     """Yield the places among a container's files; `names` are those of the container, outermost first."""
     found: dict[PurePath, dict[str, PurePath]] = defaultdict(dict)
-    for file in sorted(files, key=lambda file: (file.name not in FILES, file.name)):
-        if file.name.lower() in FILES:
-            found[file.parent].setdefault(file.name.lower(), file)  # of two spellings MIND's own
-    for inner, spelled in sorted(found.items()):
-        if spelled.keys() >= set(TABLES):
-            yield Place(container, *said_by((*names, *inner.parts)), spelled)
+    for file in files:
+        if file.name in FILES:
+            found[file.parent][file.name] = file
+    for inner, here in sorted(found.items()):
+        if here.keys() >= set(TABLES):
+            yield Place(container, *said_by((*names, *inner.parts)), here)
 
 
 def said_by(names: Sequence[str]) -> tuple[str | None, str | None]:
@@ -214,7 +201,7 @@ def _take(source: Path, out: Path, size: str, splits: Collection[str], demanded:
     they are the user's own, which are `trusted`. A place that is named after the size comes before one that is named
     after none, and an unpacked one before a zip file; one that is named after another size or split is none.
     """
-    places, errors = find_places(source)
+    places = find_places(source)
     chosen = {}
     for split in splits:
         fitting = [place for place in places if place.split == split and place.size in (size, None)]
@@ -229,8 +216,7 @@ def _take(source: Path, out: Path, size: str, splits: Collection[str], demanded:
             f"Expected zip files such as MIND{size}_train.zip, or folders with {' and '.join(TABLES)}, whose names say "
             "the split; --split says it of a single one that is named otherwise."
         )
-        problem = f"has no {' or '.join(absent)} split of MIND-{size}.{seen}"
-        raise errors[0] if errors else DataFormatError(source, problem, remedy=remedy)
+        raise DataFormatError(source, f"has no {' or '.join(absent)} split of MIND-{size}.{seen}", remedy=remedy)
     for split, place in chosen.items():
         if place is None:
             LOGGER.warning("%s has no %s split of MIND-%s.", source, split, size)
@@ -284,26 +270,20 @@ def count_rows(path: str | Path) -> int:
 
 def licence_is_accepted() -> bool:
     """Return whether this user has accepted MIND's licence before."""
-    return LICENCE_URL in _accepted_licences()
+    try:
+        return LICENCE_URL in (cache_home() / LICENCE_RECORD).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
 
 
 def _require_licence(accept: bool) -> None:
     """Remember that the user accepts the licence now, or check that it has been accepted before."""
-    accepted = _accepted_licences()
-    if not accept and LICENCE_URL not in accepted:
+    if not accept and not licence_is_accepted():
         raise LicenceError(f"{LICENCE}\nTo accept it: --accept-licence, in Python accept_licence=True.")
     if accept:
-        accepted[LICENCE_URL] = datetime.date.today().isoformat()
         try:
             with atomic_write(cache_home() / LICENCE_RECORD) as temporary:
+                accepted = {LICENCE_URL: datetime.date.today().isoformat()}
                 temporary.write_text(json.dumps(accepted, indent=1), encoding="utf-8")
         except OSError as error:
             LOGGER.warning("That you accept the licence of MIND cannot be remembered (%s).", error)
-
-
-def _accepted_licences() -> dict[str, str]:
-    """Return the day on which each licence was accepted, by its address."""
-    try:
-        return dict(json.loads((cache_home() / LICENCE_RECORD).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError):
-        return {}

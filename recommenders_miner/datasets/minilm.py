@@ -53,9 +53,7 @@ def fetch_minilm(folder: str | Path | None = None) -> Path:
     if _problem(folder) is None:
         shutil.rmtree(downloads_of(folder), ignore_errors=True)  # where a call was killed
         return folder
-    if os.path.lexists(folder) and not folder.is_dir():
-        raise RecommendersMinerError(f"{folder}: not overwritten, since it is no folder.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / SENTENCE_ENCODER).exists():
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / SENTENCE_ENCODER).exists()):
         raise RecommendersMinerError(f"{folder}: not overwritten, since it holds something else than MiniLM.")
     try:
         fetch_from_first(MINILM, _SOURCES, folder, take)

@@ -1,4 +1,4 @@
-"""Negatives for a log of clicks that does not say what was shown.
+"""Negatives for a log of clicks that does not say what was shown; docs/data.md says what follows from them.
 
 Which articles a user saw and passed over is unknown, so it is supposed: for each click, articles that were alive at
 that time. An article is alive if it was published by then, and somebody clicked on it within the window around the
@@ -6,42 +6,30 @@ click, before or after. Where it is not known when an article was published, tha
 that none is a negative before anybody could read it. Articles that the same user clicks on, at any time, are no
 negatives.
 
-How they are drawn decides what a model can learn from them:
-
 `popularity` (the default) draws a click of somebody else within the window, and takes its article: in proportion to the
-clicks on it. Clicks are spread so themselves, so popularity does not help to tell a click from a negative, and what is
-left to learn is whose interest an article is. Measured values are lower than on real impressions, and a model does not
-learn to prefer what everybody likes. The longer the window, the more an article past its best hours is still drawn by
-the clicks of these, which turns popularity against the articles that have it.
-
-`uniform` draws any article that is alive, each with the same probability. Popular articles are then clicks far more
-often than negatives, and popularity alone scores high.
-
-Neither is what an editor shows. Compare models on the same negatives, and do not set the figures beside those of logs
-with real impressions.
+clicks on it. `uniform` draws any article that is alive, each with the same probability.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pydantic
+import pydantic.dataclasses
+from pydantic import Field
 
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.data.write import blocks_of_rows
 
 Draw = Literal["popularity", "uniform"]
 
-DRAWS = ("popularity", "uniform")
-MOST_HOURS = 24 * 365 * 1000
-
 _BLOCK_CLICKS = 20_000  # clicks whose negatives are drawn at a time; another number draws others
 _ROUNDS = 20  # of draws at random, after which what is left to draw from is counted out
 _NONE = -1
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True)
 class Negatives:
     """How negatives are drawn.
 
@@ -55,36 +43,19 @@ class Negatives:
         ValueError: a value is out of range.
     """
 
-    count: int = 20
-    window_hours: float = 24.0
+    count: int = Field(20, ge=1)
+    window_hours: float = Field(24.0, ge=1 / 3600, le=24 * 365 * 1000)
     draw: Draw = "popularity"
-    seed: int = 42
-
-    def __post_init__(self) -> None:
-        for name, allowed, expected in (
-            ("count", self.count >= 1, "at least 1"),
-            ("window_hours", 1 / 3600 <= self.window_hours <= MOST_HOURS, f"a second to {MOST_HOURS:,} hours"),
-            ("draw", self.draw in DRAWS, f"one of {', '.join(DRAWS)}"),
-            ("seed", self.seed >= 0, "at least 0"),
-        ):
-            if not allowed:
-                raise ValueError(f"{name}: expected {expected}, got {getattr(self, name)!r}.")
+    seed: int = Field(42, ge=0)
 
 
 def draw_negatives(
     user: np.ndarray, time: np.ndarray, article: np.ndarray, published: np.ndarray, settings: Negatives
 ) -> tuple[Ragged, np.ndarray]:
-    """Draw negatives for E clicks.
+    """Draw negatives for E clicks of `user` at `time`, ascending, on `article`, (E,) each.
 
-    Args:
-        user: (E,) int, whose click it is.
-        time: (E,) int64 Unix seconds, ascending.
-        article: (E,) int, what was clicked on.
-        published: (N,) int64 Unix seconds of each article; -1 where that is not known.
-        settings: how they are drawn.
-
-    Returns:
-        The candidates of each click, int32, itself at a random place among its negatives; and their labels, int8.
+    `published` are Unix seconds of each article, -1 where they are not known. The candidates of a click, int32, have
+    itself at a random place; their labels are int8.
     """
     alive = _Alive(user, time, article, published, round(settings.window_hours * 3600))
     candidates, labels, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int8)], [np.empty(0, np.int64)]

@@ -16,7 +16,7 @@ import pydantic
 
 from recommenders_miner.data.folders import WHOLE
 from recommenders_miner.data.news import FILE_COLUMNS
-from recommenders_miner.data.past_clicks import PAST_CLICKS, require_length
+from recommenders_miner.data.past_clicks import PAST_CLICKS
 from recommenders_miner.data.tsv import OnError, require_file
 from recommenders_miner.datasets.columns import LAST_SECOND, NO_TIME, Block, is_blank
 from recommenders_miner.datasets.conversion import (
@@ -63,11 +63,10 @@ def convert_own_logs(
         overwrite: whether to replace a folder `out` that holds something.
 
     Raises:
-        DataFormatError: the YAML file or a table is missing or faulty, or its events are all clicks or none.
+        DataFormatError: the YAML file or a table is missing or faulty, or its events are all clicks.
         FolderExistsError: `out` holds something.
         ValueError: `max_history` is negative.
     """
-    require_length(max_history)
     layout = LogSchema.read(schema)
     negatives = negatives or Negatives()
     clicks_only = layout.events.clicked is None
@@ -76,9 +75,7 @@ def convert_own_logs(
     sources, path = [Path(schema), *layout.news.file, *layout.events.file], layout.events.file[0]
     with conversion_to(out, settings, sources, on_error, overwrite) as conversion:
         news = _read_news(layout.news, conversion)
-        ids = news["news id"].combine_chunks()
-        _refuse_misread(layout.news.file[0], ids)
-        events = _read_events(layout.events, ids, conversion)
+        events = _read_events(layout.events, news["news id"].combine_chunks(), conversion)
         if clicks_only:
             repeated = write_clicks(conversion, events, news, negatives, max_history, path)
             conversion.note(WHOLE, repeated_clicks_left_out=repeated)
@@ -88,15 +85,6 @@ def convert_own_logs(
 
 
 # === The YAML file ===
-
-_EXPECTED = {
-    "the file": "the sections news and events",
-    "file": "a path or a list of paths",
-    "columns": "the name of a column or a list of names",
-    "separator": "one character",
-    "unit": "s, ms, us or ns",
-}
-"""What a key's value should be; that of others is the name of a column."""
 
 
 def _further(names: list[str]) -> list[str]:
@@ -122,11 +110,6 @@ Separator = Annotated[  # YAML takes \t for two characters unless it is quoted
 class _Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, values: Any) -> Any:
-        return {key: value for key, value in values.items() if value is not None} if type(values) is dict else values
-
 
 class TimeColumn(_Section):
     """A column of times, and how they are written; see `Block.seconds`."""
@@ -149,14 +132,8 @@ class TimeColumn(_Section):
     @property
     def remedy(self) -> str:
         """What to do about a time that cannot be read."""
-        if self.unit is not None:
-            return f"The times are said to be numbers of {self.unit} since 1970."
-        if self.format is not None:
-            return f"The times are said to have the format {self.format!r}."
-        return (
-            "Times are read as ISO 8601, 2019-11-12 14:14:46, unless a format or a unit is given: "
-            f"{{column: {self.column}, format: '%d.%m.%Y %H:%M'}} or {{column: {self.column}, unit: ms}}."
-        )
+        form = f"numbers of {self.unit} since 1970" if self.unit else self.format or "ISO 8601, 2019-11-12 14:14:46"
+        return f"Times are read as {form}. A format or a unit says otherwise: {{column: {self.column}, unit: ms}}."
 
 
 class NewsColumns(_Section):
@@ -239,23 +216,18 @@ class LogSchema(_Section):
 
 def _worded(error: Mapping[str, Any]) -> tuple[str, None, str | None]:
     """Word pydantic's error: where it is and what was expected, no line, and a remedy."""
-    *section, key = [key for key in error["loc"] if not isinstance(key, int)] or ["the file"]
-    where, shown = ": ".join(section) or "the file", f"{reprlib.repr(error['input'])} ({type(error['input']).__name__})"
-    sections = {"news": NewsColumns, "events": EventColumns, "time": TimeColumn, "published": TimeColumn}
-    if error["type"] in ("extra_forbidden", "missing"):
-        fields = sections[section[-1]].model_fields if section else LogSchema.model_fields
-        if error["type"] == "extra_forbidden":
-            nearest = difflib.get_close_matches(reprlib.repr(key), fields, n=1, cutoff=0.0)[0]
-            return f"{where}: unknown key {reprlib.repr(key)}.", None, f"Did you mean {nearest!r}?"
-        needed = ", ".join(name for name, one in fields.items() if one.is_required())
-        return f"{where}: the key {key!r} is missing.", None, f"Needed: {needed}."
-    where = ": ".join(map(str, [*section, key]))
+    place = [str(key) for key in error["loc"] if not isinstance(key, int)] or ["the file"]
+    where, found = ": ".join(place), f"{reprlib.repr(error['input'])} ({type(error['input']).__name__})"
     if error["type"] == "value_error":
         return f"{where}: {error['ctx']['error']}", None, None
-    if key in sections:
-        return f"{where}: expected the keys {', '.join(sections[key].model_fields)}, got {shown}.", None, None
-    remedy = "Quote it if it looks like a number." if error["type"] == "string_type" else None
-    return f"{where}: expected {_EXPECTED.get(key, 'the name of a column')}, got {shown}.", None, remedy
+    if error["type"] == "missing":
+        return f"{where}: the key is missing.", None, None
+    if error["type"] == "extra_forbidden":
+        sections = LogSchema, NewsColumns, EventColumns, TimeColumn
+        keys = [key for section in sections for key in section.model_fields]
+        [nearest] = difflib.get_close_matches(reprlib.repr(place[-1]), keys, n=1, cutoff=0.0)
+        return f"{where}: there is no such key.", None, f"Did you mean {nearest!r}?"
+    return f"{where}: {error['msg']}, got {found}.", None, None
 
 
 # === News ===
@@ -263,7 +235,7 @@ def _worded(error: Mapping[str, Any]) -> tuple[str, None, str | None]:
 
 def _read_news(columns: NewsColumns, conversion: Conversion) -> pa.Table:
     """Return the columns of news.tsv, `published` where the files say, and the further columns."""
-    news, table, dated = FirstRows(FILE_COLUMNS), news_rows([], []), []
+    news, parts = FirstRows(FILE_COLUMNS), []
     texts = [columns.title, columns.category, columns.subcategory, columns.abstract]
     wanted = [columns.id, *texts, *columns.columns, columns.published and columns.published.column]
     for block in conversion.read(columns.file, wanted, columns.separator):
@@ -274,28 +246,22 @@ def _read_news(columns: NewsColumns, conversion: Conversion) -> pa.Table:
             if pa.types.is_string(values.type):  # a CSV can write nothing else for null
                 values = pc.if_else(pc.equal(values, ""), None, values)
             rows = rows.append_column(name, values)
-        published = None if columns.published is None else _published(block, columns.published)
-        new = news.pick(
+        if columns.published is not None:
+            rows = rows.add_column(len(FILE_COLUMNS), "published", _published(block, columns.published))
+        picked = news.pick(
             block,
             rows,
             reason="news id repeated with another content",
             says=f"the news id {{}}, column {columns.id!r}, came before with another content.",
             remedy="Each article needs one row; --on-error skip keeps the first.",
         )
-        if published is not None:
-            dated.append(pa.table([ids, published], names=["id", "published"]).filter(pa.array(block.sound)))
-        try:
-            table = pa.concat_tables([table, new], promote_options="permissive")
-        except pa.ArrowException as error:
-            path = block.errors.path
-            raise DataFormatError(path, f"columns are of other types than in the files before: {error}") from None
-    if not len(table):
+        parts.append(picked)
+    if not sum(map(len, parts)):
         raise DataFormatError(columns.file[0], "there are no news.")
-    if dated:
-        dates = pa.concat_tables(dated).group_by("id").aggregate([("published", "min")]).combine_chunks()
-        earliest = dates["published_min"].take(pc.index_in(table["news id"], value_set=dates["id"].combine_chunks()))
-        table = table.add_column(len(FILE_COLUMNS), "published", earliest)
-    return table
+    try:
+        return pa.concat_tables(parts, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise DataFormatError(columns.file[-1], f"columns have other types in other files: {error}") from None
 
 
 def _published(block: Block, column: TimeColumn) -> pa.Array:
@@ -308,22 +274,6 @@ def _published(block: Block, column: TimeColumn) -> pa.Array:
         column.remedy,
     )
     return pa.array(np.maximum(seconds, 0), mask=seconds == NO_TIME)
-
-
-def _refuse_misread(path: Path, ids: pa.StringArray) -> None:
-    """Refuse ids that an unlabelled `behaviors.tsv` cannot tell from another article with a label.
-
-    If both `7` and `7-1` are articles, the candidate `7-1` means the one clicked on or the other one not labelled.
-    """
-    labelled = ids.filter(pc.match_substring_regex(ids, "-[01]$"))
-    misread = labelled.filter(pc.is_in(pc.utf8_slice_codeunits(labelled, 0, stop=-2), value_set=ids))
-    if len(misread):
-        news_id = misread[0].as_py()
-        raise DataFormatError(
-            path,
-            f"the news ids {news_id!r} and {news_id[:-2]!r} cannot both be: -0 and -1 after an id are its label.",
-            remedy="Rename one, or append a letter to every id.",
-        )
 
 
 # === Events ===
@@ -358,29 +308,24 @@ def _read_events(columns: EventColumns, news_ids: pa.StringArray, conversion: Co
         if columns.impression is not None:
             read["group"] = block.ids(columns.impression, "impression id").dictionary_encode()
         parts.append(pa.table(read).filter(pa.array(block.sound)))
-    path = columns.file[0]
     if not sum(map(len, parts)):
-        raise DataFormatError(path, "there are no events that could be used.")
+        raise DataFormatError(columns.file[0], "there are no events that could be used.")
     events = pa.concat_tables(parts).unify_dictionaries()
     if columns.clicked is not None and pc.all(events["clicked"]).as_py():
         raise DataFormatError(
-            path,
+            columns.file[0],
             f"every event is a click by column {columns.clicked!r}: nothing was shown and passed over.",
             remedy="Leave 'clicked' and 'impression' out of the YAML file: negatives are then drawn.",
         )
-    if columns.clicked is not None and not pc.any(events["clicked"]).as_py():
-        raise DataFormatError(path, f"no event is a click by column {columns.clicked!r}.")
     return events
 
 
 def _flags_of(block: Block, column: str) -> np.ndarray:
     """Return a column of truth values, (rows,) bool; rows that have none are bad."""
     values = block.table[column]
-    if pa.types.is_floating(values.type):  # as pandas writes truth values with gaps
-        true, false = (pc.equal(values, mark).fill_null(False).to_numpy() for mark in (1.0, 0.0))
-    else:
-        texts = pc.utf8_lower(block.texts(column))
-        true, false = (np.asarray(pc.is_in(texts, value_set=pa.array(marks))) for marks in (_TRUE, _FALSE))
+    # pandas makes floats of truth values where one is missing.
+    texts = values.cast(pa.string()) if pa.types.is_floating(values.type) else block.texts(column)
+    true, false = (np.asarray(pc.is_in(pc.utf8_lower(texts), value_set=pa.array(marks))) for marks in (_TRUE, _FALSE))
     block.report(
         "bad mark of a click",
         ~(true | false),

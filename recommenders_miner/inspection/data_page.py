@@ -38,26 +38,18 @@ MOST_FREQUENT, MOST_SPANS = 12, 1000
 BARS, MARKED = 0.5, 10
 """The room that the bars of a row take, and the percent of the news whose showings are written out."""
 
-_LATEST_HOUR = np.datetime64("9999-12-31T23").astype(int)
-"""Dates of matplotlib end with the year 9999."""
-
 _COLORS = {"train": SERIES[0], "dev": SERIES[1], "test": SERIES[2]}
 _SHOWN, _CLICKED = SERIES[5], SERIES[4]
 _SIZES = {"axes.titlesize": 10, "axes.labelsize": 8.5, "xtick.labelsize": 8, "ytick.labelsize": 8}
 _LENGTHS = (
-    (attrgetter("log.history_length"), "Histories (dashed: median)", "clicks in the history", "% of impressions"),
-    (attrgetter("log.candidates_per_impression"), "Candidates", "candidates shown", "% of impressions"),
-    (attrgetter("news.title_words"), "Titles", "words of the title", "% of news"),
+    ("log.history_length", "Histories (dashed: median)", "clicks in the history", "% of impressions"),
+    ("log.candidates_per_impression", "Candidates", "candidates shown", "% of impressions"),
+    ("news.title_words", "Titles", "words of the title", "% of news"),
 )
 
 
 def save_data_page(report: DataReport, path: str | Path) -> None:
-    """Draw the splits of a data set that can be read, and write the page as PNG and as SVG.
-
-    Args:
-        report: of the data set.
-        path: the PNG's name; the SVG stands beside it.
-    """
+    """Draw the splits of a data set that can be read, and write the page as PNG, and as SVG beside it."""
     with warnings.catch_warnings():
         # The font lacks most scripts of Asia. Boxes then stand for the names of categories, which the tables have too.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
@@ -79,10 +71,9 @@ def draw_data_page(report: DataReport) -> Figure:
     grid = figure.add_gridspec(3, 3, height_ratios=[0.8, 1, 1.35])
     with matplotlib.rc_context(_SIZES):
         _draw_time(figure.add_subplot(grid[0, :]), splits)
-        for column, (take, *names) in enumerate(_LENGTHS):
-            axes = figure.add_subplot(grid[1, column])
-            _draw_lengths(axes, {name: take(split) for name, split in splits.items()})
-            axes.set(**dict(zip(("title", "xlabel", "ylabel"), names, strict=True)))
+        for column, (measure, title, xlabel, ylabel) in enumerate(_LENGTHS):
+            axes = figure.add_subplot(grid[1, column], title=title, xlabel=xlabel, ylabel=ylabel)
+            _draw_lengths(axes, {name: attrgetter(measure)(split) for name, split in splits.items()})
         _draw_categories(figure.add_subplot(grid[2, 0]), splits)
         _draw_concentration(figure.add_subplot(grid[2, 1]), splits)
         _draw_unknown(figure.add_subplot(grid[2, 2]), report.beside_train)
@@ -100,7 +91,7 @@ def _draw_time(axes: Axes, splits: Splits) -> None:
     hours = {name: split.log.hours for name, split in splits.items()}
     first, last = min(of.values[0] for of in hours.values()), max(of.values[-1] for of in hours.values())
     span = max(1, (last - first) // MOST_SPANS)
-    edges = np.unique(np.minimum(np.arange(first - span, last + 2 * span + 1, span), _LATEST_HOUR))
+    edges = np.arange(first - span, last + 2 * span + 1, span)
     times = edges.astype("datetime64[h]")
     lines = [
         _draw_steps(axes, np.histogram(of.values, edges, weights=of.counts)[0] / span, times, name)

@@ -26,18 +26,11 @@ _UNLABELLED_ROWS = (
     "some candidates labelled and some not",
     "labels where the log has none, or none where it has them",
 )
-_FLAGS_PER_TOKEN = 16
-"""How many flags of a table of histories and news take as much of a block as one candidate does."""
 
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
-    """How often each value occurs among some whole numbers.
-
-    Attributes:
-        values: the distinct ones, ascending, (distinct,).
-        counts: how often each of them occurs, (distinct,) int64.
-    """
+    """The distinct values among some whole numbers, ascending, and how often each occurs, (distinct,) both."""
 
     values: np.ndarray
     counts: np.ndarray
@@ -196,19 +189,12 @@ class Comparison(Facts):
 
 
 class DoubtfulRows(NamedTuple):
-    """Rows of a log that something may be wrong with, each an ascending array of indices.
+    """Rows of a log that something may be wrong with, each an ascending array of indices."""
 
-    Attributes:
-        repeated_ids: impressions with the id of an earlier one.
-        repeated_rows: impressions that equal an earlier one but for the id.
-        contradictory: impressions that show an article both as clicked and as not clicked.
-        in_history: candidates of a labelled log, as the log counts them, that the impression's own history holds.
-    """
-
-    repeated_ids: np.ndarray
-    repeated_rows: np.ndarray
-    contradictory: np.ndarray
-    in_history: np.ndarray
+    repeated_ids: np.ndarray  # impressions with the id of an earlier one
+    repeated_rows: np.ndarray  # impressions that equal an earlier one but for the id
+    contradictory: np.ndarray  # impressions that show an article both as clicked and as not clicked
+    in_history: np.ndarray  # candidates of a labelled log that the impression's own history holds
 
 
 def measure_log(log: ImpressionLog, news: NewsTable, doubtful: DoubtfulRows) -> LogFacts:
@@ -257,49 +243,28 @@ def find_doubtful_rows(log: ImpressionLog) -> DoubtfulRows:
     """Find the impressions that repeat an earlier one, contradict themselves, or show what their history holds."""
     import pandas as pd  # takes half a second
 
-    hashes, contradictory = np.empty(len(log), np.uint64), [np.empty(0, np.int64)]
+    hashes, contradictory, in_history = np.empty(len(log), np.uint64), [np.empty(0, int)], [np.empty(0, int)]
     factors = np.random.default_rng(0).integers(2**64, size=log.candidates.lengths.max(), dtype=np.uint64)
-    width = 2 * _news_in(log)
-    for rows in blocks_of_rows(log.candidates.lengths):
+    for rows in blocks_of_rows(log.candidates.lengths + log.histories.lengths[log.history_of]):
         shown = log.candidates.slice(rows.start, rows.stop)
-        labels = log.labels[log.candidates.offsets[rows.start] : log.candidates.offsets[rows.stop]]
-        tokens = 2 * shown.values.astype(np.int64) + (labels == 1)
-        hashes[rows] = np.add.reduceat(tokens.astype(np.uint64) * factors[shown.ranks()], shown.offsets[:-1])
+        first, last = log.candidates.offsets[[rows.start, rows.stop]]
+        clicked = log.labels[first:last] == 1
+        tokens = (2 * shown.values.astype(np.int64) + clicked).astype(np.uint64)
+        hashes[rows] = np.add.reduceat(tokens * factors[shown.ranks()], shown.offsets[:-1])
         if log.labelled:
-            # Sorted, an article's clicks stand right behind its non-clicks.
-            ordered = np.sort(shown.rows() * width + tokens)
-            both = (ordered[1:] == ordered[:-1] + 1) & (ordered[1:] % 2 == 1)
-            contradictory.append(rows.start + np.unique(ordered[1:][both] // width))
+            keys = shown.rows() << 32 | shown.values
+            contradictory.append(rows.start + np.unique(np.intersect1d(keys[clicked], keys[~clicked]) >> 32))
+            distinct, history = np.unique(log.history_of[rows], return_inverse=True)
+            known = log.histories.take(distinct)
+            in_own = np.isin(shown.repeat(history) << 32 | shown.values, known.rows() << 32 | known.values)
+            in_history.append(first + np.flatnonzero(in_own))
     content = pd.DataFrame({"shown": hashes, "history": log.history_of, "user": log.user_of, "time": log.time})
     return DoubtfulRows(
         repeated_ids=np.flatnonzero(pd.Series(log.impression_id).duplicated()),
         repeated_rows=np.flatnonzero(content.duplicated()),
         contradictory=np.concatenate(contradictory),
-        in_history=np.flatnonzero(_in_own_history(log)),
+        in_history=np.concatenate(in_history),
     )
-
-
-def _in_own_history(log: ImpressionLog) -> np.ndarray:
-    """Which candidates of a labelled log the history of their impression holds, (candidates,) bool."""
-    found = np.zeros(len(log.candidates.values), bool)
-    if not log.labelled:
-        return found
-    impressions = np.argsort(log.history_of, kind="stable")  # those of one history together
-    histories, width = log.history_of[impressions], _news_in(log)
-    # A table of flags, a row for each history of a block, a column for each article, is faster than sorting.
-    weights = log.candidates.lengths[impressions] + (np.diff(histories, prepend=-1) > 0) * (width // _FLAGS_PER_TOKEN)
-    for rows in blocks_of_rows(weights):
-        here, row_of = np.unique(histories[rows], return_inverse=True)
-        clicked, places = log.histories.take(here), log.candidates.places(impressions[rows])
-        flags = np.zeros((len(here), width), bool)
-        flags[clicked.rows(), clicked.values] = True
-        found[places.values] = flags[places.repeat(row_of), log.candidates.values[places.values]]
-    return found
-
-
-def _news_in(log: ImpressionLog) -> int:
-    """One more than the last row of the news table that a log refers to."""
-    return 1 + int(max(log.candidates.values.max(), log.histories.values.max(initial=0)))
 
 
 def _by_category(news: NewsTable, articles: np.ndarray) -> dict[str, int]:

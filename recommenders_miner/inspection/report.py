@@ -12,7 +12,6 @@ from rich.console import Group
 from rich.text import Text
 
 from recommenders_miner.inspection.facts import NOTHING, Comparison, Distribution, Facts, LogFacts, NewsFacts, shown
-from recommenders_miner.inspection.findings import Finding
 from recommenders_miner.tables import markdown_table, terminal_table
 
 PERCENTILES = (0, 5, 25, 50, 75, 90, 95, 99, 100)
@@ -20,17 +19,46 @@ MOST_FREQUENT = 10
 
 
 @dataclass(frozen=True)
-class SplitReport:
-    """What a split holds.
+class Finding:
+    """Something that is wrong with the data, or may be.
 
     Attributes:
-        name: of the split.
-        folder: where it lies.
-        news: its news; None where they cannot be read.
-        log: its impressions; None where they, or the news, cannot be read.
-        vectors: the names of its files of vectors.
-        entities_with_vector: share of the distinct entities of its titles that its `entity_embedding.vec` has; None
-            where the one or the other cannot be read, or there are none.
+        path: the file or folder.
+        problem: what is wrong, in a sentence without the place.
+        remedy: what the user can do about it.
+        is_error: whether training, or reading the data, would stop there.
+        lines: the first few 1-based lines, where there are lines to name.
+    """
+
+    path: Path
+    problem: str
+    remedy: str
+    is_error: bool = False
+    lines: tuple[int, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """What it is called."""
+        return "Error" if self.is_error else "Warning"
+
+    @property
+    def place(self) -> str:
+        """The file, and the lines."""
+        if not self.lines:
+            return str(self.path)
+        kind = "line" if len(self.lines) == 1 else "lines"
+        return f"{self.path}, {kind} {', '.join(map(str, self.lines))}"
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.problem} {self.remedy}"
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What a split holds; None where it cannot be read.
+
+    `vectors` are the names of its files of vectors; `entities_with_vector` is the share of the distinct entities of its
+    titles that its `entity_embedding.vec` has.
     """
 
     name: str

@@ -210,17 +210,6 @@ def test_a_matrix_brings_its_own_dimension(data_path, caplog):
 
 
 @pytest.mark.slow
-def test_lstur_learns_with_categories_of_a_dictionary_and_without(data_path):
-    utils = functools.partial(os.path.join, data_path, "utils")
-    files = files_of(data_path)
-    for options, count in (({}, 2), ({"vertDict_file": utils("vert_dict.pkl")}, 5)):
-        model = LSTURModel(notebook_hparams("lstur", data_path, **options), MINDIterator, seed=42)
-        assert len(model.vocabularies.categories) == count
-        assert set(model.run_news(files[0])[1].shape) == {6 + 100 + 100}
-        assert np.isfinite(model.fit(*files[:2], verbose=0).history[1]["loss"])
-
-
-@pytest.mark.slow
 def test_a_model_that_reads_more_waits_for_the_training_files(data_path):
     """Words and users are the dictionaries' all the same."""
     hparams = notebook_hparams("nrms", data_path, news_encoder="knowledge", entity_embedding=None, news_dim=8)

@@ -76,22 +76,12 @@ def status(code, reason=None, **headers):
     return lambda handler, _: _say(handler, code, {"Content-Length": "0"} | headers, reason)
 
 
-def redirect(to, code=302):
-    """Send elsewhere."""
-    return status(code, Location=to)
-
-
 def cut(content, sends, **options):
     """Break off after `sends` bytes."""
     return whole(content, sends=sends, **options)
 
 
-def stall(content, sends):
-    """Send `sends` bytes, then nothing more."""
-    return whole(content, sends=sends, stalls=True)
-
-
-def whole(content, ranges=True, sends=None, most=None, stalls=False, length=True, pause=0.0, headers=None):
+def whole(content, ranges=True, sends=None, most=None, stalls=False, length=True, pause=0.0):
     """Send a file, from where it is asked for.
 
     `ranges`: whether it goes on where it is asked to; `most`: how many bytes it goes on for; `sends`: after how many it
@@ -105,7 +95,7 @@ def whole(content, ranges=True, sends=None, most=None, stalls=False, length=True
             _say(handler, 416, {"Content-Range": f"bytes */{len(content)}", "Content-Length": "0"})
             return
         end = min(start + most, len(content)) if start and most else len(content)
-        said = dict(headers or {})
+        said = {}
         if start:
             said["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
         if length:

@@ -52,4 +52,10 @@ def within(folder, files):
 
 def read(folder):
     """Return all files under a folder, as bytes by name."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+TRAIN, DEV = split_files("train", 9), split_files("dev", 6)
+BOTH = within("train", TRAIN) | within("dev", DEV)

@@ -115,8 +115,8 @@ def test_any_own_log_is_read_back_without_loss_and_without_a_look_ahead(tmp_path
     pq.write_table(pa.table({"id": list(range(5)), "title": titles}), tmp_path / "news")
     pq.write_table(pa.table(columns), tmp_path / "events", row_group_size=max(2, len(events) // 9))
     folder = tmp_path / "out" / "all"
-    if len(set(columns["clicked"])) == 1:
-        with pytest.raises(DataFormatError, match=r"every event is a click|no event is a click"):
+    if all(columns["clicked"]):
+        with pytest.raises(DataFormatError, match="every event is a click"):
             own(tmp_path, tmp_path / "out", overwrite=True)
         return
     own(tmp_path, tmp_path / "out", overwrite=True)

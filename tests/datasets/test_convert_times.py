@@ -24,16 +24,12 @@ def seconds(values, **options):
     ("value", "options", "expected"),
     [
         ("2019-11-12 14:14:46", {}, AFTERNOON),  # ISO 8601 where nothing is said
-        ("2019-11-12T14:14:46Z", {}, AFTERNOON),
         ("2019-11-12T15:14:46.999+01:00", {}, AFTERNOON),
         ("2019-11-12", {}, MIDNIGHT),
         ("2019-02-29", {}, NO_TIME),
-        ("11/12/2019", {}, NO_TIME),
         ("1573568086", {}, NO_TIME),
-        ("", {}, NO_TIME),
         ("12.11.2019 14:14:46", {"format": "%d.%m.%Y %H:%M:%S"}, AFTERNOON),
         ("31.02.2019 00:00:00", {"format": "%d.%m.%Y %H:%M:%S"}, NO_TIME),
-        ("2019-11-12", {"format": "%d.%m.%Y %H:%M:%S"}, NO_TIME),
         ("11/12/2019 2:14:46 PM", {"format": "%m/%d/%Y %I:%M:%S %p"}, AFTERNOON),
         (date(2019, 11, 12), {}, MIDNIGHT),
         (datetime(2019, 11, 12, 16, 14, 46, tzinfo=timezone(timedelta(hours=2))), {}, AFTERNOON),

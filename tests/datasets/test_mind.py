@@ -11,33 +11,19 @@ from unittest import mock
 import pytest
 
 from recommenders_miner.datasets import mind
-from recommenders_miner.datasets.mind import (
-    LICENCE_URL,
-    count_rows,
-    fetch_mind,
-    find_places,
-    known_files,
-    licence_is_accepted,
-    said_by,
-)
+from recommenders_miner.datasets.mind import LICENCE_URL, fetch_mind, find_places, known_files, said_by
 from recommenders_miner.errors import (
     DataFormatError,
     DownloadError,
     LicenceError,
-    NotWrittenError,
     RecommendersMinerError,
 )
 from tests.datasets.loopback import cut, status, whole
-from tests.datasets.mind_like import FILES, facts, read, split_files, within, write, zipped
+from tests.datasets.mind_like import BOTH, DEV, FILES, TRAIN, facts, read, split_files, within, write, zipped
 
-TRAIN, DEV, LARGE = split_files("train", 9), split_files("dev", 6), split_files("large", 8)
-BOTH = within("train", TRAIN) | within("dev", DEV)
+LARGE = split_files("large", 8)
 UNPACKED = within("MINDsmall_train", TRAIN) | within("MINDsmall_dev", DEV)
-FIRST, SECOND, OLD = (
-    "/datasets/yjw1029/MIND/resolve/main/MINDsmall_{}.zip",
-    "/datasets/Recommenders/MIND/resolve/main/MINDsmall_{}.zip",
-    "/old/MINDsmall_{}.zip",
-)
+FIRST, SECOND = (f"/datasets/{owner}/MIND/resolve/main/MINDsmall_{{}}.zip" for owner in ("yjw1029", "Recommenders"))
 
 
 @pytest.fixture(autouse=True)
@@ -59,12 +45,11 @@ def _small_mind(monkeypatch, tmp_path_factory):
 
 
 @pytest.fixture
-def mirrors(hub, monkeypatch):
+def mirrors(hub):
     """Set what the mirrors answer, one after another, to a request for a split; those not named answer 404."""
-    monkeypatch.setattr(mind, "OLD_HOSTS", (f"{hub.url}/old",))
 
     def set_mirrors(split, **answers):
-        for path, mirror in ((FIRST, "first"), (SECOND, "second"), (OLD, "old")):
+        for path, mirror in ((FIRST, "first"), (SECOND, "second")):
             if mirror in answers:
                 hub.serve(path.format(split), *answers[mirror])
         return hub
@@ -82,23 +67,17 @@ def warnings_in(caplog):
 def test_a_data_folder_is_made_and_nothing_else_is_left(mirrors, tmp_path):
     mirrors("train", first=[whole(zipped(within("MINDsmall_train", TRAIN) | {"__MACOSX/._news.tsv": b"x"}))])
     server = mirrors("dev", first=[whole(zipped(DEV | {"readme.txt": b"x"}))])
-    for _ in range(2):
-        assert fetch_mind("small", tmp_path / "data" / "mind") == tmp_path / "data" / "mind"
-        assert read(tmp_path) == within("data/mind", BOTH)
-        assert len(server.requests) == 2
+    assert fetch_mind("small", tmp_path / "data" / "mind") == tmp_path / "data" / "mind"
+    assert read(tmp_path) == within("data/mind", BOTH)
+    assert len(server.requests) == 2
 
 
 FAILURES = {
     "gated": (status(401, X_Error_Message="Access to it is restricted."), r"HTTP 401 Access to .* hf auth login"),
     "forbidden": (status(403), r"Forbidden\. Accept its terms on http\S+/datasets/yjw1029/MIND, then: hf auth login"),
-    "closed": (status(409, "Public access is not permitted on this storage account."), "HTTP 409 Public access is not"),
-    "failing": (status(500), "HTTP 500 Internal Server Error"),
     "a page": (whole(b"<html>Moved</html>"), "is no zip file"),
-    "cut before it was put there": (whole(zipped(TRAIN)[:-40]), "is no zip file"),
-    "corrupt": (whole(zipped(TRAIN).replace(b"PK\3\4", b"PK\3\5")), "is no zip file"),
     "dangerous": (whole(zipped(TRAIN | {"../evil": b"x"})), "leaves its folder"),
     "another split": (whole(zipped(DEV)), r"news.tsv: has 6 rows, expected 9\. It is not MIND-small's of train"),
-    "something else": (whole(zipped({"readme.txt": b"x"})), "has no train split"),
     "without its log": (whole(zipped({"news.tsv": b"x"})), "has no train split"),
 }
 
@@ -114,9 +93,9 @@ def test_a_mirror_that_fails_is_named_and_the_next_one_tried(mirrors, tmp_path, 
     assert "MIND-small, train: from the Hugging Face hub (Recommenders/MIND)" in caplog.messages
 
 
-def test_when_all_fail_each_is_named_in_order_and_the_token_was_shown_to_the_hub_only(mirrors, tmp_path, monkeypatch):
+def test_when_all_fail_each_is_named_in_order_and_the_hub_was_shown_the_token(mirrors, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.utils._headers.get_token", lambda: "hf_secret")
-    server = mirrors("train", first=[status(401)], second=[whole(zipped(TRAIN | {"more": b""}))], old=[status(409)])
+    server = mirrors("train", first=[status(401)], second=[whole(zipped(TRAIN | {"more": b""}))])
     with pytest.raises(DownloadError) as caught:
         fetch_mind("small", tmp_path, ["train"])
     expected = [
@@ -124,15 +103,12 @@ def test_when_all_fail_each_is_named_in_order_and_the_token_was_shown_to_the_hub
         r"\(yjw1029/MIND\): http.*HTTP 401",
         r"\(Recommenders/MIND\): http.*SHA-256",
         r"Kaggle \(arashnic/mind-news-dataset\): Kaggle is far away",
-        r"^  the old host 127.0.0.1: http.*HTTP 409",
         "--from PATH",
     ]
     for line, pattern in zip(str(caught.value).splitlines(), expected, strict=True):
         assert re.search(pattern, line)
     assert read(tmp_path) == {}
-    shown = [(path, headers.get("Authorization")) for path, headers in server.requests]
-    tokens = (FIRST, "Bearer hf_secret"), (SECOND, "Bearer hf_secret"), (OLD, None)
-    assert shown == [(path.format("train"), token) for path, token in tokens]
+    assert [headers.get("Authorization") for _, headers in server.requests] == ["Bearer hf_secret"] * 2
 
 
 def test_kaggles_folder_of_all_splits_is_searched(mirrors, tmp_path, monkeypatch):
@@ -163,16 +139,6 @@ def test_a_later_call_resumes_what_broke_off_but_nothing_that_was_refused(mirror
     assert ("Range" in server.asked(FIRST.format("train"))[1]) != refused
 
 
-def test_an_interruption_while_unpacking_does_not_cost_the_download(mirrors, tmp_path):
-    server = mirrors("train", first=[whole(zipped(TRAIN))])
-    with mock.patch.object(mind, "count_rows", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
-        fetch_mind("small", tmp_path, ["train"])
-    assert not (tmp_path / "train").exists()
-    fetch_mind("small", tmp_path, ["train"])
-    assert read(tmp_path) == within("train", TRAIN)
-    assert len(server.requests) == 1
-
-
 def test_splits_that_are_there_are_left_as_they_are_and_what_a_killed_call_left_goes(mirrors, tmp_path):
     mine, left = {"train/.cache/mine": b"x"}, {".dev.downloads/0/.MINDsmall_dev.zip.part-1": b"PK"}
     write(tmp_path, within("train", TRAIN) | mine | left | {".train.downloads/0/.MINDsmall_train.zip.part-1": b"PK"})
@@ -193,21 +159,6 @@ def test_a_folder_with_something_else_is_never_replaced(tmp_path, files):
     assert read(tmp_path / "out") == within("train", files)
 
 
-def test_what_is_no_folder_is_never_replaced(tmp_path):
-    source = write(tmp_path / "given", within("train", TRAIN))
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(NotWrittenError, match="not written"):
-        fetch_mind("small", tmp_path / "file", ["train"], source)
-    (tmp_path / "out").mkdir()
-    for target in (tmp_path / "file", "nowhere", "train"):
-        (tmp_path / "out" / "train").symlink_to(target)
-        with pytest.raises(RecommendersMinerError, match="train: not overwritten, since it is something else"):
-            fetch_mind("small", tmp_path / "out", ["train"], source)
-        assert (tmp_path / "out" / "train").is_symlink()
-        (tmp_path / "out" / "train").unlink()
-    assert (tmp_path / "file").read_text() == "mine"
-
-
 # === What the user has ===
 
 
@@ -220,43 +171,29 @@ CLUTTER = {
     "bank.pdf": b"x",
     "project/train/notes.txt": b"x",
 }
-SPELLED = {name.replace("n", "N").replace("vec", "VEC"): content for name, content in TRAIN.items()}
 FORMS = {
     "one zip file": ({"MIND.zip": zipped(BOTH)}, "MIND.zip"),
     "Kaggle's zip file": ({"archive.zip": zipped(UNPACKED | {"news.tsv/news.tsv": b"x"})}, "archive.zip"),
     "a download folder": (CLUTTER | ZIPS, ""),
-    "zip files of folders": (
-        {
-            "MINDsmall_train.zip": zipped(within("MINDsmall_train", TRAIN)),
-            "sub/MINDsmall_dev.zip": zipped(within("MINDsmall_dev", DEV)),
-        },
-        "",
-    ),
     "renamed zip files": ({"Train.ZIP": zipped(TRAIN), "mind valid (1).zip": zipped(DEV)}, ""),
     "unpacked": (UNPACKED, ""),
     "nested": (within("MIND/train/MINDsmall_train", TRAIN) | within("MIND/valid", DEV), ""),
     "a data folder": (BOTH | {".cache/train/news.tsv": b"x", ".cache/train/behaviors.tsv": b"x"}, ""),
-    "in other capitals": (within("train", SPELLED) | within("dev", DEV), ""),
-    "zipped in other capitals": ({"MIND.zip": zipped(within("train", SPELLED) | within("dev", DEV))}, ""),
-    "in two spellings": (within("train", TRAIN | {"News.tsv": b"x", "NEWS.tsv": b"x"}) | within("dev", DEV), ""),
-    "unpacked beside zip files": (ZIPS | {"MINDsmall_dev.zip": b"damaged"} | UNPACKED, ""),
+    "unpacked beside zip files": (ZIPS | UNPACKED, ""),
 }
 
 
 @pytest.mark.parametrize(("files", "source"), FORMS.values(), ids=FORMS)
 def test_whatever_form_the_users_files_have_the_data_folder_is_the_same(tmp_path, files, source, caplog):
     given = write(tmp_path / "given", files)
-    if read(given) != files:
-        pytest.skip("the file system takes two names for one")
     fetch_mind("small", tmp_path / "out", source=str(given / source))
     assert read(tmp_path / "out") == BOTH
     assert read(given) == files
     assert warnings_in(caplog) == []
 
 
-@pytest.mark.parametrize("files", [{"stuff.zip": zipped(TRAIN)}, TRAIN], ids=["zip", "folder"])
-def test_a_single_split_may_be_called_anything_if_its_name_is_said(tmp_path, files):
-    given = write(tmp_path / "stuff", files)
+def test_a_single_split_may_be_called_anything_if_its_name_is_said(tmp_path):
+    given = write(tmp_path / "stuff", {"stuff.zip": zipped(TRAIN)})
     with pytest.raises(DataFormatError, match=r"has no train or dev split of MIND-small\. There is .*stuff.*--split"):
         fetch_mind("small", tmp_path / "out", source=given)
     fetch_mind("small", tmp_path / "out", ["train"], given)
@@ -264,11 +201,9 @@ def test_a_single_split_may_be_called_anything_if_its_name_is_said(tmp_path, fil
 
 
 def test_another_size_is_not_taken(tmp_path):
-    given = write(tmp_path / "given", {"MINDlarge_train.zip": zipped(LARGE), "MINDlarge_dev.zip": zipped(LARGE)})
+    given = write(tmp_path / "given", {"MINDlarge_train.zip": zipped(LARGE)})
     with pytest.raises(DataFormatError, match=r"has no train or dev split of MIND-small\. There is .*MINDlarge_train"):
         fetch_mind("small", tmp_path / "out", source=given)
-    fetch_mind("large", tmp_path / "out", ["train"], source=given)
-    assert read(tmp_path / "out") == within("train", LARGE)
 
 
 def test_a_split_that_is_not_there_is_named(tmp_path, caplog):
@@ -302,13 +237,12 @@ def test_a_count_that_is_not_sure_is_a_warning_of_a_download_too(mirrors, tmp_pa
     assert warnings_in(caplog) == ["MIND-small, train: news.tsv has 9 rows, expected 4."]
 
 
-@pytest.mark.parametrize("content", [zipped(TRAIN)[:-30], b"", zipped(TRAIN | {"/evil": b"x"})])
 @pytest.mark.parametrize("source", ["", "MINDsmall_train.zip"])
-def test_a_damaged_or_dangerous_zip_file_of_the_user_is_named(tmp_path, content, source):
-    given = write(tmp_path / "given", {"MINDsmall_train.zip": content})
-    with pytest.raises(DataFormatError, match=r"MINDsmall_train\.zip: (is no zip file|the entry)"):
+def test_a_damaged_zip_file_of_the_user_is_named(tmp_path, source):
+    given = write(tmp_path / "given", {"MINDsmall_train.zip": b""})
+    with pytest.raises(DataFormatError, match=r"MINDsmall_train\.zip: is no zip file"):
         fetch_mind("small", tmp_path / "out", source=given / source)
-    assert read(tmp_path) == {"given/MINDsmall_train.zip": content}
+    assert read(tmp_path) == {"given/MINDsmall_train.zip": b""}
 
 
 @pytest.mark.parametrize(
@@ -349,38 +283,16 @@ def test_links_that_lead_nowhere_and_what_lies_too_deep_are_passed_over(tmp_path
     write(tmp_path, within("train", TRAIN) | within("1/2/train", TRAIN) | within("1/2/3/dev", DEV))
     for name, target in {"loop": "loop", "train/loop.zip": "loop.zip", "train/entity.vec": "nowhere"}.items():
         (tmp_path / name).symlink_to(target)
-    places, errors = find_places(tmp_path)
-    assert [str(place) for place in places] == [str(tmp_path / "1" / "2" / "train"), str(tmp_path / "train")]
-    assert errors == []
+    places = [str(place) for place in find_places(tmp_path)]
+    assert places == [str(tmp_path / "1" / "2" / "train"), str(tmp_path / "train")]
 
 
 # === Checks ===
 
 
-@pytest.mark.parametrize(
-    ("content", "rows"),
-    [
-        (b"", 0),
-        (b"\n\n", 0),
-        (b"a", 1),
-        (b"a\n", 1),
-        (b"a\r\nb\r\n\r\n\r\n", 2),
-        (b"a\n\nb\n", 3),
-        (b"a\n" * 5000, 5000),
-    ],
-)
-def test_rows_are_lines_but_for_blank_ones_at_the_end(tmp_path, content, rows):
-    (tmp_path / "file").write_bytes(content)
-    assert count_rows(tmp_path / "file") == rows
-
-
 def test_the_known_facts_are_complete():
-    known = known_files()
-    assert {size: tuple(known[size]) for size in mind.SIZES} == {
-        "demo": ("train", "dev"),
-        "small": ("train", "dev"),
-        "large": ("train", "dev", "test"),
-    }
+    known, splits = known_files(), ("train", "dev", "test")
+    assert [tuple(known[size]) for size in mind.SIZES] == [splits[:2], splits[:2], splits]
     assert all(tuple(files) == FILES for size in mind.SIZES for files in known[size].values())
     assert {len(bytes.fromhex(digest)) for digest in known["zips"]["Recommenders/MIND"].values()} == {32}
 
@@ -388,19 +300,18 @@ def test_the_known_facts_are_complete():
 # === Licence ===
 
 
-@pytest.mark.parametrize("record", [None, "", "{", "[]", "null", "[" * 100_000, '{"https://other.test": "2031-03-01"}'])
+@pytest.mark.parametrize("record", [None, "", "{", "\xff"])
 def test_the_licence_has_to_be_accepted_once(tmp_path, monkeypatch, record):
     monkeypatch.setenv("RECOMMENDERS_MINER_HOME", str(tmp_path / "home"))
     given = write(tmp_path / "given", BOTH)
     if record is not None:
-        write(tmp_path / "home", {"accepted_licences.json": record.encode()})
+        write(tmp_path / "home", {"accepted_licences.json": record.encode("latin-1")})
     with pytest.raises(LicenceError, match=r"MSR%20License_Data\.pdf\n.*non-commercial.*\n.*--accept-licence"):
         fetch_mind("small", tmp_path / "out", source=given)
     assert not (tmp_path / "out").exists()
     fetch_mind("small", tmp_path / "out", source=given, accept_licence=True)
     fetch_mind("small", tmp_path / "again", source=given)
     assert read(tmp_path / "again") == BOTH
-    assert ("other" in (record or "")) == ("other" in (tmp_path / "home" / "accepted_licences.json").read_text())
 
 
 def test_an_acceptance_that_cannot_be_remembered_counts_for_this_time(tmp_path, monkeypatch, caplog):
@@ -409,4 +320,3 @@ def test_an_acceptance_that_cannot_be_remembered_counts_for_this_time(tmp_path, 
     given = write(tmp_path / "given", BOTH)
     fetch_mind("small", tmp_path / "out", source=given, accept_licence=True)
     assert "cannot be remembered" in caplog.text
-    assert not licence_is_accepted()

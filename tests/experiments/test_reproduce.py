@@ -80,7 +80,7 @@ def test_figure3_writes_a_page_and_goes_on_with_what_is_there(data, tmp_path, mo
 
 @pytest.mark.slow
 def test_every_experiment_writes_its_page(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(paper, "TABLE_2", ("libfm", "npa", "nrms-plm", "miner"))
+    monkeypatch.setattr(paper, "TABLE_2", ("libfm", "nrms-plm", "miner"))
     monkeypatch.setattr(paper, "NUM_INTERESTS", (1, 8))
     for name, any_will_do in {"CASE_HISTORY": (1, 100), "FEWEST_CATEGORIES": 1, "FEWEST_CANDIDATES": 2}.items():
         monkeypatch.setattr(paper, name, any_will_do)

@@ -139,15 +139,10 @@ def test_a_report_as_json_has_percentiles_and_times(data):
 TRAIN_ERRORS = {
     "unknown candidate": (None, [behavior(), behavior(2, "N9-1 N2-0")], 2, "unknown news id among the candidates: 1."),
     "unknown history": (None, [behavior(), behavior(2, history="N1 N8 N9")], 2, "unknown news id in the history: 2."),
-    "time": (None, [behavior(), behavior(2, time="9.11.2019")], 2, "bad time: 1."),
     "columns": (None, [behavior(), "2\tU1"], 2, "wrong number of columns: 1."),
-    "label": (None, [behavior(shown="N1-1 N2-0"), behavior(2, "N1-5")], 2, "bad label: 1."),
-    "half labelled": (None, [behavior(), behavior(2, "N1-0 N2")], 2, "some candidates labelled and some not: 1."),
     "no labels": (None, [behavior(shown="N1 N2")], 1, "no candidate has a label: there is nothing to train on."),
-    "clicks only": (None, [behavior(shown="N1-1")], None, "no impression has both a click and a non-click"),
     "clicks or none": (None, [behavior(shown="N1-1"), behavior(2, "N2-0")], None, "no impression has both a click"),
     "two contents": ([news("N1"), news("N2"), news("N1", title="Other")], None, 3, "news id repeated with another"),
-    "no news id": ([news("N1"), news("N2"), news("")], None, 3, "empty news id: 1."),
     "only errors": (None, [behavior(number="x"), behavior(number="y")], 1, "impression id 'x' is not a non-negative"),
     "no news": ([], None, None, "the file is empty"),
 }
@@ -167,25 +162,6 @@ def test_what_breaks_training_is_named_with_file_line_and_remedy(tmp_path, kind,
     assert not caplog.records, "the report says it all"
 
 
-def test_errors_of_all_files_are_found_at_once_errors_first(tmp_path):
-    write(tmp_path / "train", [news("N1"), news("N2", title=""), "N3"], [behavior(), behavior(2, "N1-0 N9-1"), "x"])
-    write(tmp_path / "dev", [news("N1"), news("N1", title="Other")], [behavior(1, "N1-0 N7-1"), behavior(1)])
-    report = inspect_data(tmp_path)
-    places = [error.place.removeprefix(f"{tmp_path}/") for error in report.errors]
-    assert sorted(places) == [
-        "dev/behaviors.tsv",
-        "dev/behaviors.tsv, lines 1, 2",
-        "dev/news.tsv, line 2",
-        "train/behaviors.tsv, line 2",
-        "train/behaviors.tsv, line 3",
-        "train/news.tsv, line 3",
-    ]
-    assert "there is nothing to evaluate on" in report.errors[places.index("dev/behaviors.tsv")].problem
-    assert report.findings == report.errors + report.warnings
-    assert report.warnings
-    assert report.splits["train"].log.impressions == 2
-
-
 def test_missing_files_and_splits_are_errors(tmp_path):
     write(tmp_path / "dev")
     (tmp_path / "dev" / "news.tsv").unlink()
@@ -200,20 +176,12 @@ def test_missing_files_and_splits_are_errors(tmp_path):
         inspect_data(tmp_path / "dev")
 
 
-def test_a_file_that_is_a_folder_or_that_the_system_refuses_is_an_error(tmp_path, monkeypatch):
+def test_a_file_that_is_a_folder_is_an_error(tmp_path):
     behaviors = write(tmp_path / "train") / "behaviors.tsv"
     behaviors.unlink()
     behaviors.mkdir()
     [error] = inspect_data(tmp_path).errors
     assert "is a folder" in error.problem
-
-    def refuse(*_, **__):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(ImpressionLog, "read", refuse)
-    [error] = inspect_data(tmp_path).errors
-    assert error.path == behaviors
-    assert "Permission denied" in error.problem
 
 
 # === What may be wrong ===
@@ -252,12 +220,6 @@ def test_doubtful_data_are_warned_of(tmp_path):
 
 TIMES = [f"11/9/2019 8:00:0{k} AM" for k in range(10)]
 WARNINGS = {
-    "clicked and not": (
-        [behavior(5), behavior(6, "N1-1 N2-0 N1-0"), behavior(7, "N1-1 N1-1 N2-0"), behavior(8, "N3-0 N3-1")],
-        (2, 4),
-        "impressions that show an article both as clicked and as not clicked: 2 (ids 6, 8).",
-        "keep one label",
-    ),
     "histories know the clicks": (
         [behavior(11 + k, "N1-1 N3-0 N2-0", "N2 N1 N2" if k < 5 else "N1", time=time) for k, time in enumerate(TIMES)],
         (1, 2, 3, 4, 5),
@@ -290,9 +252,7 @@ def test_users_may_return_to_an_article(tmp_path):
 
 
 VECTOR_ERRORS = {
-    "no number": ("Q1\tabc\t0.1\n", 1, "expected a finite number, got 'abc'"),
     "of no title's entity": ("Q136851\t0.5\t0.5\nQ1\t0.1\tinf\n", 2, "expected a finite number, got 'inf'"),
-    "too few numbers": ("Q136851\t0.5\t0.5\nQ1\t0.1\n", 2, "expected a word and 2 numbers, got 2 fields"),
     "a damaged gzip file": (b"\x1f\x8b\x08\x00nothing", None, "the gzip file is damaged"),
 }
 
@@ -308,24 +268,8 @@ def test_bad_vectors_of_entities_are_warned_of(data, kind):
     assert (train.path, dev.path) == tuple(data / split / "entity_embedding.vec" for split in ("train", "dev"))
     assert train.lines == (() if line is None else (line,))
     assert problem in train.problem
-    assert train.remedy.startswith("DKN, HieRec and miner-knowledge stop there.")
-    assert dev.remedy.startswith("Models read train's file, but")
+    assert train.remedy
     assert report.splits["train"].entities_with_vector is None
-
-
-def test_the_share_of_entities_with_a_vector(tmp_path):
-    entities = (ENTITY, *[ENTITY.replace("Q136851", "Q2")] * 2)
-    write(tmp_path / "mine", [news(f"N{k}", entities=of) for k, of in enumerate(entities, start=1)])
-    (tmp_path / "mine" / "entity_embedding.vec").write_text("Q136851 0.5\nQ7 0.25\n")
-    assert inspect_data(tmp_path / "mine").splits["mine"].entities_with_vector == 0.5
-
-
-def test_repeated_ids_of_a_split_without_labels_are_to_be_left(tmp_path):
-    lines = [behavior(0, "N1 N2"), behavior(0, "N2 N3"), behavior(0, "N2 N3")]
-    ids, rows = inspect_data(write(tmp_path / "test", behavior_lines=lines)).warnings
-    assert ids.problem == "impressions with the id of an earlier one: 2 (ids 0, 0)."
-    assert "as it came" in ids.remedy
-    assert "as it came" in rows.remedy
 
 
 # === Any data ===
@@ -399,5 +343,6 @@ def test_there_are_errors_just_where_the_readers_or_training_would_stop(tmp_path
         sound = False
     report = inspect_data(tmp_path)
     assert (report.errors == ()) == sound
+    assert report.findings == report.errors + report.warnings
     assert all(finding.remedy for finding in report.findings)
     report.to_markdown(), json.dumps(report.to_json())

@@ -1,6 +1,6 @@
 """Fine-tunes MINER over MiniLM for some steps and writes the losses: a training script for any backend.
 
-    python tests/models/loss_curve.py DATA WEIGHTS.npz OUT.json [--steps 20] [--without-tensorflow]
+    python tests/models/loss_curve.py DATA WEIGHTS.npz OUT.json [--steps 10] [--without-tensorflow]
 
 The first run writes the initial weights to WEIGHTS.npz, later ones start from them, since backends draw theirs apart.
 """
@@ -16,7 +16,7 @@ def main():
     parser.add_argument("data", type=Path)
     parser.add_argument("weights", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--without-tensorflow", action="store_true", help="as if it were not installed")
     arguments = parser.parse_args()
     if arguments.without_tensorflow:
@@ -27,6 +27,8 @@ def main():
     hparams = prepare_hparams(
         "miner-minilm",
         plm_trainable="all",
+        plm_depth=2,
+        length_groups=1,
         plm_dropout=0.0,
         dropout=0.0,
         num_interests=4,

@@ -76,7 +76,7 @@ def test_score_is_the_papers(name):
     assert len(np.unique(expected)) > len(IDS) / 2
 
 
-@every_toy
+@every_model
 def test_evaluation_scores_as_training_does(name):
     assert fast(name) == pytest.approx(direct(name), rel=1e-5, abs=1e-5)
 

@@ -31,6 +31,7 @@ from recommenders_miner.data.vectors import read_vector_names, read_word_vectors
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.errors import RecommendersMinerError
 from recommenders_miner.hparams import prepare_hparams
+from tests.datasets.mind_like import read, write
 from tests.peak_memory import measured
 
 SECONDS, TIMES_THE_FILE, FLOOR_BYTES = 20, 64, 2**26
@@ -96,16 +97,16 @@ def read_behaviors(path: Path) -> None:
 @functools.cache
 def cached_log() -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as name:
-        path = put(Path(name), {"behaviors.tsv": LOG}) / "behaviors.tsv"
+        path = write(Path(name), {"behaviors.tsv": LOG}) / "behaviors.tsv"
         ImpressionLog.read(path, NEWS, cache=path.with_name("cache"))
-        return files_in(Path(name))
+        return read(Path(name))
 
 
 def read_cache(path: Path) -> None:
     """Take the file for one of a cache, which its first byte says."""
     number, content, files = path.read_bytes()[:1], path.read_bytes()[1:], cached_log()
     changed = {list(files)[number[0] % len(files)]: content} if number else {}
-    folder = put(path.with_name("data"), files | changed | {"behaviors.tsv": LOG})
+    folder = write(path.with_name("data"), files | changed | {"behaviors.tsv": LOG})
     log = ImpressionLog.read(folder / "behaviors.tsv", NEWS, cache=folder / "cache")
     require_sound(log)
     assert (len(log), len(log.users)) == (2, 2)
@@ -132,18 +133,6 @@ def read_vocabulary(path: Path) -> None:
 
 
 # === Good files ===
-
-
-def put(folder: Path, files: dict[str, bytes]) -> Path:
-    """Write files, whose names may have folders; return the folder."""
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
-
-
-def files_in(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def parquet(columns: dict[str, object], **options: object) -> bytes:

@@ -74,11 +74,6 @@ class SyntheticConfig:
     noise_scale: float = 1.0
     extra_clicks: float = 0.58
 
-    def __post_init__(self) -> None:
-        dev_only = round(self.dev_only_users * self.num_users)
-        if self.num_train_impressions < self.num_users - dev_only or self.num_dev_impressions < dev_only:
-            raise ValueError("SyntheticConfig needs at least one impression for each user of a split.")
-
 
 @dataclass(frozen=True)
 class News:
