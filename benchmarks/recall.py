@@ -31,7 +31,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from scipy.special import erf
 
-from recommenders_miner.retrieval.news_pool import NewsPool, PoolQuery, TopK
+from recommenders_miner.retrieval.news_pool import NewsPool, TopK
 from recommenders_miner.tables import markdown_table
 
 CATEGORIES, SUBCATEGORIES, STORY, INTERESTS, CATEGORY_SCALE, SPREAD = 18, 15, 20, 32, 1.5, 0.8
@@ -146,7 +146,7 @@ def searches(world, index, k):
     }
 
     def search(pool, depth, interests):
-        return pool.search(PoolQuery(interests), depth)[1]
+        return pool.search(interests, depth)[1]
 
     return built, {name: (partial(search, pool, depth), interests) for name, (pool, interests, depth) in ways.items()}
 

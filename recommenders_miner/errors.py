@@ -56,12 +56,7 @@ class NoVectorError(RecommendersMinerError, TypeError):
 
 
 class PresetError(RecommendersMinerError, ValueError):
-    """A pretrained language model cannot be had, or is of a kind that this package cannot use.
-
-    Args:
-        preset: its name or folder.
-        problem: what is wrong, and what to do.
-    """
+    """A pretrained language model cannot be had, or is of a kind that this package cannot use."""
 
     def __init__(self, preset: str, problem: str) -> None:
         self.preset = preset
@@ -69,13 +64,7 @@ class PresetError(RecommendersMinerError, ValueError):
 
 
 class DownloadError(RecommendersMinerError, RuntimeError):
-    """A file could not be had from where it was looked for.
-
-    Args:
-        what: its address, or what was asked for.
-        problem: why not: for each source that was tried, what it answered.
-        status: the HTTP status that a server refused it with, if one did.
-    """
+    """A file could not be had from where it was looked for; `status` is the HTTP status of a refusal, if any."""
 
     def __init__(self, what: str, problem: str, status: int | None = None) -> None:
         self.what, self.problem, self.status = what, problem, status

@@ -82,28 +82,27 @@ class Explanation:
         def article(news_id: str) -> dict[str, str]:
             return {"id": news_id, "category": self.categories[news_id], "title": self.titles[news_id]}
 
-        def interest(index: int, k: int) -> dict[str, Any]:
-            return {
-                "name": self.interest_names[k],
-                "score": _rounded(self.interest_scores[index, k]),
-                "weight": _rounded(self.interest_weights[index, k]),
-                "attention": None if self.attention is None else _rounded(self.attention[index, k]),
-            }
-
-        candidates = [
-            {
-                **article(news_id),
-                "clicked": self.clicked(index),
-                "score": _rounded(self.scores[index]),
-                "interests": [interest(index, k) for k in range(len(self.interest_names))],
-                "influence": _rounded(self.influence[index]),
-            }
-            for index, news_id in enumerate(self.candidates)
-        ]
         return {
             "model": self.model,
             "history": [article(news_id) for news_id in self.history],
-            "candidates": candidates,
+            "candidates": [
+                {
+                    **article(news_id),
+                    "clicked": self.clicked(index),
+                    "score": _rounded(self.scores[index]),
+                    "interests": [
+                        {
+                            "name": name,
+                            "score": _rounded(self.interest_scores[index, k]),
+                            "weight": _rounded(self.interest_weights[index, k]),
+                            "attention": None if self.attention is None else _rounded(self.attention[index, k]),
+                        }
+                        for k, name in enumerate(self.interest_names)
+                    ],
+                    "influence": _rounded(self.influence[index]),
+                }
+                for index, news_id in enumerate(self.candidates)
+            ],
         }
 
     def render(self) -> Group:
@@ -204,13 +203,8 @@ def explain_scores(
 ) -> Explanation:
     """Explain the scores of candidates; see `BaseModel.explain`.
 
-    Args:
-        model: a model with a news table. Used of it: `news`, `hparams`, `vocabularies.users`, `score_histories`,
-            `encode_news`, and of its `network` the user encoder and the click predictor, each with its
-            `attention_weights`, the predictor with `interests` too.
-        history: ids of the clicked news, newest last.
-        candidates: ids of the news whose scores are explained.
-        user: the user's id, for the models that know users.
+    Used of the model: `news`, `hparams`, `vocabularies.users`, `score_histories`, `encode_news`, and of its `network`
+    the user encoder and the click predictor, each with its `attention_weights`, the predictor with `interests` too.
     """
     clicks, candidates = tuple(history)[-model.hparams.his_size :], tuple(candidates)
     without_one = [clicks[:place] + clicks[place + 1 :] for place in range(len(clicks))]
@@ -274,12 +268,7 @@ def _array(tensor: Any) -> np.ndarray:
 def find_impression(
     data: Dataset, impression_id: int, file: str | Path
 ) -> tuple[str, list[str], list[str], np.ndarray | None]:
-    """Find an impression by its id, the first one if several have it.
-
-    Args:
-        data: what was read.
-        impression_id: the number in the first column of behaviors.tsv.
-        file: where the log was read from, for the message.
+    """Find an impression of `data`, which was read from `file`, by its id, the first one if several have it.
 
     Returns:
         The user's id, the ids of all the articles clicked before, newest last, the ids of the candidates, and their

@@ -35,11 +35,7 @@ def show_progress_bars() -> None:
 def progress_bar(description: str) -> Iterator[Report]:
     """Show a bar, with the time that is left, while the block runs; bars of blocks within it stand below.
 
-    Args:
-        description: what runs.
-
-    Yields:
-        A function to call with the share that is done, 0 to 1, and, if one likes, what is being done.
+    What is yielded is called with the share that is done, 0 to 1, and, if one likes, what is being done.
     """
     outermost = not _bars.tasks
     task = _bars.add_task(description, total=1.0, doing="")

@@ -23,22 +23,19 @@ import yaml
 
 from recommenders_miner.errors import FolderExistsError, NotWrittenError
 
-_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
+_CANNOT_WRITE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG),
+    *(errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY),
+}
 _LEFT_BEHIND_SECONDS = 24 * 3600
 _MOST_CHARACTERS = 2**14
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Lend a temporary name that becomes `path` when the block ends without an error.
+    """Lend a temporary name, in the folder of `path`, that becomes `path` when the block ends without an error.
 
     After an error the temporary file is removed and what stood at `path` before still stands. A missing folder is made.
-
-    Args:
-        path: the file to write.
-
-    Yields:
-        The temporary name, in the same folder.
 
     Raises:
         NotWrittenError: the disk is full, the folder may not be written to, or `path` is a folder itself.
@@ -48,23 +45,19 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         raise NotWrittenError(path, OSError(errno.EISDIR, os.strerror(errno.EISDIR)))
     with _temporary_name(path) as temporary:
         yield temporary
-        with _as_not_written(path):
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
 
 
 @contextmanager
 def new_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
-    """Lend a temporary folder that becomes `folder` when the block ends without an error.
+    """Lend a temporary folder beside `folder` that becomes it when the block ends without an error.
 
     Args:
         folder: the folder to write; it may exist if it is empty.
         overwrite: whether to remove one that holds something, which happens when the new one is whole. Of a link to a
             folder only the link is removed.
-
-    Yields:
-        The temporary folder, beside the other.
 
     Raises:
         FolderExistsError: something stands there.
@@ -80,21 +73,19 @@ def new_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
         if not folder.is_symlink() and folder.samefile(os.curdir):
             raise NotWrittenError(folder, OSError("it is the working folder"))
     with _temporary_name(folder) as temporary:
-        with _as_not_written(folder):
-            temporary.mkdir()
+        temporary.mkdir()
         yield temporary
-        with _as_not_written(folder):
-            if not (overwrite and os.path.lexists(folder)):
-                os.rename(temporary, folder)
-                return
-            old = _hidden_beside(folder)
-            os.rename(folder, old)
-            try:
-                os.rename(temporary, folder)
-            except BaseException:
-                os.rename(old, folder)
-                raise
-            _remove(old)
+        if not (overwrite and os.path.lexists(folder)):
+            os.rename(temporary, folder)
+            return
+        old = _hidden_beside(folder)
+        os.rename(folder, old)
+        try:
+            os.rename(temporary, folder)
+        except BaseException:
+            os.rename(old, folder)
+            raise
+        _remove(old)
 
 
 def cache_home() -> Path:
@@ -104,14 +95,9 @@ def cache_home() -> Path:
 
 
 def parse_yaml(text: str) -> Any:
-    """Return what one YAML document says.
+    """Return what a YAML document of at most 16,384 characters says, in plain Python values: tags make no objects.
 
-    Args:
-        text: YAML, at most 16,384 characters. Tags make no objects, and aliases are refused: ten lists, each of ten
-            aliases of the one before, are ten billion values.
-
-    Returns:
-        None, a bool, number, text, date, list, set or dict of such.
+    Aliases are refused: ten lists, each of ten aliases of the one before, are ten billion values.
 
     Raises:
         ValueError: the text is something else; the message says where, if that is known.
@@ -124,22 +110,21 @@ def parse_yaml(text: str) -> Any:
                 raise ValueError(f"aliases (*name) are not read; write the value out\n{event.start_mark}")
         value = yaml.safe_load(text)
         repr(value)  # raises for a number too long to be printed, which no message could show
+        return value
     except Exception as error:  # beside its own errors PyYAML lets through those of int(), datetime and others
         raise ValueError(str(error)) from None
-    return value
 
 
 @contextmanager
 def _temporary_name(path: Path) -> Iterator[Path]:
     """Lend a name beside `path` for a file or folder, which is removed when the block ends, if it is still there."""
-    with _as_not_written(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
-        with contextlib.suppress(OSError):
-            if time.time() - left.lstat().st_mtime > _LEFT_BEHIND_SECONDS:
-                _remove(left)
     temporary = _hidden_beside(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
+            with contextlib.suppress(OSError):
+                if time.time() - left.lstat().st_mtime > _LEFT_BEHIND_SECONDS:
+                    _remove(left)
         yield temporary
     except OSError as error:
         if error.errno in _CANNOT_WRITE and not isinstance(error, NotWrittenError):
@@ -160,12 +145,3 @@ def _remove(path: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _as_not_written(path: Path) -> Iterator[None]:
-    """Raise whatever the system refuses as an error that names the path."""
-    try:
-        yield
-    except OSError as error:
-        raise NotWrittenError(path, error) from error

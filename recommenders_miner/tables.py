@@ -10,15 +10,7 @@ from rich.table import Table
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out a table: the first column flush left, the others flush right.
-
-    Args:
-        header: the titles of the columns.
-        rows: as many cells each.
-
-    Returns:
-        Its lines, without a newline at the end.
-    """
+    """Lay out a table in lines: the first column flush left, the others flush right."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:

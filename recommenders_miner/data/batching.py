@@ -66,11 +66,6 @@ class TrainingBatches(keras.utils.PyDataset):
         self._plan_lengths(length_groups)
 
     @property
-    def num_samples(self) -> int:
-        """Clicks that one epoch trains on."""
-        return len(self.samples)
-
-    @property
     def steps_per_epoch(self) -> int:
         """Steps of one epoch; the last may be smaller."""
         return self.samples.steps_per_epoch
@@ -80,12 +75,10 @@ class TrainingBatches(keras.utils.PyDataset):
         """None: the stream is endless."""
         return None
 
-    # === Shapes ===
-
     def _plan_lengths(self, groups: int) -> None:
         """Choose the lengths of the groups by quantile, and with static shapes how many rows each group has."""
         self._news_lengths = LengthGroups.plan(self.features, groups)
-        probed = self.samples.clicks[:: -(-self.num_samples // _PROBED_CLICKS)]
+        probed = self.samples.clicks[:: -(-len(self.samples) // _PROBED_CLICKS)]
         history_lengths = self.log.histories.lengths
         lengths = np.minimum(history_lengths[self.log.history_of[self.samples.impression_of(probed)]], self.his_size)
         self._history_edges = length_edges(lengths, 1 if self.static_shapes else groups)
@@ -106,8 +99,6 @@ class TrainingBatches(keras.utils.PyDataset):
         order = np.argsort(group, kind="stable")
         boundaries = np.searchsorted(group[order], np.arange(len(self._news_lengths.edges) + 1))
         return rows[order], boundaries
-
-    # === Batches ===
 
     def __getitem__(self, index: int) -> Batch:
         """Return the batch of step `first_step + index`."""
@@ -178,7 +169,7 @@ class TrainingBatches(keras.utils.PyDataset):
         weights = np.ones(len(impressions), "float32")
         if self.static_shapes:
             self._user_capacity = max(self._user_capacity, len(samples[0]["user"]))
-            size = self.samples.samples_at_once
+            size = self.samples.batch_size // self.samples.shard[1]
             sizes = {"history": self._user_capacity, "user": self._user_capacity}
             samples = [{name: _extended(array, sizes.get(name, size)) for name, array in samples[0].items()}]
             labels, weights = _extended(labels, size), _extended(weights, size)

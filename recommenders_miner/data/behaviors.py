@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +31,19 @@ READER_VERSION = 1
 
 UNLABELLED = -1
 UNKNOWN_CANDIDATE, UNKNOWN_IN_HISTORY = "unknown news id among the candidates", "unknown news id in the history"
+_OTHER_KIND = "labels where the log has none, or none where it has them"
+_PROBLEMS = {  # by reason, as the skip report names it
+    "bad impression id": "impression id '{}' is not a non-negative integer.",
+    "empty user id": "the user id is empty.",
+    "bad time": "expected a time like 11/12/2019 2:14:46 PM, got {!r}.",
+    "no candidates": "the impression has no candidates.",
+    "bad label": "the label after the last hyphen must be 0 or 1, got {!r}.",
+    UNKNOWN_CANDIDATE: "the candidate {!r} is not in the news table.",
+    "some candidates labelled and some not": "some candidates of the impression have a label and some have none.",
+    "no known candidates": "none of the candidates is known.",
+    _OTHER_KIND: "the impression has {}.",
+    UNKNOWN_IN_HISTORY: "the news {!r} in the history is not in the news table.",
+}
 
 _UNKNOWN, _NO_TOKEN, _BAD_LABEL = -1, 0, -2  # what a token stands for, beside a row of the table
 _UNKNOWN_REMEDY = 'Is the news table that of the same split? on_error="skip" leaves unknown news out.'
@@ -154,50 +167,28 @@ class _LogReader:
         known = labelled + unlabelled
         sound = np.ones(len(lines), bool)
 
-        def check(reason: str, wrong: np.ndarray, describe: Callable[[int], str], remedy: str | None = None) -> None:
-            """Take out the rows that are `wrong`, (rows,) bool or how often, unless there is a remedy for skipping."""
+        def check(reason: str, wrong: np.ndarray, named: Callable[[int], Any] = lambda row: None) -> None:
+            """Take out the rows that are `wrong`, (rows,) bool or how often, unless only their unknown news go."""
             rows = np.repeat(np.arange(len(lines)), wrong * sound)
-            self._errors.add(reason, lines[rows], lambda k: describe(int(rows[k])), remedy)
+            remedy = _UNKNOWN_REMEDY if reason == UNKNOWN_CANDIDATE else None
+            self._errors.add(reason, lines[rows], lambda k: _PROBLEMS[reason].format(named(int(rows[k]))), remedy)
             if remedy is None:
                 sound[rows] = False
 
-        check(
-            "bad impression id",
-            block.impression_id < 0,
-            lambda row: f"impression id '{table['impression id'][row]}' is not a non-negative integer.",
-        )
-        check("empty user id", pc.equal(table["user id"], "").to_numpy(), lambda _: "the user id is empty.")
-        check(
-            "bad time",
-            block.time < 0,
-            lambda row: f"expected a time like 11/12/2019 2:14:46 PM, got {table['time'][row].as_py()!r}.",
-        )
-        check("no candidates", known + block.unknown + block.bad == 0, lambda _: "the impression has no candidates.")
-        check(
-            "bad label",
-            block.bad > 0,
-            lambda row: f"the label after the last hyphen must be 0 or 1, got {block.first(_BAD_LABEL, row)!r}.",
-        )
-        check(
-            UNKNOWN_CANDIDATE,
-            block.unknown,
-            lambda row: f"the candidate {block.first(_UNKNOWN, row)!r} is not in the news table.",
-            _UNKNOWN_REMEDY,
-        )
-        check(
-            "some candidates labelled and some not",
-            (labelled > 0) & (unlabelled > 0),
-            lambda _: "some candidates of the impression have a label and some have none.",
-        )
-        check("no known candidates", known == 0, lambda _: "none of the candidates is known.")
+        check("bad impression id", block.impression_id < 0, lambda row: table["impression id"][row])
+        check("empty user id", pc.equal(table["user id"], "").to_numpy())
+        check("bad time", block.time < 0, lambda row: table["time"][row].as_py())
+        check("no candidates", known + block.unknown + block.bad == 0)
+        check("bad label", block.bad > 0, lambda row: block.first(_BAD_LABEL, row))
+        check(UNKNOWN_CANDIDATE, block.unknown, lambda row: block.first(_UNKNOWN, row))
+        check("some candidates labelled and some not", (labelled > 0) & (unlabelled > 0))
+        check("no known candidates", known == 0)
         if self.labelled is None and sound.any():
             self.labelled = bool(labelled[np.argmax(sound)])
-        here, before = ("no labels", "have them") if self.labelled else ("labels", "have none")
-        check(
-            "labels where the log has none, or none where it has them",
-            unlabelled > 0 if self.labelled else labelled > 0,
-            lambda _: f"the impression has {here}, but those before it {before}.",
+        differs = (
+            "no labels, but those before it have them" if self.labelled else "labels, but those before it have none"
         )
+        check(_OTHER_KIND, unlabelled > 0 if self.labelled else labelled > 0, lambda row: differs)
 
         shown, users, histories = block.shown.values, block.users, block.histories
         if not sound.all() or (block.news <= 0).any():
@@ -238,7 +229,7 @@ class _LogReader:
             def describe(k: int) -> str:
                 history = filter(None, histories[int(wrong[k])].as_py().split(" "))
                 news_id = next(news_id for news_id in history if news_id not in self._news.row_of)
-                return f"the news {news_id!r} in the history is not in the news table."
+                return _PROBLEMS[UNKNOWN_IN_HISTORY].format(news_id)
 
             self._errors.add(UNKNOWN_IN_HISTORY, lines[wrong], describe, _UNKNOWN_REMEDY)
         return rows[which]

@@ -2,20 +2,22 @@
 
 A cache folder holds one file per array, its bytes and nothing else, and `manifest.json`, which says what they are:
 
-    {"format": 2, "key": "…", "meta": {…}, "arrays": {"labels": ["|i1", [800]], …}}
+    {"format": 3, "key": "…", "meta": {…}, "arrays": {"labels": ["|i1", [800]], …}, "checksums": {"labels": 123, …}, …}
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import math
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,54 +26,54 @@ from recommenders_miner.storage import new_folder
 
 LOGGER = logging.getLogger("recommenders_miner")
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _MANIFEST = "manifest.json"
+_CHECKED_BYTES = 2**26
 
 
-class CachedArrays(NamedTuple):
-    """What a cache folder holds: read-only memory-mapped arrays by name, and the writer's own JSON."""
+def load(folder: Path, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+    """Open a cache, reading no more than checksums need; None where there is none that was stored under this key.
 
-    arrays: dict[str, np.ndarray]
-    meta: dict[str, Any]
+    It is read-only memory-mapped arrays by name, and the writer's own JSON.
 
-
-def load(folder: Path, key: str) -> CachedArrays | None:
-    """Open a cache without reading its arrays; None where there is none that was stored under this key.
-
-    A damaged one, as far as sizes tell, or one of another format version is removed, with a warning in the log.
+    A damaged one, as far as sizes and checksums tell, or one of another format version is removed, with a warning.
     """
     if not os.path.isdir(folder):  # Path.is_dir() raises where a name is too long
         return None
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        if manifest.pop("digest") != _digest(manifest):
+            raise ValueError("its manifest is damaged")
         if (manifest["format"], manifest["key"]) != (FORMAT_VERSION, key):
             raise ValueError("it has another format version or key")
         arrays = {}
         for name, (dtype, shape) in manifest["arrays"].items():
             path, kind = folder / f"{name}.bin", np.dtype(dtype)
-            size = path.stat().st_size
-            if kind.hasobject or size != kind.itemsize * math.prod(shape):
-                raise ValueError(f"{path.name} has {size} bytes, which are not {shape} of {dtype}")
-            whole = np.memmap(path, kind, "r") if size else np.frombuffer(b"", kind)
-            arrays[name] = whole.reshape(shape)
-        return CachedArrays(arrays, manifest["meta"])
+            size = kind.itemsize * math.prod(shape)
+            if path.stat().st_size != size or _checksum(path) != manifest["checksums"][name]:
+                raise ValueError(f"{path.name} is damaged")
+            arrays[name] = (np.memmap(path, kind, "r") if size else np.frombuffer(b"", kind)).reshape(shape)
+        return arrays, manifest["meta"]
     except Exception as error:  # json and numpy let through whatever damaged files lead them into
-        discard(folder, error)
+        LOGGER.warning("The cache %s is removed and will be rebuilt (%r).", folder, error)
+        shutil.rmtree(folder, ignore_errors=True)
         return None
 
 
-def discard(folder: Path, why: Exception) -> None:
-    """Remove a cache that is not what was stored, and warn of it in the log."""
-    LOGGER.warning("The cache %s is removed and will be rebuilt (%r).", folder, why)
-    shutil.rmtree(folder, ignore_errors=True)
+def _digest(manifest: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(manifest, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _checksum(path: Path) -> int:
+    """Return the checksum of a file, or of its beginning, so that a log larger than memory opens without being read."""
+    with open(path, "rb") as file:
+        return zlib.crc32(file.read(min(path.stat().st_size, _CHECKED_BYTES)))
 
 
 class ArrayWriter:
     """Arrays in the files of a folder, which grow by parts, so that none need fit into memory.
 
-    Attributes:
-        kinds: the dtype and the shape of each array.
-        meta: the writer's own, anything that JSON can hold.
+    `kinds` are the dtype and the shape of each array, `meta` is the writer's own, anything that JSON can hold.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -98,8 +100,11 @@ def store(folder: Path, key: str, what: str | Path, fill: Callable[[ArrayWriter]
         with new_folder(folder) as partial:
             writer = ArrayWriter(partial)
             fill(writer)
+            checksums = {name: _checksum(partial / f"{name}.bin") for name in writer.kinds}
             manifest = {"format": FORMAT_VERSION, "key": key, "meta": writer.meta, "arrays": writer.kinds}
-            (partial / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            manifest["checksums"] = checksums
+            content = json.dumps(manifest | {"digest": _digest(manifest)}, indent=1)
+            (partial / _MANIFEST).write_text(content, encoding="utf-8")
     except OSError as error:
         if not os.path.isdir(folder):  # else another process stored it in the meantime
             LOGGER.warning("No cache of %s could be kept (%s); it will be made anew next time.", what, error)
@@ -107,12 +112,6 @@ def store(folder: Path, key: str, what: str | Path, fill: Callable[[ArrayWriter]
         if is_first:
             with contextlib.suppress(OSError):  # it holds the cache, or another one
                 folder.parent.rmdir()
-
-
-def keep(folder: Path, key: str, what: str | Path, arrays: Mapping[str, np.ndarray]) -> CachedArrays:
-    """Store arrays and open what was stored, which frees their memory; return the given ones where that fails."""
-    store(folder, key, what, lambda writer: writer.append(**arrays))
-    return load(folder, key) or CachedArrays(dict(arrays), {})
 
 
 def pack_strings(strings: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:

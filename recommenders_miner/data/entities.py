@@ -21,11 +21,7 @@ _TRIPLE = ("head", "relation", "tail")
 
 
 def title_entities(news: NewsTable) -> list[list[str]]:
-    """Return the Wikidata ids of each title, each once, in the order of the file; N lists, without the padding article.
-
-    Raises:
-        DataFormatError: an article's entities are no JSON list of objects with a `WikidataId`.
-    """
+    """Return the Wikidata ids of each title, each once, in the order of the file; N lists, the padding left out."""
     return [_names(entities) for entities in _read(news, "title_entities")]
 
 
@@ -34,12 +30,9 @@ def word_entities(news: NewsTable, size: int) -> list[list[str]]:
 
     A word belongs to an entity if it overlaps one of its occurrences: `OccurrenceOffsets`, counted in characters, with
     the lengths of `SurfaceForms`. Of several entities the first in the file counts.
-
-    Raises:
-        DataFormatError: as `title_entities`, or an offset is no whole number, or a form no text.
     """
     owners_of_titles = []
-    for title, entities in zip(news.title.to_pylist()[1:], _read(news, "title_entities"), strict=True):
+    for title, entities in zip(news.texts("title"), _read(news, "title_entities"), strict=True):
         places = token_places(title)[:size]
         owners = [""] * len(places)
         for entity in reversed(entities):
@@ -52,35 +45,16 @@ def word_entities(news: NewsTable, size: int) -> list[list[str]]:
 
 
 def news_neighbours(news: NewsTable, entities: Vocabulary) -> np.ndarray:
-    """Return the pairs of entities that share an article, in its title or abstract.
-
-    Args:
-        news: the news.
-        entities: those that are known; others have no part.
-
-    Returns:
-        (P, 2) int32 ids, both ways, each pair once.
-
-    Raises:
-        DataFormatError: as `title_entities`.
-    """
+    """Return the pairs of known entities that share an article, in title or abstract: (P, 2) int32, both ways, once."""
     both = zip(_read(news, "title_entities"), _read(news, "abstract_entities"), strict=True)
     named = ({entities[name] for part in parts for name in _names(part) if name in entities} for parts in both)
     return _distinct_pairs(pair for ids in named for pair in itertools.combinations(ids, 2))
 
 
 def graph_neighbours(path: str | Path, entities: Vocabulary) -> np.ndarray:
-    """Return the pairs of entities that a triple joins.
+    """Return the pairs of known entities that a triple joins: (P, 2) int32, both ways, each pair once.
 
-    Args:
-        path: a file of triples, a line `head relation tail`, separated by tabs.
-        entities: those that are known; triples with others are passed over.
-
-    Returns:
-        (P, 2) int32 ids, both ways, each pair once.
-
-    Raises:
-        DataFormatError: the file is missing, or a line has not three columns.
+    The file has a triple a line, `head relation tail`, separated by tabs.
     """
     errors = LineErrors(Path(path), "raise")
     pairs: list[tuple[int, int]] = []
@@ -122,8 +96,7 @@ def _names(entities: list[_Entity]) -> list[str]:
 
 def _read(news: NewsTable, column: str) -> Iterator[list[_Entity]]:
     """Yield the entities of each article in a column of the table, the padding article left out."""
-    texts = getattr(news, column).to_pylist()[1:]
-    for text, news_id in zip(texts, news.ids.to_pylist()[1:], strict=True):
+    for text, news_id in zip(news.texts(column), news.texts("ids"), strict=True):
         try:
             yield [] if text in ("", "[]") else _ENTITIES.validate_json(text)
         except ValidationError as error:

@@ -31,20 +31,15 @@ Kind = Literal["tokens", "id", "number", "vector"]
 class Feature:
     """What a network may read of an article.
 
-    Attributes:
-        name: by which encoders ask for it.
-        kind: `tokens`, (N+1, length), ids with zeros behind, or other values beside ids; `id`, (N+1,) int32; `number`,
-            (N+1,); `vector`, (N+1, d).
-        make: makes the array of a table's features; None where an encoder makes it itself, in `prepare`.
-        needs: the vocabularies that it is made with.
-        told_by: the feature whose zeros tell the length of `tokens`; itself where None.
+    Kinds are `tokens`, (N+1, length), ids with zeros behind, or other values beside ids; `id`, (N+1,) int32; `number`,
+    (N+1,); and `vector`, (N+1, d).
     """
 
-    name: str
+    name: str  # by which encoders ask for it
     kind: Kind
-    make: Callable[[NewsFeatures], np.ndarray] | None = None
-    needs: tuple[str, ...] = ()
-    told_by: str | None = None
+    make: Callable[[NewsFeatures], np.ndarray] | None = None  # None where an encoder makes it, in `prepare`
+    needs: tuple[str, ...] = ()  # the vocabularies that it is made with
+    told_by: str | None = None  # the feature whose zeros tell the length of `tokens`; itself where None
 
 
 FEATURES: dict[str, Feature] = {}
@@ -104,30 +99,22 @@ class NewsFeatures(Mapping[str, np.ndarray]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def texts(self, column: str) -> list[str]:
-        """Return a column of the table, without the padding article."""
-        return getattr(self.news, column).to_pylist()[1:]
-
     def kept(self, name: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """Return an array from the cache, or make it and keep it there; a damaged one is made anew.
-
-        Args:
-            name: what the array is, for the name of its folder.
-            key: digest of all that it depends on.
-            make: computes it.
-        """
+        """Return the array of a digest `key` from the cache, or make and keep it; a damaged one is made anew."""
         if self.cache is None:
             return make()
         folder = self.cache / f"{name}-{key}"
         cached = array_cache.load(folder, key)
         if cached is None:
-            cached = array_cache.keep(folder, key, name, {name: make()})
-        return cached.arrays[name]
+            made = make()
+            array_cache.store(folder, key, name, lambda writer: writer.append(**{name: made}))
+            cached = array_cache.load(folder, key) or ({name: made}, {})
+        return cached[0][name]
 
     @functools.cached_property
     def weighed_titles(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """The TF-IDF terms of each title and their weights."""
-        return self.vocabularies.terms.weigh(self.texts("title"), self.hparams.title_size)
+        return self.vocabularies.terms.weigh(self.news.texts("title"), self.hparams.title_size)
 
 
 def padded(sequences: Sequence[Sequence[float]], size: int, dtype: str = "int32") -> np.ndarray:
@@ -142,24 +129,24 @@ def padded(sequences: Sequence[Sequence[float]], size: int, dtype: str = "int32"
 def _title(features: NewsFeatures) -> np.ndarray:
     """Words, (N+1, title_size) int32; one unknown word for an article without a title, so that it is no padding."""
     words, size = features.vocabularies.words, features.hparams.title_size
-    return padded([words.encode(tokenize(title)[:size]) or [1] for title in features.texts("title")], size)
+    return padded([words.encode(tokenize(title)[:size]) or [1] for title in features.news.texts("title")], size)
 
 
 @feature("abstract", "tokens", needs=["words"])
 def _abstract(features: NewsFeatures) -> np.ndarray:
     """Words, (N+1, body_size) int32; zeros alone for an article without an abstract."""
     words, size = features.vocabularies.words, features.hparams.body_size
-    return padded([words.encode(tokenize(text)[:size]) for text in features.texts("abstract")], size)
+    return padded([words.encode(tokenize(text)[:size]) for text in features.news.texts("abstract")], size)
 
 
 @feature("category", "id", needs=["categories"])
 def _category(features: NewsFeatures) -> np.ndarray:
-    return np.array([0, *features.vocabularies.categories.encode(features.texts("category"))], "int32")
+    return np.array([0, *features.vocabularies.categories.encode(features.news.texts("category"))], "int32")
 
 
 @feature("subcategory", "id", needs=["subcategories"])
 def _subcategory(features: NewsFeatures) -> np.ndarray:
-    return np.array([0, *features.vocabularies.subcategories.encode(features.texts("subcategory"))], "int32")
+    return np.array([0, *features.vocabularies.subcategories.encode(features.news.texts("subcategory"))], "int32")
 
 
 @feature("entities", "tokens", needs=["entities"])
@@ -182,7 +169,7 @@ def _pieces(features: NewsFeatures) -> np.ndarray:
     """The title's word pieces from `[CLS]` to `[SEP]`, (N+1, title_size) int32; see `Pieces`."""
     pieces, size = features.vocabularies.pieces, features.hparams.title_size
     digest = hashlib.blake2b(f"{pieces.digest} {size} {features.news.digest}".encode(), digest_size=16).hexdigest()
-    return features.kept("pieces", digest, lambda: padded(pieces.encode(features.texts("title"), size), size))
+    return features.kept("pieces", digest, lambda: padded(pieces.encode(features.news.texts("title"), size), size))
 
 
 @feature("term", "tokens", needs=["terms"])
@@ -200,7 +187,7 @@ def _term_weight(features: NewsFeatures) -> np.ndarray:
 @feature("news_id", "id", needs=["news"])
 def _news_id(features: NewsFeatures) -> np.ndarray:
     """The article itself."""
-    return np.array([0, *features.vocabularies.news.encode(features.texts("ids"))], "int32")
+    return np.array([0, *features.vocabularies.news.encode(features.news.texts("ids"))], "int32")
 
 
 @feature("published", "number")

@@ -21,23 +21,14 @@ _DEMO_REMEDY = "To make one for a try: recommenders-miner demo-data OUT"
 
 @dataclass(frozen=True)
 class Split:
-    """The two files of one split.
-
-    Attributes:
-        news: news.tsv.
-        behaviors: behaviors.tsv.
-    """
+    """The two files of one split, news.tsv and behaviors.tsv."""
 
     news: Path
     behaviors: Path
 
     @classmethod
     def find(cls, data_dir: str | Path, name: str) -> Self:
-        """Find a split of a data folder that holds train/, dev/ and perhaps test/.
-
-        Raises:
-            DataFormatError: the folder or one of the files is missing.
-        """
+        """Find a split of a data folder that holds train/, dev/ and perhaps test/."""
         files = [Path(data_dir) / name / file for file in (NEWS_FILE, BEHAVIORS_FILE)]
         for path in files:
             if not path.is_file():
@@ -48,18 +39,10 @@ class Split:
 
 
 def split_folders(folder: str | Path) -> dict[str, Path]:
-    """Find the splits of a data set, whole or not.
+    """Find the splits of a data set, train before dev before test.
 
-    Args:
-        folder: holds news.tsv and behaviors.tsv itself; or train/, dev/ and test/, or some of these; or all/, as what
-            `recommenders-miner convert` writes.
-
-    Returns:
-        The folder of each split by its name, train before dev before test; where the folder is the only split, it
-        stands under its own name.
-
-    Raises:
-        DataFormatError: there is neither.
+    The folder holds news.tsv and behaviors.tsv itself, and then is the only split, under its own name; or train/, dev/
+    and test/, or some of these; or all/, as what `recommenders-miner convert` writes.
     """
     folder = Path(folder)
     if any((folder / file).exists() for file in (NEWS_FILE, BEHAVIORS_FILE)):

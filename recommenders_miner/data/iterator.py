@@ -14,6 +14,7 @@ from recommenders_miner.data.features import FEATURES, NewsFeatures
 from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.sampling import Draw, TrainingSamples
+from recommenders_miner.data.tsv import fingerprint
 from recommenders_miner.data.vectors import glove_folder
 from recommenders_miner.data.vocabularies import COMMON, TrainingTables, Vocabularies
 from recommenders_miner.data.vocabulary import Vocabulary
@@ -23,19 +24,12 @@ from recommenders_miner.hparams import HParams
 
 @dataclass(frozen=True)
 class Dataset:
-    """A news file and a behaviors file, read, and seen through a model's vocabularies.
-
-    Attributes:
-        news: the news table.
-        log: the impressions over it.
-        features: arrays of ids, a row an article.
-        users: (log users,) int32 ids of the log's users.
-    """
+    """A news file and a behaviors file, read, and seen through a model's vocabularies."""
 
     news: NewsTable
     log: ImpressionLog
-    features: NewsFeatures
-    users: np.ndarray
+    features: NewsFeatures  # arrays of ids, a row an article
+    users: np.ndarray  # (log users,) int32 ids of the log's users
 
 
 class NewsIterator:
@@ -61,12 +55,8 @@ class NewsIterator:
         self._loaded: dict[tuple, Dataset] = {}
 
     def load(self, news_file: str | Path, behaviors_file: str | Path) -> Dataset:
-        """Read a pair of files, or return what was read if neither has changed since.
-
-        Raises:
-            DataFormatError: a file is missing or damaged.
-        """
-        key = (_fingerprint(news_file), _fingerprint(behaviors_file))
+        """Read a pair of files, or return what was read if neither has changed since."""
+        key = fingerprint(news_file), fingerprint(behaviors_file)
         if key not in self._loaded:
             news = self.read_news(news_file)
             log = ImpressionLog.read(behaviors_file, news, separator=self.separator)
@@ -86,35 +76,19 @@ class NewsIterator:
         return NewsTable.read(news_file, separator=self.separator)
 
     def find(self, path: str) -> str:
-        """Return where a file that the hyperparameters name is.
-
-        It is looked for as it stands, beside the training news, and where `fetch` puts word vectors.
-        """
+        """Look for a file of the hyperparameters as it stands, beside the training news, and among fetched vectors."""
         folders = [Path(), *([self.train_folder] if self.train_folder else []), glove_folder()]
         return next((str(folder / path) for folder in folders if (folder / path).exists()), path)
 
     def build_vocabularies(self, news: NewsTable, log: ImpressionLog) -> Vocabularies:
-        """Build what the model has to know by name, from training tables.
-
-        Raises:
-            DataFormatError: entities in the table, or a file that the hyperparameters name, are damaged.
-        """
+        """Build what the model has to know by name, from training tables."""
         read = self.hparams.features
         needed = [name for feature in read for name in FEATURES[feature].needs]
         tables = TrainingTables(news, log, self.hparams, frozenset(read), self.find)
         return Vocabularies.build([*COMMON, *needed], tables, self.given)
 
     def dataset(self, news: NewsTable, log: ImpressionLog, cache: Path | None = None) -> Dataset:
-        """See tables that are already in memory through the vocabularies.
-
-        Args:
-            news: the news.
-            log: impressions over them.
-            cache: folder for what is costly to compute of the news; None keeps nothing.
-
-        Raises:
-            NotBuiltError: there are no vocabularies yet.
-        """
+        """See tables in memory through the vocabularies; `cache` is a folder for what is costly to compute of news."""
         if self.vocabularies is None:
             raise NotBuiltError("There are no vocabularies yet: load training files first, or pass `vocabularies`.")
         features = NewsFeatures(news, self.vocabularies, self.hparams, cache)
@@ -130,15 +104,10 @@ class NewsIterator:
         negatives: str | Callable[[ImpressionLog], Draw] | None = None,
         **options: Any,
     ) -> TrainingBatches:
-        """Return the stream of training steps of a dataset.
+        """Return the stream of training steps of a dataset; `features` is what a network reads of its news.
 
-        Args:
-            dataset: whose log, and news.
-            features: what a network reads of those news; arrays of N+1 rows.
-            seed: fixes order and negatives.
-            shard: (index, count) of the process that the steps are for.
-            negatives: as in `TrainingSamples`; what the hyperparameters say where left out.
-            **options: further arguments of `TrainingBatches`.
+        `seed`, `shard` and `negatives`, by default what the hyperparameters say, are those of `TrainingSamples`; the
+        options those of `TrainingBatches`.
         """
         hparams = self.hparams
         samples = TrainingSamples(
@@ -152,12 +121,3 @@ class NewsIterator:
         )
         options = {"his_size": hparams.his_size, "length_groups": hparams.length_groups, **options}
         return TrainingBatches(features, samples, dataset.users, **options)
-
-
-def _fingerprint(path: str | Path) -> tuple:
-    """Tell a file from another, and from its own later content; enough to know that nothing need be read again."""
-    path = Path(path).resolve()
-    if not path.exists():
-        return (path,)
-    status = path.stat()
-    return path, status.st_size, status.st_mtime_ns

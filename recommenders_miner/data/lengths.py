@@ -13,26 +13,15 @@ from recommenders_miner.data.features import length_feature
 
 @dataclass(frozen=True)
 class LengthGroups:
-    """A table's articles in a few groups by length, so that a batch pads each to its own group's lengths only.
+    """A table's articles in a few groups by length, so that a batch pads each to its own group's lengths only."""
 
-    Attributes:
-        lengths: (N+1,) an article's length: the sum over its sequence features.
-        edges: (G,) the longest length of each group, ascending.
-        cuts: by sequence feature, (G,) the longest of it in each group; never shorter than in a group before.
-    """
-
-    lengths: np.ndarray
-    edges: np.ndarray
-    cuts: dict[str, np.ndarray]
+    lengths: np.ndarray  # (N+1,) an article's length: the sum over its sequence features
+    edges: np.ndarray  # (G,) the longest length of each group, ascending
+    cuts: dict[str, np.ndarray]  # by sequence feature, (G,) its longest in each group or one before
 
     @classmethod
     def plan(cls, features: Mapping[str, np.ndarray], groups: int) -> Self:
-        """Make at most `groups` groups of about the same number of articles; one where no feature is a sequence.
-
-        Args:
-            features: arrays of N+1 rows.
-            groups: how many there may be.
-        """
+        """Make at most `groups` groups of about as many articles; one where no feature (of N+1 rows) is a sequence."""
         telling = {name: length_feature(name) for name in features if length_feature(name)}
         counts = {name: np.count_nonzero(features[told_by], axis=1) for name, told_by in telling.items()}
         rows = len(next(iter(features.values())))
@@ -65,15 +54,15 @@ def length_edges(lengths: np.ndarray, groups: int) -> np.ndarray:
     return np.unique(np.maximum(quantiles, 1).astype(int))
 
 
-def growing_edges(lengths: np.ndarray, ratio: float = 1.5, least: int = 8) -> np.ndarray:
-    """Return ascending lengths, the last the maximum of `lengths`, and each at most `ratio` times the one before.
+def growing_edges(lengths: np.ndarray) -> np.ndarray:
+    """Return ascending lengths, the last the maximum of `lengths`, each at most half as long again as the one before.
 
-    So nothing longer than `least` is padded by more than that ratio, however uneven the lengths are. Those that no
-    length needs are left out.
+    So nothing longer than 8 is padded by more than half, however uneven the lengths are. Those that no length needs are
+    left out.
     """
     largest = int(lengths.max(initial=1))
-    steps = max(int(np.ceil(np.log(largest / least) / np.log(ratio))), 0)
-    edges = np.unique(np.round(np.geomspace(min(least, largest), largest, steps + 1)).astype(int))
+    steps = max(int(np.ceil(np.log(largest / 8) / np.log(1.5))), 0)
+    edges = np.unique(np.round(np.geomspace(min(8, largest), largest, steps + 1)).astype(int))
     return edges[np.unique(np.searchsorted(edges, lengths))]
 
 

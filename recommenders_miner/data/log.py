@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
-import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from recommenders_miner.data import cache as array_cache
 from recommenders_miner.data.behaviors import FILE_COLUMNS, READER_VERSION, UNLABELLED, read_behaviors
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.ragged import Ragged
-from recommenders_miner.data.tsv import OnError, SkipReport, describe_columns, require_file
+from recommenders_miner.data.tsv import OnError, SkipReport, describe_columns, fingerprint, require_file
 from recommenders_miner.errors import DataFormatError
 
 LOGGER = logging.getLogger("recommenders_miner")
@@ -113,7 +112,7 @@ class ImpressionLog:
         cls, path: Path, news: NewsTable, on_error: OnError, separator: str, root: Path
     ) -> ImpressionLog | None:
         """Open the cache of a file, which is made if there is none; return None where none can be kept."""
-        before = _state(path)
+        before = fingerprint(path)
         with open(path, "rb") as file:
             content = hashlib.file_digest(file, hashlib.blake2b).hexdigest()
         depends_on = (READER_VERSION, content, news.digest, on_error, separator)
@@ -123,32 +122,21 @@ class ImpressionLog:
         def fill(writer: array_cache.ArrayWriter) -> None:
             skipped = read_behaviors(path, news, on_error, separator, writer.append)
             writer.meta.update({} if skipped is None else {"counts": skipped.counts, "lines": skipped.lines})
-            if _state(path) != before:  # what was read may not be what the key was made of
+            if fingerprint(path) != before:  # what was read may not be what the key was made of
                 raise OSError("the file changed while it was read")
 
-        def opened() -> ImpressionLog | None:
+        cached = array_cache.load(folder, key)
+        is_new = cached is None
+        if is_new:
+            array_cache.store(folder, key, path, fill)
             cached = array_cache.load(folder, key)
             if cached is None:
                 return None
-            try:
-                skipped = None if on_error == "raise" else SkipReport(path, **cached.meta)
-                if skipped is not None:
-                    skipped.summary()  # raises where it is none
-                _require_sound(cached.arrays, len(news))
-                log = cls._from_arrays(cached.arrays, skipped, key)
-                log.users.validate(full=True)
-            except (ValueError, TypeError, LookupError, AttributeError) as error:  # ArrowInvalid is a ValueError
-                array_cache.discard(folder, error)
-                return None
-            return log
-
-        log = opened()
-        if log is None:
-            array_cache.store(folder, key, path, fill)
-            return opened()
-        if log.skipped is not None and log.skipped.counts:
-            LOGGER.warning("%s", log.skipped.summary())
-        return log
+        arrays, meta = cached
+        skipped = None if on_error == "raise" else SkipReport(path, **meta)
+        if not is_new and skipped is not None and skipped.counts:
+            LOGGER.warning("%s", skipped.summary())
+        return cls._from_arrays(arrays, skipped, key)
 
     @classmethod
     def from_columns(
@@ -265,62 +253,14 @@ def _read_only(array: np.ndarray) -> np.ndarray:
     return frozen
 
 
-# === The cache ===
-
-_LOOKED_THROUGH_BYTES = 2**29
-"""Cached arrays of more are not looked through, so that a log larger than memory opens without being read."""
-
-
-def _state(path: Path) -> tuple[int, ...]:
-    """Return what differs after a file was written to, replaced, or replaced and put back."""
-    status = os.stat(path)
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _require_sound(arrays: Mapping[str, np.ndarray], news_rows: int) -> None:
-    """Refuse arrays that are not a log's, or that refer to what is not there: ValueError or LookupError."""
-    size = {name: len(array) for name, array in arrays.items()}
-    impressions, histories, users = (size[name] - 1 for name in ("offsets", "history_offsets", "user_offsets"))
-    is_labelled = UNLABELLED not in arrays["labels"][:1]
-    expected = {  # dtype, length, least and greatest value
-        "candidates": ("int32", size["candidates"], 1, news_rows - 1),
-        "labels": ("int8", size["candidates"], *((0, 1) if is_labelled else (UNLABELLED, UNLABELLED))),
-        "offsets": ("int64", impressions + 1, None, None),
-        "histories": ("int32", size["histories"], 1, news_rows - 1),
-        "history_offsets": ("int64", histories + 1, None, None),
-        "history_of": ("int32", impressions, 0, histories - 1),
-        "user_of": ("int32", impressions, 0, users - 1),
-        "user_bytes": ("uint8", size["user_bytes"], None, None),
-        "user_offsets": ("int32", users + 1, None, None),
-        "time": ("int64", impressions, None, None),
-        "impression_id": ("int64", impressions, None, None),
-    }
-    if arrays.keys() != expected.keys():
-        raise ValueError("it holds other arrays than a log's")
-    for name, (dtype, length, least, most) in expected.items():
-        values = arrays[name]
-        if (values.dtype, values.shape) != (dtype, (length,)):
-            raise ValueError(f"{name} is {values.dtype} {values.shape}, not {dtype} ({length},)")
-        looked_through = least is not None and 0 < values.nbytes <= _LOOKED_THROUGH_BYTES
-        if looked_through and not least <= values.min() <= values.max() <= most:
-            raise ValueError(f"the {name} are not all from {least} to {most}")
-    for name, values in ("offsets", "candidates"), ("history_offsets", "histories"), ("user_offsets", "user_bytes"):
-        bounds = arrays[name]
-        if bounds[0] != 0 or bounds[-1] != size[values] or (bounds[1:] < bounds[:-1]).any():
-            raise ValueError(f"the {name} are not those of the {values}")
-
-
-# === Columns in memory ===
-
-
 def _rows_of_lists(lists: Sequence[Sequence[str]], news: NewsTable, kind: str, impressions: Sequence[int]) -> Ragged:
     """Return the news rows of all lists; `kind` and `impressions`, where each list is from, are for the error."""
-    for ids, impression in zip(lists, impressions, strict=True):
-        for news_id in ids:
-            if news_id not in news.row_of:
-                problem = f"the {kind} news {news_id!r} is not in the news table."
-                raise DataFormatError(_IN_MEMORY, problem, line=int(impression) + 1)
-    return Ragged.of_lists([[news.row_of[news_id] for news_id in ids] for ids in lists])
+    rows = [[news.row_of.get(news_id, 0) for news_id in ids] for ids in lists]
+    for found, ids, impression in zip(rows, lists, impressions, strict=True):
+        if 0 in found:
+            problem = f"the {kind} news {ids[found.index(0)]!r} is not in the news table."
+            raise DataFormatError(_IN_MEMORY, problem, line=int(impression) + 1)
+    return Ragged.of_lists(rows)
 
 
 def _labels_of_lists(labels: Sequence[Sequence[int]] | None, candidate_counts: np.ndarray) -> np.ndarray:

@@ -169,6 +169,10 @@ class NewsTable:
             raise UnknownNewsError(f"{len(unknown)} news ids are not among the table's {len(self) - 1:,}: {shown}")
         return np.array(rows, np.int32)
 
+    def texts(self, column: str) -> list[str]:
+        """Return a column without the padding, N texts."""
+        return getattr(self, column).to_pylist()[1:]
+
     def align(self, ids: pa.StringArray, values: np.ndarray, missing: float) -> np.ndarray:
         """Carry figures of another table's articles, `values` of `ids`, over to the rows of this one, (N + 1,)."""
         row = pc.index_in(self.ids, value_set=ids).fill_null(-1).to_numpy()
@@ -198,11 +202,7 @@ class NewsTable:
 
     @cached_property
     def digest(self) -> str:
-        """A hex BLAKE2b digest of the columns, which names their content in cache keys.
-
-        It is taken of the columns rather than of the file, so that it is equal for equal tables, however they
-        came about, and describes what is in memory even if the file has changed since.
-        """
+        """A hex BLAKE2b digest of the columns, rather than of the file, which names their content in cache keys."""
         digest = hashlib.blake2b(digest_size=16)
         for name in _COLUMNS:
             for part in pack_strings(getattr(self, name)):

@@ -22,14 +22,9 @@ PAST_CLICKS = {"histories": "the user's clicks of earlier seconds"}
 
 @dataclass(frozen=True)
 class Histories:
-    """The histories of I impressions, as stretches of an array that they share.
+    """The histories of I impressions, as stretches of an array of rows of the log's news that they share.
 
     The history of impression i is `articles[end[i] - length[i] : end[i]]`, oldest first.
-
-    Attributes:
-        articles: (total,) int32, rows of the log's news.
-        end: (I,) int64.
-        length: (I,) int64.
     """
 
     articles: np.ndarray
@@ -48,13 +43,9 @@ class Histories:
         """Rebuild histories from past clicks only.
 
         A history is that of the user's first impression, whose clicks are older than the log, followed by the user's
-        clicks in the log before a given time. The first impression is the earliest; of equals, and of clicks at one
-        time, the log's order decides.
-
-        Args:
-            log: the log, labelled.
-            known_before: (I,) Unix seconds: a click belongs to an impression's history if it is earlier than that.
-            clicked_at: (candidates,) Unix seconds of each click; None: clicks are as old as their impressions.
+        clicks in the labelled log before the Unix seconds `known_before` (I,). The first impression is the earliest; of
+        equals, and of clicks at one time, the log's order decides. `clicked_at` (candidates,) are the Unix seconds of
+        each click; None: clicks are as old as their impressions.
         """
         order = np.lexsort((log.time, log.user_of))  # stable
         users, place = np.unique(log.user_of[order], return_index=True)

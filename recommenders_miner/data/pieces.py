@@ -34,20 +34,12 @@ class Pieces:
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The KerasHub tokenizer.
-
-        Raises:
-            PresetError: there is no such preset, or KerasHub cannot read it.
-        """
+        """The KerasHub tokenizer."""
         return self._named(_load_preset, fetched_preset(self.preset))
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Read what `save` wrote, all of it at once, and nothing else that the folder may hold.
-
-        Raises:
-            PresetError: it is missing or damaged, or asks for more than a tokenizer.
-        """
+        """Read what `save` wrote, all of it at once, and nothing else that the folder may hold."""
         pieces = cls(folder)
         pieces.tokenizer = pieces._named(_load_saved, folder)
         return pieces
@@ -121,11 +113,7 @@ def minilm_folder() -> Path:
 
 
 def fetched_preset(preset: str) -> str:
-    """Return a preset as KerasHub takes it: `minilm` becomes the folder that it was fetched to.
-
-    Raises:
-        PresetError: MiniLM has not been fetched.
-    """
+    """Return a preset as KerasHub takes it: `minilm` becomes the folder that it was fetched to."""
     if preset != MINILM or Path(preset).is_dir():
         return preset
     folder = minilm_folder()

@@ -45,9 +45,7 @@ class Ragged:
 
     def __getitem__(self, row: int) -> np.ndarray:
         """The values of one row."""
-        if not -len(self) <= row < len(self):
-            raise IndexError(f"row {row} of {len(self)}")
-        row %= len(self)
+        row = range(len(self))[row]
         return self.values[self.offsets[row] : self.offsets[row + 1]]
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -79,8 +77,7 @@ class Ragged:
         """Where the values of some rows, in any order, stand among all values."""
         starts = self.offsets[rows]
         lengths = self.offsets[rows + 1] - starts
-        offsets = offsets_of(lengths)
-        return Ragged(np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths), offsets)
+        return Ragged.of_lengths(stretches(starts, lengths), lengths)
 
     def take(self, rows: np.ndarray) -> Ragged:
         """Some rows, in any order and any number of times."""

@@ -86,11 +86,6 @@ class TrainingSamples:
         """Steps of one epoch; the last may be smaller."""
         return -(-len(self) // self.batch_size)
 
-    @property
-    def samples_at_once(self) -> int:
-        """Samples of a full step that fall to this process."""
-        return self.batch_size // self.shard[1]
-
     def of_step(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the impressions (B,) and candidate rows (B, 1 + npratio) of a step, zeros where negatives run out."""
         epoch, position = divmod(step, self.steps_per_epoch)
@@ -146,7 +141,6 @@ class PopularityNegatives:
     The probability is proportional to the number of showings to the power of .75, as word2vec draws words.
     """
 
-    needs_non_clicks = False
     _DRAWN = 4  # times as many as are wanted, of which the first that fit are kept
 
     def __init__(self, log: ImpressionLog) -> None:
@@ -178,17 +172,10 @@ NEGATIVES: dict[str, Callable[[ImpressionLog], Draw]] = {
 
 
 def bundled(owners: np.ndarray, size: int) -> np.ndarray:
-    """Return an order of items in which those of one owner stand together, as far as bundles of `size` go.
+    """Return an order (items,) in which items of one owner, a number from 0, stand together, up to `size` in a bundle.
 
     A bundle stands where the first of its items stood; which items share one is up to the given order, so that if that
     is random, so are the bundles and their order.
-
-    Args:
-        owners: (items,) int, at least 0.
-        size: items in a bundle, at most.
-
-    Returns:
-        (items,) indices.
     """
     by_owner = np.argsort(owners, kind="stable")
     firsts = np.flatnonzero(np.diff(owners[by_owner], prepend=-1))
@@ -201,15 +188,10 @@ def bundled(owners: np.ndarray, size: int) -> np.ndarray:
 def sample_without_replacement(
     sizes: np.ndarray, count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw up to `count` distinct numbers below each of `sizes`, every subset equally likely, all rows at once.
+    """Draw up to `count` distinct numbers below each of `sizes` (B,), every subset equally likely, all rows at once.
 
     The k-th draw is a rank among the size-k numbers that are left; stepping over those already taken, in ascending
     order, turns it into the number itself.
-
-    Args:
-        sizes: (B,) how many there are to draw from.
-        count: how many to draw.
-        rng: where the randomness comes from.
 
     Returns:
         picks (B, count) int64 and real (B, count) bool, false where a row has run out.

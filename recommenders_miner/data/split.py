@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -33,16 +32,7 @@ HistoriesAt = Literal["impression", "split"]
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """What a split holds.
-
-    Attributes:
-        impressions: how many.
-        users: how many distinct ones.
-        news: lines of its news table.
-        clicks: candidates clicked on.
-        first: time of the earliest impression, ISO 8601, by the clock of the files.
-        last: time of the latest.
-    """
+    """What a split holds; `first` and `last` are times of impressions, ISO 8601, by the clock of the files."""
 
     impressions: int
     users: int
@@ -94,20 +84,14 @@ def split_by_time(
         max_history: clicks of a history that are kept, the newest; None keeps all.
         overwrite: whether to replace a folder `out` that holds something.
 
-    Returns:
-        The splits that were written.
-
     Raises:
         DataFormatError: a file is missing or faulty, no split has labels, or a split would be empty.
         FolderExistsError: `out` holds something.
         RecommendersMinerError: `out` is `source` or a folder around it.
-        ValueError: an argument is out of range.
     """
     source, out = Path(source), Path(out)
     if not 0 < dev_share < 1:
         raise ValueError(f"dev_share must lie between 0 and 1, got {dev_share}.")
-    if histories_at not in ("impression", "split"):
-        raise ValueError(f'histories_at must be "impression" or "split", got {histories_at!r}.')
     require_length(max_history)
     require_apart(out, source)
     with new_folder(out, overwrite) as new:
@@ -157,15 +141,11 @@ def split_by_time(
     return written
 
 
-# === The splits of the source as one log ===
-
-
 def _pool(folders: Mapping[str, Path]) -> tuple[ImpressionLog, pa.Table, pa.Table | None]:
     """Read splits as one log, whose articles are rows of one table of news; splits without labels are left out.
 
-    Returns:
-        The log, with the files' own impression ids where they are all distinct, else 1 … I; the lines of news.tsv; and
-        the rows of articles.parquet, in the same order, None where no split has one.
+    Return the log, with the files' own impression ids where they are all distinct, else 1 … I; the lines of news.tsv;
+    and the rows of articles.parquet, in the same order, None where no split has one.
     """
     logs, tables, lines = [], [], []
     for name, folder in folders.items():
@@ -273,15 +253,12 @@ def _write_vectors(folder: Path, sources: Iterable[Path]) -> None:
     for path in (path for source in sources for path in sorted(source.glob("*.vec"))):
         files.setdefault(path.name, []).append(path)
     for name, paths in files.items():
-        if len(paths) == 1:
-            shutil.copyfile(paths[0], folder / name)
-            continue
         seen: set[bytes] = set()
         with open(folder / name, "wb") as joined:
             for path in paths:
                 with open(path, "rb") as file:
                     for line in file:
-                        name_and_vector = line.split(maxsplit=1)
-                        if name_and_vector and name_and_vector[0] not in seen:
+                        word = line.split(maxsplit=1)[:1]
+                        if word and word[0] not in seen:
                             joined.write(line.rstrip(b"\r\n") + b"\n")
-                            seen.add(name_and_vector[0])
+                            seen.add(word[0])

@@ -24,24 +24,14 @@ class TermWeights:
 
     It is scikit-learn's `TfidfVectorizer` over the words of `tokenize`: a term's weight in a title is its count there
     times its idf, and a title's weights are scaled to length 1. Words that are no term are left out.
-
-    Attributes:
-        terms: the terms, with ids as everywhere: 0 is padding, 1 unknown.
-        idf: (len(terms),) float64 inverse document frequencies; zero for the two ids that are no term.
     """
 
-    terms: Vocabulary
-    idf: np.ndarray
+    terms: Vocabulary  # with ids as everywhere: 0 is padding, 1 unknown
+    idf: np.ndarray  # (len(terms),) float64; zero for the two ids that are no term
 
     @classmethod
     def fit(cls, titles: Sequence[str], title_size: int, max_terms: int) -> Self:
-        """Learn terms and idf from some titles.
-
-        Args:
-            titles: the training titles.
-            title_size: words of a title that are read, the first.
-            max_terms: the most frequent words are terms, at most this many.
-        """
+        """Learn the `max_terms` most frequent of the first `title_size` words of titles as terms, and their idf."""
         from sklearn.feature_extraction.text import TfidfVectorizer  # takes half a second, and only two models need it
 
         words = [tokenize(title)[:title_size] for title in titles]
@@ -52,15 +42,10 @@ class TermWeights:
         return cls(Vocabulary(vectorizer.get_feature_names_out().tolist()), np.concatenate([[0, 0], vectorizer.idf_]))
 
     def weigh(self, titles: Iterable[str], title_size: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Return the sparse TF-IDF vector of each title.
+        """Return the sparse TF-IDF vector of the first `title_size` words of each title.
 
-        Args:
-            titles: any titles.
-            title_size: words of a title that are read, the first.
-
-        Returns:
-            For each title, the ids of its distinct terms, ascending int64, and their weights, float64; both empty where
-            it has no known term.
+        Of each, the ids of its distinct terms, ascending int64, and their weights, float64; both empty where no term is
+        known.
         """
         documents = [self.terms.encode(tokenize(title)[:title_size]) for title in titles]
         words = Ragged.of_lists(documents, "int64")
@@ -81,11 +66,7 @@ class TermWeights:
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Read what `save` wrote.
-
-        Raises:
-            DataFormatError: a file is damaged, or the two do not belong together.
-        """
+        """Read what `save` wrote."""
         terms, path = Vocabulary.load(Path(folder) / TERMS_FILE), Path(folder) / IDF_FILE
         try:
             idf = np.array([float(line) for line in path.read_text(encoding="utf-8").split()])

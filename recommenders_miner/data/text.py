@@ -8,16 +8,9 @@ _TOKEN = re.compile(r"[\w]+|[.,!?;|]")
 
 
 def tokenize(text: str) -> list[str]:
-    """Split text into lower-case words and the punctuation marks `. , ! ? ; |`.
+    """Split text into lower-case words and the punctuation marks `. , ! ? ; |`; other characters are dropped.
 
-    This is the rule of `word_tokenize` in Microsoft Recommenders' newsrec, so that vocabularies agree with
-    it.
-
-    Args:
-        text: any text.
-
-    Returns:
-        The tokens in order. Characters that belong to none, such as quotes and hyphens, are dropped.
+    This is the rule of `word_tokenize` in Microsoft Recommenders' newsrec, so that vocabularies agree with it.
 
     Example:
         >>> tokenize("It's over!")

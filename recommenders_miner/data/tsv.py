@@ -10,7 +10,6 @@ from __future__ import annotations
 import codecs
 import logging
 import os
-import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +28,6 @@ LOGGER = logging.getLogger("recommenders_miner")
 BLOCK_BYTES = 16 * 2**20
 """How much of a file a core works on at a time. Results do not depend on it."""
 
-_MOST_LINE_BYTES = 2**30
 _EXAMPLES_PER_REASON = 5
 
 OnError = Literal["raise", "skip"]
@@ -37,13 +35,7 @@ OnError = Literal["raise", "skip"]
 
 @dataclass
 class SkipReport:
-    """What was left out of a file under `on_error="skip"`.
-
-    Attributes:
-        path: the file.
-        counts: how often each reason for leaving something out occurred.
-        lines: the first few 1-based lines for each reason.
-    """
+    """What was left out of a file under `on_error="skip"`: how often, and the first few 1-based lines, by reason."""
 
     path: Path
     counts: dict[str, int] = field(default_factory=dict)
@@ -67,12 +59,9 @@ class SkipReport:
 
 
 class LineErrors:
-    """Raises the earliest error in the lines of a file, or counts all of them, as `on_error` says.
+    """Raises the earliest error in the lines of a file, or counts all of them in its `report`, as `on_error` says.
 
     Whoever reads the file adds the errors of a block in any order, then calls `raise_earliest`.
-
-    Attributes:
-        report: what was left out so far; None where errors are raised.
     """
 
     def __init__(self, path: Path, on_error: OnError) -> None:
@@ -83,13 +72,10 @@ class LineErrors:
         self._earliest: DataFormatError | None = None
 
     def add(self, reason: str, lines: np.ndarray, describe: Callable[[int], str], remedy: str | None = None) -> None:
-        """Note lines with an error.
+        """Note lines with an error of a kind, as the skip report names it.
 
-        Args:
-            reason: the kind of error, as the skip report names it.
-            lines: 1-based line numbers, ascending; may be empty.
-            describe: words the problem of `lines[k]`, given k. Called for one line only.
-            remedy: what the user can do about it.
+        `lines` are 1-based and ascending, and may be none; `describe(k)` words the problem of `lines[k]`, and is called
+        for one line only; `remedy` says what the user can do about it.
         """
         if len(lines) == 0:
             return
@@ -112,19 +98,24 @@ class LineErrors:
 
 def require_file(path: Path, expected: str) -> None:
     """Raise a `DataFormatError` that says what is `expected`, unless `path` is a file and not empty."""
-    problem = None
     try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            problem = "the path is a folder"
-        elif status.st_size == 0:
-            problem = "the file is empty"
+        size = path.stat().st_size
+        problem = "the path is a folder" if path.is_dir() else "the file is empty" if size == 0 else None
     except (FileNotFoundError, NotADirectoryError, ValueError):  # the last for a null character in the path
         problem = "the path does not exist"
     except OSError as error:
         problem = f"the path cannot be used ({error.strerror})"
     if problem:
         raise DataFormatError(path, f"{problem}; expected {expected}.")
+
+
+def fingerprint(path: str | Path) -> tuple:
+    """Tell a file from another, and from its own later content; enough to know that nothing need be read again."""
+    path = Path(path).resolve()
+    if not path.exists():
+        return (path,)
+    status = path.stat()
+    return path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def describe_columns(columns: Sequence[str], separator: str) -> str:
@@ -140,23 +131,19 @@ def read_tsv(
     separator: str = "\t",
     parse: Callable[[pa.Table], Any] = lambda table: table,
 ) -> Iterator[tuple[Any, np.ndarray]]:
-    r"""Read a file of separated columns without a header, block by block.
+    """Read a file of separated columns without a header, block by block.
 
     Lines end in LF or CRLF; the last one may lack its end; blank lines at the end of the file and a UTF-8
     byte order mark at its start are ignored. A line with another number of columns or with bytes that are not
     UTF-8 is an error. Where errors are raised, the lines before it are yielded first, so that a caller who checks more
     than the form of a line can raise an earlier error of its own.
 
-    Args:
-        path: the file.
-        columns: names of the columns, in file order.
-        errors: told of every line with an error.
-        separator: one ASCII character.
-        parse: what to make of a block's table; called on threads, for blocks ahead of the one that is yielded.
+    `parse` says what to make of a block's table of string columns; it is called on threads, for blocks ahead of the one
+    that is yielded.
 
     Yields:
-        What `parse` makes of a table of string columns, by itself the table, and the 1-based line number of each of
-        the table's rows, (rows,) int64.
+        What `parse` makes of a table, by itself the table, and the 1-based line number of each of its rows, (rows,)
+        int64.
 
     Raises:
         DataFormatError: the file is missing, a folder or empty, or a line has an error and errors are raised.
@@ -168,8 +155,6 @@ def read_tsv(
     require_file(path, expected)
 
     def parse_block(block: bytes) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
-        if len(block) > BLOCK_BYTES + _MOST_LINE_BYTES:
-            raise DataFormatError(path, f"a line is longer than {_MOST_LINE_BYTES:,} bytes; expected {expected}.")
         fields, starts = _split(block, separator)
         widths = np.diff(starts)
         decodable = _decodable_lines(block, len(widths))
@@ -222,7 +207,7 @@ def _blocks_of_lines(file: BinaryIO) -> Iterator[bytes]:
     if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
         file.seek(0)
     held = b""  # blank lines wait here until a line with content follows them
-    while chunk := file.read(BLOCK_BYTES) + file.readline(_MOST_LINE_BYTES + 1):
+    while chunk := file.read(BLOCK_BYTES) + file.readline():
         block = held + chunk
         content = len(block.rstrip(b"\r\n"))
         end = (block.find(b"\n", content) + 1 or len(block)) if content else 0

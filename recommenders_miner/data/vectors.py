@@ -31,20 +31,15 @@ def read_word_vectors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read the vectors of a vocabulary's tokens.
 
-    Reads GloVe's files, plain or gzipped, word2vec's text format (whose first line is `count dim`), and
-    MIND's `entity_embedding.vec` and `relation_embedding.vec`. A word may contain spaces, as some of
-    glove.840B do. If a word stands there twice, its first vector counts. Only the lines of tokens in the
-    vocabulary are parsed.
-
-    Args:
-        path: the file.
-        vocabulary: the tokens to look for.
-        rng: draws the vectors of the tokens that the file lacks, the unknown token's among them, from a
-            normal distribution with the mean and standard deviation, per dimension, of the vectors found.
+    Reads GloVe's files, plain or gzipped, word2vec's text format (whose first line is `count dim`), and MIND's
+    `entity_embedding.vec` and `relation_embedding.vec`. A word may contain spaces, as some of glove.840B do. If a word
+    stands there twice, its first vector counts. Only the lines of tokens in the vocabulary are parsed. `rng` draws the
+    vectors of the tokens that the file lacks, the unknown token's among them, from a normal distribution with the mean
+    and standard deviation, per dimension, of the vectors found.
 
     Returns:
-        The embedding matrix, (len(vocabulary), dim) float32, whose row 0 (padding) is zero; and which of its
-        rows come from the file, (len(vocabulary),) bool.
+        The embedding matrix, (len(vocabulary), dim) float32, whose row 0 (padding) is zero; and which of its rows come
+        from the file, (len(vocabulary),) bool.
 
     Raises:
         DataFormatError: the file is missing or damaged, a line has another number of numbers than the first, a wanted
@@ -84,11 +79,7 @@ def read_word_vectors(
 
 
 def read_vector_names(path: str | Path) -> list[str]:
-    """Return the words or entities that a file of vectors has, in its order.
-
-    Raises:
-        DataFormatError: the file is missing or damaged.
-    """
+    """Return the words or entities that a file of vectors has, in its order."""
     return [word.decode(errors="replace") for _, word, _ in _lines(Path(path))]
 
 

@@ -27,25 +27,13 @@ from recommenders_miner.hparams import HParams
 
 @dataclass(frozen=True)
 class TrainingTables:
-    """What vocabularies are built of.
-
-    Attributes:
-        news: the training news.
-        log: the training impressions.
-        hparams: the model's hyperparameters.
-        features: the features of articles that the model reads.
-        find: says where a file is that a hyperparameter names.
-    """
+    """The training news and impressions that vocabularies are built of, and the model's hyperparameters."""
 
     news: NewsTable
     log: ImpressionLog
     hparams: HParams
-    features: frozenset[str]
-    find: Callable[[str], str] = str
-
-    def texts(self, column: str) -> list[str]:
-        """Return a column of the news, without the padding article."""
-        return getattr(self.news, column).to_pylist()[1:]
+    features: frozenset[str]  # of articles, that the model reads
+    find: Callable[[str], str] = str  # says where a file is that a hyperparameter names
 
 
 class Vocabularies:
@@ -77,16 +65,7 @@ class Vocabularies:
 
     @classmethod
     def build(cls, names: Iterable[str], tables: TrainingTables, given: Mapping[str, Vocabulary] | None = None) -> Self:
-        """Build the vocabularies of a training set.
-
-        Args:
-            names: which.
-            tables: what they are built of.
-            given: some that are there already, by name.
-
-        Raises:
-            DataFormatError: entities in the table, or a file that the hyperparameters name, are damaged.
-        """
+        """Build the vocabularies of some names of a training set, but those that are given."""
         parts = cls(given or {})
         for name in dict.fromkeys(names):
             if name not in parts:
@@ -103,12 +82,7 @@ class Vocabularies:
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Read what `save` wrote.
-
-        Raises:
-            DataFormatError: a file is damaged.
-            PresetError: the word pieces are.
-        """
+        """Read what `save` wrote."""
         folder = Path(folder)
         parts: dict[str, Any] = {path.stem: Vocabulary.load(path) for path in sorted(folder.glob("*.txt"))}
         for name, kind in {"pieces": Pieces, "terms": TermWeights}.items():
@@ -137,18 +111,18 @@ def vocabulary(name: str) -> Callable[[Builder], Builder]:
 @vocabulary("words")
 def _words(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
     """The words of the training titles, and of the abstracts where a model reads them."""
-    texts = tables.texts("title") + (tables.texts("abstract") if "abstract" in tables.features else [])
+    texts = tables.news.texts("title") + (tables.news.texts("abstract") if "abstract" in tables.features else [])
     return Vocabulary.build(map(tokenize, texts), min_count=tables.hparams.min_word_count)
 
 
 @vocabulary("categories")
 def _categories(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
-    return Vocabulary.build([name] for name in tables.texts("category") if name)
+    return Vocabulary.build([name] for name in tables.news.texts("category") if name)
 
 
 @vocabulary("subcategories")
 def _subcategories(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
-    return Vocabulary.build([name] for name in tables.texts("subcategory") if name)
+    return Vocabulary.build([name] for name in tables.news.texts("subcategory") if name)
 
 
 @vocabulary("users")
@@ -181,7 +155,7 @@ def _pieces(tables: TrainingTables, built: Vocabularies) -> Pieces:
 
 @vocabulary("terms")
 def _terms(tables: TrainingTables, built: Vocabularies) -> TermWeights:
-    return TermWeights.fit(tables.texts("title"), tables.hparams.title_size, tables.hparams.max_terms)
+    return TermWeights.fit(tables.news.texts("title"), tables.hparams.title_size, tables.hparams.max_terms)
 
 
 @vocabulary("news")

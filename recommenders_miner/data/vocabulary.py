@@ -23,9 +23,6 @@ class Vocabulary:
     Args:
         tokens: distinct, non-empty tokens without line breaks, and without the two special ones.
 
-    Raises:
-        ValueError: a token is not of that kind.
-
     Example:
         >>> vocabulary = Vocabulary(["film", "goal"])
         >>> vocabulary.encode(["goal", "opera"])
@@ -34,26 +31,18 @@ class Vocabulary:
 
     def __init__(self, tokens: Sequence[str]) -> None:
         self.tokens: list[str] = [PADDING, UNKNOWN, *tokens]
-        self._id_of: dict[str, int] = {}
-        for token_id, token in enumerate(self.tokens[2:], start=2):
-            if problem := token_problem(token, self._id_of):
-                raise ValueError(f"Token {token_id - 2} of the vocabulary, {token!r}, {problem}.")
-            self._id_of[token] = token_id
+        self._id_of = {token: token_id for token_id, token in enumerate(self.tokens) if token_id > UNKNOWN_ID}
 
     @classmethod
-    def build(cls, documents: Iterable[Sequence[str]], min_count: int = 1, max_size: int | None = None) -> Vocabulary:
+    def build(cls, documents: Iterable[Sequence[str]], min_count: int = 1) -> Vocabulary:
         """Collect the tokens of some documents, most frequent first, ties in alphabetical order.
 
-        Tokens that no vocabulary can hold, as those with a line break, stay unknown.
-
-        Args:
-            documents: the tokens of each document.
-            min_count: tokens that occur less often are left out.
-            max_size: at most this many tokens are kept, the two special ids not counted; None keeps all.
+        Tokens that occur less often than `min_count`, or that no vocabulary can hold, as those with a line break, stay
+        unknown.
         """
         counts = Counter(token for document in documents for token in document)
         frequent = [token for token, count in counts.items() if count >= min_count and not token_problem(token, ())]
-        return cls(sorted(frequent, key=lambda token: (-counts[token], token))[:max_size])
+        return cls(sorted(frequent, key=lambda token: (-counts[token], token)))
 
     @classmethod
     def of_names(cls, names: Iterable[str]) -> Vocabulary:
@@ -84,12 +73,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
-        """Read what `save` wrote.
-
-        Raises:
-            DataFormatError: the file is missing, not UTF-8, lacks the two special tokens at its head, or
-                holds an empty or a repeated token.
-        """
+        """Read what `save` wrote."""
         path = Path(path)
         require_file(path, _EXPECTED)
         try:

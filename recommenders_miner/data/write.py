@@ -28,14 +28,8 @@ def write_behaviors(
 ) -> np.ndarray:
     """Write a `behaviors.tsv` as MIND has it, with MIND's own clock: `11/9/2019 2:14:46 PM`.
 
-    Args:
-        path: the file.
-        ids: of the articles.
-        logs: one after another, logs whose articles are places in `ids`, the histories of their impressions, and which
-            impressions are written, in this order.
-
-    Returns:
-        Which articles stand in the file, (ids,) bool.
+    `logs` are, one after another, logs whose articles are places in `ids`, the histories of their impressions, and
+    which impressions are written, in this order. Return which articles stand in the file, (ids,) bool.
     """
     shown = pa.concat_arrays([*(pc.binary_join_element_wise(ids, label, "-") for label in ("0", "1")), ids])
     used = np.zeros(len(ids), bool)
@@ -65,12 +59,10 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 def write_articles(path: Path, table: pa.Table) -> None:
-    """Write an `articles.parquet`.
+    """Write an `articles.parquet`: a row an article, in the order of news.tsv.
 
-    Args:
-        path: the file.
-        table: one row an article, in the order of news.tsv: its `id`, and columns of any type and name, null where
-            something is not known. `published` is int64 Unix seconds.
+    Beside `id` its columns are of any type and name, null where something is not known; `published` is int64 Unix
+    seconds.
     """
     import pyarrow.parquet as pq
 
@@ -86,11 +78,7 @@ def blocks_of_rows(tokens: np.ndarray) -> Iterator[slice]:
 
 
 def require_apart(out: Path, *sources: Path) -> None:
-    """Refuse to write a folder that a source is, or lies in, since overwriting it would remove the source.
-
-    Raises:
-        RecommendersMinerError: it is so.
-    """
+    """Raise a RecommendersMinerError where `out` is a source or a folder around it, which overwriting would remove."""
     for source in filter(os.path.exists, sources):
         if out.resolve() in (source.resolve(), *source.resolve().parents):
             raise RecommendersMinerError(f"{out}: the result would take the place of its source, {source}.")

@@ -34,28 +34,15 @@ def popularity_scores(
     training_news: NewsTable,
     prior_showings: float = 100.0,
 ) -> np.ndarray:
-    """Score an article by its click-through rate in training, whoever the user is.
+    """Score an article by its click-through rate in training, whoever the user is: (candidates,) float64.
 
     The rate is shrunk towards the overall rate r of the training log, as if every article had been shown
     `prior_showings` times more and clicked at that rate:
 
         (clicks + prior_showings · r) / (showings + prior_showings)
 
-    An article that training never showed has the rate r.
-
-    Args:
-        log: the log to score.
-        news: the table that its rows point into.
-        training_log: the log that models are trained on, with labels.
-        training_news: its table.
-        prior_showings: the weight of the overall rate. With MIND's click rate of 4 %, 100 showings are worth four
-            clicks.
-
-    Returns:
-        (candidates,) float64.
-
-    Raises:
-        ValueError: if the training log has no labels.
+    An article that training never showed has the rate r. With MIND's click rate of 4 %, 100 showings are worth four
+    clicks.
     """
     clicks = count_clicks(training_log, training_news)
     showings = np.bincount(training_log.candidates.values, minlength=len(training_news))
@@ -70,19 +57,11 @@ def history_oracle_scores(log: ImpressionLog, news: NewsTable, prior_clicks: flo
     With n(u, s) the clicks on subcategory s in the history of user u, n(u) the length of that history and p(s) the
     share of s over all distinct histories of the log, the user is expected to click n(u) p(s) times on s, and
 
-        score = log( (n(u, s) + a) / (n(u) p(s) + a) ),    a = `prior_clicks`.
+        score = log( (n(u, s) + a) / (n(u) p(s) + a) ),    a = `prior_clicks` > 0.
 
     The fraction is the posterior mean of a Poisson rate relative to its expectation, under a Gamma(a, a) prior, whose
     mean is 1. So one click on a rare subcategory does not outweigh all else, and a user without a history scores 0
-    everywhere.
-
-    Args:
-        log: the log to score.
-        news: the table that the log's rows point into.
-        prior_clicks: the strength a > 0 of the smoothing, in clicks.
-
-    Returns:
-        (candidates,) float64.
+    everywhere. The scores are (candidates,) float64.
     """
     subcategory = np.asarray(news.subcategory.dictionary_encode().indices, dtype=np.int64)
     num_subcategories = int(subcategory.max()) + 1

@@ -30,42 +30,28 @@ class BeyondAccuracy:
     With R the first k articles of a list, or all of them where there are fewer:
 
     - `ild@k`, intra-list diversity: the share of the pairs of R whose categories differ. Lists of one article have no
-      pairs and are left out. It is the mean pairwise distance of Castells, Hurley and Vargas ("Novelty and Diversity in
-      Recommender Systems", Recommender Systems Handbook, 2nd ed., 2015), the complement of the intra-list similarity of
-      Ziegler et al. ("Improving Recommendation Lists Through Topic Diversification", WWW 2005).
-    - `novelty@k`: the mean self-information −log2 p(i) of R, in bits (Zhou et al., "Solving the Apparent
-      Diversity-Accuracy Dilemma of Recommender Systems", PNAS 2010), p(i) being the article's share of all clicks as in
-      the free discovery of Vargas and Castells ("Rank and Relevance in Novelty and Diversity Metrics for Recommender
-      Systems", RecSys 2011), here (clicks(i) + 1) / (all clicks + number of articles): as if every article of the table
-      had been clicked once more than it was in training.
+      pairs and are left out.
+    - `novelty@k`: the mean self-information −log2 p(i) of R, in bits, p(i) being (clicks(i) + 1) / (all clicks + number
+      of articles): as if every article of the table had been clicked once more than it was in training.
     - `calibration@k`: Σ_c p(c) ln(p(c) / q̃(c)), in nats, with p the shares of the categories in the user's history, q
-      those in R and q̃ = 0.99 q + 0.01 p (Steck, "Calibrated Recommendations", RecSys 2018, all clicks and all places
-      weighing the same). 0 where R has the history's shares, at most ln 100 = 4.6. Users without a history are
-      left out.
-    - `coverage@k`: the share of the catalogue that is in at least one list (Ge, Delgado-Battenfeld and Jannach, "Beyond
-      Accuracy: Evaluating Recommender Systems by Coverage and Serendipity", RecSys 2010).
+      those in R and q̃ = 0.99 q + 0.01 p. 0 where R has the history's shares, at most ln 100 = 4.6. Users without a
+      history are left out.
+    - `coverage@k`: the share of the catalogue that is in at least one list.
 
+    docs/metrics.md says which papers they come from.
     All but coverage are means over lists. Articles without a category share one, named "".
 
     Example:
         beyond = BeyondAccuracy.fit(dev_log, dev_news, train_log, train_news)
         beyond.evaluate(scores).metrics  # {"ild@10": …, "novelty@10": …, "calibration@10": …, "coverage@10": …}
-
-    Attributes:
-        log: the log whose users the lists are for.
-        category: (rows,) int32 category of each article.
-        self_information: (rows,) float64, −log2 p of each article.
-        interests: (histories, categories) float64, the shares of the categories in each distinct history.
-        catalogue: (rows,) bool, which articles can be recommended.
-        k: how many articles of a list count.
     """
 
     log: ImpressionLog
-    category: np.ndarray
-    self_information: np.ndarray
-    interests: csr_array
-    catalogue: np.ndarray
-    k: int
+    category: np.ndarray  # (rows,) int32 of each article
+    self_information: np.ndarray  # (rows,) float64, −log2 p of each article
+    interests: csr_array  # (histories, categories) float64, shares in each distinct history
+    catalogue: np.ndarray  # (rows,) bool, which articles can be recommended
+    k: int  # how many articles of a list count
 
     @classmethod
     def fit(
@@ -82,13 +68,10 @@ class BeyondAccuracy:
         Args:
             log: the log whose users the lists are for.
             news: the table that its rows point into.
-            training_log: the log that models were trained on, with labels.
+            training_log: the log that models were trained on, with labels; ValueError without.
             training_news: its table.
             pool: the rows of the articles that can be recommended; None for the candidates of `log`.
             k: how many articles of a list count.
-
-        Raises:
-            ValueError: if the training log has no labels.
         """
         category = np.asarray(news.category.dictionary_encode().indices)
         clicks = news.align(training_news.ids, count_clicks(training_log, training_news), missing=0)
@@ -100,11 +83,7 @@ class BeyondAccuracy:
         return cls(log, category, self_information, _shares(histories, int(category.max()) + 1), catalogue, k)
 
     def evaluate(self, scores: np.ndarray) -> Evaluation:
-        """Evaluate the lists that scores (candidates,) make of each impression's candidates, the highest first.
-
-        Raises:
-            ValueError: if a score is not finite or there are not as many as candidates.
-        """
+        """Evaluate the lists that scores (candidates,) make of each impression's candidates, the highest first."""
         candidates = self.log.candidates
         ranks = rank_candidates(Ragged(scores, candidates.offsets))
         ranked = np.empty_like(candidates.values)
@@ -112,23 +91,13 @@ class BeyondAccuracy:
         return self.evaluate_lists(Ragged(ranked, candidates.offsets))
 
     def evaluate_lists(self, lists: Ragged, history_of: np.ndarray | None = None) -> Evaluation:
-        """Evaluate lists of any articles.
+        """Evaluate lists of rows of the table, the best of each list first.
 
-        Args:
-            lists: rows of the table, the best of each list first.
-            history_of: (lists,) int, the distinct history of each list's user; None where there is a list for every
-                impression of the log.
-
-        Returns:
-            The metrics, without those that no list has; coverage has no standard error. Lists take the place of
-            impressions, and empty ones are left out.
-
-        Raises:
-            ValueError: if there are not as many lists as histories for them.
+        `history_of` (lists,) is the distinct history of each list's user; None where there is a list for every
+        impression. Lists take the place of impressions, and empty ones are left out; metrics that no list has are
+        missing, and coverage has no standard error.
         """
         history_of = self.log.history_of if history_of is None else history_of
-        if len(lists) != len(history_of):
-            raise ValueError(f"There are {len(lists)} lists, but users' histories for {len(history_of)}.")
         lists = lists.keep(lists.ranks() < self.k)
         sizes = lists.lengths
         shares = _shares(Ragged(self.category[lists.values], lists.offsets), self.interests.shape[1])

@@ -49,10 +49,8 @@ class Evaluation:
     def mean(cls, values: Mapping[str, np.ndarray], counted: np.ndarray) -> Evaluation:
         """Average metrics over impressions.
 
-        Args:
-            values: metric name -> (impressions,) float64, NaN where the metric is not defined; a metric that is
-                defined nowhere is left out.
-            counted: (impressions,) bool, which impressions count as not left out.
+        Values are (impressions,) float64, NaN where a metric is not defined; one that is defined nowhere is left out.
+        `counted` (impressions,) says which impressions count as not left out.
         """
         defined = {name: column[~np.isnan(column)] for name, column in values.items()}
         defined = {name: column for name, column in defined.items() if column.size}
@@ -150,17 +148,7 @@ def impression_metrics(
 
 
 def rank_candidates(scores: Ragged) -> np.ndarray:
-    """Rank the candidates of each impression, the highest score first.
-
-    Args:
-        scores: a row an impression, float32 or float64, higher is better.
-
-    Returns:
-        (candidates,) int32 ranks 1 … n in candidate order; equal scores are ranked in candidate order.
-
-    Raises:
-        ValueError: if a score is not finite or lengths disagree.
-    """
+    """Rank each impression's candidates 1 … n, highest score first, equal ones as they stand: (candidates,) int32."""
     scores = check_scores(scores)
     ranks = np.empty(scores.values.size, np.int32)
     ranks[_ranking_order(scores.values, scores.rows())] = scores.ranks() + 1
@@ -170,17 +158,7 @@ def rank_candidates(scores: Ragged) -> np.ndarray:
 def cold_candidates(
     log: ImpressionLog, news: NewsTable, training_log: ImpressionLog, training_news: NewsTable
 ) -> np.ndarray:
-    """Find the candidates that are cold: neither shown in the training log nor clicked in its histories.
-
-    Args:
-        log: the log to evaluate on.
-        news: the table that its rows point into.
-        training_log: the log that models were trained on.
-        training_news: its table.
-
-    Returns:
-        (candidates,) bool.
-    """
+    """Say which candidates are cold, neither shown in the training log nor clicked in its histories."""
     seen = np.zeros(len(training_news), bool)
     seen[training_log.candidates.values] = True
     seen[training_log.histories.values] = True
@@ -189,15 +167,9 @@ def cold_candidates(
 
 
 def evaluate_cold(scores: np.ndarray, log: ImpressionLog, cold: np.ndarray) -> Evaluation | None:
-    """Evaluate the AUC among the cold candidates of each impression, as if nothing else had been shown.
+    """Evaluate the AUC among the `cold` candidates (candidates,) of each impression, as if nothing else had been shown.
 
-    Args:
-        scores: (candidates,) of all the log's candidates.
-        log: the log, labelled.
-        cold: (candidates,) bool, from `cold_candidates`.
-
-    Returns:
-        The evaluation, its only metric `cold_auc`; None where no impression has a cold click and a cold non-click.
+    The only metric is `cold_auc`; None where no impression has a cold click and a cold non-click.
     """
     offsets = log.candidates.keep(cold).offsets
     [auc] = impression_metrics(scores[cold], log.labels[cold], offsets, ["group_auc"]).values()
@@ -214,15 +186,8 @@ def evaluate_recall(rows: np.ndarray, log: ImpressionLog, cutoffs: Sequence[int]
     - `hit_rate@k`: whether at least one is.
     - `ndcg@k`: Σ 1 / log2(rank + 1) over those that are, divided by its largest possible value.
 
-    A clicked article that was not in the pool, for its age say, counts as not found.
-
-    Args:
-        rows: (I, k) rows of the retrieved articles, the best first, 0 behind the last.
-        log: the log of I impressions, with labels.
-        cutoffs: of the list; none longer than k.
-
-    Raises:
-        ValueError: a cutoff is below 1 or beyond what was retrieved, or no impression has a click.
+    A clicked article that was not in the pool, for its age say, counts as not found. `rows` (I, k) are the retrieved
+    articles, the best first, 0 behind the last.
     """
     if not (log.labels == 1).any():
         raise ValueError("Recall is counted from clicks, but the log has none.")
@@ -246,18 +211,11 @@ def evaluate_recall(rows: np.ndarray, log: ImpressionLog, cutoffs: Sequence[int]
 
 
 def check_scores(scores: Ragged) -> Ragged:
-    """Return scores as arrays whose offsets are int64; ValueError where one is not finite, or offsets do not fit."""
-    values, offsets = np.asarray(scores.values), np.asarray(scores.offsets, dtype=np.int64)
-    problem = None
-    if values.ndim != 1 or offsets.ndim != 1 or offsets.size == 0:
-        problem = f"must be flat arrays, one offset more than impressions; shapes are {values.shape}, {offsets.shape}"
-    elif offsets[0] != 0 or (np.diff(offsets) < 0).any():
-        problem = "do not fit: offsets must begin at 0 and never fall"
-    elif offsets[-1] != values.size:
-        problem = f"do not fit: there are {values.size} scores, but the offsets end at {offsets[-1]} candidates"
-    if problem:
-        raise ValueError(f"Scores and offsets {problem}.")
-    scores = Ragged(values, offsets)
+    """Return scores as arrays whose offsets are int64; ValueError where one is not finite, or lengths disagree."""
+    scores = Ragged(np.asarray(scores.values), np.asarray(scores.offsets, dtype=np.int64))
+    values = scores.values
+    if scores.offsets[-1] != values.size:
+        raise ValueError(f"There are {values.size} scores, but the offsets end at {scores.offsets[-1]} candidates.")
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         impressions = np.unique(scores.row_of(bad))
@@ -290,13 +248,15 @@ def _check_labels(labels: np.ndarray, scores: Ragged) -> np.ndarray:
         raise ValueError(f"There are {scores.values.size} scores, but the labels have the shape {labels.shape}.")
     bad = np.flatnonzero((labels != 0) & (labels != 1))
     if bad.size:
-        place = f"{bad.size} of {labels.size} candidates, the first in impression {scores.row_of(bad[0])}"
+        wrong = (
+            f"{bad.size} of {labels.size} candidates, the first in impression {scores.row_of(bad[0])} (counted from 0)"
+        )
         if labels[bad[0]] == -1:
             raise ValueError(
-                f"Metrics need labels, but {place} (counted from 0), have none (-1). A split without labels, such as "
-                "MIND's test split, can only be scored: write a submission instead."
+                f"Metrics need labels, but {wrong}, have none (-1). A split without labels, such as MIND's test split, "
+                "can only be scored: write a submission instead."
             )
-        raise ValueError(f"Labels must be 0 or 1, but are not for {place} (counted from 0): {labels[bad[0]]}.")
+        raise ValueError(f"Labels must be 0 or 1, but are not for {wrong}: {labels[bad[0]]}.")
     return labels
 
 

@@ -24,19 +24,12 @@ from recommenders_miner.encoders.whole_table import (
 
 @dataclass(frozen=True)
 class DistinctUsers:
-    """The distinct users of a log, histories and, where they matter, user ids, sorted by history length.
+    """The distinct users of a log, histories and, where they matter, user ids, sorted by history length."""
 
-    Attributes:
-        histories: (R,) rows of the log's histories.
-        users: (R,) int32 user ids of the model, 0 where they do not matter.
-        lengths: (R,) clicks that are used.
-        of_impression: (I,) the distinct user of each impression.
-    """
-
-    histories: np.ndarray
-    users: np.ndarray
-    lengths: np.ndarray
-    of_impression: np.ndarray
+    histories: np.ndarray  # (R,) rows of the log's histories
+    users: np.ndarray  # (R,) int32 user ids of the model, 0 where they do not matter
+    lengths: np.ndarray  # (R,) clicks that are used
+    of_impression: np.ndarray  # (I,) the distinct user of each impression
 
 
 class LogScorer:
@@ -66,28 +59,12 @@ class LogScorer:
         self.categories_part = NetworkPart(network, network.user_encoder.for_categories)
         self.score_part = NetworkPart(network, network.score_encoded)
 
-    # === News ===
-
     def encode_news(self, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Encode a news table.
-
-        Args:
-            features: arrays of N+1 rows, row 0 the padding article.
-
-        Returns:
-            The network's news, by name, N+1 rows each: `vector` (N+1, d) and whatever else the other parts read.
-        """
+        """Encode a news table, features of N+1 rows: by name what the other parts read, `vector` (N+1, d) and more."""
         return encode_table(self.news_part, features, self.news_batch)
 
-    # === Users ===
-
     def distinct_users(self, log: ImpressionLog, users: np.ndarray) -> DistinctUsers:
-        """Find the distinct users of a log, shortest history first.
-
-        Args:
-            log: the log.
-            users: (log users,) int32 ids that the model gives to the log's users.
-        """
+        """Find the distinct users of a log, shortest history first, given the model's ids (log users,) of its users."""
         user = users[log.user_of] if self.user_aware else np.zeros(len(log), "int32")
         lengths = np.minimum(log.histories.lengths, self.his_size)[log.history_of]
         key = (lengths * len(log.histories) + log.history_of) * (int(user.max(initial=0)) + 1) + user
@@ -102,18 +79,11 @@ class LogScorer:
         members: np.ndarray | None = None,
         categories: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Return users without a candidate, or as candidates of some categories meet them.
+        """Return users without a candidate, or as candidates of some categories (P,) int32 meet them.
 
-        Args:
-            news: what `encode_news` gave.
-            log: impressions over those news.
-            users: the log's distinct users.
-            members: (members,) which users, in any order; all where left out.
-            categories: (P,) int32.
-
-        Returns:
-            (members, …), see `UserEncoder.user_vectors`; with categories (members, P, …), see
-            `UserEncoder.for_categories`.
+        `news` is what `encode_news` gave, `members` (members,) which of the log's distinct users are meant, all where
+        left out. The result is (members, …), see `UserEncoder.user_vectors`; with categories (members, P, …), see
+        `UserEncoder.for_categories`.
         """
         places, vectors = [], []
         part = self.vectors_part if categories is None else self.user_part
@@ -136,8 +106,7 @@ class LogScorer:
     ) -> Iterator[tuple[np.ndarray, Any]]:
         """Yield ascending places (R,) among the members and a part's encoding of these users, R rows or more.
 
-        Lengths are those of all the users, so that few shapes come up, whatever the members. `progress` is told what
-        share of the members the caller has done with.
+        Lengths are those of all the users, so that few shapes come up, whatever the members.
         """
         members = np.arange(len(users.lengths)) if members is None else members
         edges, done = length_edges(users.lengths, 5), 0
@@ -153,8 +122,6 @@ class LogScorer:
             if progress:
                 progress(done / len(members))
 
-    # === Scores ===
-
     def score(
         self,
         news: dict[str, np.ndarray],
@@ -162,16 +129,10 @@ class LogScorer:
         users: np.ndarray,
         progress: Callable[[float], None] | None = None,
     ) -> np.ndarray:
-        """Score every candidate of a log.
+        """Score every candidate of a log, (candidates,) float32, in the order of `log.candidates.values`.
 
-        Args:
-            news: what `encode_news` gave.
-            log: impressions over those news, labelled or not.
-            users: (log users,) int32 ids that the model gives to the log's users.
-            progress: told the share that is done, now and then.
-
-        Returns:
-            (candidates,) float32, in the order of `log.candidates.values`.
+        `news` is what `encode_news` gave, `users` (log users,) int32 the model's ids of the log's users; `progress` is
+        told the share that is done, now and then.
         """
         return self.score_users(news, log, self.distinct_users(log, users), progress)
 
@@ -269,17 +230,7 @@ def score_directly(
 ) -> np.ndarray:
     """Score a log as training would, impression by impression in batches, each candidate's user computed for it alone.
 
-    The plain form that `LogScorer` must agree with.
-
-    Args:
-        network: the network, built.
-        features: arrays of N+1 rows, row 0 the padding article.
-        log: impressions over those news.
-        users: (log users,) int32 ids that the model gives to the log's users.
-        his_size: newest clicks of a history that are used.
-
-    Returns:
-        (candidates,) float32.
+    The plain form that `LogScorer` must agree with; the arguments are those of `LogScorer` and its methods.
     """
     scores = np.empty(len(log.labels), "float32")
     sizes = log.candidates.lengths

@@ -10,12 +10,13 @@ import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recommenders_miner.data.cache import pack_strings
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.evaluation.metrics import check_scores, rank_candidates
@@ -31,35 +32,21 @@ BYTES_PER_BLOCK = 16 << 20
 def write_scores(path: str | Path, scores: Ragged) -> None:
     """Write scores as text: a line per impression, the scores of its candidates separated by single spaces.
 
-    Each number has the fewest digits that give back its exact value in its own precision, so that the file has no ties
-    that the scores did not have.
-
-    Args:
-        path: the text file to write.
-        scores: a row an impression, float32 or float64.
-
-    Raises:
-        ValueError: if a score is not finite or lengths disagree.
+    Each number has the fewest digits that give back its exact value in its own precision, float32 or float64, so that
+    the file has no ties that the scores did not have.
     """
     scores = check_scores(scores)
     with atomic_write(path) as temporary, open(temporary, "wb") as file:
         for _, block in _blocks(scores):
-            _write_strings(file, pc.binary_join_element_wise(_join_rows(block, " "), pa.scalar("\n"), ""))
+            file.write(pack_strings(pc.binary_join_element_wise(_join_rows(block, " "), pa.scalar("\n"), ""))[0].data)
 
 
 def read_scores(path: str | Path, log: ImpressionLog | None = None) -> Ragged:
-    """Read what `write_scores` writes.
-
-    Args:
-        path: the text file. An empty line is an impression without candidates.
-        log: the log that the file belongs to.
-
-    Returns:
-        A row an impression, float64.
+    """Read what `write_scores` writes, float64; an empty line is an impression without candidates.
 
     Raises:
-        DataFormatError: with the line that holds something other than finite numbers, or not a number for each of the
-            log's candidates.
+        DataFormatError: with the line that holds something other than finite numbers, or not a number for each
+            candidate of the log that the file belongs to.
         FileNotFoundError: if there is no such file.
     """
     blocks = [Ragged(np.empty(0), np.zeros(1, np.int64))]
@@ -92,18 +79,10 @@ def read_scores(path: str | Path, log: ImpressionLog | None = None) -> Ragged:
 def write_submission(
     path_zip: str | Path, impression_ids: Sequence[int] | Sequence[str] | np.ndarray, scores: Ragged
 ) -> None:
-    """Write the ranks of every impression's candidates as the MIND leaderboard takes them.
+    """Write the ranks of every impression's candidates as the MIND leaderboard takes them, `prediction.zip` by custom.
 
     The zip file holds `prediction.txt` and nothing else, a line per impression: `impression_id [r1,r2,…]`, where r1 is
-    the rank of the first candidate. The same input gives the same bytes.
-
-    Args:
-        path_zip: the zip file to write, `prediction.zip` by custom.
-        impression_ids: (impressions,) the first column of behaviors.tsv.
-        scores: a row an impression, float32 or float64, higher is better; ties are broken by candidate order.
-
-    Raises:
-        ValueError: if a score is not finite or lengths disagree.
+    the rank of the first candidate; ties are broken by candidate order. The same input gives the same bytes.
     """
     scores = check_scores(scores)
     if len(impression_ids) != len(scores):
@@ -118,7 +97,8 @@ def write_submission(
         for impressions, block in _blocks(scores):
             ids = pa.array(np.asarray(impression_ids[impressions])).cast(pa.string())
             ranks = _join_rows(Ragged(rank_candidates(block), block.offsets), ",")
-            _write_strings(file, pc.binary_join_element_wise(ids, pa.scalar(" ["), ranks, pa.scalar("]\n"), ""))
+            lines = pc.binary_join_element_wise(ids, pa.scalar(" ["), ranks, pa.scalar("]\n"), "")
+            file.write(pack_strings(lines)[0].data)
 
 
 def _blocks(scores: Ragged) -> Iterator[tuple[slice, Ragged]]:
@@ -131,11 +111,6 @@ def _blocks(scores: Ragged) -> Iterator[tuple[slice, Ragged]]:
 def _join_rows(rows: Ragged, separator: str) -> pa.StringArray:
     strings = pa.array(rows.values).cast(pa.string())
     return pc.binary_join(pa.ListArray.from_arrays(pa.array(rows.offsets, pa.int32()), strings), separator)
-
-
-def _write_strings(file: BinaryIO, strings: pa.StringArray) -> None:
-    one_list = pa.ListArray.from_arrays(pa.array([0, len(strings)], pa.int32()), strings)
-    file.write(pc.binary_join(one_list, "")[0].as_buffer())
 
 
 def _parse_lines(lines: Sequence[str]) -> Ragged:

@@ -36,15 +36,10 @@ def draw_auc(
 ) -> None:
     """Draw trained models as horizontal bars, best on top, and floors and ceilings as dashed lines.
 
-    The axis does not begin at 0: it runs from just below the lowest floor to just above the highest ceiling,
-    the range in which a model can lie.
-
-    Args:
-        path: the PNG file to write; an SVG stands beside it.
-        bars: name, AUC and its uncertainty of each trained model, both times 100.
-        lines: name and AUC times 100 of each floor or ceiling.
-        title: the title of the plot.
-        whiskers: what the uncertainty is.
+    The axis does not begin at 0: it runs from just below the lowest floor to just above the highest ceiling, the range
+    in which a model can lie. A bar is a model's name, its AUC and its uncertainty, which `whiskers` names, both times
+    100; a line the name and the AUC times 100 of a floor or ceiling. The path is that of a PNG file; an SVG stands
+    beside it.
     """
     bars = sorted(bars, key=lambda bar: bar[1])
     values = [50.0, *(value for _, value, _ in bars), *(value for _, value in lines)]
@@ -87,13 +82,8 @@ def draw_models(
 ) -> Figure:
     """Draw the AUC of models here, with its spread, beside the paper's; MINER's forms in a colour of their own.
 
-    Args:
-        names: of the models, in the order of the table, from top to bottom.
-        here: AUC of each in percent.
-        here_errors: half the length of its whisker.
-        paper: AUC of each in the paper, in percent.
-        here_title: what `here` was measured on.
-        lines: name and AUC in percent of floors and ceilings.
+    All AUC are in percent; `names` go from top to bottom, `here_errors` are half the lengths of the whiskers,
+    `here_title` says what `here` was measured on, and `lines` are floors and ceilings.
     """
     figure = new_figure(8.5, 1.6 + 0.3 * len(names), "AUC, %")
     left, right = figure.subplots(1, 2, sharey=True)
@@ -124,12 +114,8 @@ def draw_curves(
 ) -> Figure:
     """Draw the mean of each curve over a logarithmic axis, in a band of one standard deviation over seeds.
 
-    Args:
-        curves: of each its name, where it was measured, and at each x a value a seed.
-        title: of the plot.
-        xlabel: what x is.
-        ylabel: what the values are.
-        panels: draw each curve in a panel of its own, since their heights have little in common.
+    A curve is its name, where it was measured, and at each x a value a seed. `panels` draws each in a panel of its own,
+    since their heights have little in common.
     """
     figure = new_figure(8.5 if panels else 7.5, 3.4 if panels else 4.4, title)
     every_axes = figure.subplots(1, len(curves)) if panels else [figure.add_subplot()] * len(curves)
@@ -162,15 +148,7 @@ def draw_curves(
 def draw_effects(
     names: Sequence[str], effects: Sequence[float], standard_errors: Sequence[float], xlabel: str, title: str
 ) -> Figure:
-    """Draw each effect as a point with a whisker of two standard errors to either side, beside a line at zero.
-
-    Args:
-        names: of the effects, from top to bottom.
-        effects: their sizes.
-        standard_errors: of the sizes.
-        xlabel: what the sizes are.
-        title: of the plot.
-    """
+    """Draw each effect as a point with a whisker of two standard errors to either side, beside a line at zero."""
     figure = new_figure(7.5, 1.3 + 0.55 * len(names), title)
     axes = figure.add_subplot()
     axes.axvline(0, color=FAINT, linewidth=1)

@@ -45,12 +45,9 @@ class Shown(NamedTuple):
 
 @in_style
 def draw_case_study(history: Sequence[Shown], tops: Mapping[str, Sequence[Shown]], categories: Sequence[str]) -> Figure:
-    """Draw the history at the left, the models' lists at the right, the clicked article marked.
+    """Draw the history, newest last, at the left, at the right by model its first articles, the clicked one marked.
 
-    Args:
-        history: the clicked articles, newest last.
-        tops: by model, its first articles, best first.
-        categories: those of all news of the table, which fix the colours.
+    The categories are those of all news of the table, which fix the colours.
     """
     num_rows = max(len(history) + 1, sum(len(top) + 1.6 for top in tops.values()))
     figure = new_figure(11, 0.9 + 0.34 * num_rows, "What a user has clicked, and what two models recommend")
@@ -83,13 +80,10 @@ def _write_list(axes: Axes, row: float, title: str, news: Sequence[Shown], color
 def draw_attention_maps(
     maps: Mapping[str, np.ndarray], titles: Sequence[str], history_categories: Sequence[str], categories: Sequence[str]
 ) -> Figure:
-    """Draw a map for each model: a row a click, newest on top, a column an interest; one scale for all.
+    """Draw a map of weights (K, M) for each model: a row a click, newest on top, a column an interest, on one scale.
 
-    Args:
-        maps: by the model's name, weights (K, M).
-        titles: M titles, newest last.
-        history_categories: M categories.
-        categories: those of all news of the table, which fix the colours.
+    The M titles and categories of the history come newest last; the other categories are those of all news of the
+    table, which fix the colours.
     """
     figure = new_figure(9, 1.6 + 0.3 * len(titles), "What each interest attends to")
     strongest = max(weights.max() for weights in maps.values())
@@ -117,14 +111,7 @@ def draw_explanation(explanation: Explanation, categories: Iterable[str], candid
     The columns of a panel are interests: their weights and scores above, their attention to the clicks below; to the
     right is each click's influence on the score. Of more interests than find room, those that add most are drawn.
     Where there is but one interest, weight and score are left out; where there is no attention, influence stands alone.
-
-    Args:
-        explanation: what to draw.
-        categories: those of the whole news table, which fix the colours.
-        candidates: panels, at most.
-
-    Raises:
-        RecommendersMinerError: the history is empty.
+    The categories are those of the whole news table, which fix the colours.
     """
     if not explanation.history:
         raise RecommendersMinerError("The history is empty: there are no clicks to draw.")

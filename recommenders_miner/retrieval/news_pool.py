@@ -6,7 +6,7 @@ index of its own, exact or approximate; a pool's places are its articles part by
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +17,9 @@ SMALLEST_APPROXIMATE = 20_000
 _BLOCK_SCORES = 2**22
 """Inner products of one step of a search, 16 MB."""
 _CLUSTERS_VISITED = 32
+
+Hidden = tuple[np.ndarray, np.ndarray]
+NOTHING_HIDDEN: Hidden = np.zeros(0, np.int64), np.zeros(0, np.int64)
 
 
 class TopK:
@@ -69,14 +72,10 @@ class WeightedScores:
     The weights are positive and add up to 1, so that s ≤ max_i s_i. Articles whose best interest does not reach the
     k-th score so far need no weights: this is the threshold algorithm of Fagin, Lotem and Naor, "Optimal Aggregation
     Algorithms for Middleware", JCSS 2003, with a bound for each article.
-
-    Attributes:
-        vectors: (N, d) float32, h of the article at each place.
-        targets: (N, d) float32, t of the article at each place.
     """
 
-    vectors: np.ndarray
-    targets: np.ndarray
+    vectors: np.ndarray  # (N, d) float32, h of the article at each place
+    targets: np.ndarray  # (N, d) float32, t of the article at each place
 
     def replace(
         self,
@@ -189,23 +188,6 @@ class NewsIndex:
                 best.add(scores, places, users)
 
 
-@dataclass(frozen=True)
-class PoolQuery:
-    """What B users search a pool with.
-
-    Attributes:
-        interests: (B, P, K, d) float32, K interests for each of the pool's P parts.
-        hidden_user: (E,) int64, the user of each article that must not be found.
-        hidden_row: (E,) int64, these articles.
-        period: (2, B) int64, the first and the last time at which articles may have been first seen; None: no limits.
-    """
-
-    interests: np.ndarray
-    hidden_user: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    hidden_row: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    period: np.ndarray | None = None
-
-
 class NewsPool:
     """News to search, in parts that are each searched with interests of their own, each part in the order of time.
 
@@ -238,55 +220,53 @@ class NewsPool:
         self._bounds = np.searchsorted(part_of[self._row_at], np.arange(int(part_of.max(initial=0)) + 2))
         self._indexes = [NewsIndex(index, ordered[start:end], start) for start, end in pairwise(self._bounds)]
 
-    def search(self, query: PoolQuery, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Find the k articles of each user that score highest by the interests in the article's part.
+    def search(
+        self, interests: np.ndarray, k: int, hidden: Hidden = NOTHING_HIDDEN, period: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Find the k articles of each of B users that score highest by the interests in the article's part.
 
         Args:
-            query: of B users.
+            interests: (B, P, K, d) float32, K interests for each of the pool's P parts.
             k: how many; may be more than there are.
+            hidden: users (E,) and articles (E,) int64 that they must not find.
+            period: (2, B) int64, the first and the last time at which articles may have been first seen; None: any.
 
         Returns:
             Scores (B, k) float32, descending, and rows (B, k) int64 of `vectors`; -inf and -1 where there are too few.
         """
-        users = len(query.interests)
+        users, (hidden_user, hidden_row) = len(interests), hidden
         # Deep enough to find k where the hidden articles are the best.
-        best = TopK(users, k + int(np.bincount(query.hidden_user).max(initial=0)))
+        best = TopK(users, k + int(np.bincount(hidden_user).max(initial=0)))
         for part, (index, (start, end)) in enumerate(zip(self._indexes, pairwise(self._bounds), strict=True)):
             windows = np.tile([[start], [end]], users)
-            if query.period is not None:
-                seen, (earliest, latest) = self._first_seen[start:end], query.period
+            if period is not None:
+                seen, (earliest, latest) = self._first_seen[start:end], period
                 windows = start + np.stack([np.searchsorted(seen, earliest), np.searchsorted(seen, latest, "right")])
-            index.search(query.interests[:, part], windows, best, self._weighted)
+            index.search(interests[:, part], windows, best, self._weighted)
         scores, places = best.best()
         rows = np.where(places >= 0, self._row_at[places], -1)
         size = len(self._row_at)  # (user, row) pairs as one number each; what was not found has -1
         found = np.where(rows >= 0, np.arange(users)[:, None] * size + rows, -1)
-        scores[np.isin(found, query.hidden_user * size + query.hidden_row)] = -np.inf
+        scores[np.isin(found, hidden_user * size + hidden_row)] = -np.inf
         scores, rows = best_of(scores, rows, k)
         return scores, np.where(scores > -np.inf, rows, -1)
 
-    def search_in_turns(self, query: PoolQuery, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search_in_turns(
+        self, interests: np.ndarray, k: int, hidden: Hidden = NOTHING_HIDDEN, period: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Find k articles of each user by letting the interests choose in turns, so that each has its share.
 
         First comes the best article of every interest, the best matched first, then their second best, and so on; what
-        several interests choose stands where it is first chosen.
-
-        Args:
-            query: of B users.
-            k: how many; may be more than there are.
-
-        Returns:
-            Scores (B, k) float32, each by the interest that chose the article, and rows (B, k) int64 of `vectors`; -inf
-            and -1 where there are too few.
+        several interests choose stands where it is first chosen. Returned is what `search` returns, each score by the
+        interest that chose the article.
         """
-        users, parts, count, dim = query.interests.shape
-        by_interest = PoolQuery(  # B · K users of one interest each
-            query.interests.swapaxes(1, 2).reshape(users * count, parts, 1, dim),
-            (query.hidden_user[:, None] * count + np.arange(count)).ravel(),
-            np.repeat(query.hidden_row, count),
-            None if query.period is None else np.repeat(query.period, count, axis=1),
+        users, parts, count, dim = interests.shape
+        found = self.search(  # for B · K users of one interest each
+            interests.swapaxes(1, 2).reshape(users * count, parts, 1, dim),
+            k,
+            ((hidden[0][:, None] * count + np.arange(count)).ravel(), np.repeat(hidden[1], count)),
+            None if period is None else np.repeat(period, count, axis=1),
         )
-        found = self.search(by_interest, k)
         scores, rows = (values.reshape(users, -1, k).swapaxes(1, 2) for values in found)
         order = np.argsort(-scores, axis=2, kind="stable")
         scores, rows = (np.take_along_axis(v, order, axis=2).reshape(users, -1) for v in (scores, rows))

@@ -20,7 +20,7 @@ from recommenders_miner.evaluation.scoring import DistinctUsers
 from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.miner import MINERClickPredictor
 from recommenders_miner.models.network import DotProductPredictor
-from recommenders_miner.retrieval.news_pool import INDEXES, NewsPool, PoolQuery, best_of
+from recommenders_miner.retrieval.news_pool import INDEXES, NewsPool, best_of
 
 STRATEGIES = ("average", "multi", "category", "auto")
 RERANKED = 1000
@@ -32,15 +32,11 @@ _SECONDS_A_DAY = 86_400
 
 
 def first_seen(news: NewsTable, logs: Iterable[tuple[ImpressionLog, NewsTable]]) -> np.ndarray:
-    """Find when each article was first shown to anyone as a candidate. MIND's news have no date of their own.
+    """Find when each article was first shown to anyone as a candidate: (N+1,) int64 Unix seconds.
 
-    Args:
-        news: the news in question.
-        logs: logs, each with the table that its rows point into; all that there are, since a log's first showing of an
-            article need not be the first of all.
-
-    Returns:
-        (N+1,) int64 Unix seconds, `BEFORE_THE_LOGS` for articles that no log shows.
+    MIND's news have no date of their own. `logs` are all that there are, each with the table that its rows point into,
+    since a log's first showing of an article need not be the first of all. `BEFORE_THE_LOGS` stands for articles that
+    none shows.
     """
     never = np.iinfo(np.int64).max
     seen = np.full(len(news), never)
@@ -220,9 +216,8 @@ class NewsRecall:
         interests = vectors.reshape(len(members), self._num_parts, -1, vectors.shape[-1]).astype("float32", copy=False)
         if self._by_mean:
             interests = interests.mean(axis=2, keepdims=True)
-        query = PoolQuery(interests, clicked.rows(), clicked.values - 1, period)
-        depth = max(k, self.rerank or 0)
-        scores, rows = (self._pool.search_in_turns if self.in_turns else self._pool.search)(query, depth)
+        search = self._pool.search_in_turns if self.in_turns else self._pool.search
+        scores, rows = search(interests, max(k, self.rerank or 0), (clicked.rows(), clicked.values - 1), period)
         rows = (rows + 1).astype("int32")
         if self.rerank:
             found = rows > 0

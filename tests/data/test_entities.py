@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 
 import keras_hub
@@ -14,7 +13,6 @@ from recommenders_miner.data.features import NewsFeatures
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.pieces import Pieces
-from recommenders_miner.data.vectors import read_vector_names
 from recommenders_miner.data.vocabularies import TrainingTables, Vocabularies
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.errors import DataFormatError, HParamsError
@@ -74,53 +72,27 @@ def features(news, vocabularies, **options):
     return NewsFeatures(news, vocabularies, HPARAMS.replace(**options))
 
 
-# === MIND's JSON ===
-
-
 def test_a_title_has_its_wikidata_ids_once_in_their_order():
     assert title_entities(NEWS) == [["Q5", "Q3"], [], ["Q3", "Q7", "Q1", "Q9"], []]
-
-
-def test_a_title_that_mentions_nothing_has_no_entities():
-    assert title_entities(table("", "[]", " [ ] ", None)) == [[], [], [], []]
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "[{",
-        "rain",
-        mind("Q1")[:-1],
-        mind("Q1") + "]",
-        '{"WikidataId": "Q1"}',
-        "{}",
-        "5",
-        "null",
-        '""',
-        '"Q1"',
-        '["Q1"]',
-        "[5]",
-        "[null]",
-        '[{"Label": "Rain"}]',
-        '[{"WikidataId": 5}]',
-        '[{"WikidataId": null}]',
-        '[{"WikidataId": ["Q1"]}]',
-        '[{"WikidataId": ""}]',
-        '[{"WikidataId": "Q\\n1"}]',
-        '[{"WikidataId": "<padding>"}]',
-        '[{"WikidataId": "\\ud800"}]',
+        *("[{", "rain", mind("Q1") + "]", '{"WikidataId": "Q1"}', "null", '["Q1"]', '[{"Label": "Rain"}]'),
+        *('[{"WikidataId": 5}]', '[{"WikidataId": ""}]', '[{"WikidataId": "Q\\n1"}]', '[{"WikidataId": "\\ud800"}]'),
+        '[{"WikidataId": "Q1", "OccurrenceOffsets": ["x"], "SurfaceForms": ["a"]}]',
+        '[{"WikidataId": "Q1", "OccurrenceOffsets": [1], "SurfaceForms": [2]}]',
+        '[{"WikidataId": "Q1", "OccurrenceOffsets": 3}]',
     ],
 )
 def test_damaged_entities_name_their_article(text, build):
     news = table(mind("Q1"), text, mind("Q2"))
     with pytest.raises(DataFormatError, match=r"title entities of news N2: expected a JSON list") as caught:
-        title_entities(news)
+        word_entities(news, 5)
     assert repr(text)[:60] in str(caught.value)
     with pytest.raises(DataFormatError, match="news N2"):
         build(news)
-
-
-# === The feature ===
 
 
 def test_entities_are_ids_at_the_left_of_their_row(build):
@@ -130,19 +102,8 @@ def test_entities_are_ids_at_the_left_of_their_row(build):
     assert names(vocabularies)[:4] == ["Q1", "Q5", "Q3", "Q7"]
     assert feature.tolist() == [[0, 0, 0], [q5, q3, 0], [0, 0, 0], [q3, q7, q1], [0, 0, 0]]
     assert feature.dtype == np.int32
-
-
-def test_entities_that_are_not_known_are_id_1(build):
-    other = table(mind("Q3", "Q404"), mind("Q405"))
-    assert features(other, build(), entity_size=2)["entities"].tolist() == [[0, 0], [3, 1], [1, 0]]
-
-
-def test_the_same_entity_twice_takes_one_place(build):
-    twice = table(mind("Q7", "Q7", "Q5"))
-    assert features(twice, build(twice), entity_size=2)["entities"].tolist() == [[0, 0], [2, 3]]
-
-
-# === Vocabularies ===
+    other = table(mind("Q3", "Q404", "Q3", "Q5"), " [ ] ", None)
+    assert features(other, vocabularies, entity_size=3)["entities"].tolist() == [[0] * 3, [q3, 1, q5], [0] * 3, [0] * 3]
 
 
 def test_entities_with_vectors_come_before_those_of_the_titles(build):
@@ -180,48 +141,6 @@ def test_vocabularies_with_pieces_bring_their_tokenizer_along(build, tmp_path):
     loaded = Vocabularies.load(tmp_path / "elsewhere")
     assert loaded.pieces.encode(["Titles", "rain"], 5) == [[3, 6, 7, 4], [3, 2, 4]]
     assert features(NEWS, loaded)["pieces"].tolist() == [[0, 0, 0, 0]] + [[3, 6, 2, 4]] * 4
-
-
-# === Names in a file of vectors ===
-
-VECTORS = "Q42\t0.1\t-2\t3e-1\t\nQ7\t1\t2\t3\t\nQ1\t4\t5\t6\t\n"
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        VECTORS,
-        VECTORS.replace("\t", " "),
-        VECTORS.replace("\t\n", "\n"),
-        VECTORS.removesuffix("\t\n"),
-        VECTORS + "\n",
-        "3 3\n" + VECTORS.replace("\t", " "),
-        gzip.compress(VECTORS.encode(), mtime=0),
-    ],
-)
-def test_names_stand_in_the_order_of_the_file(tmp_path, content):
-    path = tmp_path / "entity_embedding.vec"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert read_vector_names(path) == ["Q42", "Q7", "Q1"]
-
-
-def test_names_may_have_spaces_and_any_letter(tmp_path):
-    (tmp_path / "glove.txt").write_text("the 1 2 3\n. . . 7 8 9\nZürich 4 5 6\n", encoding="utf-8")
-    assert read_vector_names(tmp_path / "glove.txt") == ["the", ". . .", "Zürich"]
-
-
-def test_a_damaged_or_missing_file_of_vectors_is_an_error(tmp_path):
-    """What else can be wrong stands in test_word_vectors.py: both read lines in one way."""
-    path = tmp_path / "entity_embedding.vec"
-    with pytest.raises(DataFormatError, match="does not exist"):
-        read_vector_names(path)
-    path.write_text(VECTORS + "Q9\t1\t2\n")
-    with pytest.raises(DataFormatError, match="expected a word and 3 numbers, got 3 fields") as caught:
-        read_vector_names(path)
-    assert (caught.value.path, caught.value.line) == (path, 4)
-
-
-# === Where entities stand ===
 
 
 def placed(name, *occurrences):
@@ -265,24 +184,6 @@ def test_word_entities_are_a_feature_beside_the_title(build):
     assert features(news, known)["word_entities"].tolist() == expected
     unknown = features(news, build(table("[]"), vectors=["Q60"]))["word_entities"]
     assert unknown[1].tolist() == [1, 0, 2, 2]
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        [{"WikidataId": "Q1", "OccurrenceOffsets": ["x"], "SurfaceForms": ["a"]}],
-        [{"WikidataId": "Q1", "OccurrenceOffsets": [1], "SurfaceForms": [2]}],
-        [{"WikidataId": "Q1", "OccurrenceOffsets": 3}],
-        {"WikidataId": "Q1"},
-    ],
-)
-def test_damaged_places_are_named(bad):
-    news = NewsTable.from_columns(ids=["N1"], titles=["Rain"], title_entities=[json.dumps(bad)])
-    with pytest.raises(DataFormatError, match="title entities of news N1"):
-        word_entities(news, 5)
-
-
-# === Neighbours ===
 
 
 def test_neighbours_share_an_article_in_title_or_abstract():

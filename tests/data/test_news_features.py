@@ -90,23 +90,8 @@ def test_what_is_kept_is_computed_once_for_a_key(vocabularies, tmp_path):
     features(vocabularies, folder=tmp_path, cache=False).kept("vectors", "k1", make)
     features(vocabularies).kept("vectors", "k1", make)
     assert len(calls) == 4
-
-
-def test_a_damaged_array_is_made_anew(vocabularies, tmp_path, caplog):
-    features(vocabularies, folder=tmp_path).kept("vectors", "k", lambda: np.arange(4.0))
-    [file] = tmp_path.glob("*/*.bin")
-    file.write_bytes(file.read_bytes()[:-8])
-    assert features(vocabularies, folder=tmp_path).kept("vectors", "k", lambda: np.arange(5.0)).tolist() == list(
-        range(5)
-    )
-    assert "will be rebuilt" in caplog.text
-
-
-def test_without_a_place_to_keep_it_an_array_is_still_made(vocabularies, tmp_path, caplog):
     (tmp_path / "file").write_text("")
-    made = features(vocabularies, folder=tmp_path / "file").kept("vectors", "k", lambda: np.arange(3.0))
-    assert made.tolist() == [0, 1, 2]
-    assert "No cache of vectors" in caplog.text
+    assert features(vocabularies, folder=tmp_path / "file").kept("vectors", "k1", make).tolist() == [0, 1, 2, 3]
 
 
 @settings(max_examples=50, deadline=None)

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recommenders_miner.data import tsv
-from recommenders_miner.data.news import NewsTable, UnknownNewsError, distinct_rows
+from recommenders_miner.data.news import NewsTable, UnknownNewsError
 from recommenders_miner.errors import DataFormatError
 
 COLUMNS = ("ids", "category", "subcategory", "title", "abstract", "title_entities", "abstract_entities")
@@ -61,24 +61,18 @@ def test_rows_and_row_of(tmp_path):
         table.rows(["N3", "N9", ""])
 
 
-@pytest.mark.parametrize("block_bytes", [1, 2**20])
-def test_a_news_with_two_contents_is_an_error_that_names_both_lines(tmp_path, monkeypatch, block_bytes):
-    monkeypatch.setattr(tsv, "BLOCK_BYTES", block_bytes)
-    path = write(tmp_path, row("N1"), row("N2"), row("N2"), row("N2", title="Another"))
-    with pytest.raises(DataFormatError, match=r"line 4: the news id 'N2' stands in line 2 with another content"):
-        NewsTable.read(path)
-
-
 @pytest.mark.parametrize(
     ("bad", "problem"),
     [
         ("N2\tsports\ttitle", r"expected 8 tab-separated columns \(news id, category.*abstract entities\), got 3"),
         (row(""), "the news id, column 1, is empty"),
         (row("N2").encode() + b"\xe9", "not valid UTF-8"),
-        (row("N1", title="Another"), "line 1 with another content"),
+        (row("N1", title="Another"), "the news id 'N1' stands in line 1 with another content"),
     ],
 )
-def test_a_line_with_an_error_is_named_or_skipped(tmp_path, bad, problem, caplog):
+@pytest.mark.parametrize("block_bytes", [1, 2**20])
+def test_a_line_with_an_error_is_named_or_skipped(tmp_path, monkeypatch, bad, problem, block_bytes, caplog):
+    monkeypatch.setattr(tsv, "BLOCK_BYTES", block_bytes)
     path = write(tmp_path, row("N1"), bad, row("N3"))
     with pytest.raises(DataFormatError, match=problem) as caught:
         NewsTable.read(path)
@@ -156,12 +150,6 @@ def test_frame_shows_news_in_the_order_asked_for():
         NewsTable.from_columns(["N1"], ["A title"]).frame(["N3"])
 
 
-def test_figures_of_another_table_are_aligned_by_id():
-    other = NewsTable.from_columns(["N3", "N1"], ["A title", "Another"])
-    table = NewsTable.from_columns(["N1", "N2", "N3"], ["A title"] * 3)
-    assert table.align(other.ids, np.array([0.0, 30.0, 10.0]), missing=-1.0).tolist() == [0.0, 10.0, -1.0, 30.0]
-
-
 def test_select_keeps_some_news_each_once():
     table = NewsTable.from_columns(["N1", "N2", "N3"], ["One", "Two", "Three"], category=["a", "b", "c"])
     some = table.select(["N3", "N1", "N3"])
@@ -170,9 +158,6 @@ def test_select_keeps_some_news_each_once():
     assert some.rows(["N1"]).tolist() == [2]
     with pytest.raises(UnknownNewsError, match="'N9'"):
         table.select(["N1", "N9"])
-
-
-# === Further columns ===
 
 
 def test_what_stands_beside_the_file_is_aligned_with_its_rows(tmp_path):
@@ -206,7 +191,3 @@ def test_articles_that_cannot_be_read_are_named(tmp_path, content):
         DataFormatError, match=r"articles\.parquet: is not readable \(.+expected Parquet with a column id"
     ):
         NewsTable.read(path)
-
-
-def test_distinct_rows_always_have_the_padding():
-    assert distinct_rows(6, np.array([[3, 1], [0, 3]]), np.array([5])).tolist() == [0, 1, 3, 5]

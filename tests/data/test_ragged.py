@@ -40,7 +40,7 @@ def test_rows_are_those_that_it_is_made_of(rows):
     for place in range(-len(rows), len(rows)):
         assert ragged[place].tolist() == rows[place]
     for beyond in (len(rows), -len(rows) - 1):
-        with pytest.raises(IndexError, match=f"row {beyond} of {len(rows)}"):
+        with pytest.raises(IndexError):
             ragged[beyond]
 
 

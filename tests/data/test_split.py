@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from recommenders_miner.cli import app
 from recommenders_miner.data import write as tsv_writer
+from recommenders_miner.data.folders import split_folders
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.ragged import Ragged
@@ -56,10 +57,10 @@ def numbered(impressions):
     return [replace(impression, id=number) for number, impression in enumerate(impressions, start=1)]
 
 
-def write(folder, impressions, news=("N1", "N2", "N3", "N4"), end="\n"):
+def write(folder, impressions, news=("N1", "N2", "N3", "N4")):
     folder.mkdir(parents=True)
-    (folder / "news.tsv").write_bytes("".join(map(news_line, news)).replace("\n", end).encode())
-    (folder / "behaviors.tsv").write_bytes("".join(i.line() for i in impressions).replace("\n", end).encode())
+    (folder / "news.tsv").write_text("".join(map(news_line, news)))
+    (folder / "behaviors.tsv").write_text("".join(i.line() for i in impressions))
     return folder
 
 
@@ -83,9 +84,6 @@ def read(folder):
 
 def at(seconds):
     return MIDNIGHT + timedelta(seconds=seconds)
-
-
-# === The rule, restated impression by impression ===
 
 
 def rebuilt(impression, log, before):
@@ -184,19 +182,6 @@ def test_a_share_puts_the_latest_impressions_into_dev(tmp_path_factory, log, sha
     assert len(dev) >= wanted > len(dev) - first_second
 
 
-# === By hand ===
-
-
-def test_news_lines_are_carried_over_whole(tmp_path):
-    source = write(tmp_path / "source", numbered([Impression(1), Impression(2)]), end="\r\n")
-    odd = 'N1\tc\ts\t"Ein \\t Zitat", 東😀\t\thttps://example.org/?a=1&b=2\t[]\t\r\n'
-    (source / "news.tsv").write_bytes((odd + news_line("N2")).encode())
-    split_by_time(source, tmp_path / "out", dev_from=at(2))
-    assert (tmp_path / "out" / "train" / "news.tsv").read_bytes() == (
-        odd.replace("\r\n", "\n") + news_line("N2")
-    ).encode()
-
-
 def test_a_split_has_the_articles_that_it_refers_to_or_all(tmp_path):
     source = write(tmp_path / "source", numbered([Impression(1), Impression(2, (("N3", 1), ("N2", 0)))]))
     for all_news, expected in ((False, ["N1", "N2"]), (True, ["N1", "N2", "N3", "N4"])):
@@ -212,9 +197,6 @@ def test_train_without_histories_is_warned_of(tmp_path, caplog):
     caplog.clear()
     split_by_time(source, tmp_path / "impression", dev_from=at(2))
     assert caplog.text == ""
-
-
-# === Several splits ===
 
 
 def pooled_source(tmp_path):
@@ -287,26 +269,36 @@ def test_what_else_is_known_of_articles_is_carried_along_with_their_rows(tmp_pat
     assert dev["id"].to_pylist() == read(tmp_path / "out" / "dev")[1]
 
 
-@pytest.mark.parametrize(
-    ("damage", "says"),
-    [
-        (lambda path: path.write_bytes(b"PAR1"), "is not readable"),
-        (lambda path: pq.write_table(pa.table({"nid": ["N1"]}), path), "with a column id"),
-        (
-            lambda path: pq.write_table(pa.table({"id": ["N1"], "published": ["May"]}), path),
-            "columns differ from those",
-        ),
-    ],
-)
-def test_a_bad_file_of_articles_is_an_error(tmp_path, damage, says):
+def test_articles_whose_columns_differ_between_splits_are_an_error(tmp_path):
     source = pooled_source(tmp_path)
-    pq.write_table(pa.table({"id": ["N1"], "published": [10]}), source / "train" / "articles.parquet")
-    damage(source / "dev" / "articles.parquet")
-    with pytest.raises(DataFormatError, match=rf"articles\.parquet: .*{says}"):
+    for split, published in (("train", 10), ("dev", "May")):
+        pq.write_table(pa.table({"id": ["N1"], "published": [published]}), source / split / "articles.parquet")
+    with pytest.raises(DataFormatError, match=r"articles\.parquet: columns differ from those"):
         split_by_time(source, tmp_path / "out", dev_from=at(4))
 
 
-# === What is refused, and what is left over ===
+def test_splits_come_in_the_order_of_their_use_unless_there_is_none(tmp_path):
+    (tmp_path / "all").mkdir()
+    assert split_folders(tmp_path) == {"all": tmp_path / "all"}
+    for name in ("test", "dev", "other", "train"):
+        (tmp_path / name).mkdir()
+    assert list(split_folders(tmp_path).items()) == [(name, tmp_path / name) for name in ("train", "dev", "test")]
+
+
+@pytest.mark.parametrize("file", ["news.tsv", "behaviors.tsv"])
+def test_a_folder_with_a_file_of_its_own_is_one_split(tmp_path, monkeypatch, file):
+    folder = tmp_path / "mine"
+    (folder / "train").mkdir(parents=True)
+    (folder / file).touch()
+    assert split_folders(folder) == {"mine": folder}
+    monkeypatch.chdir(folder)
+    assert list(split_folders(".")) == ["mine"]
+
+
+def test_a_folder_without_splits_is_an_error(tmp_path):
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(DataFormatError, match=r"holds neither news\.tsv .* nor a folder train, dev, test or all"):
+            split_folders(folder)
 
 
 def test_a_bad_line_is_named_and_nothing_is_written(tmp_path):
@@ -329,13 +321,10 @@ def test_a_folder_that_exists_is_replaced_only_if_that_is_asked_for_and_never_th
     assert sorted(path.name for path in source.iterdir()) == ["behaviors.tsv", "news.tsv"], "it is left as it is"
 
 
-@pytest.mark.parametrize(("share", "at_"), [(0.0, "impression"), (1.0, "impression"), (0.5, "never")])
-def test_arguments_out_of_range_are_refused(tmp_path, share, at_):
-    with pytest.raises(ValueError, match=r"dev_share must|histories_at must"):
-        split_by_time(tmp_path, tmp_path / "out", dev_share=share, histories_at=at_)
-
-
-# === The command ===
+def test_shares_out_of_range_are_refused(tmp_path):
+    for share in (0.0, 1.0):
+        with pytest.raises(ValueError, match="dev_share must"):
+            split_by_time(tmp_path, tmp_path / "out", dev_share=share)
 
 
 def test_the_command_says_what_it_wrote(tmp_path):

@@ -1,9 +1,11 @@
+import re
 from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recommenders_miner.data.text import token_places, tokenize
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.errors import DataFormatError
 
@@ -23,22 +25,6 @@ def test_padding_and_unknown_have_ids_of_their_own():
     assert "<padding>" not in vocabulary
 
 
-@pytest.mark.parametrize(
-    ("tokens", "problem"),
-    [
-        (["a", ""], "is empty"),
-        (["a", "b\nc"], "line break"),
-        (["a", "b\r"], "line break"),
-        (["a", "a"], "twice"),
-        (["a", "<padding>"], "reserved"),
-        (["a", "b\ud800"], "half of a surrogate pair"),
-    ],
-)
-def test_bad_tokens_are_refused(tokens, problem):
-    with pytest.raises(ValueError, match=f"Token 1 of the vocabulary.*{problem}"):
-        Vocabulary(tokens)
-
-
 def test_names_that_no_vocabulary_can_hold_stay_unknown():
     names = ["b", "a\r", "b", "<unknown>", "", "\udfff", "a"]
     assert Vocabulary.of_names(names).tokens[2:] == ["b", "a"]
@@ -49,7 +35,6 @@ def test_build_orders_by_frequency_then_alphabet():
     documents = [["b", "a", "c"], ["c", "d"], ["c", "b"]]
     assert Vocabulary.build(documents).tokens[2:] == ["c", "b", "a", "d"]
     assert Vocabulary.build(documents, min_count=2).tokens[2:] == ["c", "b"]
-    assert Vocabulary.build(documents, max_size=3).tokens[2:] == ["c", "b", "a"]
     assert len(Vocabulary.build([])) == 2
 
 
@@ -101,15 +86,40 @@ def test_load_names_the_bad_line(tmp_path, content, line, problem):
     assert (caught.value.path, caught.value.line) == (path, line)
 
 
-def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "words.txt"
-    Vocabulary(["old"]).save(path)
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("", []),
+        ("Hello, World!", ["hello", ",", "world", "!"]),
+        ("It's 3.5% - really?", ["it", "s", "3", ".", "5", "really", "?"]),
+        ("a|b;c...", ["a", "|", "b", ";", "c", ".", ".", "."]),
+        ("snake_case ÉTÉ 東京", ["snake_case", "été", "東京"]),
+        ('"quoted" (text): x', ["quoted", "text", "x"]),
+    ],
+)
+def test_words_and_marks(text, tokens):
+    assert tokenize(text) == tokens
 
-    def fail(*_):
-        raise OSError("disk full")
 
-    monkeypatch.setattr("os.replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        Vocabulary(["new"]).save(path)
-    assert Vocabulary.load(path).tokens[2:] == ["old"]
-    assert list(tmp_path.iterdir()) == [path]
+@settings(deadline=None, max_examples=60)
+@given(st.text())
+def test_tokens_are_the_words_and_marks_of_the_lowered_text_in_order(text):
+    kept = "".join(tokenize(text))
+    assert kept == "".join(c for c in text.lower() if re.fullmatch(r"\w", c) or c in ".,!?;|")
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.text(st.characters() | st.sampled_from("İßΣ .,É")))
+def test_places_are_those_of_the_tokens(text):
+    places = token_places(text)
+    tokens = tokenize(text)
+    assert len(places) == len(tokens)
+    for (start, end), token in zip(places, tokens, strict=True):
+        assert 0 <= start < end <= len(text)
+        assert set(token) <= set(text[start:end].lower()) | set(text.lower()[start:end])
+    assert places == sorted(places)
+
+
+def test_places_in_a_text_whose_lower_case_is_longer():
+    text = "İİ goal"
+    assert text[slice(*token_places(text)[-1])] == "goal"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recommenders_miner.data import vectors as word_vectors
-from recommenders_miner.data.vectors import read_word_vectors
+from recommenders_miner.data.vectors import read_vector_names, read_word_vectors
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.errors import DataFormatError
 
@@ -46,26 +46,16 @@ def test_every_form_of_the_file_gives_the_same_vectors(tmp_path, content):
     assert np.isfinite(matrix).all()
 
 
+def test_names_stand_in_the_order_of_the_file(tmp_path):
+    path = tmp_path / "entity_embedding.vec"
+    path.write_text("Q42\t0.1\t-2\t\n. . .\t1\t2\t\nZürich\t4\t5\t\n", encoding="utf-8")
+    assert read_vector_names(path) == ["Q42", ". . .", "Zürich"]
+
+
 def test_words_with_spaces(tmp_path):
     matrix, found = read(tmp_path, GLOVE + ". . . 7 8 9\nto name@domain.com 1 1 2\n", [". . .", "to name@domain.com"])
     assert found.tolist() == [False, False, True, True]
     np.testing.assert_array_equal(matrix[2:], [[7, 8, 9], [1, 1, 2]])
-
-
-def test_words_not_found_are_drawn_from_the_distribution_of_those_found(tmp_path):
-    rng = np.random.default_rng(3)
-    vectors = rng.normal([5, -5], [0.1, 2], size=(2000, 2))
-    content = "".join(f"w{k} {a} {b}\n" for k, (a, b) in enumerate(vectors))
-    tokens = [f"w{k}" for k in range(2000)] + [f"missing{k}" for k in range(4000)]
-    matrix, found = read(tmp_path, content, tokens, seed=1)
-    drawn = matrix[2002:]
-    assert found.sum() == 2000
-    np.testing.assert_allclose(drawn.mean(axis=0), vectors.mean(axis=0), atol=0.15)
-    np.testing.assert_allclose(drawn.std(axis=0), vectors.std(axis=0), rtol=0.1)
-    assert len(np.unique(drawn, axis=0)) == 4000
-    assert matrix[1].any(), "the unknown token has a vector, unlike padding"
-    np.testing.assert_array_equal(matrix, read(tmp_path, content, tokens, seed=1)[0])
-    assert (matrix[2002:] != read(tmp_path, content, tokens, seed=2)[0][2002:]).any()
 
 
 def test_batches_do_not_matter(tmp_path, monkeypatch):

@@ -29,9 +29,6 @@ def columns(draw, ids=tuple(SUBCATEGORY)):
     return histories, candidates, [[label for _, label in shown] for shown in impressions]
 
 
-# === Random ===
-
-
 def test_random_scores_depend_on_the_seed_alone_and_have_an_auc_of_one_half():
     news = make_news()
     log = ImpressionLog.from_columns(news, [[]] * 2000, [["N1", "N2", "N3", "N4"]] * 2000, [[1, 0, 0, 0]] * 2000)
@@ -42,9 +39,6 @@ def test_random_scores_depend_on_the_seed_alone_and_have_an_auc_of_one_half():
     assert not np.array_equal(scores, random_scores(log, seed=4))
     evaluation = evaluate_scores(scores, log.labels, log.candidates.offsets)
     assert abs(evaluation.metrics["group_auc"] - 0.5) < 4 * evaluation.standard_errors["group_auc"] < 0.04
-
-
-# === Popularity ===
 
 
 @given(columns(), columns(ids=("N6", "N3", "N2", "N5")), st.sampled_from([0.5, 10.0, 100.0]))
@@ -65,9 +59,6 @@ def test_popularity_needs_labels():
     log = ImpressionLog.from_columns(news, [[]], [["N1", "N2"]])
     with pytest.raises(ValueError, match="no labels"):
         popularity_scores(log, news, log, news)
-
-
-# === History oracle ===
 
 
 @given(columns(), st.sampled_from([0.5, 1.0, 5.0]))

@@ -43,9 +43,6 @@ def rows_of(lists):
     return Ragged.of_lists([NEWS.rows(names) for names in lists])
 
 
-# === The definitions in plain Python ===
-
-
 def plain_calibration(names, history):
     p, q = (Counter(CATEGORY[name] for name in part) for part in (history, names))
     total = 0.0
@@ -81,30 +78,6 @@ def test_all_metrics_agree_with_the_plain_definitions(pairs, k):
     assert found.num_left_out == sum(not listed for listed in lists)
 
 
-# === Values worked out by hand ===
-
-HALF = 0.5 * math.log(0.5 / (0.99 * 0.75 + 0.01 * 0.5)) + 0.5 * math.log(0.5 / (0.99 * 0.25 + 0.01 * 0.5))
-
-
-@pytest.mark.parametrize(
-    ("metric", "history", "listed", "expected"),
-    [
-        ("ild", [], ["S1", "S2", "F1", "T1"], 5 / 6),  # the share of pairs with different categories
-        # 5 clicks on articles of the table, those on "gone" apart, and 7 articles: S1 has 4 of 12 and T1 1 of 12.
-        ("novelty", [], ["S1"], math.log2(3)),
-        ("novelty", [], ["T1"], math.log2(12)),
-        ("calibration", ["S1", "F1"], ["S1", "S2", "S1", "F2"], HALF),
-        ("calibration", ["S1", "F1"], ["F2", "S2"], 0),
-        ("calibration", ["S1", "F1"], ["T1"], math.log(100)),
-        # Articles without a category share one.
-        ("ild", ["U1"], ["U1", "U2"], 0),
-        ("calibration", ["U1"], ["U1", "U2"], 0),
-    ],
-)
-def test_values_worked_out_by_hand(metric, history, listed, expected):
-    assert evaluate_lists([history], [listed]).metrics[f"{metric}@10"] == pytest.approx(expected, abs=1e-15)
-
-
 def test_calibration_is_never_negative():
     histories = [["S1"] * n + ["F1"] * 3 + ["T1"] * 7 for n in range(8)]
     for history in histories:
@@ -126,9 +99,6 @@ def test_coverage_has_no_standard_error_and_the_means_have():
     assert math.isnan(evaluate_lists([["S1"], []], [["S1"], ["S1", "F1"]]).standard_errors["ild@10"])
 
 
-# === Lists ===
-
-
 def test_scores_are_evaluated_by_the_lists_they_make():
     histories = [["S1"], ["T1", "F1"], ["F2"], []]
     candidates = [["S1", "S2", "F1", "T1"], ["T1", "F1"], ["T1"], ["F1", "F2", "T1", "S1"]]
@@ -142,8 +112,6 @@ def test_lists_may_be_for_some_histories_only():
     lists = rows_of([["S2"], ["S2"]])
     found = beyond.evaluate_lists(lists, history_of=np.array([0, 1]))
     assert found.metrics["calibration@10"] == pytest.approx(math.log(100) / 2)
-    with pytest.raises(ValueError, match="2 lists, but users' histories for 3"):
-        beyond.evaluate_lists(lists)
 
 
 def test_training_without_labels_is_refused_and_metrics_are_told_apart_by_name():

@@ -37,9 +37,6 @@ def prediction(path):
         return archive.read("prediction.txt").decode()
 
 
-# === Score files ===
-
-
 @pytest.mark.usefixtures("_block_size")
 @pytest.mark.parametrize("width", [32, 64])
 @given(data=st.data())
@@ -105,9 +102,6 @@ def test_scores_of_another_log_are_refused(tmp_path, text, place, message):
         read_scores(path, log)
 
 
-# === Submissions ===
-
-
 @pytest.mark.usefixtures("_block_size")
 @pytest.mark.parametrize("ids", [["7", "b", "8"], np.array([7, "b", 8]), pa.array(["7", "b", "8"])])
 def test_submission_holds_the_ranks_and_nothing_else(tmp_path, ids):
@@ -140,9 +134,6 @@ def test_submission_bytes_do_not_depend_on_the_clock(tmp_path, monkeypatch):
         assert archive.getinfo("prediction.txt").date_time == (1980, 1, 1, 0, 0, 0)
 
 
-# === Whole files or none ===
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_scores_that_are_not_finite_and_crashes_leave_the_old_file_and_no_other(tmp_path, monkeypatch, bad):
     path, scores = tmp_path / "s.txt", Ragged.of_lists([[0.0], [1.0]], "float64")
@@ -161,5 +152,5 @@ def test_scores_that_are_not_finite_and_crashes_leave_the_old_file_and_no_other(
     def crash(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(submission, "_write_strings", crash)
+    monkeypatch.setattr(submission, "_join_rows", crash)
     both(scores, OSError, "no space left")

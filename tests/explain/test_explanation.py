@@ -8,7 +8,6 @@ import math
 
 import numpy as np
 import pytest
-from keras import ops
 from rich.console import Console
 
 from recommenders_miner.errors import UnknownNewsError
@@ -16,18 +15,20 @@ from recommenders_miner.explain import Explanation
 from recommenders_miner.models import UNBERTModel
 from tests.layers import reference as layers
 from tests.models.reference import Reference, dense, personal, relu, table, values
-from tests.models.toy import IDS, MODEL_NAMES, fresh_toy_model, toy_hparams, toy_log, toy_model, toy_news
+from tests.models.toy import IDS, MODEL_NAMES, toy_hparams, toy_log, toy_model, toy_news
 from tests.tiny_plm import tiny_preset
 
 MODES = ("max", "mean", "weighted")
 VARIANTS = [
-    *((name, {}) for name in MODEL_NAMES if name != "miner"),
-    *(("miner", {"aggregation": mode}) for mode in MODES),
-    ("miner", {"num_interests": 1}),
+    *((name, {}) for name in ("libfm", "nrms", "hierec")),
+    ("miner", {"aggregation": "weighted"}),
     *(
         pytest.param(name, overrides, marks=pytest.mark.slow)
         for name, overrides in [
+            *((name, {}) for name in MODEL_NAMES if name not in ("libfm", "nrms", "hierec", "miner")),
             ("lstur", {"type": "con"}),
+            ("miner", {"num_interests": 1}),
+            *(("miner", {"aggregation": mode}) for mode in ("max", "mean")),
             *(("miner", {"aggregation": mode, "category_weighting": False}) for mode in MODES),
         ]
     ),
@@ -90,9 +91,6 @@ def test_unbert_is_explained_by_influence(tmp_path):
         check(model, "unbert", history, None)
 
 
-# === Interests ===
-
-
 def test_interest_weights_are_those_of_the_aggregation():
     weighted, mean, largest = (
         toy_model("miner", aggregation=mode).explain(HISTORY, CANDIDATES) for mode in ("weighted", "mean", "max")
@@ -118,9 +116,6 @@ def test_hierec_has_a_subtopic_and_a_topic_only_where_they_were_clicked():
     assert found.attention[1, 1, 2] == 0
     assert found.attention[0, 1] == pytest.approx(found.attention[1, 1])
     assert (found.attention[:, 2] > 0).all()
-
-
-# === Attention, against the papers in numpy ===
 
 
 @pytest.mark.parametrize("category_weighting", [True, False])
@@ -229,26 +224,6 @@ def test_npa_pools_the_clicks_by_its_attention_and_dkn_attends_for_each_candidat
     assert not np.allclose(dkn.attention[0], dkn.attention[1], atol=1e-3)
 
 
-def test_the_padding_of_a_history_has_no_share():
-    for name in ("miner", "nrms", "naml", "npa", "hierec"):
-        model = toy_model(name)
-        tensors = [
-            {key: ops.convert_to_tensor(values[None]) for key, values in model.encode_news(ids).items()}
-            for ids in (HISTORY, [*HISTORY, "N1", "N7", "N8"], CANDIDATES)
-        ]
-        user = ops.convert_to_tensor(np.array([2], "int32"))
-        masks = (ops.convert_to_tensor(np.arange(length)[None] < len(HISTORY)) for length in (4, 7))
-        short, padded = (
-            ops.convert_to_numpy(model.userencoder.attention_weights(clicked, mask, user, tensors[2]))
-            for clicked, mask in zip(tensors[:2], masks, strict=True)
-        )
-        assert padded[..., :4] == pytest.approx(short, abs=1e-6)
-        assert not padded[..., 4:].any()
-
-
-# === What is asked for ===
-
-
 def test_unknown_news_are_refused():
     for history, candidates in ((["N99"], IDS), (IDS[:2], ["N99"])):
         with pytest.raises(UnknownNewsError, match="N99"):
@@ -261,18 +236,6 @@ def test_an_article_may_stand_twice():
     assert found.influence[0] == pytest.approx(found.influence[1])
     assert found.influence[0, 0] == pytest.approx(found.influence[0, 2], abs=1e-5)
     assert found.attention[0, :, 0] == pytest.approx(found.attention[0, :, 2], abs=1e-6)
-
-
-def test_explaining_leaves_the_model_as_it_was():
-    model = fresh_toy_model("miner")
-    before = model.score(HISTORY, IDS)
-    weights = [np.array(weight) for weight in model.network.weights]
-    model.explain(HISTORY, IDS)
-    assert np.array_equal(model.score(HISTORY, IDS), before)
-    assert all(np.array_equal(a, b) for a, b in zip(weights, model.network.weights, strict=True))
-
-
-# === JSON and terminal ===
 
 
 def made(attention=True):

@@ -117,7 +117,10 @@ every_toy = pytest.mark.parametrize(
 
 def some_slow(names, fast):
     """Mark those of a parameter's values as slow that are not among the fast ones."""
-    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
+    sets = [name if isinstance(name, tuple) else (name,) for name in names]
+    return [
+        pytest.param(*of, marks=[] if name in fast else pytest.mark.slow) for name, of in zip(names, sets, strict=True)
+    ]
 
 
 every_model = pytest.mark.parametrize("name", some_slow(EVERY_MODEL, fast=["libfm", "miner", "nrms"]))

@@ -96,9 +96,6 @@ def test_models_stand_beside_the_paper(tmp_path):
     drawn(figure, tmp_path / "f.png")
 
 
-# === Explanations ===
-
-
 def explanation(names=("interest 1", "interest 2", "interest 3"), attention=True, clicks=5):
     """Five candidates, the second best one clicked."""
     rng = np.random.default_rng(0)

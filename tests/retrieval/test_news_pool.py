@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommenders_miner.retrieval import news_pool
-from recommenders_miner.retrieval.news_pool import NewsPool, PoolQuery
+from recommenders_miner.retrieval.news_pool import NewsPool
 
 
 @contextmanager
@@ -41,9 +41,8 @@ class World:
         start = rng.integers(-2, 10, users)
         self.period = np.stack([start, start + rng.integers(0, 6, users)]) if times else None
 
-    @property
-    def query(self):
-        return PoolQuery(self.interests, *self.hidden, self.period)
+    def search(self, pool, k, in_turns=False):
+        return (pool.search_in_turns if in_turns else pool.search)(self.interests, k, self.hidden, self.period)
 
     def pool(self, index="flat", weighted=False):
         return NewsPool(self.vectors, self.part_of, self.first_seen, self.targets if weighted else None, index)
@@ -98,8 +97,8 @@ worlds = st.builds(
 @given(worlds, st.integers(1, 50))
 def test_a_search_finds_the_best_by_the_best_interest_and_by_bound_those_of_miner_weighted(world, k):
     with small_steps():
-        world.check(world.pool().search(world.query, k), world.matches().max(axis=2), k)
-        world.check(world.pool(weighted=True).search(world.query, k), world.weighted(), k)
+        world.check(world.search(world.pool(), k), world.matches().max(axis=2), k)
+        world.check(world.search(world.pool(weighted=True), k), world.weighted(), k)
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
@@ -113,7 +112,7 @@ def test_it_does_so_where_the_best_bound_has_the_worst_score(sign):
     world.targets = np.stack([sign * strength, -sign * strength, strength], axis=1)
     scores = world.weighted()
     with small_steps():
-        world.check(world.pool(weighted=True).search(world.query, 3), scores, 3)
+        world.check(world.search(world.pool(weighted=True), 3), scores, 3)
     assert scores[0].argmax() == (0 if sign < 0 else 39)
 
 
@@ -129,7 +128,7 @@ def test_few_are_weighted_where_the_bound_is_close(monkeypatch):
 
     monkeypatch.setattr(news_pool.WeightedScores, "replace", count)
     monkeypatch.setattr(news_pool, "_BLOCK_SCORES", 1000)
-    world.check(world.pool(weighted=True).search(world.query, 10), world.weighted(), 10)
+    world.check(world.search(world.pool(weighted=True), 10), world.weighted(), 10)
     assert sum(counts) < 0.1 * 5000 * len(world.interests)
 
 
@@ -137,7 +136,7 @@ def test_few_are_weighted_where_the_bound_is_close(monkeypatch):
 @given(worlds, st.integers(1, 50))
 def test_interests_choose_in_turns(world, k):
     world.part_of, world.interests = np.zeros(len(world.vectors), int), world.interests[:, :1]
-    all_scores, all_rows = world.pool().search_in_turns(world.query, k)
+    all_scores, all_rows = world.search(world.pool(), k, in_turns=True)
     all_matches = np.where(world.allowed()[..., None], world.matches(), -np.inf)
     for matches, scores, rows, allowed in zip(all_matches, all_scores, all_rows, world.allowed(), strict=True):
         scores, rows = scores[rows >= 0], rows[rows >= 0]
@@ -159,7 +158,7 @@ def test_approximate_indexes_keep_to_what_is_allowed_and_find_most(index, times,
     world = World(1, news=3000, dim=8, parts=3, times=times)
     pool = world.pool(index, weighted)
     assert [part.is_exact for part in pool._indexes].count(False) >= 2
-    (scores, found), (_, exact) = (p.search(world.query, 20) for p in (pool, world.pool(weighted=weighted)))
+    (scores, found), (_, exact) = (world.search(p, 20) for p in (pool, world.pool(weighted=weighted)))
     expected = world.weighted() if weighted else world.matches().max(axis=2)
     assert (found >= 0).any()
     for user, rows in enumerate(found):

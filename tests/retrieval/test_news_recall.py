@@ -11,7 +11,7 @@ from recommenders_miner.errors import HParamsError, NoVectorError, UnknownNewsEr
 from recommenders_miner.models.unbert import UNBERTClickPredictor
 from recommenders_miner.retrieval import news_recall
 from recommenders_miner.retrieval.news_recall import BEFORE_THE_LOGS, NewsRecall, first_seen
-from tests.models.toy import IDS, toy_log, toy_model, toy_news
+from tests.models.toy import IDS, some_slow, toy_log, toy_model, toy_news
 
 HISTORIES = [[], IDS[:1], IDS[2:5], IDS[1:10]]
 MINERS = [
@@ -40,12 +40,14 @@ def check(model, *ks, user=None, **options):
     return recall
 
 
-@pytest.mark.parametrize("overrides", MINERS, **named)
+@pytest.mark.parametrize(
+    "overrides", [MINERS[0], *(pytest.param(o, marks=pytest.mark.slow) for o in MINERS[1:])], **named
+)
 def test_category_finds_what_scoring_the_whole_pool_finds(overrides):
     assert check(toy_model("miner", **overrides), 1, 4, 40).strategy == "category"
 
 
-@pytest.mark.parametrize("name", ["nrms", "naml", "lstur"])
+@pytest.mark.parametrize("name", some_slow(["nrms", "naml", "lstur"], fast=["nrms"]))
 def test_every_strategy_finds_the_best_of_a_dot_product(name):
     for strategy in ("auto", "multi", "category"):
         assert check(toy_model(name), 5, user="U1", strategy=strategy).rerank is None
@@ -89,7 +91,7 @@ def test_interests_in_turns_find_other_news_than_the_best():
 
 
 @pytest.mark.parametrize(
-    ("name", "at_once"), [("nrms", 1), ("miner", 3), ("hierec", 3), ("lstur", 128), ("miner", 128)]
+    ("name", "at_once"), some_slow([("nrms", 1), ("miner", 3), ("hierec", 3), ("lstur", 128)], fast=[("miner", 3)])
 )
 def test_a_log_is_searched_as_its_impressions_one_by_one(name, at_once, monkeypatch):
     monkeypatch.setattr(news_recall, "_USERS_AT_ONCE", at_once)
@@ -119,7 +121,7 @@ def test_users_who_share_a_history_are_searched_for_once(monkeypatch):
     recall = NewsRecall(toy_model("nrms"), toy_news())
     searched = []
     search = recall._pool.search
-    monkeypatch.setattr(recall._pool, "search", lambda q, k: searched.append(len(q.interests)) or search(q, k))
+    monkeypatch.setattr(recall._pool, "search", lambda i, *a: searched.append(len(i)) or search(i, *a))
     log = toy_log(toy_news(), impressions=30)
     recall.search(log, np.zeros(len(log.users), "int32"), 3)
     assert sum(searched) == len(log.histories) < len(log)

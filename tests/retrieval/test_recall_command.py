@@ -1,38 +1,14 @@
-"""The recall command on a trained model, and that model's search against its scores of the whole pool."""
+"""The recall command on a trained model."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from recommenders_miner.cli import app
-from recommenders_miner.data.folders import Split
-from recommenders_miner.data.ragged import Ragged
-from recommenders_miner.models import load_model
-from recommenders_miner.retrieval.news_recall import NewsRecall
 from tests.command_line import run
-
-
-def test_the_search_finds_the_best_scores_of_the_whole_pool(data, trained):
-    model = load_model(trained / "model")
-    files = Split.find(data, "dev")
-    dataset = model.read(files.news, files.behaviors)
-    few = 20
-    pool = np.arange(1, len(dataset.news), dtype="int32")
-    log = replace(
-        dataset.log,
-        candidates=Ragged(np.tile(pool, few), np.arange(few + 1) * len(pool)),
-        labels=np.zeros(few * len(pool), "int8"),
-        **{name: getattr(dataset.log, name)[:few] for name in ("history_of", "user_of", "time", "impression_id")},
-    )
-    scores = model.score_log(replace(dataset, log=log)).reshape(few, -1)
-    rows, found = NewsRecall(model, dataset.news, keep_clicked=True).search(log, dataset.users, 30)
-    assert found == pytest.approx(-np.sort(-scores, axis=1)[:, :30], abs=1e-5)
-    assert np.take_along_axis(scores, rows - 1, axis=1) == pytest.approx(found, abs=1e-5)
 
 
 def test_the_command_writes_what_it_shows(data, trained, tmp_path):

@@ -1,4 +1,4 @@
-"""TrainingBatches against what its docstring promises, on random logs."""
+"""TrainingSamples and TrainingBatches against what their docstrings promise, on random logs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,22 @@ from hypothesis import strategies as st
 from recommenders_miner.data.batching import TrainingBatches
 from recommenders_miner.data.lengths import rounded
 from recommenders_miner.data.log import ImpressionLog
-from recommenders_miner.data.sampling import TrainingSamples
-from tests.data.random_log import IDS, NEWS, NUM_NEWS, make_log
+from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.sampling import TrainingSamples, bundled, sample_without_replacement
+
+NUM_NEWS = 40
+IDS = [f"N{i}" for i in range(NUM_NEWS)]
+NEWS = NewsTable.from_columns(ids=IDS, titles=[f"title {i}" for i in range(NUM_NEWS)])
+
+
+def make_log(rng, impressions=30, labelled=True):
+    histories = [rng.choice(IDS, rng.integers(0, 15)).tolist() for _ in range(impressions)]
+    candidates = [rng.choice(IDS, rng.integers(2, 12), replace=False).tolist() for _ in range(impressions)]
+    labels = [(rng.random(len(c)) < 0.3).astype(int).tolist() for c in candidates]
+    users = [f"U{rng.integers(9)}" for _ in range(impressions)]
+    return ImpressionLog.from_columns(
+        NEWS, histories=histories, candidates=candidates, labels=labels if labelled else None, users=users
+    )
 
 
 def make_features(rng):
@@ -110,14 +124,15 @@ def test_static_shapes_are_the_same_in_every_step():
     assert len(shapes) == 1
 
 
-def test_static_shapes_grow_where_the_articles_outgrow_them():
+def test_static_shapes_grow_where_articles_or_users_outgrow_them():
     batches = make_batches(static_shapes=True)
-    batches._capacities[:] = 1
+    batches._capacities[:] = batches._user_capacity = 1
     inputs, _, _ = batches[0]
     roomy, _, _ = make_batches(static_shapes=True)[0]
-    for tight_sample, roomy_sample in zip(inputs["samples"], roomy["samples"], strict=True):
-        for name in ("history", "candidates"):
-            assert np.array_equal(rows_of(inputs, tight_sample[name]), rows_of(roomy, roomy_sample[name]))
+    for tight, wide in zip(inputs["samples"], roomy["samples"], strict=True):
+        for own, other in zip(samples_of(tight), samples_of(wide), strict=True):
+            for name in range(2):
+                assert np.array_equal(rows_of(inputs, own[name]), rows_of(roomy, other[name]))
 
 
 def test_a_step_depends_on_its_number_alone():
@@ -154,10 +169,78 @@ def test_sizes_are_rounded_up_a_little_to_few(sizes):
     assert len(np.unique(rounded(np.arange(5000)))) < 90
 
 
-def test_static_shapes_grow_where_the_users_outgrow_them():
-    batches = make_batches(static_shapes=True)
-    batches._user_capacity = 1
-    inputs, _, _ = batches[0]
-    roomy, _, _ = make_batches(static_shapes=True)[0]
-    for tight, wide in zip(inputs["samples"], roomy["samples"], strict=True):
-        assert np.array_equal(tight["history"][tight["row"]], wide["history"][wide["row"]])
+def make_samples(**options):
+    return TrainingSamples(make_log(np.random.default_rng(0)), **{"batch_size": 8, "npratio": 3, **options})
+
+
+@settings(max_examples=40)
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(1, 5))
+def test_bundles_are_of_one_owner_as_full_as_they_can_be_and_stand_where_their_first_did(owners, size):
+    owners = np.array(owners)
+    order = bundled(owners, size)
+    assert np.array_equal(np.sort(order), np.arange(len(owners)))
+    expected, open_bundles, bundles = [], {}, []
+    for item, owner in enumerate(owners.tolist()):
+        if len(open_bundles.get(owner, [])) in (0, size):
+            open_bundles[owner] = []
+            bundles.append(open_bundles[owner])
+        open_bundles[owner].append(item)
+    for bundle in bundles:
+        expected += bundle
+    assert order.tolist() == expected
+
+
+def test_clicks_are_found_in_parts_of_the_log(monkeypatch):
+    whole = make_samples()
+    monkeypatch.setattr("recommenders_miner.data.sampling._IMPRESSIONS_AT_ONCE", 7)
+    parts = make_samples()
+    assert len(parts) == len(whole)
+    for a, b in zip(whole.of_step(2), parts.of_step(2), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_epochs_differ_in_order_and_negatives_but_not_in_clicks():
+    samples = make_samples()
+    epochs = []
+    for epoch in range(2):
+        steps = range(epoch * samples.steps_per_epoch, (epoch + 1) * samples.steps_per_epoch)
+        epochs.append(np.concatenate([samples.of_step(step)[1] for step in steps]))
+    assert not np.array_equal(epochs[0][:, 0], epochs[1][:, 0])
+    assert np.array_equal(np.sort(epochs[0][:, 0]), np.sort(epochs[1][:, 0]))
+    assert not np.array_equal(np.sort(epochs[0][:, 1:], axis=None), np.sort(epochs[1][:, 1:], axis=None))
+
+
+def test_shards_deal_out_the_clicks_of_a_step():
+    whole = make_samples().of_step(1)[1]
+    parts = [make_samples(shard=(index, 2)).of_step(1)[1] for index in range(2)]
+    assert np.array_equal(whole[:4], parts[0])
+    assert np.array_equal(whole[4:], parts[1])
+    with pytest.raises(ValueError, match="no multiple"):
+        make_samples(batch_size=7, shard=(0, 2))
+
+
+def test_training_needs_labels_and_a_choice():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="labelled"):
+        TrainingSamples(make_log(rng, labelled=False), batch_size=4, npratio=4)
+    log = ImpressionLog.from_columns(NEWS, histories=[[]], candidates=[IDS[:2]], labels=[[1, 1]])
+    with pytest.raises(ValueError, match="nothing to learn"):
+        TrainingSamples(log, batch_size=4, npratio=4)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=20), st.integers(1, 5), st.integers(0, 99))
+def test_samples_are_distinct_and_in_range(sizes, count, seed):
+    picks, real = sample_without_replacement(np.array(sizes), count, np.random.default_rng(seed))
+    for size, row, is_real in zip(sizes, picks, real, strict=True):
+        drawn = row[is_real]
+        assert len(drawn) == min(size, count)
+        assert len(set(drawn.tolist())) == len(drawn)
+        assert ((drawn >= 0) & (drawn < size)).all()
+
+
+def test_every_subset_is_equally_likely():
+    picks, _ = sample_without_replacement(np.full(60_000, 5), 3, np.random.default_rng(0))
+    counts = Counter(frozenset(row) for row in picks.tolist())
+    assert len(counts) == 10
+    assert max(abs(count - 6000) for count in counts.values()) < 5 * np.sqrt(6000 * 0.9)
