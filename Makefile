@@ -17,8 +17,8 @@ COMPARE = $(BIN)/recommenders-miner compare --data demo/data --scale fast --skip
 DEMO_MODELS ?= miner,nrms-plm,lstur
 PRESET ?= demo
 SCORES = tests/models/test_every_model.py::test_score_is_the_papers
-ON_JAX = tests/layers "$(SCORES)[nrms]" "$(SCORES)[miner]"
-TRAINED_ON_JAX = $(addprefix tests/models/test_,every_model.py own_models.py training.py saved_models.py) tests/encoders
+ON_JAX = tests/layers/test_every_layer.py::test_shared_checks tests/layers/test_miner_layers.py "$(SCORES)[nrms]" "$(SCORES)[miner]"
+TRAINED_ON_JAX = tests/layers $(addprefix tests/models/test_,every_model.py own_models.py training.py saved_models.py) tests/encoders
 COMPILED = tests/models/test_training.py tests/compat $(SCORES)
 
 .PHONY: demo demo-data table results test test-slow notebooks bench reliability lint clean
@@ -40,7 +40,7 @@ demo-data: $(STAMP)
 
 test: $(STAMP)
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --dist loadfile
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 --dist loadfile $(ON_JAX)
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 $(ON_JAX)
 
 # As users run them: compiled; on JAX the models, trained too; and what is slow.
 test-slow: $(STAMP)

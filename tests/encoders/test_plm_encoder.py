@@ -50,6 +50,7 @@ def test_vectors_are_berts(pooling, activation, gelu):
         assert found[row] == pytest.approx(states[0] if pooling == "cls" else states.mean(0), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_projection_and_nothing_else_stands_behind_the_model():
     plain, projected = shared(), shared(news_dim=3)
     found = vectors(projected)
@@ -68,6 +69,7 @@ def test_however_much_is_frozen_the_vectors_are_the_same(kind, pooling):
         assert part[1:] == pytest.approx(whole[1:], abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", LAYERS)
 def test_padding_never_matters_and_is_finite(layers):
     encoder = shared(trainable_layers=layers, pooling="mean")
@@ -89,6 +91,7 @@ def test_what_is_trained_is_what_was_asked_for(layers):
     assert not any(id(weight) in trained for weight in backbone.pooled_dense.weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [0, 2])
 def test_the_cache_is_keyed_by_weights_and_text(layers):
     def key(pieces=PIECES, **arguments):
@@ -103,6 +106,7 @@ def test_the_cache_is_keyed_by_weights_and_text(layers):
     assert (key() == key(pooling="mean")) == (layers > 0)
 
 
+@pytest.mark.slow
 def test_upper_layers_that_change_leave_the_cache_valid():
     encoder, features = tiny_encoder(trainable_layers=2), Features(PIECES)
     encoder.prepare(features)
@@ -150,6 +154,7 @@ def test_states_are_had_at_some_places_alone(kind, layers):
     assert found == pytest.approx(np.take_along_axis(states, places[..., None], axis=1), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_frozen_layers_drop_nothing():
     pieces, mask = PIECES[1:2], PIECES[1:2] > 0
     for layers, differs in ((0, False), (1, True)):

@@ -61,6 +61,7 @@ def test_other_settings_seeds_and_data_are_other_runs(data, tmp_path, trainings)
     assert len(trainings) == 4
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_and_ends_as_an_unbroken_one(data, tmp_path, monkeypatch):
     unbroken = Runs(data, tmp_path / "unbroken").make("nrms", hparams(epochs=2), 7)
 

@@ -25,6 +25,7 @@ from tests.models.toy import (
     every_model,
     every_toy,
     fresh_toy_model,
+    some_slow,
     toy_dataset,
     toy_model,
     toy_news,
@@ -203,7 +204,7 @@ def test_evaluation_encodes_each_article_and_each_user_once_and_scores_in_bulk(n
 
 
 @pytest.mark.parametrize(("at_once", "of_a_user"), [(1, 1), (3, 3), (7, 2)])
-@pytest.mark.parametrize("name", ["miner", "npa", "dkn"])
+@pytest.mark.parametrize("name", some_slow(["miner", "npa", "dkn"], fast=["miner"]))
 def test_scores_do_not_depend_on_how_many_are_computed_at_once(name, at_once, of_a_user, monkeypatch):
     data, scorer, largest = dataset(name), scorer_of(name), []
     scorer.candidates_at_once, scorer.candidates_of_a_user = at_once, of_a_user
@@ -213,7 +214,7 @@ def test_scores_do_not_depend_on_how_many_are_computed_at_once(name, at_once, of
     assert max(largest) <= (at_once if keras.backend.backend() == "tensorflow" else 4 * at_once)
 
 
-@pytest.mark.parametrize("name", ["miner plm", "libfm", "deepfm", "nrms"])
+@pytest.mark.parametrize("name", some_slow(["miner plm", "libfm", "deepfm", "nrms"], fast=["nrms"]))
 def test_bfloat16_scores_about_the_same(name):
     half = toy_model(name, precision="bfloat16")
     data = toy_dataset(half)

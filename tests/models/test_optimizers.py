@@ -98,6 +98,7 @@ def movements(optimizer, weights, steps):
     return moved
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("factor", "places"), [(4, [2, 3]), (0.25, [0]), (4, []), (0.25, [0, 1, 2, 3]), (1, [0])])
 def test_the_weights_that_are_multiplied_move_so_many_times_as_far_and_no_others(factor, places):
     steps = [gradients_like(two_layers().weights, seed) for seed in range(3)]
@@ -162,6 +163,7 @@ def test_step_sizes_are_what_the_hyperparameters_say(overrides, expected):
     assert step_sizes(len(expected), **overrides) == pytest.approx(expected, rel=1e-3, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("way", "frozen"), [("all", False), ("last_n: 1", True)])
 def test_the_language_model_and_the_rest_have_step_sizes_of_their_own(way, frozen):
     model = fresh_toy_model("nrms-plm", plm_trainable=way)

@@ -139,6 +139,7 @@ def refused(folder, error=DataFormatError):
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_damaged_archive_is_refused(folder):
     whole = (folder / NETWORK).read_bytes()
     with zipfile.ZipFile(folder / NETWORK) as archive:
@@ -185,6 +186,7 @@ def test_another_models_archive_is_refused(folder):
     refused(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["news_encoder", "click_predictor"])
 def test_a_lambda_in_an_archive_is_refused_and_not_run(folder, tmp_path, place):
     sentinel = tmp_path / "ran"

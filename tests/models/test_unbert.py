@@ -68,6 +68,7 @@ def test_an_older_and_shorter_article_takes_no_place_that_a_newer_one_lacks():
     assert packed([[1], [2, 3, 4, 5], [6]], room=3)["pieces"] == [6, 0, 0]
 
 
+@pytest.mark.slow
 def test_only_the_newest_clicks_that_fit_count():
     model = toy_model("unbert", his_size=9)
     _, news = text_of(model, IDS, IDS[0])
@@ -78,6 +79,7 @@ def test_only_the_newest_clicks_that_fit_count():
     assert not np.allclose(whole, model.score(IDS[-fitting + 1 :], IDS))
 
 
+@pytest.mark.slow
 def test_padding_behind_a_history_never_changes_a_score():
     model = toy_model("unbert", his_size=9)
     data = toy_dataset(model, impressions=4)
@@ -91,7 +93,8 @@ def test_padding_behind_a_history_never_changes_a_score():
 # === Training, and its limits ===
 
 
-@pytest.mark.parametrize("way", some_slow(["all", "last_n: 2", "none"], fast=["last_n: 2"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["all", "last_n: 2", "none"])
 def test_training_changes_what_it_should(way):
     model = fresh_toy_model("unbert", plm_trainable=way, learning_rate=2e-3, dropout=0.0)
     data = toy_dataset(model)
@@ -109,6 +112,7 @@ def test_training_changes_what_it_should(way):
     assert all(weight.path in changed for weight in model.network.weights if id(weight) not in pretrained)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [16, 128, 512])
 def test_a_step_of_evaluation_stays_within_its_memory(size, monkeypatch):
     predictor = toy_model("unbert").network.click_predictor

@@ -123,8 +123,8 @@ def some_slow(names, fast):
     ]
 
 
-every_model = pytest.mark.parametrize("name", some_slow(EVERY_MODEL, fast=["libfm", "miner", "nrms"]))
-"""For properties that follow from what all models share: three stand for them where time is short."""
+every_model = pytest.mark.parametrize("name", some_slow(EVERY_MODEL, fast=["miner", "nrms"]))
+"""For properties that follow from what all models share: two stand for them where time is short."""
 
 
 @functools.cache
