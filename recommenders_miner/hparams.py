@@ -89,6 +89,16 @@ class HParams(pydantic.BaseModel):
     clip_norm: float | None = hparam("train", None, "longest gradient of all weights together", gt=0.0)
     accumulate_steps: int = hparam("train", 1, "steps whose gradients are averaged into one update", ge=1)
     precision: Literal["float32", "bfloat16"] = hparam("train", "float32", "numbers that are computed with")
+    held_out: Literal["none", "users", "last_day"] = hparam(
+        "train", "none", "training impressions that are not trained on, but evaluated on after each epoch"
+    )
+    held_out_share: float = hparam("train", 0.1, "share of the users that are held out, with users", gt=0.0, lt=1.0)
+    select: Literal["last", "best"] = hparam(
+        "train",
+        "last",
+        "the epoch that is taken: the best one by the first of metrics on what is held out",
+    )
+    patience: int | None = hparam("train", None, "epochs without a better one after which training ends", ge=1)
     clicks_per_user: int = hparam("train", 4, "clicks of a user that stand together in a step, at most", ge=1)
     length_groups: int = hparam("train", 3, "lengths that a step's titles, and histories, are padded to", ge=1)
 

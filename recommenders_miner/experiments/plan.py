@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+import re
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from recommenders_miner.data.iterator import NewsIterator
 from recommenders_miner.data.pieces import fetched_preset
@@ -27,21 +27,6 @@ class Plan(NamedTuple):
     note: str = ""
     lacks: str = ""
 
-    @classmethod
-    def of(cls, hparams: HParams, folder: Path, is_done: Callable[[HParams], bool]) -> Self:
-        """Look for all that a model needs, `folder` being that of the training news.
-
-        A model goes without the vectors of entities where there are none: these are then drawn at random and learned.
-        """
-        files, note = NewsIterator(hparams), ""
-        files.train_folder = folder
-        entities = getattr(hparams, "entity_embedding", None)
-        if entities and not Path(files.find(entities)).exists():
-            hparams, note = hparams.replace(entity_embedding=None), f"without {entities}"
-        if is_done(hparams):
-            return cls(hparams, True, note)
-        return cls(hparams, False, note, " ".join(_lacking(hparams, files)))
-
     @property
     def state(self) -> str:
         """What will become of it, in a line."""
@@ -51,18 +36,38 @@ class Plan(NamedTuple):
         return f"{state}, {self.note}" if self.note else state
 
 
-def _lacking(hparams: HParams, files: NewsIterator) -> Iterator[str]:
+def without_entity_vectors(hparams: HParams, folder: Path) -> tuple[HParams, str]:
+    """Do without a file of entity vectors that there is none of: these are then drawn at random, and learned.
+
+    `folder` is that of the training news. Returns the hyperparameters, and what is done without, "" for nothing.
+    """
+    path = getattr(hparams, "entity_embedding", None)
+    if not path or _is_there(hparams, path, folder):
+        return hparams, ""
+    return hparams.replace(entity_embedding=None), f"without {path}"
+
+
+def lacking(hparams: HParams, folder: Path) -> str:
+    """Say what a model needs and cannot have; "" where it can be trained."""
+    problems = []
     for name in NEEDED_FILES:
         path = getattr(hparams, name, None)
-        if path and not Path(files.find(path)).exists():
-            glove = path.startswith("glove.") and path.endswith(".txt")
-            kind = "-".join(path.lower().removesuffix(".txt").split(".")) if glove else ""
-            yield f"{name}: there is no file {path}." + (f" Get it by: recommenders-miner fetch {kind}" if glove else "")
+        if path and not _is_there(hparams, path, folder):
+            problems.append(f"{name}: there is no file {path}.")
+            if glove := re.fullmatch(r"glove\.(\d+b)\.(\d+d)\.txt", path.lower()):
+                problems.append(f"Get it by: recommenders-miner fetch glove-{glove[1]}-{glove[2]}")
     if "pieces" in hparams.features:
         try:
             _require_language_model(hparams.plm)
         except PresetError as error:
-            yield str(error)
+            problems.append(str(error))
+    return " ".join(problems)
+
+
+def _is_there(hparams: HParams, path: str, folder: Path) -> bool:
+    files = NewsIterator(hparams)
+    files.train_folder = folder
+    return Path(files.find(path)).exists()
 
 
 @functools.cache

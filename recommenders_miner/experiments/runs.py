@@ -32,7 +32,7 @@ from recommenders_miner.evaluation.metrics import (
     evaluate_scores,
     impression_metrics,
 )
-from recommenders_miner.experiments.plan import Plan
+from recommenders_miner.experiments.plan import Plan, lacking, without_entity_vectors
 from recommenders_miner.hparams import HParams, prepare_hparams
 from recommenders_miner.models import MODELS, BaseModel, load_model
 from recommenders_miner.models.training import TrainingBar
@@ -132,7 +132,9 @@ class ResultRow:
         return replace(
             rows[0],
             metrics={name: fmean(row.metrics[name] for row in rows) for name in rows[0].metrics},
-            standard_errors={name: fmean(row.standard_errors[name] for row in rows) for name in rows[0].standard_errors},
+            standard_errors={
+                name: fmean(row.standard_errors[name] for row in rows) for name in rows[0].standard_errors
+            },
             standard_deviations={name: stdev(row.metrics[name] for row in rows) for name in rows[0].metrics},
             costs={name: fmean(known) for name, known in costs.items() if known},
         )
@@ -229,7 +231,7 @@ class Runs:
     def each(
         self, planned: Mapping[str, Plan], seeds: Sequence[int], each_epoch: bool = False
     ) -> Iterator[tuple[str, list[Run] | str]]:
-        """Yield what was planned by name, each with a run a seed as soon as these are there, or with why there are none.
+        """Yield what was planned by name, as soon as it is there: a run a seed, or why there are none.
 
         Whatever one model fails from, the others go on. `each_epoch` evaluates on dev after each epoch.
         """
@@ -249,11 +251,13 @@ class Runs:
 
     def plan(self, variants: Mapping[str, HParams], seeds: Sequence[int], each_epoch: bool = False) -> dict[str, Plan]:
         """Look at every model before any is trained: what will run, what not and why."""
-        folder = self.train.news.parent
-        return {
-            name: Plan.of(hparams, folder, lambda hparams, name=name: all(self._is_done(name, hparams, seed, each_epoch) for seed in seeds))
-            for name, hparams in variants.items()
-        }
+        planned = {}
+        for name, wanted in variants.items():
+            hparams, note = without_entity_vectors(wanted, self.train.news.parent)
+            is_done = all(self._is_done(name, hparams, seed, each_epoch) for seed in seeds)
+            lacks = "" if is_done else lacking(hparams, self.train.news.parent)
+            planned[name] = Plan(hparams, is_done, note, lacks)
+        return planned
 
     def make(self, name: str, hparams: HParams, seed: int, note: str = "", each_epoch: bool = False) -> Run:
         """Train, evaluate and save a model, or find it done."""
