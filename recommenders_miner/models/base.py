@@ -125,9 +125,7 @@ class BaseModel(RecommendersNames):
     def require_built(self) -> None:
         """Raise `NotBuiltError` where there is no network yet."""
         if self.network is None:
-            raise NotBuiltError(
-                "The model is not built yet: call fit, or build with vocabularies, or load a saved model."
-            )
+            raise NotBuiltError("The model is not built: call fit, or build with vocabularies, or load a saved model.")
 
     # === Training ===
 
@@ -189,13 +187,12 @@ class BaseModel(RecommendersNames):
         identity |= {"model": type(self).__name__, "hparams": self.hparams.to_dict(), "seed": self.seed}
         checkpoint = training.TrainingCheckpoint(run_dir, identity)
         epochs_done = checkpoint.restore(self.network) if resume else 0
-        if selection.restore(checkpoint.epoch_logs):
-            epochs_done = self.hparams.epochs
+        has_ended = selection.restore(checkpoint.epoch_logs)
         batches.first_step = epochs_done * batches.steps_per_epoch
         self.network.fit(
             batches,
             steps_per_epoch=batches.steps_per_epoch,
-            initial_epoch=epochs_done,
+            initial_epoch=self.hparams.epochs if has_ended else epochs_done,
             epochs=self.hparams.epochs,
             callbacks=[self.throughput, evaluation, *callbacks, selection, checkpoint],
             shuffle=False,
