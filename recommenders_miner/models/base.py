@@ -332,9 +332,7 @@ class BaseModel(RecommendersNames):
         clicked = set(history)
         ids = self.news.ids.to_pylist()[1:] if pool is None else pool
         pool = [news_id for news_id in ids if news_id not in clicked]
-        if not pool:
-            return []
-        scores = self.score(history, pool, user)
+        scores = self.score(history, pool, user) if pool else np.empty(0)
         return [(pool[index], float(scores[index])) for index in np.argsort(-scores, kind="stable")[:k]]
 
     def encode_news(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
