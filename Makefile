@@ -18,7 +18,7 @@ DEMO_MODELS ?= miner,nrms-plm,lstur
 PRESET ?= demo
 SCORES = tests/models/test_every_model.py::test_score_is_the_papers
 ON_JAX = tests/layers/test_every_layer.py::test_shared_checks tests/layers/test_miner_layers.py "$(SCORES)[nrms]" "$(SCORES)[miner]"
-TRAINED_ON_JAX = tests/layers $(addprefix tests/models/test_,every_model.py own_models.py training.py saved_models.py) tests/encoders
+TRAINED_ON_JAX = tests/layers $(SCORES) $(addprefix tests/models/test_,own_models.py training.py saved_models.py)
 COMPILED = tests/models/test_training.py tests/compat $(SCORES)
 
 .PHONY: demo demo-data table results test test-slow notebooks bench reliability lint clean
