@@ -1,4 +1,4 @@
-"""The profiles are what docs/settings.yaml says, and docs/reproduction.md shows it: `python tests/test_settings.py` writes the table."""
+"""The profiles are what docs/settings.yaml says, as docs/reproduction.md shows; run this file to write its table."""
 
 from __future__ import annotations
 

@@ -169,7 +169,8 @@ def table_beside_paper(made: Made, reported: Mapping[str, Sequence[float | None]
     rows = []
     for name in sorted(made, key=list(reported).index):
         paper = dict(zip(DEFAULT_METRICS, reported[name], strict=True))
-        cells = ((over_seeds(metric_of(made[name], metric)), f"{paper[metric]:.2f}") for metric in metrics)
+        reports = {metric: "" if figure is None else f"{figure:.2f}" for metric, figure in paper.items()}
+        cells = ((over_seeds(metric_of(made[name], metric)), reports[metric]) for metric in metrics)
         rows.append([name, *(cell for pair in cells for cell in pair)])
     return markdown_table(["Model", *(title for name in metrics for title in (METRIC_TITLES[name], "paper"))], rows)
 

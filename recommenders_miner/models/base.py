@@ -110,6 +110,8 @@ class BaseModel(RecommendersNames):
             words = read_word_matrix(self.hparams, vocabularies.words)
             vectors = InitialVectors(self.hparams, vocabularies, self.seed, find, words, plm)
             network = self.build_network(self.hparams, vocabularies, vectors)
+            if self.hparams.cold_history == "learned" and network.user_encoder.reads_vectors:
+                network = NewsRecommender(**{**network.config, "learns_cold": True})
             network.build()
         self.adopt(network, vocabularies)
         return self

@@ -43,6 +43,16 @@ class PersonalizedEncoder(CNNEncoder):
         words = self.in_context(features, training)
         return {"words": words, "keys": self.pooling.keys(words), "title": features["title"]}
 
+    def put(self, news: News, places: Tensor, vector: Tensor) -> News:
+        """See `NewsEncoder.put`: articles of one word, which every user reads alike."""
+        words, title = news["words"], news["title"]
+        at_first = ops.cast(ops.arange(ops.shape(title)[-1]) == 0, title.dtype)
+        return {
+            **news,
+            "words": ops.where(places[..., None, None], ops.cast(vector, words.dtype), words),
+            "title": ops.where(places[..., None], at_first, title),
+        }
+
 
 class NPAUserEncoder(UserEncoder):
     """The clicked articles as this user reads them, pooled as this user weighs them (Sections 3.2 and 3.3).

@@ -51,6 +51,8 @@ class UNBERTUserEncoder(UserEncoder):
     `room` is the most pieces of a history.
     """
 
+    reads_vectors = False
+
     def __init__(self, room: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
 
