@@ -83,7 +83,7 @@ def fetch(
     with resumable(folder):
         if name == "mind":
             mind.fetch_mind(size, folder, split, source, accept_licence)
-            said = f"MIND-{size} is in {folder}. To train MINER on it, with nothing else to fetch: "
+            said = f"MIND-{size} is in {folder}. To train MINER on it: recommenders-miner fetch glove-6b-300d, then "
             said += f"recommenders-miner train --hparams miner-knowledge --data {folder} --out RUN"
         elif name == "glove":
             file = glove.fetch_glove(f"{what.replace('-', '.').replace('b.', 'B.')}.txt", folder, source)

@@ -14,7 +14,14 @@ from recommenders_miner.experiments.runs import Runs, Variant
 from recommenders_miner.hparams import prepare_hparams
 from recommenders_miner.models import NRMSModel
 
-SIZES = {"word_emb_dim": 8, "head_num": 2, "head_dim": 4, "attention_hidden_dim": 8, "epochs": 1}
+SIZES = {
+    "word_embedding": None,
+    "word_emb_dim": 8,
+    "head_num": 2,
+    "head_dim": 4,
+    "attention_hidden_dim": 8,
+    "epochs": 1,
+}
 
 
 @pytest.fixture
