@@ -81,14 +81,19 @@ def train(
     option: Overrides = None,
     seed: Seed = 42,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's checkpoint.")] = False,
+    with_dev: Annotated[bool, typer.Option("--with-dev", help="Train on dev too, as for a leaderboard.")] = False,
 ) -> None:
     """Train one model, evaluating on dev after each epoch where there is a dev split."""
     import_backend_quietly()
     from recommenders_miner.data.folders import Split
+    from recommenders_miner.data.split import join_splits
     from recommenders_miner.hparams import prepare_hparams
     from recommenders_miner.models import MODELS
 
     values = prepare_hparams(hparams, **{"scale": scale, **parse_overrides(option)})
+    if with_dev:
+        joined = out / "train-and-dev"
+        data = joined if joined.exists() else join_splits(data, joined)
     split = Split.find(data, "train")
     dev = Split.find(data, "dev") if (data / "dev").exists() else None
     model = MODELS[values.model_type](values, seed=seed)

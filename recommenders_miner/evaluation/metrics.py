@@ -155,6 +155,15 @@ def rank_candidates(scores: Ragged) -> np.ndarray:
     return ranks
 
 
+def mean_ranks(of_models: Sequence[Ragged]) -> Ragged:
+    """Average the ranks that several models' scores give the same candidates: (total,) float64, less the mean rank.
+
+    Ranks do not depend on the scale of a model's scores, so that models of any kinds can be joined.
+    """
+    ranks = [rank_candidates(scores) for scores in of_models]
+    return Ragged(-np.mean(ranks, axis=0), of_models[0].offsets)
+
+
 def cold_candidates(
     log: ImpressionLog, news: NewsTable, training_log: ImpressionLog, training_news: NewsTable
 ) -> np.ndarray:
