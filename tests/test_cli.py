@@ -94,7 +94,7 @@ def test_an_ensemble_joins_ranks(data, trained, tmp_path):
     both = run("ensemble", trained, trained / "model", "--data", data, "--submission", twice)
     assert twice.read_bytes() == alone.read_bytes()
     metrics = [json.loads(output[output.index("{") : output.index("}") + 1]) for output in (one, both)]
-    assert metrics[0] == pytest.approx(metrics[1], abs=1e-3), "but for ties"
+    assert metrics[0] == pytest.approx(metrics[1])
 
 
 @pytest.mark.slow

@@ -206,7 +206,7 @@ def test_recall_by_hand(at_once, monkeypatch):
 def test_mean_ranks_average_the_ranks_whatever_the_scale_of_scores():
     offsets = np.array([0, 3, 5])
     one = Ragged(np.array([0.3, 0.2, 0.1, 5.0, 6.0]), offsets)
-    other = Ragged(np.array([1.0, 30.0, 20.0, -2.0, -1.0]), offsets)
+    other = Ragged(np.array([1.0, 30.0, 20.0, -2.0, -2.0]), offsets)
     found = mean_ranks([one, other])
-    assert found.values.tolist() == [-2.0, -1.5, -2.5, -2.0, -1.0]
+    assert found.values.tolist() == [-2.0, -1.5, -2.5, -1.75, -1.25]
     assert found.offsets is offsets
