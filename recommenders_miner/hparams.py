@@ -11,6 +11,7 @@ import difflib
 import functools
 import importlib
 import logging
+import os
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -271,7 +272,7 @@ def _find_file(name: Path, *folders: Path) -> Path:
     names = [name] if name.suffix in (".yaml", ".yml") else [Path(f"{name}.yaml"), name]
     for candidate in names:
         for folder in (*folders, Path(), *hparams_folders()):
-            if (folder / candidate).is_file():
+            if os.path.isfile(folder / candidate):  # Path.is_file() raises where a name is too long
                 return folder / candidate
     known = ", ".join(f"{file}.yaml" for file in hparams_files())
     raise HParamsError(f"There is no hyperparameter file {name}. The package has {known}.")

@@ -140,7 +140,9 @@ class Study:
         page = experiment.page(self, made)
         remarks = "".join(f"\n- {variant} failed: {why}\n" for variant, why in lacking.items())
         path = self._page_path(name)
-        text = f"## {page.title}\n\n{_filled(page.text)}\n{remarks}"
+        options = f"--data {self.data_dir} --out {self.out} --scale {self.scale} --seeds {len(self.seeds)}"
+        command = f"    recommenders-miner reproduce {name} {options}"
+        text = f"## {page.title}\n\n{command}\n\n{_filled(page.text)}\n{remarks}"
         if page.figure is not None:
             save_figure(page.figure, path.with_suffix(".png"))
             text += f"\n![{page.caption}]({name}.png)\n\n*{page.caption}*\n"
@@ -155,11 +157,7 @@ class Study:
 
     def write_summary(self, names: Sequence[str]) -> Path:
         """Join those of some experiments' pages that there are into `results.md`, and return its path."""
-        options = f"--data {self.data_dir} --out {self.out} --scale {self.scale} --seeds {len(self.seeds)}"
-        title = f"# The experiments of the MINER paper, on {self.data_name}"
-        pages = [
-            f"{title}\n\n    recommenders-miner reproduce all {options}\n{_SYNTHETIC if self.is_synthetic else ''}"
-        ]
+        pages = [f"# Experiments on {self.data_name}\n{_SYNTHETIC if self.is_synthetic else ''}"]
         for name in names:
             if self._page_path(name).exists():
                 text = self._page_path(name).read_text(encoding="utf-8")
@@ -193,9 +191,13 @@ class Study:
     @property
     def settings(self) -> str:
         """The sentence that says where an experiment's figures come from."""
+        return self.settings_at(self.scale)
+
+    def settings_at(self, scale: str) -> str:
+        """Say where figures come from that were made on some scale."""
         count = len(self.seeds)
         seeds = f"mean ± standard deviation over {count} seeds" if count > 1 else f"seed {self.seeds[0]}"
-        return f"Dev metrics in percent on {self.data_name}, scale {self.scale}, {seeds}."
+        return f"Dev metrics in percent on {self.data_name}, scale {scale}, {seeds}."
 
 
 def metric_of(runs: Sequence[Run], metric: str) -> list[float]:

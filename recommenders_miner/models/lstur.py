@@ -71,7 +71,9 @@ class LSTURUserEncoder(UserEncoder):
     year=2019,
 )
 class LSTURModel(BaseModel):
-    """LSTUR: news from title, category and subcategory, or with `title_only` the title, as in Recommenders; users long-term and short-term; the score is a dot product.
+    """LSTUR: news by title, category and subcategory, users long-term and short-term, the score a dot product.
+
+    With `title_only` news are read by their titles alone, as in Recommenders.
 
     The paper's settings, those of lstur.yaml: 200-d GloVe words, 300 filters of window 3, dropout 20 %, user masking 50
     %, 4 negatives, batch 400, Adam with 0.01 (Section 4.1). It gives `ini` and `con` about the same accuracy.

@@ -120,8 +120,9 @@ class NPAModel(BaseModel):
 
     The paper's settings, those of npa.yaml: 300-d GloVe words, 400 filters of window 3, user embeddings of 50, queries
     of 200, dropout 20 %, titles of 30 words, 4 negatives, batch 100, Adam (Section 4.1). The attention is that of
-    Microsoft Recommenders, not the paper's: see `PersonalizedAttention`. An article's vector depends on the user, so there is none to keep: `run_news` has nothing
-    to return. What does not depend on the user, the CNN and the keys, is computed once per article all the same.
+    Microsoft Recommenders, not the paper's: see `PersonalizedAttention`. An article's vector depends on the user, so
+    there is none to keep: `run_news` has nothing to return. What does not depend on the user, the CNN and the keys, is
+    computed once per article all the same.
     """
 
     hparams_class = NPAHParams

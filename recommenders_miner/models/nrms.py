@@ -71,7 +71,8 @@ class NRMSPLMModel(NRMSModel):
     """NRMS whose news encoder is a pretrained language model.
 
     As in Wu et al. (Sections 3.1 and 3.4) nrms-plm.yaml trains the two upper layers and pools their outputs by
-    attention; `plm_pooling: cls` takes `[CLS]` as MINER does. `news_dim` brings the vector to the dimension of the user encoder, `head_num` · `head_dim`.
+    attention; `plm_pooling: cls` takes `[CLS]` as MINER does. `news_dim` brings the vector to the dimension of the user
+    encoder, `head_num` · `head_dim`.
     """
 
     news_encoder = "plm"
