@@ -45,7 +45,9 @@ def _notebooks(study: Study, made: Made) -> Page:
         rows.append([name, over_seeds(auc[0]), f"{ends[0]:.2f}", *last])
     titles = ["AUC, epoch 1", "theirs", *(title for name in METRIC_TITLES.values() for title in (name, "theirs"))]
     text = f"""
-{study.settings_at("recommenders")} The settings are those of Microsoft Recommenders' notebooks. Beside each figure, "theirs" is what the notebook shows on MINDdemo: for AUC after one epoch, and for the four metrics after the last.
+{study.settings_at("recommenders")} The settings are those of Microsoft Recommenders' notebooks.
+Beside each figure, "theirs" is what the notebook shows on MINDdemo: for AUC after one epoch, and for the four metrics
+after the last.
 {"" if study.mind == "demo" else "This data is not MINDdemo, so the two cannot be expected to agree."}
 
 {markdown_table(["Model", *titles], rows)}
