@@ -254,6 +254,7 @@ def _look_inside(model: Any, clicks: Sequence[str], candidates: Sequence[str], u
     history, shown = sample(clicks, length), sample(candidates, len(candidates))
     mask = ops.convert_to_tensor(np.arange(length)[None] < len(clicks))
     user_id = ops.convert_to_tensor(np.array(model.vocabularies.users.encode([user or ""]), "int32"))
+    history, mask = model.network.with_cold(history, mask)
     users = user_encoder.users_for(history, mask, user_id, shown)
     attention = user_encoder.attention_weights(history, mask, user_id, shown)
     if attention is None:

@@ -11,10 +11,11 @@ import difflib
 import functools
 import importlib
 import logging
+import os
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
@@ -35,6 +36,10 @@ def hparam(section: str, default: Any, help: str, **bounds: Any) -> Any:
     return pydantic.Field(default, description=help, json_schema_extra={"section": section}, **bounds)
 
 
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
 class HParams(pydantic.BaseModel):
     """The hyperparameters that all models share, with their types, defaults and bounds.
 
@@ -47,7 +52,9 @@ class HParams(pydantic.BaseModel):
     )
 
     # What is read of a log
-    title_size: int = hparam("data", 20, "words of a title that are read", ge=1)
+    title_size: int = hparam(
+        "data", 20, "words of a title that are read; of word pieces, [CLS] and [SEP] among them", ge=1
+    )
     his_size: int = hparam("data", 50, "clicks of a history that are read, the newest", ge=1)
     npratio: int = hparam("data", 4, "non-clicked articles drawn for each click", ge=1)
     negatives: str = hparam("data", "impression", "how they are drawn: the name of a strategy of data/sampling.py")
@@ -72,11 +79,17 @@ class HParams(pydantic.BaseModel):
     news_encoder: str = hparam("model", "self_attention", "what turns an article into a vector")
     word_emb_dim: int = hparam("model", 100, "dimension of word vectors (a word_embedding file brings its own)", ge=1)
     attention_hidden_dim: int = hparam("model", 200, "hidden dimension of additive attention", ge=1)
+    cold_history: Literal["zero", "learned"] = hparam(
+        "model", "zero", "what stands for the clicks of a user without any: nothing, or one trained vector"
+    )
     dropout: float = hparam("model", 0.2, "share of activations dropped in training", ge=0.0, lt=1.0)
 
     # Training
     loss: Literal["cross_entropy_loss", "log_loss"] = hparam(
         "train", "cross_entropy_loss", "of a click against the non-clicks beside it, or of every candidate by itself"
+    )
+    optimizer: Annotated[Literal["adam", "amsgrad"], pydantic.BeforeValidator(_lower)] = hparam(
+        "train", "adam", "Adam, or its form whose second moments never fall (Reddi et al., ICLR 2018)"
     )
     batch_size: int = hparam("train", 128, "clicks (positive samples) in a step", ge=1)
     epochs: int = hparam("train", 5, "passes over the training clicks", ge=1)
@@ -91,6 +104,16 @@ class HParams(pydantic.BaseModel):
         "train", 1, "steps of batch_size clicks that make one update, with the mean of their gradients", ge=1
     )
     precision: Literal["float32", "bfloat16"] = hparam("train", "float32", "numbers that are computed with")
+    held_out: Literal["none", "users", "last_day"] = hparam(
+        "train", "none", "training impressions that are not trained on, but evaluated on after each epoch"
+    )
+    held_out_share: float = hparam("train", 0.1, "share of the users that are held out, with users", gt=0.0, lt=1.0)
+    select: Literal["last", "best"] = hparam(
+        "train",
+        "last",
+        "the epoch that is taken: the best one by the first of metrics on what is held out",
+    )
+    patience: int | None = hparam("train", None, "epochs without a better one after which training ends", ge=1)
     clicks_per_user: int = hparam("train", 4, "clicks of a user that stand together in a step, at most", ge=1)
     length_groups: int = hparam("train", 3, "lengths that a step's titles, and histories, are padded to", ge=1)
 
@@ -205,8 +228,10 @@ def prepare_hparams(yaml_file: str | Path | None = None, *, scale: str = "paper"
         yaml_file: a path, or the name of a file that the package installs (`"miner.yaml"`, or just `"miner"`). A file
             in the current directory wins. Its keys stand in the sections data, info, model and train; `base:
             other.yaml` at the top takes all that the file does not say from another one.
-        scale: `paper` takes the file as it is; `fast` changes it to sizes that suit two cores and little data.
-        **overrides: values that win over the file's and the scale's.
+        scale: `paper` takes the file as it is, which is the model's own publication; `fast` changes it to sizes that
+            suit two cores and little data; `recommenders` to the settings of Microsoft Recommenders' notebooks.
+        **overrides: values that win over the file's and the scale's; Recommenders' wordEmb_file takes the place of
+            their word_embedding.
 
     Returns:
         The validated hyperparameters.
@@ -217,7 +242,9 @@ def prepare_hparams(yaml_file: str | Path | None = None, *, scale: str = "paper"
     """
     config = {} if yaml_file is None else _read_yaml(_find_file(Path(yaml_file)))
     of_scale = {} if scale == "paper" else _of_scale(scale, Path(yaml_file or "").stem)
-    return _of_model({**config, **of_scale, **_known(overrides, "an override")})
+    overrides = _known(overrides, "an override")
+    of_words = {"word_embedding": None} if overrides.get("wordEmb_file") else {}
+    return _of_model({**config, **of_scale, **of_words, **overrides})
 
 
 def _of_scale(scale: str, name: str) -> dict[str, Any]:
@@ -247,7 +274,7 @@ def _find_file(name: Path, *folders: Path) -> Path:
     names = [name] if name.suffix in (".yaml", ".yml") else [Path(f"{name}.yaml"), name]
     for candidate in names:
         for folder in (*folders, Path(), *hparams_folders()):
-            if (folder / candidate).is_file():
+            if os.path.isfile(folder / candidate):  # Path.is_file() raises where a name is too long
                 return folder / candidate
     known = ", ".join(f"{file}.yaml" for file in hparams_files())
     raise HParamsError(f"There is no hyperparameter file {name}. The package has {known}.")
@@ -281,8 +308,6 @@ def _known(values: Mapping[str, Any], where: str) -> dict[str, Any]:
         if key not in known and key not in WITHOUT_USE:
             nearest = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.0)[0]
             raise HParamsError(f"{where}: unknown hyperparameter {reprlib.repr(key)}. Did you mean {nearest!r}?")
-    if str(values.get("optimizer", "adam")).lower() != "adam":
-        raise HParamsError(f"{where}: optimizer: expected adam, the only one there is, got {values['optimizer']!r}.")
     without_use = [f"{key} ({WITHOUT_USE[key]})" for key in values if key in WITHOUT_USE]
     if without_use:
         LOGGER.info("%s: without use here: %s.", where, ", ".join(without_use))

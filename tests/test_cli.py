@@ -88,6 +88,24 @@ def test_evaluate_writes_scores_and_submission(data, trained, tmp_path):
     assert "no labels" in refused.output
 
 
+def test_an_ensemble_joins_ranks(data, trained, tmp_path):
+    alone, twice = tmp_path / "alone.zip", tmp_path / "twice.zip"
+    one = run("evaluate", trained, "--data", data, "--submission", alone)
+    both = run("ensemble", trained, trained / "model", "--data", data, "--submission", twice)
+    assert twice.read_bytes() == alone.read_bytes()
+    metrics = [json.loads(output[output.index("{") : output.index("}") + 1]) for output in (one, both)]
+    assert metrics[0] == pytest.approx(metrics[1])
+
+
+@pytest.mark.slow
+def test_training_with_dev_joins_both(data, tmp_path):
+    run("train", "--hparams", "miner", "--data", data, "--out", tmp_path / "run", "--with-dev", *OPTIONS)
+    joined = tmp_path / "run" / "train-and-dev" / "train"
+    lines = [(folder / "behaviors.tsv").read_text().splitlines() for folder in (data / "train", data / "dev", joined)]
+    assert len(lines[0] + lines[1]) == len(lines[2])
+    assert (tmp_path / "run" / "model" / "model.keras").exists()
+
+
 def test_recommend_shows_titles(data, trained):
     news = data / "dev" / "news.tsv"
     ids = [line.split("\t")[0] for line in news.read_text().splitlines()[:3]]

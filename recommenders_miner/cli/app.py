@@ -28,9 +28,19 @@ DataDir = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--option", "-o", help="A hyperparameter, key=value; may be repeated.", metavar="KEY=VALUE"),
+    typer.Option(
+        "--option",
+        "-o",
+        help="A hyperparameter; may be repeated. Of one model alone: nrms.KEY=VALUE.",
+        metavar="KEY=VALUE",
+    ),
 ]
-Scale = Annotated[str, typer.Option(help="paper: as published; fast: sizes for two cores and little data.")]
+Scale = Annotated[
+    str,
+    typer.Option(
+        help="paper: as published; recommenders: as in Recommenders' notebooks; fast: for two cores and little data."
+    ),
+]
 MaxHistory = Annotated[
     int | None, typer.Option(help="Keep so many clicks of a history, the newest; by default all.", min=0)
 ]

@@ -13,7 +13,8 @@ import typer
 from recommenders_miner.cli.app import app, console, resumable
 from recommenders_miner.progress import progress_bar
 
-What = Literal["mind-demo", "mind-small", "mind-large", "glove-6b-100d", "glove-6b-300d", "minilm"]
+Vectors = Literal["glove-6b-100d", "glove-6b-200d", "glove-6b-300d", "glove-840b-300d"]
+What = Literal["mind-demo", "mind-small", "mind-large", Vectors, "minilm"]
 
 
 @app.command("demo-data")
@@ -82,10 +83,10 @@ def fetch(
     with resumable(folder):
         if name == "mind":
             mind.fetch_mind(size, folder, split, source, accept_licence)
-            said = f"MIND-{size} is in {folder}. To train MINER on it, with nothing else to fetch: "
+            said = f"MIND-{size} is in {folder}. To train MINER on it: recommenders-miner fetch glove-6b-300d, then "
             said += f"recommenders-miner train --hparams miner-knowledge --data {folder} --out RUN"
         elif name == "glove":
-            file = glove.fetch_glove(100 if what == "glove-6b-100d" else 300, folder, source)
+            file = glove.fetch_glove(f"{what.replace('-', '.').replace('b.', 'B.')}.txt", folder, source)
             said = f"The vectors are in {file}. To use them: -o word_embedding={file}"
         else:
             said = f"MiniLM is in {minilm.fetch_minilm(folder)}."

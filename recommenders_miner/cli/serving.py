@@ -17,26 +17,49 @@ from recommenders_miner.progress import progress_bar
 Run = Annotated[Path, typer.Argument(help="Folder of a run or of a saved model.")]
 
 
+ScoresFile = Annotated[Path | None, typer.Option(help="Write the candidates' scores, one line an impression.")]
+Submission = Annotated[Path | None, typer.Option(help="Write MIND's prediction.zip.")]
+SplitName = Annotated[str, typer.Option(help="train, dev or test.")]
+
+
 @app.command()
 def evaluate(
-    run: Run,
-    data: DataDir,
-    split: Annotated[str, typer.Option(help="train, dev or test.")] = "dev",
-    scores: Annotated[Path | None, typer.Option(help="Write the candidates' scores, one line an impression.")] = None,
-    submission: Annotated[Path | None, typer.Option(help="Write MIND's prediction.zip.")] = None,
+    run: Run, data: DataDir, split: SplitName = "dev", scores: ScoresFile = None, submission: Submission = None
 ) -> None:
     """Evaluate a saved model; write its scores, or a submission for an unlabelled test split."""
+    _evaluate([run], data, split, scores, submission)
+
+
+@app.command()
+def ensemble(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs or of saved models, of any kinds.")],
+    data: DataDir,
+    split: SplitName = "dev",
+    scores: ScoresFile = None,
+    submission: Submission = None,
+) -> None:
+    """Evaluate several saved models as one, by the mean of the ranks that they give; otherwise as evaluate."""
+    _evaluate(runs, data, split, scores, submission)
+
+
+def _evaluate(runs: list[Path], data: Path, split: str, scores: Path | None, submission: Path | None) -> None:
     from recommenders_miner.data.folders import Split
     from recommenders_miner.data.ragged import Ragged
-    from recommenders_miner.evaluation.metrics import evaluate_scores
+    from recommenders_miner.evaluation.metrics import evaluate_scores, mean_ranks
     from recommenders_miner.evaluation.submission import write_scores, write_submission
 
-    model = open_model(run)
-    files = Split.find(data, split)
-    dataset = model.read(files.news, files.behaviors)
-    log = dataset.log
-    with progress_bar("scoring") as report:
-        found = Ragged(model.score_log(dataset, progress=report), log.candidates.offsets)
+    of_models = []
+    for run in runs:
+        model, files = open_model(run), Split.find(data, split)
+        dataset = model.read(files.news, files.behaviors)
+        log = dataset.log
+        if not (log.labelled or scores or submission):
+            raise typer.BadParameter(
+                "the split has no labels: name --scores or --submission to write.", param_hint="--split"
+            )
+        with progress_bar(f"scoring by {run}" if len(runs) > 1 else "scoring") as report:
+            of_models.append(Ragged(model.score_log(dataset, progress=report), log.candidates.offsets))
+    found = of_models[0] if len(of_models) == 1 else mean_ranks(of_models)
     if scores:
         write_scores(scores, found)
         console.print(f"Scores written to {scores}.")
@@ -48,10 +71,6 @@ def evaluate(
         console.print_json(json.dumps(result.metrics))
         console.print(
             f"{result.num_impressions:,} impressions; {result.num_left_out:,} more lack a click or a non-click."
-        )
-    elif not (scores or submission):
-        raise typer.BadParameter(
-            "the split has no labels: name --scores or --submission to write.", param_hint="--split"
         )
 
 

@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recommenders_miner.backend import import_backend_quietly
 from recommenders_miner.cli.app import DataDir, Overrides, Scale, Seed, app, console, parse_overrides, resumable
 
+if TYPE_CHECKING:
+    from recommenders_miner.experiments.plan import Plan
+
 SkipUnavailable = Annotated[
-    bool, typer.Option("--skip-unavailable", help="Leave out models whose language model cannot be had.")
+    bool, typer.Option("--skip-unavailable", help="Exit with status 0 although some models cannot run or failed.")
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run, what not and why, and stop.")]
+
+
+def _see_plan(dry_run: bool) -> Callable[[Mapping[str, Plan]], None]:
+    """Return what prints a plan, and ends the command where no more is wanted."""
+
+    def see(planned: Mapping[str, Plan]) -> None:
+        width = max(map(len, planned))
+        for name, plan in planned.items():
+            console.print(f"{name:{width}}  {plan.state}", soft_wrap=True, highlight=False)
+        if dry_run:
+            raise typer.Exit
+
+    return see
+
+
+def _end(failed: Mapping[str, str], skip_unavailable: bool) -> None:
+    """End with status 1 where a model failed."""
+    if failed and not skip_unavailable:
+        console.print(f"No figures of {', '.join(failed)}. The same command tries them again, and keeps the others.")
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -28,8 +53,12 @@ def compare(
     seed: Seed = 42,
     seeds: Annotated[int, typer.Option(help="Repeat with this many seeds and report mean and spread.", min=1)] = 1,
     skip_unavailable: SkipUnavailable = False,
+    dry_run: DryRun = False,
 ) -> None:
-    """Train and evaluate models side by side."""
+    """Train and evaluate models side by side.
+
+    A model that cannot run, or fails, becomes a row that says why, and the others go on; the exit status is then 1.
+    """
     import_backend_quietly()
     from recommenders_miner.experiments.compare import compare
     from recommenders_miner.experiments.runs import TABLE_2
@@ -37,9 +66,10 @@ def compare(
     names = TABLE_2 if models == "all" else [name.strip() for name in models.split(",")]
     every_seed = range(seed, seed + seeds)
     with resumable(out):
-        found = compare(data, names, out, parse_overrides(option), every_seed, skip_unavailable, scale)
+        found = compare(data, names, out, parse_overrides(option), every_seed, scale, _see_plan(dry_run))
     console.print(found.render())
     console.print(f"Look at {out / 'results.md'} and {out / 'results.png'}.", soft_wrap=True)
+    _end(found.failed, skip_unavailable)
 
 
 @app.command()
@@ -51,14 +81,19 @@ def train(
     option: Overrides = None,
     seed: Seed = 42,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's checkpoint.")] = False,
+    with_dev: Annotated[bool, typer.Option("--with-dev", help="Train on dev too, as for a leaderboard.")] = False,
 ) -> None:
     """Train one model, evaluating on dev after each epoch where there is a dev split."""
     import_backend_quietly()
     from recommenders_miner.data.folders import Split
+    from recommenders_miner.data.split import join_splits
     from recommenders_miner.hparams import prepare_hparams
     from recommenders_miner.models import MODELS
 
     values = prepare_hparams(hparams, **{"scale": scale, **parse_overrides(option)})
+    if with_dev:
+        joined = out / "train-and-dev"
+        data = joined if joined.exists() else join_splits(data, joined)
     split = Split.find(data, "train")
     dev = Split.find(data, "dev") if (data / "dev").exists() else None
     model = MODELS[values.model_type](values, seed=seed)
@@ -71,7 +106,9 @@ def train(
 
 @app.command()
 def reproduce(
-    experiment: Annotated[str, typer.Argument(help="table2, table3, figure3, figure4, figure5, figure6 or all.")],
+    experiment: Annotated[
+        str, typer.Argument(help="table2, table3, figure3 to figure6, all of these, or recommenders.")
+    ],
     data: DataDir,
     out: Annotated[Path, typer.Option(help="Folder for the runs, and for results.md with its figures.")],
     seeds: Annotated[int, typer.Option(help="Runs of each model, each with its own seed.", min=1)] = 3,
@@ -80,23 +117,30 @@ def reproduce(
     ] = "fast",
     seed: Seed = 42,
     option: Overrides = None,
+    size: Annotated[str, typer.Option(help="Whose figures of the paper's Table 2: MIND-small's or large's.")] = "small",
     skip_unavailable: SkipUnavailable = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Re-run an experiment of the MINER paper, and set what is found beside what it reports.
 
-    Finished runs are kept: the same command goes on where it was stopped.
+    `recommenders` does so for the notebooks of Microsoft Recommenders. Finished runs are kept: the same command goes on
+    where it was stopped. With a test split without labels, table2 writes each model's prediction.zip.
     """
     import_backend_quietly()
     from recommenders_miner.experiments import EXPERIMENTS, Study, reproduce
+    from recommenders_miner.experiments.paper import PAPER
 
     if experiment not in (*EXPERIMENTS, "all"):
         known = ", ".join([*EXPERIMENTS, "all"])
         raise typer.BadParameter(f"{experiment!r}: the experiments are {known}.", param_hint="EXPERIMENT")
     every_seed = range(seed, seed + seeds)
-    study = Study(data, out, every_seed, scale, skip_unavailable, parse_overrides(option))
+    if size not in ("small", "large"):
+        raise typer.BadParameter(f"{size!r}: small or large.", param_hint="--size")
+    study = Study(data, out, every_seed, scale, parse_overrides(option), size)
     with resumable(out):
-        page = reproduce(study, [*EXPERIMENTS] if experiment == "all" else [experiment])
-    console.print(f"The page is {page}; its figures are in {out / 'results'}.", soft_wrap=True)
+        page = reproduce(study, [*PAPER] if experiment == "all" else [experiment], _see_plan(dry_run))
+    console.print(f"Look at {page}; its figures are in {out / 'results'}.", soft_wrap=True)
+    _end(study.failed, skip_unavailable)
 
 
 @app.command()

@@ -12,7 +12,6 @@ WITHOUT_USE = {
     "vert_num": "the dictionary says it",
     "subvert_num": "the dictionary says it",
     "gru_unit": "the GRU is as wide as a news vector",
-    "optimizer": "there is only Adam",
     "show_step": "the progress bar shows every step",
     "save_epoch": "fit with run_dir keeps every epoch",
     "method": "scores are raw",

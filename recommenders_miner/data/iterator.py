@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from recommenders_miner.data.batching import TrainingBatches
 from recommenders_miner.data.features import FEATURES, NewsFeatures
 from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.data.news import NewsTable
-from recommenders_miner.data.sampling import Draw, TrainingSamples
+from recommenders_miner.data.sampling import Draw, TrainingSamples, hold_out
 from recommenders_miner.data.tsv import fingerprint
 from recommenders_miner.data.vectors import glove_folder
 from recommenders_miner.data.vocabularies import COMMON, TrainingTables, Vocabularies
@@ -65,6 +65,22 @@ class NewsIterator:
                 self.vocabularies = self.build_vocabularies(news, log)
             self._loaded = {key: self.dataset(news, log, Path(news_file).parent / CACHE_FOLDER)}
         return self._loaded[key]
+
+    def load_training(self, news_file: str | Path, behaviors_file: str | Path) -> tuple[Dataset, Dataset | None]:
+        """Read a pair of files to train on, and divide it as `hold_out` does.
+
+        Vocabularies that are not there yet are built of what is trained on alone.
+        """
+        if self.hparams.held_out == "none":
+            return self.load(news_file, behaviors_file), None
+        news = self.read_news(news_file)
+        log, held_out = hold_out(ImpressionLog.read(behaviors_file, news, separator=self.separator), self.hparams)
+        if self.vocabularies is None:
+            self.train_folder = Path(news_file).parent
+            self.vocabularies = self.build_vocabularies(news, log)
+        data = self.dataset(news, log, Path(news_file).parent / CACHE_FOLDER)
+        users = np.array(self.vocabularies.users.encode(held_out.users.to_pylist()), "int32")
+        return data, replace(data, log=held_out, users=users)
 
     def adopt(self, vocabularies: Vocabularies) -> None:
         """Take other vocabularies; what was loaded is seen through them from now on."""

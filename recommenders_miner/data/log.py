@@ -227,6 +227,21 @@ class ImpressionLog:
         """Return the clicks of a distinct history, (clicks,) int32 rows of the news, oldest first."""
         return self.histories[row]
 
+    def select(self, impressions: np.ndarray) -> ImpressionLog:
+        """Return a log of some impressions, given as ascending rows, with their users and histories alone."""
+        histories, history_of = np.unique(self.history_of[impressions], return_inverse=True)
+        users, user_of = np.unique(self.user_of[impressions], return_inverse=True)
+        return ImpressionLog(
+            candidates=self.candidates.take(impressions),
+            labels=Ragged(self.labels, self.candidates.offsets).take(impressions).values,
+            histories=self.histories.take(histories),
+            history_of=history_of.astype(np.int32),
+            user_of=user_of.astype(np.int32),
+            time=self.time[impressions],
+            impression_id=self.impression_id[impressions],
+            users=self.users.take(pa.array(users)),
+        )
+
     @property
     def labelled(self) -> bool:
         """Whether the log says which candidates were clicked."""

@@ -8,11 +8,39 @@ import numpy as np
 
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.errors import HParamsError
+from recommenders_miner.hparams import HParams
 
 _IMPRESSIONS_AT_ONCE = 2**20  # when the clicks are looked for
 
 Draw = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 """Draws negatives for impressions (B,): so many rows of the news table each, (B, count) int32, 0 where they run out."""
+
+
+_DAY = 24 * 3600
+
+
+def hold_out(log: ImpressionLog, hparams: HParams) -> tuple[ImpressionLog, ImpressionLog | None]:
+    """Divide a training log into what is trained on, and what is held out, None where `held_out` is none.
+
+    The users that are held out are drawn once for all models and seeds; the last day is that of the last impression.
+
+    Raises:
+        HParamsError: nothing would be left to train on, or no click to evaluate on.
+    """
+    if hparams.held_out == "none":
+        return log, None
+    if hparams.held_out == "last_day":
+        is_held = log.time >= log.time.max() // _DAY * _DAY
+    else:
+        count = round(hparams.held_out_share * len(log.users))
+        users = np.random.default_rng(0).permutation(len(log.users))[:count]
+        is_held = np.isin(log.user_of, users)
+    if is_held.all() or not is_held.any():
+        raise HParamsError(
+            f"held_out: {hparams.held_out} takes {is_held.sum():,} of the log's {len(log):,} impressions of "
+            f"{len(log.users):,} users: there is nothing left, or nothing held out."
+        )
+    return log.select(np.flatnonzero(~is_held)), log.select(np.flatnonzero(is_held))
 
 
 class TrainingSamples:

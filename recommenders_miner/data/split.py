@@ -15,7 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recommenders_miner.data.behaviors import file_time, unix_seconds
-from recommenders_miner.data.folders import ARTICLES_FILE, BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, split_folders
+from recommenders_miner.data.folders import (
+    ARTICLES_FILE,
+    BEHAVIORS_FILE,
+    NEWS_FILE,
+    SPLIT_NAMES,
+    Split,
+    split_folders,
+)
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import FILE_COLUMNS, NewsTable
 from recommenders_miner.data.past_clicks import Histories, are_past_clicks, require_length
@@ -139,6 +146,27 @@ def split_by_time(
         }
         (new / "split.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     return written
+
+
+def join_splits(data_dir: str | Path, out: str | Path, names: Sequence[str] = ("train", "dev")) -> Path:
+    """Write labelled splits as one, `out/train`, their histories as they are: to train on dev too, for a leaderboard.
+
+    Raises:
+        DataFormatError: a file is missing or faulty, or no split has labels.
+        FolderExistsError: `out` holds something.
+    """
+    folders = {name: Split.find(data_dir, name).news.parent for name in names}
+    with new_folder(Path(out)) as new:
+        log, news, articles = _pool(folders)
+        folder = new / "train"
+        folder.mkdir()
+        everything = [(log, Histories.of_log(log), np.arange(len(log)))]
+        write_behaviors(folder / BEHAVIORS_FILE, news["news id"].combine_chunks(), everything)
+        write_table(folder / NEWS_FILE, news)
+        if articles is not None:
+            write_articles(folder / ARTICLES_FILE, articles)
+        _write_vectors(folder, folders.values())
+    return Path(out)
 
 
 def _pool(folders: Mapping[str, Path]) -> tuple[ImpressionLog, pa.Table, pa.Table | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import itertools
+import re
 import zlib
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from recommenders_miner.errors import DataFormatError
 from recommenders_miner.storage import cache_home
 
 _EXPECTED = "vectors in GloVe's text format, a line each: a word, then its numbers, separated by spaces or tabs"
+_FETCHED = re.compile(r"glove\.(6B\.[123]00d|840B\.300d)\.txt")
 _GZIP_MAGIC = b"\x1f\x8b"
 _BATCH_LINES = 4096
 _SHOWN_BYTES = 80
@@ -90,6 +92,11 @@ def glove_folder() -> Path:
 
 def _lines(path: Path, wanted: Container[bytes] | None = None) -> Iterator[tuple[int, bytes, bytes]]:
     """Yield the 1-based line number, the word and the numbers of each line whose word is wanted, or of all."""
+    if _FETCHED.fullmatch(path.name) and not path.exists():
+        remedy = f"Get them by: recommenders-miner fetch {path.stem.lower().replace('.', '-')}"
+        raise DataFormatError(
+            path, f"GloVe's vectors are not there. {remedy}", remedy="Or do without: word_embedding=null"
+        )
     require_file(path, _EXPECTED)
     with open(path, "rb") as file:
         opener = gzip.open if file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC else open

@@ -6,6 +6,7 @@ that it needs, and a model has the vocabularies of its features, and no others.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,9 +134,16 @@ def _users(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
 @vocabulary("entities")
 def _entities(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
     """The entities that have vectors, and those of the training titles."""
-    file = tables.hparams.entity_embedding
     named = (name for names in title_entities(tables.news) for name in names)
-    return Vocabulary.of_names([*(read_vector_names(tables.find(file)) if file else []), *named])
+    with_vectors = map(read_vector_names, entity_files(tables.hparams, tables.find))
+    return Vocabulary.of_names([*itertools.chain(*with_vectors), *named])
+
+
+def entity_files(hparams: HParams, find: Callable[[str], str]) -> list[str]:
+    """Return the files of entity vectors that hyperparameters name, the further one only where it is there."""
+    first, more = getattr(hparams, "entity_embedding", None), getattr(hparams, "more_entities", None)
+    further = [find(more)] if first and more and Path(find(more)).is_file() else []
+    return [find(first), *further] if first else []
 
 
 @vocabulary("neighbours")

@@ -259,6 +259,17 @@ def _deviations(folder: Path, size: str, split: str) -> Iterator[tuple[str, str,
             yield name, f"has {found:,} bytes, expected {known['bytes']:,}.", False
 
 
+def mind_size(data_dir: Path) -> str | None:
+    """Return which of MIND's sizes a data folder holds, told by the rows of its training split; None for other data."""
+    tables = [data_dir / "train" / table for table in TABLES]
+    if all(table.is_file() for table in tables):
+        rows = [count_rows(table) for table in tables]
+        for size in SIZES:
+            if rows == [known_files()[size]["train"][table].get("rows") for table in TABLES]:
+                return size
+    return None
+
+
 def count_rows(path: str | Path) -> int:
     """Return the number of lines of a file; blank ones at the end do not count."""
     with open(path, "rb") as file:

@@ -54,6 +54,11 @@ class NewsEncoder(CompositeLayer):
         """Return what `call` reads, of a whole table, arrays of N+1 rows by name; what training never changes, once."""
         return {name: features[name] for name in self.features}
 
+    def put(self, news: News, places: Tensor, vector: Tensor) -> News:
+        """Return encoded articles (B, M) that have a vector (d,) in the place of their own at `places` (B, M) bool."""
+        own = news["vector"]
+        return {**news, "vector": ops.where(places[..., None], ops.cast(vector, own.dtype), own)}
+
     def example(self) -> News:
         """Return what `call` reads, of one article of two words; to create the weights with."""
         shapes = {name: (1, 2) if FEATURES[name].kind == "tokens" else (1,) for name in self.features}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import keras
@@ -13,9 +13,9 @@ from keras import ops
 
 from recommenders_miner.data.features import padded
 from recommenders_miner.data.vectors import read_word_vectors
-from recommenders_miner.data.vocabularies import Vocabularies
+from recommenders_miner.data.vocabularies import Vocabularies, entity_files
 from recommenders_miner.data.vocabulary import Vocabulary
-from recommenders_miner.errors import HParamsError
+from recommenders_miner.errors import DataFormatError, HParamsError
 from recommenders_miner.hparams import HParams
 
 MIN_WORD_LENGTH = 3
@@ -72,12 +72,12 @@ class InitialVectors:
     ) -> None:
         self.hparams, self.vocabularies, self.seed, self.find = hparams, vocabularies, seed, find
         self.word_matrix, self.plm = word_matrix, plm
-        self._entity_file = getattr(hparams, "entity_embedding", None) if "entities" in vocabularies else None
+        self._entity_files = entity_files(hparams, find) if "entities" in vocabularies else []
         self._category_source = getattr(hparams, "category_embedding", "learned")
         from_files = {
             "words": word_matrix is not None or bool(hparams.word_embedding),
             "categories": self._category_source != "learned",
-            "entities": bool(self._entity_file),
+            "entities": bool(self._entity_files),
             "contexts": "neighbours" in vocabularies,
         }
         self._random = {name: random_vectors() for name, from_file in from_files.items() if not from_file}
@@ -87,12 +87,13 @@ class InitialVectors:
         """Return what the word embedding starts from; raise `DataFormatError` where the file is of no use."""
         if self.word_matrix is not None:
             return PretrainedVectors(self.word_matrix), self.word_matrix.shape[1]
-        return self._from_file("words", self.hparams.word_embedding, [self.seed, 1])
+        file = self.hparams.word_embedding
+        return self._from_files("words", [self.find(file)] if file else [], [self.seed, 1])
 
     @functools.cache  # noqa: B019
     def entities(self) -> Start:
         """Return what the entity embedding starts from; raise `DataFormatError` as `words` does."""
-        start, dim = self._from_file("entities", self._entity_file, [self.seed, 2])
+        start, dim = self._from_files("entities", self._entity_files, [self.seed, 2])
         if "neighbours" in self.vocabularies and not isinstance(start, PretrainedVectors):
             size = (len(self.vocabularies.entities), dim)
             start = PretrainedVectors(np.random.default_rng([self.seed, 2]).normal(0, 0.3, size))
@@ -121,11 +122,18 @@ class InitialVectors:
             matrix = np.pad(vectors[1:], [(2, 0), (0, 0)])  # padding and unknown are zero
         return PretrainedVectors(matrix), matrix.shape[1]
 
-    def _from_file(self, name: str, path: str | None, seed: list[int]) -> Start:
-        if not path:
+    def _from_files(self, name: str, paths: Sequence[str], seed: list[int]) -> Start:
+        """Take a token's vector from the first file that has it."""
+        if not paths:
             return self._random[name], self.hparams.word_emb_dim
         tokens = getattr(self.vocabularies, name)
-        matrix, _ = read_word_vectors(self.find(path), tokens, np.random.default_rng(seed))
+        matrix, found = read_word_vectors(paths[0], tokens, np.random.default_rng(seed))
+        for path in paths[1:]:
+            further, in_further = read_word_vectors(path, tokens, np.random.default_rng(seed))
+            if further.shape != matrix.shape:
+                problem = f"has vectors of {further.shape[1]} numbers, {paths[0]} of {matrix.shape[1]}."
+                raise DataFormatError(path, problem)
+            matrix, found = np.where((in_further & ~found)[:, None], further, matrix), found | in_further
         return PretrainedVectors(matrix), matrix.shape[1]
 
 

@@ -85,9 +85,11 @@ class SelfAttentionEncoder(NewsEncoder):
         self.pooling = AdditiveAttention(attention_dim, dtype=self.dtype_policy)
 
     @classmethod
-    def over(cls, tokens: TokenVectors, hparams: HParams, feature: str = "title") -> SelfAttentionEncoder:
-        """Make an encoder of the sizes of `hparams` over some token vectors."""
-        heads = (hparams.head_num, hparams.head_dim)
+    def over(
+        cls, tokens: TokenVectors, hparams: HParams, feature: str = "title", head_num: int | None = None
+    ) -> SelfAttentionEncoder:
+        """Make an encoder of the sizes of `hparams` over some token vectors; the number of heads may be another."""
+        heads = (head_num or hparams.head_num, hparams.head_dim)
         return cls(tokens, *heads, hparams.attention_hidden_dim, hparams.dropout, feature)
 
     @classmethod
@@ -162,11 +164,16 @@ class EntityHParams(HParams):
         "info", None, "file of entity vectors in MIND's format; also looked for beside the training news"
     )
 
+    more_entities: str | None = hparam(
+        "info", None, "a further such file, as that of dev, whose entities are known too; passed over where missing"
+    )
+
 
 class KnowledgeHParams(SelfAttentionHParams, EntityHParams):
     """Hyperparameters of HieRec's news encoder."""
 
     entity_size: int = hparam("data", 5, "entities of a title that are read", ge=1)
+    entity_head_num: int | None = hparam("model", None, "heads over entities; None: as many as over words", ge=1)
     news_dim: int | None = hparam("model", None, "dimension of a news vector; None: that of all heads", ge=1)
 
 
@@ -195,7 +202,7 @@ class KnowledgeEncoder(NewsEncoder):
         initializer, dim = vectors.entities()
         entities = TokenVectors(len(vocabularies.entities), dim, hparams.dropout, initializer)
         dim = hparams.news_dim or hparams.head_num * hparams.head_dim
-        return cls(text, SelfAttentionEncoder.over(entities, hparams, "entities"), dim)
+        return cls(text, SelfAttentionEncoder.over(entities, hparams, "entities", hparams.entity_head_num), dim)
 
     def call(self, features: News, training: bool | None = None) -> Tensor:
         """See the class for the shapes."""
@@ -216,7 +223,8 @@ class CategoryHParams(HParams):
 class CategoryEncoder(NewsEncoder):
     """One vector per category or subcategory, whose id is in `feature`, of `dim` numbers.
 
-    With `projected_dim` there is a dense layer behind it, as in NAML.
+    With `projected_dim` there is a dense layer behind it, as in NAML. The vectors start from `initializer`, by default
+    random ones, and stay as they are unless `trained`.
     """
 
     def __init__(
@@ -226,12 +234,15 @@ class CategoryEncoder(NewsEncoder):
         dim: int,
         projected_dim: int | None = None,
         activation: str = "relu",
+        initializer: keras.initializers.Initializer | None = None,
+        trained: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.features, self.dim = (feature,), projected_dim or dim
+        start = initializer or random_vectors()
         self.embedding = keras.layers.Embedding(
-            vocabulary_size, dim, embeddings_initializer=random_vectors(), dtype=self.dtype_policy
+            vocabulary_size, dim, embeddings_initializer=start, trainable=trained, dtype=self.dtype_policy
         )
         self.projection = keras.layers.Dense(self.dim, activation, dtype=self.dtype_policy) if projected_dim else None
 

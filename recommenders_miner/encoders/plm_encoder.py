@@ -21,7 +21,7 @@ from recommenders_miner.encoders.initial_vectors import InitialVectors
 from recommenders_miner.encoders.whole_table import NetworkPart, encode_table, encoded_batches
 from recommenders_miner.errors import HParamsError, PresetError
 from recommenders_miner.hparams import HParams, hparam
-from recommenders_miner.layers import News, Tensor, call_without_keeping
+from recommenders_miner.layers import AdditiveAttention, News, Tensor, call_without_keeping
 
 # What frozen layers give, made by `PLMEncoder.prepare`.
 declare(Feature("plm_vector", "vector", needs=("pieces",)))
@@ -48,7 +48,9 @@ class PLMHParams(HParams):
     plm_trainable: Annotated[str, pydantic.BeforeValidator(_trainable)] = hparam(
         "model", "all", "how much of it is trained: all, none, or 'last_n: k', the upper k layers"
     )
-    plm_pooling: Literal["cls", "mean"] = hparam("model", "cls", "which of its outputs is the article's vector")
+    plm_pooling: Literal["cls", "mean", "attention"] = hparam(
+        "model", "cls", "how its outputs become the article's vector: the first, their mean, or by additive attention"
+    )
     plm_dropout: float = hparam("model", 0.1, "dropout within it", ge=0.0, lt=1.0)
     plm_depth: int | None = hparam("model", None, "use its lowest layers only, this many", ge=1)
     news_dim: int | None = hparam("model", None, "dimension of a projection behind it", ge=1)
@@ -68,12 +70,15 @@ class PLMEncoder(NewsEncoder):
 
     The lower part of the model may be frozen. Its outputs are then computed once for a whole table, by `prepare`, and
     training and evaluation go on from them: from the states below the first trained layer, or from the finished vectors
-    where no layer is trained.
+    where neither a layer nor the pooling is trained.
 
     Args:
         backbone: a KerasHub backbone: BERT, DistilBERT, RoBERTa or XLM-R.
         trainable_layers: "all" trains the embeddings too; a number, that many of the upper layers; 0 none.
-        pooling: "cls", the first position, or "mean", the mean over the pieces.
+        pooling: "cls", the first position; "mean", the mean over the pieces; or "attention", additive attention over
+            them (Wu et al., "Empowering News Recommendation with Pre-trained Language Models", SIGIR 2021, Section
+            3.4).
+        attention_dim: hidden dimension of that attention.
         news_dim: dimension of a linear projection behind the model; None leaves it out.
         dropout: share of the vector's numbers dropped in training.
         activation: replaces the feed-forward activation of every layer. KerasHub's BERT has the tanh approximation of
@@ -81,8 +86,8 @@ class PLMEncoder(NewsEncoder):
         remat: whether training keeps the inputs of a layer alone, and computes what stands between again for the
             gradients: a third more work, a tenth or less of the memory.
 
-    It reads `pieces` (U, L) int32, one more than the tokenizer's ids, zeros behind; with some layers trained also
-    `plm_states` (U, L, hidden) float32; with none, `plm_vector` (U, hidden) float32 alone.
+    It reads `pieces` (U, L) int32, one more than the tokenizer's ids, zeros behind; with some layers frozen also
+    `plm_states` (U, L, hidden) float32; with nothing to train, `plm_vector` (U, hidden) float32 alone.
 
     Raises:
         PresetError: the backbone is of another kind, or has fewer layers than are to be trained.
@@ -97,6 +102,7 @@ class PLMEncoder(NewsEncoder):
         dropout: float = 0.0,
         activation: str | None = None,
         remat: bool = False,
+        attention_dim: int = 200,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -107,7 +113,8 @@ class PLMEncoder(NewsEncoder):
         self.num_frozen = 0 if trainable_layers == "all" else count - int(trainable_layers)
         if self.num_frozen < 0:
             raise PresetError(backbone.name, f"has {count} layers: plm_trainable cannot be last_n: {trainable_layers}.")
-        self.is_frozen, self.is_cached = trainable_layers == 0, trainable_layers != "all"
+        self.is_frozen = trainable_layers == 0 and pooling != "attention"
+        self.is_cached = trainable_layers != "all"
         # Trainable is what `call` reads the output of, and the upper layers alone where some are frozen.
         if hasattr(backbone, "pooled_dense"):
             backbone.pooled_dense.trainable = False
@@ -119,6 +126,7 @@ class PLMEncoder(NewsEncoder):
             for layer in backbone.transformer_layers:
                 layer.activation = layer._feedforward_intermediate_dense.activation = _in_float32(activation)
         self.pooling = pooling
+        self.attention = AdditiveAttention(attention_dim, dtype=self.dtype_policy) if pooling == "attention" else None
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self.projection = keras.layers.Dense(news_dim, dtype=self.dtype_policy) if news_dim else None
 
@@ -155,6 +163,7 @@ class PLMEncoder(NewsEncoder):
             return None
         options = {"pooling": hparams.plm_pooling, "news_dim": hparams.news_dim, "dropout": hparams.dropout}
         options["remat"] = hparams.remat
+        options["attention_dim"] = hparams.attention_hidden_dim
         preset = hparams.plm, hparams.plm_dropout, hparams.plm_depth
         return cls.from_preset(*preset, trainable_layers=hparams.plm_layers, **options)
 
@@ -187,7 +196,8 @@ class PLMEncoder(NewsEncoder):
         else:
             mask = features["pieces"] > 0
             states = features["plm_states"] if self.is_cached else self.embed(features["pieces"], training)
-            vector = self._pool(self._run(slice(self.num_frozen, None), states, mask, training), mask)
+            states = self._run(slice(self.num_frozen, None), states, mask, training)
+            vector = self._pool(states, mask) if self.attention is None else self.attention(states, mask=mask)
         vector = self.dropout(ops.cast(vector, self.compute_dtype), training=training)
         return vector if self.projection is None else self.projection(vector)
 
@@ -226,7 +236,7 @@ class PLMEncoder(NewsEncoder):
         states = self._run(slice(self.num_frozen, whole), states, mask, training)
         if places is None:
             return states
-        return _layer_at(layers[-1], states, mask, places, training and not self.is_frozen)
+        return _layer_at(layers[-1], states, mask, places, training and self.num_frozen < len(layers))
 
     def _run(self, layers: slice, states: Tensor, mask: Tensor, training: bool | None = None) -> Tensor:
         for layer in self.backbone.transformer_layers[layers]:
@@ -283,7 +293,10 @@ class PLMEncoder(NewsEncoder):
         return table
 
     def title_vectors(self, pieces: np.ndarray) -> np.ndarray:
-        """Return the language model's own vectors, (N+1, hidden) float32, of a table's pieces (N+1, L)."""
+        """Return the language model's own vectors, (N+1, hidden) float32, of a table's pieces (N+1, L).
+
+        They are the means over the pieces where it is a trained attention that pools.
+        """
 
         def vectors(features: News) -> News:
             mask = features["pieces"] > 0

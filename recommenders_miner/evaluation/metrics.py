@@ -155,6 +155,19 @@ def rank_candidates(scores: Ragged) -> np.ndarray:
     return ranks
 
 
+def mean_ranks(of_models: Sequence[Ragged]) -> Ragged:
+    """Average the ranks that several models' scores give the same candidates: (total,) float64, less the mean rank.
+
+    Ranks do not depend on the scale of a model's scores, so that models of any kinds can be joined. Candidates with the
+    same score share the mean of their ranks: a model that tells nothing apart has no say.
+    """
+    total = np.zeros(len(of_models[0].values))
+    for scores in of_models:
+        from_below = rank_candidates(Ragged(-scores.values, scores.offsets))
+        total += (rank_candidates(scores) + scores.repeat(scores.lengths) + 1 - from_below) / 2
+    return Ragged(-total / len(of_models), of_models[0].offsets)
+
+
 def cold_candidates(
     log: ImpressionLog, news: NewsTable, training_log: ImpressionLog, training_news: NewsTable
 ) -> np.ndarray:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from rich.console import Group
@@ -14,11 +15,22 @@ from rich.table import Table
 from rich.text import Text
 
 from recommenders_miner.data.folders import Split
+from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.evaluation.baselines import history_oracle_scores, popularity_scores, random_scores
 from recommenders_miner.evaluation.beyond_accuracy import is_beyond_accuracy
 from recommenders_miner.evaluation.metrics import COLD_AUC, DEFAULT_METRICS
 from recommenders_miner.evaluation.submission import read_scores
-from recommenders_miner.experiments.runs import DevLog, ResultRow, Runs, Variant
+from recommenders_miner.experiments.plan import Plan
+from recommenders_miner.experiments.runs import (
+    DevLog,
+    Difference,
+    ResultRow,
+    Run,
+    Runs,
+    Variant,
+    paired_difference,
+    require_known_models,
+)
 from recommenders_miner.models import BaseModel
 from recommenders_miner.plots.charts import draw_auc
 from recommenders_miner.storage import atomic_write
@@ -35,8 +47,8 @@ def compare(
     out: str | Path,
     overrides: dict[str, Any] | None = None,
     seeds: Sequence[int] = (42,),
-    skip_unavailable: bool = False,
     scale: str = "paper",
+    see_plan: Callable[[Mapping[str, Plan]], None] = lambda planned: None,
 ) -> Comparison:
     """Train and evaluate models on `data_dir/train` and `data_dir/dev`.
 
@@ -50,22 +62,57 @@ def compare(
         out: the folder of results.
         overrides: hyperparameters that win over the files', for those of the models that have them.
         seeds: of every model, and of the random row; with several, rows are means over them, with their spread.
-        skip_unavailable: leave out, with a warning, the models whose pretrained language model cannot be had.
-        scale: `paper` takes the hyperparameter files as they are; `fast` sizes that suit two cores and little data.
+        scale: `paper` takes the hyperparameter files as they are; `recommenders` those of Microsoft Recommenders'
+            notebooks; `fast` sizes that suit two cores and little data.
+        see_plan: given what will run, what not and why, by name, before anything is trained.
+
+    A model that cannot run, or fails, becomes a row that says why, and the others go on; the same call then tries it
+    again, and finds the others done.
 
     Raises:
-        DataFormatError: a file is missing or damaged.
+        DataFormatError: a file of the data is missing or damaged.
         HParamsError: a hyperparameter file is wrong, or an override; raised before anything is trained.
-        PresetError: a language model cannot be had, and such models are not to be left out.
     """
+    require_known_models(overrides or {}, models)
     hparams = {Path(name).stem: Variant(Path(name).stem, name).hparams(scale, overrides or {}) for name in models}
     runs = Runs(data_dir, Path(out) / "runs")
+    planned = runs.plan(hparams, seeds)
+    see_plan(planned)
     comparison = Comparison(str(data_dir), seeds[0], reference_rows(runs.dev, seeds), len(seeds))
     comparison.write(out)
-    for _, found in runs.each(hparams, seeds, skip_unavailable):
-        comparison.results.append(ResultRow.mean([run.row for run in found]))
+    made: dict[str, list[Run]] = {}
+    for name, found in runs.each(planned, seeds):
+        if isinstance(found, str):
+            comparison.results.append(ResultRow(name, {}, failed=found))
+        else:
+            made[name] = found
+            comparison.results.append(ResultRow.mean([run.row for run in found]))
+            comparison.differences = differences_to_best(made, runs.dev.log)
         comparison.write(out)
     return comparison
+
+
+class Differences(NamedTuple):
+    """How much more models reach than the best baseline, on the same impressions and seeds: by name, by metric."""
+
+    baseline: str
+    of: Mapping[str, Mapping[str, Difference]]
+
+
+def differences_to_best(made: Mapping[str, Sequence[Run]], log: ImpressionLog) -> Differences | None:
+    """Compare models to the best baseline by AUC; a baseline is what is no MINER, and there may be none."""
+    baselines = [name for name in made if not name.startswith("miner")]
+    if not baselines or len(made) == 1:
+        return None
+    best = max(baselines, key=lambda name: fmean(run.row.metrics["group_auc"] for run in made[name]))
+    others = {name: runs for name, runs in made.items() if name != best}
+    return Differences(
+        best,
+        {
+            name: {metric: paired_difference(runs, made[best], log, metric) for metric in DEFAULT_METRICS}
+            for name, runs in others.items()
+        },
+    )
 
 
 def compare_trained(model: BaseModel, name: str, data_dir: str | Path) -> Comparison:
@@ -160,6 +207,12 @@ class Comparison:
     seed: int
     results: list[ResultRow] = field(default_factory=list)
     num_seeds: int = 1
+    differences: Differences | None = None
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """The models that there are no figures of, each with why."""
+        return {row.model: row.failed for row in self.results if row.failed}
 
     def write(self, out_dir: str | Path) -> None:
         """Write `results.json`, `results.md`, and the chart as `results.png` and `results.svg`, into a folder."""
@@ -170,6 +223,12 @@ class Comparison:
             **({"num_seeds": self.num_seeds} if self.num_seeds > 1 else {}),
             "results": [row.to_json() for row in self.results],
         }
+        if self.differences:
+            by_model = {
+                name: {metric: found._asdict() for metric, found in by_metric.items()}
+                for name, by_metric in self.differences.of.items()
+            }
+            document["differences"] = {"baseline": self.differences.baseline, "of": by_model}
         as_json = json.dumps(document, indent=2, allow_nan=False) + "\n"
         for name, text in (("results.json", as_json), ("results.md", self.to_markdown())):
             with atomic_write(out_dir / name) as temporary:
@@ -200,12 +259,48 @@ class Comparison:
             bold = " Bold: the best trained model." if any(column.has_best for column in columns) else ""
             above = f"{'#' * level} {heading}\n\n" if title else ""
             texts.append(f"{above}{table}\n\n{caption}{bold} Italic: floors and ceilings.\n")
+        texts[0] += "".join(f"\n- {remark}\n" for remark in self._remarks())
+        if self.differences:
+            heading, header, rows, caption = self._difference_table()
+            above = f"## {heading}\n\n" if title else f"{heading}:\n\n"
+            texts.append(f"{above}{markdown_table(header, rows)}\n\n{caption}\n")
         return "\n".join(texts)
+
+    def _remarks(self) -> list[str]:
+        """Say what failed and why, what a model had to do without, and how epochs were selected."""
+        remarks = [f"{name} failed: {why}" for name, why in self.failed.items()]
+        remarks += [f"{row.model}: {row.note}" for row in self.results if row.note]
+        selected = {row.model: row.selected for row in self.results if row.selected}
+        ways = dict.fromkeys(selected.values())
+        for way in ways:
+            whose = "Of every model" if len(ways) == 1 else f"Of {', '.join(n for n in selected if selected[n] == way)}"
+            remarks.append(f"{whose} {way} is taken.")
+        return remarks
+
+    def _difference_table(self) -> tuple[str, list[str], list[list[str]], str]:
+        """Lay out the differences to the best baseline: title, header, rows and caption."""
+        header = ["Model", *(name for metric in DEFAULT_METRICS for name in (Column.of_metric(metric).title, "p"))]
+        rows = []
+        for model, found in self.differences.of.items():
+            pairs = ((f"{100 * of.mean:+.2f} ± {100 * of.error:.2f}", f"{of.p:.2g}") for of in found.values())
+            rows.append([model, *(cell for pair in pairs for cell in pair)])
+        chance = "impressions" if self.num_seeds == 1 else "impressions and seeds"
+        caption = f"Points, ± the standard error over {chance}, paired; p: of so large a difference by chance."
+        return f"Differences to {self.differences.baseline}, the best baseline", header, rows, caption
 
     def render(self) -> Group:
         """Give the tables for the terminal, to be printed by a `rich.console.Console`."""
         tables = (self._rendered(*table) for table in self._tables())
-        return Group(*(Padding(table, (bool(place), 0, 0, 0), expand=False) for place, table in enumerate(tables)))
+        parts: list[Any] = [Padding(table, (bool(place), 0, 0, 0), expand=False) for place, table in enumerate(tables)]
+        if self.differences:
+            title, header, rows, caption = self._difference_table()
+            table = terminal_table(title=Text(title), caption=caption)
+            for name in header:
+                table.add_column(name, justify="left" if name == "Model" else "right")
+            for row in rows:
+                table.add_row(*map(Text, (cell.replace(" ± ", "\n±") for cell in row)))
+            parts.append(Padding(table, (1, 0, 0, 0), expand=False))
+        return Group(*parts, *(Text(f"{remark}") for remark in self._remarks()))
 
     def _rendered(self, title: str, columns: Sequence[Column], caption: str) -> Table:
         # Fits 80 columns: spreads stand below their figures, and only headers of figures may break, between words.

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
@@ -13,10 +10,16 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from recommenders_miner.data.ragged import Ragged
-from recommenders_miner.errors import PresetError
 from recommenders_miner.evaluation.metrics import evaluate_recall, rank_candidates
-from recommenders_miner.experiments.compare import Comparison, reference_rows
-from recommenders_miner.experiments.runs import PUBLISHED, TABLE_2, DevLog, ResultRow, Variant
+from recommenders_miner.experiments.compare import Comparison, differences_to_best, reference_rows
+from recommenders_miner.experiments.runs import (
+    PUBLISHED,
+    TABLE_2,
+    DevLog,
+    ResultRow,
+    Variant,
+    paired_difference,
+)
 from recommenders_miner.experiments.study import (
     METRIC_TITLES,
     Experiment,
@@ -33,25 +36,24 @@ from recommenders_miner.progress import progress_bar
 from recommenders_miner.retrieval.news_recall import NewsRecall
 from recommenders_miner.tables import markdown_table
 
-LOGGER = logging.getLogger("recommenders_miner")
-
 # === Table 2: MINER beside all the models that it is compared with ===
 
 
 def _table2(study: Study, made: Made) -> Page:
     """Set the metrics of every model beside the paper's."""
-    paper = PUBLISHED["table2"]["small"]
+    paper = PUBLISHED["table2"][study.size]
     # Runs of a reproduction may have been stopped, or made beside other work: their times say nothing.
     rows = [ResultRow.mean([run.row for run in runs]) for runs in made.values()]
     rows = [replace(row, costs={"parameters": row.costs["parameters"]}) for row in rows]
     references = reference_rows(study.runs.dev, study.seeds)
-    comparison = Comparison(study.data_name, study.seeds[0], rows + references, len(study.seeds))
+    differences = differences_to_best(made, study.runs.dev.log)
+    comparison = Comparison(study.data_name, study.seeds[0], rows + references, len(study.seeds), differences)
     aucs = {name: metric_of(runs, "group_auc") for name, runs in made.items()}
     here, there = [fmean(values) for values in aucs.values()], [paper[name][0] for name in aucs]
-    correlation = spearmanr(here, there).statistic
+    correlation = spearmanr(here, there).statistic if len(made) > 1 else None
+    alike = f" Spearman's correlation of the two columns of AUC is {correlation:.2f}." if len(made) > 1 else ""
     text = f"""
-{study.settings} Beside each, what the paper reports on MIND-small: other data, so the order is to be compared, not the
-figures. Spearman's correlation of the two columns of AUC is {correlation:.2f}.
+{study.settings} Beside each, what the paper reports on {study.reported_on}.{alike}
 
 {table_beside_paper(made, paper, list(METRIC_TITLES))}
 
@@ -71,7 +73,12 @@ The same runs with floors, ceilings, and among news that training never saw (Col
     return Page(
         "Table 2: all models",
         text,
-        {"rows": [row.to_json() for row in rows + references], "spearman": correlation, "paper": PUBLISHED["table2"]},
+        {
+            "rows": [row.to_json() for row in rows + references],
+            "differences": differences,
+            "spearman": correlation,
+            "paper": paper,
+        },
         figure,
         f"AUC of all models, on {study.data_name}{whiskers} and as the paper reports it.",
     )
@@ -85,9 +92,13 @@ PARTS = {"disagreement": {"disagreement_weight": 0.0}, "category": {"category_we
 BASES = ("miner", "miner-knowledge")
 """MINER over a language model, and over words and entities."""
 
+CONCATENATED = {"category_weighting": False, "category_concatenated": True}
+"""What the paper's footnote 4 tries instead of weighting by category."""
+
 TABLE_3 = [
     *map(Variant, BASES),
     *(Variant(f"{base}-no-{part}", base, changes) for base in BASES for part, changes in PARTS.items()),
+    Variant("miner-category-concatenated", "miner", CONCATENATED),
     Variant("hierec"),
 ]
 
@@ -95,19 +106,22 @@ TABLE_3 = [
 def _table3(study: Study, made: Made) -> Page:
     """Measure on the same impressions what taking out a part does."""
     metrics = [name for name in METRIC_TITLES if name != "ndcg@5"]  # the paper leaves it out here
-    reported = PUBLISHED["table3"]
+    reported, log = PUBLISHED["table3"], study.runs.dev.log
     effects: list[dict[str, Any]] = []
     rows = []
-    for base, part in ((base, part) for base in BASES if base in made for part in PARTS):
+    for base, part in ((base, part) for base in BASES for part in PARTS):
         without = f"{base}-no-{part}"
-        effect = {name: study.paired_effect(made[without], made[base], name) for name in METRIC_TITLES}
+        if not {base, without} <= made.keys():
+            continue
+        effect = {name: paired_difference(made[without], made[base], log, name) for name in METRIC_TITLES}
         effects.append({"base": base, "part": part} | effect)
         cells = (f"{100 * effect[metric][0]:+.2f} ± {100 * effect[metric][1]:.2f}" for metric in metrics)
         rows.append([f"{base}, without {part}", *cells, f"{reported[without][0] - reported[base][0]:+.2f}"])
     text = f"""
 {study.settings} Beside each, what the paper reports on MIND-small.
 `disagreement` is the regulariser, with β = {study.miner.disagreement_weight:g} on this scale; `category` the
-category-aware attention weighting.
+category-aware attention weighting; `category-concatenated` has category embeddings beside the news vectors instead: it
+does worse, says a footnote of the paper without figures.
 
 {table_beside_paper(made, reported, metrics)}
 
@@ -329,9 +343,7 @@ def mean_pairwise_cosine(interests: np.ndarray) -> float:
     return float(cosines[:, others].mean())
 
 
-# === All of them ===
-
-EXPERIMENTS: dict[str, Experiment] = {
+PAPER: dict[str, Experiment] = {
     "table2": Experiment(lambda _: [*map(Variant, TABLE_2)], _table2),
     "table3": Experiment(lambda _: TABLE_3, _table3),
     "figure3": Experiment(_by_interests, _figure3),
@@ -339,33 +351,3 @@ EXPERIMENTS: dict[str, Experiment] = {
     "figure5": Experiment(lambda _: [*map(Variant, CASE_MODELS)], _figure5, need_all=True),
     "figure6": Experiment(lambda _: [*FIGURE_6.values()], _figure6, need_all=True),
 }
-
-
-def reproduce(study: Study, names: Sequence[str] = tuple(EXPERIMENTS)) -> Path:
-    """Run experiments, each page written as soon as its runs are there.
-
-    Runs are kept in `<out>/runs` and shared by the experiments; `<out>/results` has a page, its figures as JSON, PNG
-    and SVG for each experiment; `<out>/results.md` all pages in one.
-
-    Args:
-        study: data, seeds, scale and the folder to write to.
-        names: keys of `EXPERIMENTS`.
-
-    Returns:
-        The page of all pages.
-
-    Raises:
-        PresetError: a language model cannot be had, and the study does not leave such models out.
-    """
-    with progress_bar("experiments") as report:
-        for place, name in enumerate(names):
-            report(place / len(names), name)
-            LOGGER.info("%s", name)
-            try:
-                study.run(name, EXPERIMENTS[name])
-            except PresetError as error:
-                if not study.skip_unavailable:
-                    raise
-                LOGGER.warning("%s is left out: %s", name, error)
-            summary = study.write_summary(tuple(EXPERIMENTS))
-    return summary

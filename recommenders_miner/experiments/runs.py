@@ -8,12 +8,12 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import yaml
@@ -22,7 +22,7 @@ from recommenders_miner import __version__
 from recommenders_miner.data.folders import Split
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
-from recommenders_miner.errors import DataFormatError, PresetError
+from recommenders_miner.errors import DataFormatError, HParamsError, RecommendersMinerError
 from recommenders_miner.evaluation.beyond_accuracy import BeyondAccuracy
 from recommenders_miner.evaluation.metrics import (
     DEFAULT_METRICS,
@@ -30,7 +30,9 @@ from recommenders_miner.evaluation.metrics import (
     cold_candidates,
     evaluate_cold,
     evaluate_scores,
+    impression_metrics,
 )
+from recommenders_miner.experiments.plan import Plan, lacking, without_entity_vectors
 from recommenders_miner.hparams import HParams, prepare_hparams
 from recommenders_miner.models import MODELS, BaseModel, load_model
 from recommenders_miner.models.training import TrainingBar
@@ -64,12 +66,33 @@ class Variant:
     """Hyperparameters that are other than there."""
 
     def hparams(self, scale: str, overrides: Mapping[str, Any]) -> HParams:
-        """Prepare the hyperparameters; overrides win over all others.
+        """Prepare the hyperparameters; overrides win over all others, `nrms.epochs`, for one model, over `epochs`.
 
         Raises:
             HParamsError: no model has an override, or this one's is out of range.
         """
-        return prepare_hparams(self.hparams_file or self.name, **{"scale": scale, **self.changes, **overrides})
+        file = self.hparams_file or self.name
+        of_all = {key: value for key, value in overrides.items() if "." not in key}
+        of_one = {
+            key.removeprefix(f"{name}."): value
+            for name in (Path(file).stem, self.name)
+            for key, value in overrides.items()
+            if key.startswith(f"{name}.")
+        }
+        hparams = prepare_hparams(file, **{"scale": scale, **self.changes, **of_all, **of_one})
+        for key in of_one:
+            if key not in type(hparams).model_fields:
+                raise HParamsError(f"{self.name}.{key}: {self.name} has no hyperparameter {key!r}.")
+        return hparams
+
+
+def require_known_models(overrides: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Refuse an override for one model, `nrms.epochs`, whose model is none of some names: `HParamsError`."""
+    names = sorted({Path(name).stem for name in names})
+    for key in overrides:
+        model, dot, _ = key.partition(".")
+        if dot and model not in names:
+            raise HParamsError(f"{key}: there is no model {model!r} here; there are {', '.join(names)}.")
 
 
 @dataclass(frozen=True)
@@ -86,6 +109,12 @@ class ResultRow:
     standard_errors: dict[str, float] = field(default_factory=dict)
     standard_deviations: dict[str, float] = field(default_factory=dict)
     costs: dict[str, float] = field(default_factory=dict)
+    selected: str = ""
+    """Which of its epochs was taken, and on what that was decided."""
+    note: str = ""
+    """What it had to do without."""
+    failed: str = ""
+    """Why there is no model, and nothing else is known."""
 
     @classmethod
     def from_evaluation(cls, model: str, evaluation: Evaluation, **costs: float | None) -> ResultRow:
@@ -100,12 +129,14 @@ class ResultRow:
         if len(rows) == 1:
             return rows[0]
         costs = {name: [row.costs[name] for row in rows if name in row.costs] for name in COSTS}
-        return cls(
-            rows[0].model,
-            {name: fmean(row.metrics[name] for row in rows) for name in rows[0].metrics},
-            {name: fmean(row.standard_errors[name] for row in rows) for name in rows[0].standard_errors},
-            {name: stdev(row.metrics[name] for row in rows) for name in rows[0].metrics},
-            {name: fmean(known) for name, known in costs.items() if known},
+        return replace(
+            rows[0],
+            metrics={name: fmean(row.metrics[name] for row in rows) for name in rows[0].metrics},
+            standard_errors={
+                name: fmean(row.standard_errors[name] for row in rows) for name in rows[0].standard_errors
+            },
+            standard_deviations={name: stdev(row.metrics[name] for row in rows) for name in rows[0].metrics},
+            costs={name: fmean(known) for name, known in costs.items() if known},
         )
 
     @property
@@ -127,6 +158,7 @@ class ResultRow:
             **{name: self.costs.get(name) for name in COSTS},
             "standard_errors": self.standard_errors,
             **({"standard_deviations": self.standard_deviations} if self.standard_deviations else {}),
+            **{name: text for name in ("selected", "note", "failed") if (text := getattr(self, name))},
         }
 
 
@@ -161,11 +193,15 @@ class DevLog:
 
 @dataclass(frozen=True)
 class Run:
-    """A model that was trained and evaluated: its folder, its scores (candidates,) of the dev log, its row."""
+    """A model that was trained and evaluated: its folder, its scores (candidates,) of the dev log, its row.
+
+    `history` holds the losses and metrics of each epoch.
+    """
 
     folder: Path
     scores: np.ndarray
     row: ResultRow
+    history: Sequence[Mapping[str, float]] = ()
 
     def load(self) -> BaseModel:
         """Return the trained model."""
@@ -193,38 +229,57 @@ class Runs:
         return DevLog.read(self.train, self.dev_files)
 
     def each(
-        self, variants: Mapping[str, HParams], seeds: Sequence[int], skip_unavailable: bool = False
-    ) -> Iterator[tuple[str, list[Run]]]:
-        """Yield variants, hyperparameters by name, each with a run a seed, as soon as these are there.
+        self, planned: Mapping[str, Plan], seeds: Sequence[int], each_epoch: bool = False
+    ) -> Iterator[tuple[str, list[Run] | str]]:
+        """Yield what was planned by name, as soon as it is there: a run a seed, or why there are none.
 
-        Raises:
-            PresetError: a language model cannot be had, and such variants are not to be left out.
+        Whatever one model fails from, the others go on. `each_epoch` evaluates on dev after each epoch.
         """
         with progress_bar("models") as report:
-            for place, (name, hparams) in enumerate(variants.items()):
-                report(place / len(variants), name)
+            for place, (name, plan) in enumerate(planned.items()):
+                report(place / len(planned), name)
+                if plan.lacks:
+                    yield name, plan.lacks
+                    continue
                 try:
-                    runs = [self.make(name, hparams, seed) for seed in seeds]
-                except PresetError as error:
-                    if not skip_unavailable:
-                        raise
-                    LOGGER.warning("%s is left out: %s", name, error)
-                else:
-                    yield name, runs
+                    yield name, [self.make(name, plan.hparams, seed, plan.note, each_epoch) for seed in seeds]
+                except Exception as error:  # a model of the user's own may raise anything
+                    expected = isinstance(error, RecommendersMinerError)
+                    why = str(error) if expected else f"{type(error).__name__}: {error}"
+                    LOGGER.error("%s failed: %s", name, why, exc_info=not expected)
+                    yield name, " ".join(why.split())
 
-    def make(self, name: str, hparams: HParams, seed: int) -> Run:
+    def plan(self, variants: Mapping[str, HParams], seeds: Sequence[int], each_epoch: bool = False) -> dict[str, Plan]:
+        """Look at every model before any is trained: what will run, what not and why."""
+        planned = {}
+        for name, wanted in variants.items():
+            hparams, note = without_entity_vectors(wanted, self.train.news.parent)
+            is_done = all(self._is_done(name, hparams, seed, each_epoch) for seed in seeds)
+            lacks = "" if is_done else lacking(hparams, self.train.news.parent)
+            planned[name] = Plan(hparams, is_done, note, lacks)
+        return planned
+
+    def make(self, name: str, hparams: HParams, seed: int, note: str = "", each_epoch: bool = False) -> Run:
         """Train, evaluate and save a model, or find it done."""
         folder = self.out / name / f"seed-{seed}"
-        identity = {"version": __version__, "data": self._digest, "seed": seed, "hparams": hparams.to_dict()}
+        identity = self._identity(hparams, seed, each_epoch)
         # The name of the folder of a run that is not finished tells settings apart: none goes on with another's.
         digest = hashlib.blake2b(json.dumps(identity).encode(), digest_size=8).hexdigest()
         unfinished = folder.with_name(f".{folder.name}-{digest}")
-        kept = folder / DESCRIPTION
-        if not kept.exists() or _read(kept).get("identity") != identity:
+        if not self._is_done(name, hparams, seed, each_epoch):
             self._train(name, hparams, identity, unfinished, folder)
         shutil.rmtree(unfinished, ignore_errors=True)
-        scores, costs = _read(folder / SCORES), _read(kept)["costs"]
-        return Run(folder, scores, ResultRow.from_evaluation(name, self.dev.evaluate(scores), **costs))
+        scores, described = _read(folder / SCORES), _read(folder / DESCRIPTION)
+        row = ResultRow.from_evaluation(name, self.dev.evaluate(scores), **described["costs"])
+        return Run(folder, scores, replace(row, note=note, selected=selected_by(hparams)), described["history"])
+
+    def _identity(self, hparams: HParams, seed: int, each_epoch: bool) -> dict[str, Any]:
+        identity = {"version": __version__, "data": self._digest, "seed": seed, "hparams": hparams.to_dict()}
+        return identity | ({"each_epoch": True} if each_epoch else {})
+
+    def _is_done(self, name: str, hparams: HParams, seed: int, each_epoch: bool = False) -> bool:
+        kept = self.out / name / f"seed-{seed}" / DESCRIPTION
+        return kept.exists() and _read(kept).get("identity") == self._identity(hparams, seed, each_epoch)
 
     def _train(self, name: str, hparams: HParams, identity: dict[str, Any], unfinished: Path, folder: Path) -> None:
         seed, resumed = identity["seed"], unfinished.exists()
@@ -235,6 +290,7 @@ class Runs:
             model.fit(
                 self.train.news,
                 self.train.behaviors,
+                *(self.dev_paths if "each_epoch" in identity else ()),
                 run_dir=unfinished,
                 resume=True,
                 callbacks=[TrainingBar(report)],
@@ -270,3 +326,44 @@ def _read(path: Path) -> Any:
     except Exception as error:  # numpy lets through whatever parsing a damaged header leads it into
         remedy = f"Delete {path.parent} to make the run anew."
         raise DataFormatError(path, f"is not readable ({error}).", remedy=remedy) from None
+
+
+# === What is said of runs ===
+
+
+def selected_by(hparams: HParams) -> str:
+    """Say which epoch of a training is taken, and on what that is decided."""
+    if hparams.select == "last":
+        return "the last epoch"
+    share = f"{100 * hparams.held_out_share:g} % of the training {hparams.held_out}"
+    held_out = "the last day of the training impressions" if hparams.held_out == "last_day" else share
+    return f"the best epoch by {hparams.metrics[0]} on {held_out}, held out"
+
+
+class Difference(NamedTuple):
+    """How much more one model reaches than another on the same impressions, with its standard error and p-value."""
+
+    mean: float
+    error: float
+    p: float
+
+
+def paired_difference(runs: Sequence[Run], baseline: Sequence[Run], log: ImpressionLog, metric: str) -> Difference:
+    """Compare two models on the same impressions and the same seeds.
+
+    The mean difference, `runs` less `baseline`, comes with a standard error that joins two sources of chance: which
+    impressions there are, from the spread of the difference over impressions, averaged over seeds first; and how the
+    trainings went, from the spread of the mean difference over seeds. The p-value is that of a difference so many
+    standard errors from 0, to either side, under a normal distribution.
+    """
+
+    def by_impression(run: Run) -> np.ndarray:
+        return impression_metrics(run.scores, log.labels, log.candidates.offsets, [metric])[metric]
+
+    differences = np.stack([by_impression(a) - by_impression(b) for a, b in zip(runs, baseline, strict=True)])
+    differences = differences[:, ~np.isnan(differences[0])]
+    variance = differences.mean(axis=0).var(ddof=1) / differences.shape[1]
+    if len(differences) > 1:
+        variance += differences.mean(axis=1).var(ddof=1) / len(differences)
+    mean, error = float(differences.mean()), float(np.sqrt(variance))
+    return Difference(mean, error, math.erfc(abs(mean) / error / math.sqrt(2)) if error else float(mean == 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -10,24 +11,33 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from recommenders_miner.evaluation.metrics import DEFAULT_METRICS, impression_metrics
+from recommenders_miner.data.folders import Split
+from recommenders_miner.data.ragged import Ragged
+from recommenders_miner.datasets.mind import mind_size
+from recommenders_miner.evaluation.metrics import DEFAULT_METRICS
+from recommenders_miner.evaluation.submission import write_submission
 from recommenders_miner.experiments.compare import Column
-from recommenders_miner.experiments.runs import Run, Runs, Variant
+from recommenders_miner.experiments.plan import Plan
+from recommenders_miner.experiments.runs import Run, Runs, Variant, require_known_models
+from recommenders_miner.hparams import HParams, hparams_files
 from recommenders_miner.plots.style import save_figure
+from recommenders_miner.progress import progress_bar
 from recommenders_miner.storage import atomic_write
 from recommenders_miner.tables import markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+LOGGER = logging.getLogger("recommenders_miner")
+
 METRIC_TITLES = {name: Column.of_metric(name).title for name in DEFAULT_METRICS}
 
 _SYNTHETIC = """
-The data is synthetic: simulated users whose truth is known. Nothing on this page was run on MIND, and the paper's
-figures are of MIND; what can be compared is the order of models and the sign of effects. The commands for MIND, and
-what they need, are in docs/reproduction.md.
+The data is synthetic: simulated users whose truth is known. It can show that a model learns what there is to learn, how
+far it stays behind the truth (the oracles), and what a part of a model costs. It cannot show what the paper claims for
+real users: here a single interest does as well as many (Figure 3), the regulariser does not pay (Table 3), and the
+order of models agrees with the paper's only in part (Table 2). Nothing on this page was run on MIND. The commands for
+MIND, and what they need, are in docs/reproduction.md.
 """
 
 Made = Mapping[str, list[Run]]
@@ -45,11 +55,15 @@ class Page(NamedTuple):
 
 
 class Experiment(NamedTuple):
-    """A table or a figure: the models to train for it, what it makes of them, and whether it needs them all."""
+    """A table or a figure: the models to train for it, what it makes of them, and whether it needs them all.
+
+    `each_epoch` evaluates them on dev after each epoch.
+    """
 
     variants: Callable[[Study], Sequence[Variant]]
     page: Callable[[Study, Made], Page]
     need_all: bool = False
+    each_epoch: bool = False
 
 
 class Study:
@@ -60,8 +74,11 @@ class Study:
         out: the folder of runs and pages.
         seeds: of every variant.
         scale: `paper`, the published settings, or `fast`.
-        skip_unavailable: leave out, with a warning, what needs a language model that cannot be had.
         overrides: hyperparameters that win over all others, for those of the models that have them; for trials.
+        size: of MIND, small or large, whose figures of the paper are set beside those found here.
+
+    Attributes:
+        failed: why there are no figures of a model, by its name.
 
     Raises:
         DataFormatError: a file of the data is missing.
@@ -74,34 +91,62 @@ class Study:
         out: str | Path,
         seeds: Sequence[int] = (42, 43, 44),
         scale: str = "fast",
-        skip_unavailable: bool = False,
         overrides: dict[str, Any] | None = None,
+        size: str = "small",
     ) -> None:
         self.data_dir, self.out, self.seeds, self.scale = Path(data_dir), Path(out), tuple(seeds), scale
-        self.skip_unavailable, self.overrides = skip_unavailable, overrides or {}
+        self.overrides, self.size, self.failed = overrides or {}, size, dict[str, str]()
         self.miner = Variant("miner").hparams(scale, self.overrides)
         self.runs = Runs(data_dir, self.out / "runs")
-        self.data_name, description = self.data_dir.name, self.data_dir / "dataset.json"
+        self.mind = mind_size(self.data_dir)
+        self.data_name = f"MIND-{self.mind}" if self.mind else self.data_dir.name
+        description = self.data_dir / "dataset.json"
         self.is_synthetic = description.exists()
         if self.is_synthetic:
             found = json.loads(description.read_text(encoding="utf-8"))
             self.data_name = f"the {found['name']} benchmark, preset {found['preset']}"
 
-    def run(self, name: str, experiment: Experiment) -> None:
-        """Make, or find done, the runs of an experiment, and write its page.
+    def plan(self, experiments: Mapping[str, Experiment]) -> dict[str, Plan]:
+        """Look at every model of some experiments before any is trained.
 
         Raises:
-            PresetError: a language model cannot be had, and such variants are not to be left out.
+            HParamsError: an override is for a model that none of them has.
         """
-        hparams = {v.name: v.hparams(self.scale, self.overrides) for v in experiment.variants(self)}
-        skip = self.skip_unavailable and not experiment.need_all
-        page = experiment.page(self, dict(self.runs.each(hparams, self.seeds, skip)))
+        planned = {}
+        for experiment in experiments.values():
+            variants = experiment.variants(self)
+            planned |= self.runs.plan(self._hparams(variants), self.seeds, experiment.each_epoch)
+        require_known_models(self.overrides, [*planned, *hparams_files()])
+        return planned
+
+    def _hparams(self, variants: Sequence[Variant]) -> dict[str, HParams]:
+        return {variant.name: variant.hparams(self.scale, self.overrides) for variant in variants}
+
+    def run(self, name: str, experiment: Experiment) -> None:
+        """Make, or find done, the runs of an experiment, and write its page, unless it lacks what it needs."""
+        planned = self.runs.plan(self._hparams(experiment.variants(self)), self.seeds, experiment.each_epoch)
+        made: dict[str, list[Run]] = {}
+        for variant, found in self.runs.each(planned, self.seeds, experiment.each_epoch):
+            if isinstance(found, str):
+                self.failed[variant] = found
+            else:
+                made[variant] = found
+        lacking = {variant: self.failed[variant] for variant in planned if variant not in made}
+        if not made or (experiment.need_all and lacking):
+            LOGGER.error("%s is left out: %s", name, "; ".join(f"{of} failed: {why}" for of, why in lacking.items()))
+            return
+        if name == "table2":
+            self.write_submissions(made)
+        page = experiment.page(self, made)
+        remarks = "".join(f"\n- {variant} failed: {why}\n" for variant, why in lacking.items())
         path = self._page_path(name)
-        text = f"## {page.title}\n\n{_filled(page.text)}\n"
+        options = f"--data {self.data_dir} --out {self.out} --scale {self.scale} --seeds {len(self.seeds)}"
+        command = f"    recommenders-miner reproduce {name} {options}"
+        text = f"## {page.title}\n\n{command}\n\n{_filled(page.text)}\n{remarks}"
         if page.figure is not None:
             save_figure(page.figure, path.with_suffix(".png"))
             text += f"\n![{page.caption}]({name}.png)\n\n*{page.caption}*\n"
-        settings = {"data": self.data_name, "scale": self.scale, "seeds": self.seeds}
+        settings = {"data": self.data_name, "scale": self.scale, "seeds": self.seeds, "failed": lacking}
         document = json.dumps(settings | page.results, indent=1, allow_nan=False, default=_plain) + "\n"
         for suffix, content in ((".json", document), (".md", text)):
             with atomic_write(path.with_suffix(suffix)) as temporary:
@@ -112,11 +157,7 @@ class Study:
 
     def write_summary(self, names: Sequence[str]) -> Path:
         """Join those of some experiments' pages that there are into `results.md`, and return its path."""
-        options = f"--data {self.data_dir} --out {self.out} --scale {self.scale} --seeds {len(self.seeds)}"
-        title = f"# The experiments of the MINER paper, on {self.data_name}"
-        pages = [
-            f"{title}\n\n    recommenders-miner reproduce all {options}\n{_SYNTHETIC if self.is_synthetic else ''}"
-        ]
+        pages = [f"# Experiments on {self.data_name}\n{_SYNTHETIC if self.is_synthetic else ''}"]
         for name in names:
             if self._page_path(name).exists():
                 text = self._page_path(name).read_text(encoding="utf-8")
@@ -127,30 +168,36 @@ class Study:
         return path
 
     @property
+    def reported_on(self) -> str:
+        """What the paper's figures are of, and whether they may be compared with those found here."""
+        other = ": other data, so the order is to be compared, not the figures"
+        return f"MIND-{self.size}{'' if self.mind == self.size else other}"
+
+    def write_submissions(self, made: Made) -> None:
+        """Write `prediction.zip` for the test split, where there is one, beside each model of the first seed."""
+        if not (self.data_dir / "test").exists():
+            return
+        files = Split.find(self.data_dir, "test")
+        for name, (run, *_) in made.items():
+            target = run.folder / "prediction.zip"
+            if not target.exists():
+                model = run.load()
+                data = model.read(files.news, files.behaviors)
+                with progress_bar(f"{name}: scoring the test split") as report:
+                    scores = model.score_log(data, progress=report)
+                write_submission(target, data.log.impression_id, Ragged(scores, data.log.candidates.offsets))
+                LOGGER.info("%s: %s", name, target)
+
+    @property
     def settings(self) -> str:
         """The sentence that says where an experiment's figures come from."""
+        return self.settings_at(self.scale)
+
+    def settings_at(self, scale: str) -> str:
+        """Say where figures come from that were made on some scale."""
         count = len(self.seeds)
         seeds = f"mean ± standard deviation over {count} seeds" if count > 1 else f"seed {self.seeds[0]}"
-        return f"Dev metrics in percent on {self.data_name}, scale {self.scale}, {seeds}."
-
-    def paired_effect(self, runs: Sequence[Run], baseline: Sequence[Run], metric: str) -> tuple[float, float]:
-        """Compare two models on the same impressions and the same seeds.
-
-        The mean difference, `runs` less `baseline`, comes with a standard error that joins two sources of chance: which
-        impressions there are, from the spread of the difference over impressions, averaged over seeds first; and how
-        the trainings went, from the spread of the mean difference over seeds.
-        """
-        log = self.runs.dev.log
-
-        def by_impression(run: Run) -> np.ndarray:
-            return impression_metrics(run.scores, log.labels, log.candidates.offsets, [metric])[metric]
-
-        differences = np.stack([by_impression(a) - by_impression(b) for a, b in zip(runs, baseline, strict=True)])
-        differences = differences[:, ~np.isnan(differences[0])]
-        variance = differences.mean(axis=0).var(ddof=1) / differences.shape[1]
-        if len(differences) > 1:
-            variance += differences.mean(axis=1).var(ddof=1) / len(differences)
-        return float(differences.mean()), float(np.sqrt(variance))
+        return f"Dev metrics in percent on {self.data_name}, scale {scale}, {seeds}."
 
 
 def metric_of(runs: Sequence[Run], metric: str) -> list[float]:
@@ -169,7 +216,8 @@ def table_beside_paper(made: Made, reported: Mapping[str, Sequence[float | None]
     rows = []
     for name in sorted(made, key=list(reported).index):
         paper = dict(zip(DEFAULT_METRICS, reported[name], strict=True))
-        cells = ((over_seeds(metric_of(made[name], metric)), f"{paper[metric]:.2f}") for metric in metrics)
+        reports = {metric: "" if figure is None else f"{figure:.2f}" for metric, figure in paper.items()}
+        cells = ((over_seeds(metric_of(made[name], metric)), reports[metric]) for metric in metrics)
         rows.append([name, *(cell for pair in cells for cell in pair)])
     return markdown_table(["Model", *(title for name in metrics for title in (METRIC_TITLES[name], "paper"))], rows)
 

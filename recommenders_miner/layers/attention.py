@@ -56,10 +56,11 @@ class AdditiveAttention(ConfiguredLayer):
 
 
 class PersonalizedAttention(ConfiguredLayer):
-    """Pool words, or the articles of a history, as one user would weigh them (NPA, KDD 2019, Section 3.3).
+    """Pool words, or the articles of a history, as one user would weigh them.
 
-    It is `AdditiveAttention` with the query q_u of user u. The keys tanh(W v_i + b) have nothing to do with the user:
-    where many users meet the same values, `keys` computes them once, and `pool_by_query` does the rest.
+    It is `AdditiveAttention` with the query q_u of user u: that of Microsoft Recommenders' NPA. The paper's (KDD 2019,
+    Section 3.3) puts the tanh around the query, a_i = v_i^T tanh(W q_u + b). Here the keys tanh(W v_i + b) have nothing
+    to do with the user: where many meet the same values, `keys` computes them once, and `pool_by_query` does the rest.
 
     `dim` is the length q of the queries and keys. Of values (B, T, d), a query (B, q) and a mask (B, T) bool, True at
     valid positions, it gives vectors (B, d) in the compute dtype; with `return_weights`, also the weights (B, T).

@@ -26,10 +26,10 @@ from recommenders_miner.errors import NotBuiltError, RecommendersMinerError
 from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
 from recommenders_miner.evaluation.scoring import LogScorer
 from recommenders_miner.hparams import ENCODERS, MODELS, HParams
+from recommenders_miner.models import training
 from recommenders_miner.models.network import NewsRecommender
 from recommenders_miner.models.optimizers import make_optimizer
 from recommenders_miner.models.saving import load_model, save_model
-from recommenders_miner.models.training import Throughput, TrainingCheckpoint, epoch_evaluation, precision, seeded
 
 if TYPE_CHECKING:
     from recommenders_miner.explain import Explanation
@@ -40,15 +40,15 @@ _LOSSES = {"cross_entropy_loss": keras.losses.CategoricalCrossentropy, "log_loss
 class BaseModel(RecommendersNames):
     """A news recommender: trained and evaluated on MIND-format files, asked about news ids, saved and loaded.
 
-    A model is a subclass with one method, `build_network`, that registers itself by `register`. The names are
-    those of Microsoft Recommenders' `newsrec`, more of them in `compat/names.py`.
+    A model is a subclass with one method, `build_network`, that registers itself by `register`. The names are those of
+    Microsoft Recommenders' `newsrec`, more of them in `compat/names.py`.
 
     The network is made when the vocabularies are known: by the constructor, from dictionaries in Recommenders' form; at
     the first `fit`, from its training files; or by `build`.
 
     Args:
         hparams: hyperparameters, from `prepare_hparams`.
-        iterator_creator: `MINDIterator`, or a class with its constructor, `load` and `batches`.
+        iterator_creator: `MINDIterator`, or a class with its constructor, `load`, `load_training` and `batches`.
         seed: fixes initial weights, shuffling, negatives and dropout; None leaves them to chance.
 
     Attributes:
@@ -82,7 +82,7 @@ class BaseModel(RecommendersNames):
         self.vocabularies: Vocabularies | None = None
         self.news: NewsTable | None = None
         self.history: list[dict[str, float]] = []
-        self.throughput: Throughput | None = None
+        self.throughput: training.Throughput | None = None
         self._news_vectors: dict[str, np.ndarray] | None = None
         if self.train_iterator.vocabularies is not None:
             self.build(self.train_iterator.vocabularies)
@@ -105,11 +105,13 @@ class BaseModel(RecommendersNames):
             PresetError: the language model that they name cannot be had.
         """
         find = self.train_iterator.find
-        with seeded(self.seed), precision(self.hparams.precision):
+        with training.seeded(self.seed), training.precision(self.hparams.precision):
             plm = ENCODERS[self.hparams.news_encoder].pretrained(self.hparams)
             words = read_word_matrix(self.hparams, vocabularies.words)
             vectors = InitialVectors(self.hparams, vocabularies, self.seed, find, words, plm)
             network = self.build_network(self.hparams, vocabularies, vectors)
+            if self.hparams.cold_history == "learned" and network.user_encoder.reads_vectors:
+                network = NewsRecommender(**{**network.config, "learns_cold": True})
             network.build()
         self.adopt(network, vocabularies)
         return self
@@ -125,9 +127,7 @@ class BaseModel(RecommendersNames):
     def require_built(self) -> None:
         """Raise `NotBuiltError` where there is no network yet."""
         if self.network is None:
-            raise NotBuiltError(
-                "The model is not built yet: call fit, or build with vocabularies, or load a saved model."
-            )
+            raise NotBuiltError("The model is not built: call fit, or build with vocabularies, or load a saved model.")
 
     # === Training ===
 
@@ -146,7 +146,7 @@ class BaseModel(RecommendersNames):
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: str | int = "auto",
     ) -> Self:
-        """Train for `hparams.epochs` epochs, evaluating after each where files to evaluate on are given.
+        """Train for `hparams.epochs` epochs, evaluating after each on what is held out and on the files given for that.
 
         A model that is not built yet takes its vocabularies from the training files. One that is goes on from its
         weights. On Linux, freed memory stays with the process: see `backend.keep_freed_memory`.
@@ -169,33 +169,39 @@ class BaseModel(RecommendersNames):
             DataFormatError: a file is missing or damaged.
             RecommendersMinerError: the checkpoint is of another run.
             ValueError: the training log has no labels; or `resume` without `run_dir`.
+            HParamsError: there is nothing to select an epoch by.
         """
         if resume and run_dir is None:
             raise ValueError("resume needs run_dir, the folder of the run to go on with.")
         keep_freed_memory()
-        data = self.train_iterator.load(train_news_file, train_behaviors_file)
+        data, held_out = self.train_iterator.load_training(train_news_file, train_behaviors_file)
         if self.network is None:
             self.build(self.train_iterator.vocabularies)
         batches = self.training_batches(data, negatives)
         self.compile(batches.steps_per_epoch * self.hparams.epochs)
         files = {"val": (valid_news_file, valid_behaviors_file), "test": (test_news_file, test_behaviors_file)}
-        evaluation = epoch_evaluation(self.run_eval, files)
-        self.throughput = Throughput(self.hparams.batch_size)
+        measure = held_out and (lambda: self.evaluate(held_out).metrics)
+        evaluation = training.epoch_evaluation(self.run_eval, files, measure)
+        prefix = "held_out" if held_out else "val" if valid_news_file else None
+        selection = training.Selection.of(self.hparams, prefix, run_dir)
+        self.throughput = training.Throughput(self.hparams.batch_size)
         identity = {} if run_dir is None else {"news": data.news.digest, "log": data.log.digest}
         identity |= {"model": type(self).__name__, "hparams": self.hparams.to_dict(), "seed": self.seed}
-        checkpoint = TrainingCheckpoint(run_dir, identity)
+        checkpoint = training.TrainingCheckpoint(run_dir, identity)
         epochs_done = checkpoint.restore(self.network) if resume else 0
+        has_ended = selection.restore(checkpoint.epoch_logs)
         batches.first_step = epochs_done * batches.steps_per_epoch
         self.network.fit(
             batches,
             steps_per_epoch=batches.steps_per_epoch,
-            initial_epoch=epochs_done,
+            initial_epoch=self.hparams.epochs if has_ended else epochs_done,
             epochs=self.hparams.epochs,
-            callbacks=[self.throughput, evaluation, *callbacks, checkpoint],
+            callbacks=[self.throughput, evaluation, *callbacks, selection, checkpoint],
             shuffle=False,
             verbose=verbose,
         )
         self.history = checkpoint.epoch_logs
+        selection.take(self.network)
         self.set_news(data.news)
         return self
 
@@ -203,9 +209,8 @@ class BaseModel(RecommendersNames):
         self, data: Dataset, negatives: str | Callable[[ImpressionLog], Draw] | None = None
     ) -> TrainingBatches:
         """Return the stream of training steps of a data set; in fixed shapes where the backend needs them."""
-        static = keras.backend.backend() != "tensorflow"
-        features = self.network_features(data)
-        return self.train_iterator.batches(data, features, self.seed, static_shapes=static, negatives=negatives)
+        options = {"static_shapes": keras.backend.backend() != "tensorflow", "negatives": negatives}
+        return self.train_iterator.batches(data, self.network_features(data), self.seed, **options)
 
     def compile(self, total_steps: int) -> None:
         """Compile the network with Adam, for a run of some training steps, and the loss that `hparams.loss` names.
@@ -327,9 +332,7 @@ class BaseModel(RecommendersNames):
         clicked = set(history)
         ids = self.news.ids.to_pylist()[1:] if pool is None else pool
         pool = [news_id for news_id in ids if news_id not in clicked]
-        if not pool:
-            return []
-        scores = self.score(history, pool, user)
+        scores = self.score(history, pool, user) if pool else np.empty(0)
         return [(pool[index], float(scores[index])) for index in np.argsort(-scores, kind="stable")[:k]]
 
     def encode_news(self, ids: Sequence[str]) -> dict[str, np.ndarray]:

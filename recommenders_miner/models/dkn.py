@@ -156,10 +156,10 @@ class DKNClickPredictor(ClickPredictor):
 class DKNModel(BaseModel):
     """DKN: titles as words, entities and their contexts (`KnowledgeCNNEncoder`); users as each candidate sees them.
 
-    The paper's settings: 100-d words and entities (TransD), 100 filters of each width 1 to 4, Adam on the log loss of
-    clicks and as many non-clicks. Here the loss is that of all the models, one click against 4 non-clicks, and
-    entities have the vectors of MIND (TransE). MIND names no triples, so an entity's context is the mean of the
-    entities that share a training article with it, in title or abstract, unless `entity_graph` names a file of triples.
+    The paper's settings, those of dkn.yaml: 100-d words and entities (TransD), 100 filters of each width 1 to 4, Adam
+    on the log loss of clicks and as many non-clicks (Section 5.3). Here entities have the vectors of MIND (TransE).
+    MIND names no triples, so an entity's context is the mean of the entities that share a training article with it, in
+    title or abstract, unless `entity_graph` names a file of triples.
     """
 
     hparams_class = DKNHParams

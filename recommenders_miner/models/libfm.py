@@ -82,6 +82,8 @@ def one_hot_sums(table: FactorTable, ids: Tensor) -> dict[str, Any]:
 class FactorUserEncoder(UserEncoder):
     """A user's sparse features: the user's id, and the mean of the TF-IDF vectors of the clicked titles."""
 
+    reads_vectors = False
+
     def __init__(self, num_users: int, dim: int, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.users = FactorTable(num_users, dim, dtype=self.dtype_policy)

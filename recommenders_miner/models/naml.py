@@ -115,8 +115,9 @@ class NAMLUserEncoder(UserEncoder):
 class NAMLModel(BaseModel):
     """NAML: news from title, abstract, category and subcategory (`MultiViewEncoder`); the score is a dot product.
 
-    The paper's settings: 300-d GloVe words, 400 filters of window 3, category embeddings of 100, attention 200, dropout
-    20 %, 4 negatives, Adam. Where an article has no abstract, its view is left out here; the paper does not say.
+    The paper's settings, those of naml.yaml: 300-d GloVe words, 400 filters of window 3, category embeddings of 100,
+    attention 200, dropout 20 %, 4 negatives, Adam. Where an article has no abstract, its view is left out here; the
+    paper does not say.
     """
 
     news_encoder = "multi_view"

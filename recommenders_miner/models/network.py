@@ -42,11 +42,13 @@ class UserEncoder(CompositeLayer):
     Attributes:
         columns: features of articles that it reads beside the news encoder's output, as `category`.
         candidate_aware: whether training calls the direct form with the candidates.
+        reads_vectors: whether it reads the vectors of clicked articles, so that one may stand for an empty history.
         users_at_once: histories that evaluation encodes in one step.
     """
 
     columns: tuple[str, ...] = ()
     candidate_aware = False
+    reads_vectors = True
     users_at_once = 512
 
     def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Users:
@@ -179,6 +181,8 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         news_encoder: from a dict of features, U rows each, to vectors (U, d), or to a dict of arrays.
         user_encoder: from histories to users.
         click_predictor: from users and candidates to scores; their dot product where left out.
+        learns_cold: whether a history without clicks is read as one click on an article with a trained vector, which
+            starts at zero; otherwise it is read as it is.
 
     Attributes:
         description: what a saved network says of its model, as JSON; filled by `saving.save_model`.
@@ -190,9 +194,11 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         news_encoder: NewsEncoder,
         user_encoder: UserEncoder,
         click_predictor: ClickPredictor | None = None,
+        learns_cold: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.cold = self.add_weight((news_encoder.dim,), "zeros", name="cold") if learns_cold else None
         self.news_encoder = news_encoder
         self.user_encoder = user_encoder
         self.click_predictor = click_predictor or DotProductPredictor()
@@ -243,8 +249,20 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         if self.user_encoder.candidate_aware:
             positions, user = ops.take(positions, row, axis=0), ops.take(user, row, axis=0)
         candidates = _rows(news, sample["candidates"])
-        users = self.user_encoder(_rows(news, positions), positions > 0, user, candidates, training=training)
+        users = self.user_encoder(*self.clicked(news, positions), user, candidates, training=training)
         return users if self.user_encoder.candidate_aware else _rows(users, row)
+
+    def clicked(self, news: News, positions: Tensor) -> tuple[News, Tensor]:
+        """Return the articles of histories (B, M), positions in the news, and at which of them there is one."""
+        return self.with_cold(_rows(news, positions), positions > 0)
+
+    def with_cold(self, history: News, mask: Tensor) -> tuple[News, Tensor]:
+        """Put the trained vector, where there is one, into histories without clicks; returns both arguments."""
+        if self.cold is None:
+            return history, mask
+        first = ops.arange(ops.shape(mask)[1]) == 0
+        places = ops.logical_not(ops.any(mask, axis=1, keepdims=True)) & first
+        return self.news_encoder.put(history, places, self.cold), mask | places
 
     # === The steps of evaluation, in which articles, users and candidates are apart ===
 
@@ -255,11 +273,11 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
 
     def encode_users(self, news: News, history: Tensor, user: Tensor) -> Users:
         """Encode users, whose histories (R, M) are positions in the news: see `UserEncoder.encode_history`."""
-        return self.user_encoder.encode_history(_rows(news, history), history > 0, user)
+        return self.user_encoder.encode_history(*self.clicked(news, history), user)
 
     def user_vectors(self, news: News, history: Tensor, user: Tensor) -> Tensor:
         """Encode users to look at: see `UserEncoder.user_vectors`."""
-        return self.user_encoder.user_vectors(_rows(news, history), history > 0, user)
+        return self.user_encoder.user_vectors(*self.clicked(news, history), user)
 
     def score_encoded(self, news: News, users: Users, user: Tensor, candidates: Tensor, time: Tensor = None) -> Tensor:
         """Score candidates (B, C), positions in the news, for some rows (B,) of users that are encoded already.

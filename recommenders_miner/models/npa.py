@@ -43,6 +43,16 @@ class PersonalizedEncoder(CNNEncoder):
         words = self.in_context(features, training)
         return {"words": words, "keys": self.pooling.keys(words), "title": features["title"]}
 
+    def put(self, news: News, places: Tensor, vector: Tensor) -> News:
+        """See `NewsEncoder.put`: articles of one word, which every user reads alike."""
+        words, title = news["words"], news["title"]
+        at_first = ops.cast(ops.arange(ops.shape(title)[-1]) == 0, title.dtype)
+        return {
+            **news,
+            "words": ops.where(places[..., None, None], ops.cast(vector, words.dtype), words),
+            "title": ops.where(places[..., None], at_first, title),
+        }
+
 
 class NPAUserEncoder(UserEncoder):
     """The clicked articles as this user reads them, pooled as this user weighs them (Sections 3.2 and 3.3).
@@ -108,9 +118,11 @@ def personal_vectors(news: News, word_query: Tensor) -> Tensor:
 class NPAModel(BaseModel):
     """NPA: which words of a title and which clicked articles count is up to the user's id.
 
-    The paper's settings: 300-d GloVe words, 400 filters of window 3, user embeddings of 50, queries of 200, dropout
-    20 %, 4 negatives, Adam. An article's vector depends on the user, so there is none to keep: `run_news` has nothing
-    to return. What does not depend on the user, the CNN and the keys, is computed once per article all the same.
+    The paper's settings, those of npa.yaml: 300-d GloVe words, 400 filters of window 3, user embeddings of 50, queries
+    of 200, dropout 20 %, titles of 30 words, 4 negatives, batch 100, Adam (Section 4.1). The attention is that of
+    Microsoft Recommenders, not the paper's: see `PersonalizedAttention`. An article's vector depends on the user, so
+    there is none to keep: `run_news` has nothing to return. What does not depend on the user, the CNN and the keys, is
+    computed once per article all the same.
     """
 
     hparams_class = NPAHParams

@@ -42,7 +42,8 @@ class NRMSUserEncoder(UserEncoder):
 class NRMSModel(BaseModel):
     """NRMS: self-attention over a title's words and over the clicked articles; scored by dot product (Section 2.3).
 
-    The paper's settings: 300-d GloVe words, 16 heads of 16, additive attention of 200, dropout 20 %, 4 negatives, Adam.
+    The paper's settings, those of nrms.yaml: 300-d GloVe words, 16 heads of 16, additive attention of 200, dropout 20
+    %, 4 negatives, batch 64, Adam (Section 3.1).
     """
 
     hparams_class = SelfAttentionHParams
@@ -69,8 +70,9 @@ class NRMSModel(BaseModel):
 class NRMSPLMModel(NRMSModel):
     """NRMS whose news encoder is a pretrained language model.
 
-    Wu et al. pool the model's outputs by attention; MINER's comparison, and `plm_pooling: cls` here, takes `[CLS]`.
-    `news_dim` brings the vector to the dimension of the user encoder, `head_num` · `head_dim`.
+    As in Wu et al. (Sections 3.1 and 3.4) nrms-plm.yaml trains the two upper layers and pools their outputs by
+    attention; `plm_pooling: cls` takes `[CLS]` as MINER does. `news_dim` brings the vector to the dimension of the user
+    encoder, `head_num` · `head_dim`.
     """
 
     news_encoder = "plm"

@@ -85,6 +85,7 @@ def make_optimizer(hparams: HParams, network: NewsRecommender, total_steps: int)
     )
     optimizer = TwoRateAdam(
         schedule if hparams.warmup or hparams.decay != "constant" else hparams.learning_rate,
+        amsgrad=hparams.optimizer == "amsgrad",
         factor=(hparams.head_learning_rate or hparams.learning_rate) / hparams.learning_rate,
         global_clipnorm=hparams.clip_norm,
         gradient_accumulation_steps=hparams.accumulate_steps if hparams.accumulate_steps > 1 else None,

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import keras
 import numpy as np
 
-from recommenders_miner.errors import RecommendersMinerError
+from recommenders_miner.errors import HParamsError, RecommendersMinerError
+from recommenders_miner.hparams import HParams
 from recommenders_miner.storage import atomic_write
 
 LOGGER = logging.getLogger("recommenders_miner")
@@ -113,33 +115,111 @@ class TrainingCheckpoint(keras.callbacks.Callback):
     @staticmethod
     def _variables(network: keras.Model) -> list[Any]:
         seeds = [variable for variable in network.variables if variable.name == "seed_generator_state"]
-        pretrained = {id(weight) for weight in network.pretrained_weights}
-        weights = [weight for weight in network.weights if weight.trainable or id(weight) not in pretrained]
-        return [*weights, *seeds, *network.optimizer.variables]
+        return [*_own_weights(network), *seeds, *network.optimizer.variables]
+
+
+def _own_weights(network: keras.Model) -> list[Any]:
+    """Return a network's weights, but not the frozen ones of a language model."""
+    pretrained = {id(weight) for weight in network.pretrained_weights}
+    return [weight for weight in network.weights if weight.trainable or id(weight) not in pretrained]
 
 
 def epoch_evaluation(
     evaluate: Callable[[str | Path, str | Path], dict[str, float]],
     files: dict[str, tuple[str | Path | None, str | Path | None]],
+    held_out: Callable[[], dict[str, float]] | None = None,
 ) -> keras.callbacks.Callback:
     """Return what evaluates after each epoch, and puts the results where early stopping and TensorBoard find them.
 
     `files` are news and behaviors by prefix (`val`, `test`), which a pair of None leaves out; one of a pair without the
-    other is a `ValueError`.
+    other is a `ValueError`. `held_out` evaluates on what is held out of the training impressions.
     """
     for prefix, pair in files.items():
         if pair.count(None) == 1:
             raise ValueError(f"{prefix}: a news file and a behaviors file go together; received {pair}.")
-    given = {prefix: pair for prefix, pair in files.items() if None not in pair}
+    evaluations = {prefix: functools.partial(evaluate, *pair) for prefix, pair in files.items() if None not in pair}
+    if held_out is not None:
+        evaluations["held_out"] = held_out
 
     def on_epoch_end(epoch: int, logs: dict[str, float]) -> None:
-        for prefix, pair in given.items():
-            results = evaluate(*pair)
+        for prefix, measure in evaluations.items():
+            results = measure()
             logs.update({f"{prefix}_{name}": value for name, value in results.items()})
             line = "  ".join(f"{name} {value:.4f}" for name, value in results.items())
             LOGGER.info("epoch %d, %s: %s", epoch + 1, prefix, line)
 
     return keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
+
+
+class Selection(keras.callbacks.Callback):
+    """Keeps the weights of the best epoch, and ends a training that gets no better.
+
+    Args:
+        measure: what epochs are compared by, the higher the better; None takes the last epoch.
+        patience: epochs without a better one after which the training ends; None trains all epochs.
+        folder: where the best weights lie beside the checkpoint, as `best.npz`; None keeps them in memory.
+        keep: whether the best epoch is taken, and not the last.
+    """
+
+    def __init__(
+        self, measure: str | None, patience: int | None, folder: str | Path | None = None, keep: bool = False
+    ) -> None:
+        super().__init__()
+        self.measure, self.patience, self.keep = measure, patience, keep
+        self.path = None if folder is None else Path(folder) / "best.npz"
+        self.values: list[float] = []
+        self._weights: list[np.ndarray] | None = None
+
+    @classmethod
+    def of(cls, hparams: HParams, prefix: str | None, folder: str | Path | None) -> Self:
+        """Make what `select` and `patience` say; `prefix` is that of the evaluation after each epoch.
+
+        Raises:
+            HParamsError: the best epoch is asked for, and nothing is evaluated.
+        """
+        if hparams.select == "last" and hparams.patience is None:
+            return cls(None, None)
+        if prefix is None:
+            raise HParamsError("select, patience: need held_out, or files to evaluate on, to compare epochs by.")
+        measure = f"{prefix}_{hparams.metrics[0].partition(';')[0]}"
+        return cls(measure, hparams.patience, folder, keep=hparams.select == "best")
+
+    def restore(self, epoch_logs: Sequence[Mapping[str, float]]) -> bool:
+        """Go on from the epochs that are done, and return whether the training has ended by itself."""
+        self.values = [] if self.measure is None else [logs[self.measure] for logs in epoch_logs]
+        return self._has_ended
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch that is taken, from 0; None before there is one, and where it is the last."""
+        return int(np.argmax(self.values)) if self.values else None
+
+    @property
+    def _has_ended(self) -> bool:
+        return bool(self.values and self.patience and len(self.values) - 1 - self.best_epoch >= self.patience)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Called by Keras."""
+        if self.measure is None:
+            return
+        self.values.append(logs[self.measure])
+        if self.keep and self.best_epoch == epoch:
+            weights = [keras.ops.convert_to_numpy(weight) for weight in _own_weights(self.model)]
+            if self.path is None:
+                self._weights = weights
+            else:
+                with atomic_write(self.path) as partial, open(partial, "wb") as file:
+                    np.savez(file, *weights)
+        self.model.stop_training = self.model.stop_training or self._has_ended
+
+    def take(self, network: keras.Model) -> None:
+        """Put a network where the best epoch left it."""
+        if self.keep and self.path is not None:
+            with np.load(self.path, allow_pickle=False) as stored:
+                self._weights = [stored[name] for name in stored.files]
+        if self._weights is not None:
+            for weight, value in zip(_own_weights(network), self._weights, strict=True):
+                weight.assign(value)
 
 
 class Throughput(keras.callbacks.Callback):

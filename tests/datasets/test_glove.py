@@ -16,7 +16,11 @@ from tests.datasets.loopback import status, whole
 from tests.datasets.mind_like import read, write, zipped
 
 NAME = "glove.6B.100d.txt"
-VECTORS = {NAME: b"quoll 0.5 -1 2\nnaps 1 2 3\n", "glove.6B.300d.txt": b"quoll 1 2 3 4\n"}
+VECTORS = {
+    NAME: b"quoll 0.5 -1 2\nnaps 1 2 3\n",
+    "glove.6B.300d.txt": b"quoll 1 2 3 4\n",
+    "glove.840B.300d.txt": b"quoll 5\n",
+}
 ARCHIVE = zipped(VECTORS)
 HUB, STANFORD = "/stanfordnlp/glove/resolve/main/glove.6B.zip", "/stanford/glove.6B.zip"
 
@@ -24,18 +28,19 @@ HUB, STANFORD = "/stanfordnlp/glove/resolve/main/glove.6B.zip", "/stanford/glove
 @pytest.fixture(autouse=True)
 def mirrors(hub, monkeypatch, tmp_path):
     """The hub and Stanford's host, which answer 404 until they are told otherwise; GloVe is the vectors above."""
-    monkeypatch.setattr(glove, "FILE_BYTES", {dim: len(VECTORS[f"glove.6B.{dim}d.txt"]) for dim in (100, 300)})
-    monkeypatch.setattr(glove, "ARCHIVE_SHA256", hashlib.sha256(ARCHIVE).hexdigest())
-    monkeypatch.setattr(glove, "STANFORD", hub.url + STANFORD)
+    digest = hashlib.sha256(ARCHIVE).hexdigest()
+    monkeypatch.setattr(glove, "FILE_BYTES", {name: len(vectors) for name, vectors in VECTORS.items()})
+    monkeypatch.setattr(glove, "SHA256", {"glove.6B.zip": digest, "glove.840B.300d.zip": digest})
+    monkeypatch.setattr(glove, "STANFORD", hub.url + "/stanford")
     monkeypatch.setenv("RECOMMENDERS_MINER_HOME", str(tmp_path / "home"))
     return hub
 
 
 @pytest.mark.parametrize("name", VECTORS)
 def test_one_file_of_the_archive_is_kept(mirrors, tmp_path, name):
-    mirrors.serve(HUB, whole(ARCHIVE))
+    mirrors.serve(HUB if "6B" in name else HUB.replace("6B", "840B.300d"), whole(ARCHIVE))
     file = tmp_path / "home" / "glove" / name
-    assert fetch_glove(int(name[9:12])) == file
+    assert fetch_glove(name) == file
     assert read(tmp_path) == {f"home/glove/{name}": VECTORS[name]}
     vectors, found = read_word_vectors(file, Vocabulary(["quoll"]), np.random.default_rng(0))
     np.testing.assert_array_equal(vectors[found], [np.fromstring(VECTORS[name].splitlines()[0][5:], sep=" ")])
@@ -45,22 +50,22 @@ def test_one_file_of_the_archive_is_kept(mirrors, tmp_path, name):
 def test_stanfords_host_is_asked_where_the_hub_fails(mirrors, tmp_path, answer):
     mirrors.serve(HUB, answer)
     mirrors.serve(STANFORD, whole(ARCHIVE))
-    fetch_glove(100, tmp_path)
+    fetch_glove(NAME, tmp_path)
     assert read(tmp_path) == {NAME: VECTORS[NAME]}
 
 
-def test_a_file_of_another_size_is_not_overwritten_and_other_dimensions_are_errors(tmp_path):
+def test_a_file_of_another_size_is_not_overwritten_and_other_files_are_errors(tmp_path):
     write(tmp_path, {NAME: b"my own"})
     with pytest.raises(RecommendersMinerError, match=r"not overwritten.*has 6 bytes, expected.*Remove it"):
-        fetch_glove(100, tmp_path)
-    with pytest.raises(ValueError, match="100, 300"):
-        fetch_glove(50, tmp_path)
+        fetch_glove(NAME, tmp_path)
+    with pytest.raises(ValueError, match=r"glove\.840B\.300d\.txt, got 'glove\.6B\.50d\.txt'"):
+        fetch_glove("glove.6B.50d.txt", tmp_path)
     assert read(tmp_path) == {NAME: b"my own"}
 
 
 def test_a_file_that_is_there_is_not_fetched_again_and_what_a_killed_call_left_goes(mirrors, tmp_path):
     write(tmp_path, {**VECTORS, f".{NAME}.downloads/hub/glove.6B.zip": b"PK"})
-    fetch_glove(100, tmp_path)
+    fetch_glove(NAME, tmp_path)
     assert read(tmp_path) == VECTORS
     assert mirrors.requests == []
 
@@ -76,7 +81,7 @@ def test_a_file_that_is_there_is_not_fetched_again_and_what_a_killed_call_left_g
     ],
 )
 def test_what_the_user_has_is_taken(tmp_path, files, source):
-    fetch_glove(100, tmp_path / "out", write(tmp_path / "given", files) / source)
+    fetch_glove(NAME, tmp_path / "out", write(tmp_path / "given", files) / source)
     assert read(tmp_path / "out") == {NAME: VECTORS[NAME]}
 
 
@@ -92,6 +97,6 @@ def test_what_the_user_has_is_taken(tmp_path, files, source):
 )
 def test_what_the_user_has_is_checked(tmp_path, files, message):
     with pytest.raises(DataFormatError) as caught:
-        fetch_glove(100, tmp_path / "out", write(tmp_path / "given", files))
+        fetch_glove(NAME, tmp_path / "out", write(tmp_path / "given", files))
     assert message in str(caught.value)
     assert read(tmp_path / "out") == {}

@@ -17,6 +17,7 @@ from recommenders_miner.evaluation.metrics import (
     evaluate_recall,
     evaluate_scores,
     impression_metrics,
+    mean_ranks,
     rank_candidates,
 )
 
@@ -200,3 +201,12 @@ def test_recall_by_hand(at_once, monkeypatch):
         evaluate_recall(rows, dev, [2, 4])
     with pytest.raises(ValueError, match="the log has none"):
         evaluate_recall(rows[:1], log([["new1"]], [[0]]), [1])
+
+
+def test_mean_ranks_average_the_ranks_whatever_the_scale_of_scores():
+    offsets = np.array([0, 3, 5])
+    one = Ragged(np.array([0.3, 0.2, 0.1, 5.0, 6.0]), offsets)
+    other = Ragged(np.array([1.0, 30.0, 20.0, -2.0, -2.0]), offsets)
+    found = mean_ranks([one, other])
+    assert found.values.tolist() == [-2.0, -1.5, -2.5, -1.75, -1.25]
+    assert found.offsets is offsets

@@ -1,15 +1,20 @@
 """The paper's experiments on the tiny preset: pages, plots and figures."""
 
 import json
+import re
+import shutil
+import zipfile
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.errors import HParamsError
-from recommenders_miner.experiments import EXPERIMENTS, Study, paper, reproduce
-from recommenders_miner.experiments.runs import PUBLISHED, TABLE_2
+from recommenders_miner.experiments import Study, paper, reproduce
+from recommenders_miner.experiments.reproduce import EXPERIMENTS
+from recommenders_miner.experiments.runs import PUBLISHED, TABLE_2, Variant, paired_difference
 from recommenders_miner.experiments.study import over_seeds
 from tests.tiny_plm import tiny_preset
 
@@ -18,6 +23,8 @@ SMALL = {
     "word_emb_dim": 8, "head_num": 2, "head_dim": 4, "attention_hidden_dim": 8, "code_dim": 4, "filter_num": 8,
     "news_dim": 8, "epochs": 1, "length_groups": 1,
 }  # fmt: skip
+
+ONE = [Variant("nrms-recommenders", "nrms", {"scale": "recommenders"})]
 
 
 def test_the_papers_figures_cover_the_experiments():
@@ -39,17 +46,17 @@ def test_mean_pairwise_cosine_leaves_the_diagonal_out():
 
 def test_paired_effect_is_the_mean_difference_with_both_sources_of_error():
     log = SimpleNamespace(labels=np.array([1, 0, 1, 0, 0, 1]), candidates=Ragged(np.arange(6), np.array([0, 2, 4, 6])))
-    study = SimpleNamespace(runs=SimpleNamespace(dev=SimpleNamespace(log=log)))
     good, bad = np.array([1.0, 0, 1, 0, 0, 1]), np.array([1.0, 0, 1, 0, 1, 0])  # the last impression in order, and not
     tied = np.array([1.0, 0, 1, 0, 1, 1])
 
     def runs(*scores):
         return [SimpleNamespace(scores=s) for s in scores]
 
-    effect, error = Study.paired_effect(study, runs(good), runs(bad), "group_auc")
+    effect, error, p = paired_difference(runs(good), runs(bad), log, "group_auc")
+    assert p == pytest.approx(2 * norm.sf(effect / error))
     assert effect == pytest.approx(1 / 3)
     assert error == pytest.approx(np.std([0, 0, 1], ddof=1) / np.sqrt(3))
-    effect, error = Study.paired_effect(study, runs(good, good), runs(bad, tied), "group_auc")
+    effect, error, _ = paired_difference(runs(good, good), runs(bad, tied), log, "group_auc")
     assert effect == pytest.approx((1 + 0.5) / 2 / 3)
     over_impressions = np.var([0, 0, 0.75], ddof=1) / 3
     over_the_seeds = np.var([1 / 3, 0.5 / 3], ddof=1) / 2
@@ -87,9 +94,34 @@ def test_every_experiment_writes_its_page(data, tmp_path, monkeypatch):
     overrides = {**SMALL, "plm": tiny_preset(tmp_path / "plm"), "plm_depth": None, "input_size": 16, "title_size": 8}
     study = Study(data, tmp_path, [42, 43], overrides=overrides)
     page = reproduce(study).read_text()
-    for name in EXPERIMENTS:
+    for name in paper.PAPER:
         assert json.loads((tmp_path / "results" / f"{name}.json").read_text())["seeds"] == [42, 43]
         assert (tmp_path / "results" / f"{name}.svg").read_text().startswith("<?xml")
         assert f"](results/{name}.png)" in page
     cosine = json.loads((tmp_path / "results" / "figure6.json").read_text())["mean_pairwise_cosine"]
     assert all(len(values) == 2 for values in cosine.values())
+
+
+@pytest.mark.slow
+def test_notebooks_are_set_beside_what_they_show_epoch_by_epoch(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(EXPERIMENTS, "recommenders", EXPERIMENTS["recommenders"]._replace(variants=lambda _: ONE))
+    study = Study(data, tmp_path, [42], overrides={**SMALL, "word_embedding": None, "epochs": 2})
+    page = reproduce(study, ["recommenders"]).read_text()
+    found = json.loads((tmp_path / "results" / "recommenders.json").read_text())["auc_by_epoch"]
+    assert [len(values) for values in found["nrms-recommenders"]] == [1, 1]
+    assert "61.27" in page
+    assert "not MINDdemo" in page
+
+
+@pytest.mark.slow
+def test_a_large_table_writes_submissions_beside_the_papers_large_column(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(paper, "TABLE_2", ("nrms",))
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    shutil.copytree(data / "dev", folder / "test")
+    study = Study(folder, tmp_path / "out", [42], overrides=SMALL, size="large")
+    page = reproduce(study, ["table2"]).read_text()
+    assert "67.66" in page
+    [archive] = (tmp_path / "out" / "runs").glob("nrms/seed-42/prediction.zip")
+    [line, *_] = zipfile.ZipFile(archive).read("prediction.txt").decode().splitlines()
+    assert re.fullmatch(r"\d+ \[[\d,]+\]", line)

@@ -14,7 +14,14 @@ from recommenders_miner.experiments.runs import Runs, Variant
 from recommenders_miner.hparams import prepare_hparams
 from recommenders_miner.models import NRMSModel
 
-SIZES = {"word_emb_dim": 8, "head_num": 2, "head_dim": 4, "attention_hidden_dim": 8, "epochs": 1}
+SIZES = {
+    "word_embedding": None,
+    "word_emb_dim": 8,
+    "head_num": 2,
+    "head_dim": 4,
+    "attention_hidden_dim": 8,
+    "epochs": 1,
+}
 
 
 @pytest.fixture
@@ -37,7 +44,7 @@ def hparams(**changes):
 def test_a_finished_run_is_not_made_again(data, tmp_path, trainings):
     first = Runs(data, tmp_path).make("nrms", hparams(), 7)
     runs = Runs(data, tmp_path)
-    [(name, [again])] = runs.each({"nrms": hparams()}, [7])
+    [(name, [again])] = runs.each(runs.plan({"nrms": hparams()}, [7]), [7])
     assert name == "nrms"
     assert len(trainings) == 1
     np.testing.assert_array_equal(first.scores, again.scores)

@@ -24,6 +24,8 @@ from tests.models.reference_parts import (
     values,
 )
 
+NO_ARTICLE = "what stands for a history without clicks"
+
 
 def of_clicks(score):
     """Lift a score of the clicked articles' vectors, a candidate's and a user encoder's weights."""
@@ -66,6 +68,8 @@ class Reference:
 
     def score(self, history, candidates, user="U1"):
         history = history[-self.hparams.his_size :]
+        if not history and self.network.cold is not None:
+            history = [NO_ARTICLE]
         if self.name in IN_FILES_OF_THEIR_OWN:
             return IN_FILES_OF_THEIR_OWN[self.name](self, history, candidates, user)
         scores = getattr(self, f"{self.name}_score", self.dot_product)
@@ -77,6 +81,8 @@ class Reference:
     # === News encoders ===
 
     def news_vector(self, news_id):
+        if news_id == NO_ARTICLE:
+            return np.array(self.network.cold)
         vector = getattr(self, f"{self.hparams.news_encoder}_news")(news_id)
         labels = [table(part)[self.label(part.features[0], news_id)] for part in self.labels]
         return np.concatenate([vector, *labels])
@@ -86,6 +92,8 @@ class Reference:
 
     def label(self, feature, news_id):
         """The id of a category or subcategory."""
+        if news_id == NO_ARTICLE:
+            return 0
         names = {"category": "categories", "subcategory": "subcategories"}[feature]
         return getattr(self.model.vocabularies, names)[self.column(feature, news_id)]
 
@@ -99,8 +107,8 @@ class Reference:
     def attended(self, encoder, vectors):
         """Vectors that attend to each other, then are pooled by additive attention."""
         if not len(vectors):
-            return np.zeros(self.hparams.head_num * self.hparams.head_dim)
-        heads = self.hparams.head_num
+            return np.zeros(encoder.config["num_heads"] * encoder.config["head_dim"])
+        heads = encoder.config["num_heads"]
         attended = layers.self_attention(vectors[None], **values(encoder.self_attention), num_heads=heads)
         return layers.additive_attention(attended, **values(encoder.pooling))[0]
 
@@ -111,6 +119,10 @@ class Reference:
         tokens = self.model.vocabularies.pieces.encode([self.column("title", news_id)], self.hparams.title_size)[0]
         gelu = approximate_gelu if self.encoder.config["activation"] is None else exact_gelu
         states = bert(self.encoder.backbone, np.array(tokens) - 1, gelu)
+        if self.encoder.attention is not None:
+            return dense(
+                layers.additive_attention(states[None], **values(self.encoder.attention))[0], self.encoder.projection
+            )
         return dense(states[0] if self.hparams.plm_pooling == "cls" else states.mean(axis=0), self.encoder.projection)
 
     def convolved(self, convolution, words):
@@ -196,6 +208,8 @@ class Reference:
         word_query, news_query = (relu(dense(embedding, layer)) for layer in (encoder.word_query, encoder.news_query))
 
         def seen(news_id):
+            if news_id == NO_ARTICLE:
+                return self.news_vector(news_id)
             words = self.convolved(self.encoder.convolution, self.words(self.encoder.words, news_id))
             return personal(words, word_query, **values(self.encoder.pooling))
 

@@ -49,11 +49,12 @@ SIZES = {
     "dropout": 0.2,
     "length_groups": 2,
 }
-STILL = {"dropout": 0.0, "user_dropout": 0.0, "learning_rate": 0.01}
+STILL = {"dropout": 0.0, "user_dropout": 0.0, "news_dropout": 0.0, "learning_rate": 0.01}
 """For `fresh_toy_model`: training without chance."""
 
 PLM = {"news_encoder": "plm", "news_dim": 8, "plm_dropout": 0.0, "user_dropout": 0.0, "length_groups": 1}
 
+COLD = "with a vector for no clicks"
 TOYS = {
     "caum": {"candidate_heads": 2, "candidate_layers": [5, 4]},
     "deepfm": {"factor_dim": 4, "layer_sizes": [6, 5]},
@@ -65,6 +66,7 @@ TOYS = {
     "libfm": {"factor_dim": 4},
     "lstur": {"type": "ini"},
     "lstur con": {"type": "con"},
+    "lstur of titles": {"title_only": True},
     "miner": {"news_encoder": "self_attention"},
     "miner max": {"aggregation": "max"},
     "miner mean": {"aggregation": "mean"},
@@ -72,6 +74,7 @@ TOYS = {
     "miner max without categories": {"aggregation": "max", "category_weighting": False},
     "miner mean without categories": {"aggregation": "mean", "category_weighting": False},
     "miner of one interest": {"num_interests": 1},
+    "miner with categories beside": {"category_weighting": False, "category_concatenated": True},
     "miner cnn": {"news_encoder": "cnn"},
     "miner multi_view": {"news_encoder": "multi_view"},
     "miner knowledge": {"news_encoder": "knowledge"},
@@ -88,9 +91,13 @@ TOYS = {
     "lstur-plm": {**PLM, "plm_trainable": "none", "plm_pooling": "mean"},
     "lstur-plm all": {**PLM, "plm_trainable": "all"},
     "lstur-plm last": {**PLM, "plm_trainable": "last_n: 2"},
-    "unbert": {"title_size": 7, "input_size": 64, "plm_dropout": 0.0, "plm_trainable": "last_n: 2"},
+    "unbert": {
+        **{"title_size": 7, "input_size": 64, "plm_dropout": 0.0, "plm_trainable": "last_n: 2"},
+        **{"news_level_layers": 2, "news_level_pooling": "attention"},
+    },
     "unbert mean": {"news_level_pooling": "mean"},
     "unbert nsep": {"news_level_pooling": "nsep"},
+    **{f"{model} {COLD}": {"cold_history": "learned"} for model in ("miner", "nrms", "npa", "dkn", "hierec", "lstur")},
 }
 """What the shared checks are run for: a model's name, and what tells this entry from that of the name alone.
 
@@ -102,6 +109,7 @@ SLOW = {
     *("miner max", "miner mean", "miner max without categories", "miner mean without categories"),
     *("miner plm last", "miner plm none", "miner without categories", "miner of one interest"),
     *("hierec with other shares", "lstur con", "miner cnn", "miner multi_view", "miner knowledge", "miner kcnn"),
+    *(f"{model} {COLD}" for model in ("nrms", "dkn", "hierec", "lstur")),
     *("nrms-plm all", "nrms-plm none", "lstur-plm all", "lstur-plm last", "unbert mean", "unbert nsep"),
 }
 """What differs from another entry in a way that others show already."""

@@ -1,0 +1,82 @@
+"""What can be trained on a data set with what is at hand: looked at before anything is trained."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from recommenders_miner.data.iterator import NewsIterator
+from recommenders_miner.data.pieces import fetched_preset
+from recommenders_miner.errors import PresetError
+from recommenders_miner.hparams import HParams
+
+NEEDED_FILES = (
+    *("word_embedding", "entity_graph", "wordEmb_file", "wordDict_file"),
+    *("userDict_file", "vertDict_file", "subvertDict_file"),
+)
+"""The hyperparameters that name files which a model cannot be built without."""
+
+
+class Plan(NamedTuple):
+    """How a model will be run: `note` says what it has to do without, `lacks` why it cannot run, if it cannot."""
+
+    hparams: HParams
+    is_done: bool = False
+    note: str = ""
+    lacks: str = ""
+
+    @property
+    def state(self) -> str:
+        """What will become of it, in a line."""
+        if self.lacks:
+            return f"cannot run: {self.lacks}"
+        state = "is done" if self.is_done else "will be trained"
+        return f"{state}, {self.note}" if self.note else state
+
+
+def without_entity_vectors(hparams: HParams, folder: Path) -> tuple[HParams, str]:
+    """Do without a file of entity vectors that there is none of: these are then drawn at random, and learned.
+
+    `folder` is that of the training news. Returns the hyperparameters, and what is done without, "" for nothing.
+    """
+    path = getattr(hparams, "entity_embedding", None)
+    if not path or _is_there(hparams, path, folder):
+        return hparams, ""
+    return hparams.replace(entity_embedding=None), f"without {path}"
+
+
+def lacking(hparams: HParams, folder: Path) -> str:
+    """Say what a model needs and cannot have; "" where it can be trained."""
+    problems = []
+    for name in NEEDED_FILES:
+        path = getattr(hparams, name, None)
+        if path and not _is_there(hparams, path, folder):
+            problems.append(f"{name}: there is no file {path}.")
+            if glove := re.fullmatch(r"glove\.(\d+b)\.(\d+d)\.txt", path.lower()):
+                problems.append(f"Get it by: recommenders-miner fetch glove-{glove[1]}-{glove[2]}")
+    if "pieces" in hparams.features:
+        try:
+            _require_language_model(hparams.plm)
+        except PresetError as error:
+            problems.append(str(error))
+    return " ".join(problems)
+
+
+def _is_there(hparams: HParams, path: str, folder: Path) -> bool:
+    files = NewsIterator(hparams)
+    files.train_folder = folder
+    return Path(files.find(path)).exists()
+
+
+@functools.cache
+def _require_language_model(preset: str) -> None:
+    """Raise `PresetError` where a language model cannot be had; its weights are not fetched for that."""
+    import keras_hub
+
+    folder = fetched_preset(preset)
+    try:
+        keras_hub.models.Backbone.from_preset(folder, load_weights=False)
+    except Exception as error:  # KerasHub lets through whatever its many readers and downloaders raise
+        raise PresetError(preset, f"no language model could be loaded: {error}") from error
