@@ -129,9 +129,9 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 def call_without_keeping(layer: keras.layers.Layer, inputs: Tensor, **options: Any) -> Tensor:
     """Call a built layer, keep its inputs alone, and compute what stands between again for the gradients.
 
-    This is gradient checkpointing (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016). Keras' own
-    `RematScope` computes dropout anew as well, with another mask on TensorFlow, and cannot run it on JAX. Here a layer
-    is a pure function of its inputs, its weights and the states of its dropout generators, which go on only once.
+    This is gradient checkpointing (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016). Dropout must be
+    the same the second time: for that, a layer is taken as a pure function of its inputs, its weights and the states of
+    its dropout generators, which go on only once.
 
     Args:
         layer: what gives one array.
