@@ -7,7 +7,7 @@ The data are the synthetic benchmark of MIND-small's size, made once under --wor
 (--layers: its lowest ones only) with random weights, over a vocabulary of whole words. Each model runs in a process of
 its own. A batch that takes more than --memory GB by arithmetic is cut into micro-batches that make one update
 (`accumulate_steps`); --micro says how many clicks a micro-batch has at most. With --steps only so many micro-batches
-are run, the last of an update, which is taken to last as many times as long as their mean. On a GPU, use --backend jax.
+are run, the last of an update, which is taken to last as many times as long as their median. On a GPU: --backend jax.
 
 What is not on this machine is replaced: files of word vectors by random ones of their dimension, and the outputs of the
 frozen layers of a language model, which training computes once for all before its first step, by zeros. Prints a
@@ -176,7 +176,7 @@ def run_one(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "epochs": hparams.epochs,
         "steps": len(losses),
         "loss": float(np.mean(losses)),
-        "update_seconds": parts * float(np.mean(timed)),
+        "update_seconds": parts * float(np.median(timed)),
         "evaluation_seconds": time.perf_counter() - began,
         "peak_rss": peak_rss(),
         "parameters": model.network.count_params(),
