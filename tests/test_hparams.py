@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from recommenders_miner.errors import HParamsError
-from recommenders_miner.hparams import HParams, hparams_folders, prepare_hparams
+from recommenders_miner.hparams import HParams, hparams_files, hparams_folders, prepare_hparams
 
 
 def test_the_packages_files_are_found_from_anywhere(tmp_path, monkeypatch):
@@ -173,13 +173,25 @@ def test_every_system_of_the_papers_table_has_a_file_and_a_model():
 
 
 def test_a_scale_names_only_files_that_there_are():
-    sections = yaml.safe_load((hparams_folders()[1] / "scales" / "fast.yaml").read_text())
-    assert set(sections) - {"all"} <= {path.stem for path in hparams_folders()[1].glob("*.yaml")}
+    for path in (hparams_folders()[1] / "scales").glob("*.yaml"):
+        assert set(yaml.safe_load(path.read_text())) - {"all"} <= set(hparams_files())
 
 
 def test_an_unknown_scale_is_an_error():
-    with pytest.raises(HParamsError, match=r"no scale 'huge': choose paper or fast"):
+    with pytest.raises(HParamsError, match=r"no scale 'huge': choose paper or fast, .*recommenders"):
         prepare_hparams("nrms", scale="huge")
+
+
+def test_recommenders_word_vectors_take_the_place_of_the_files():
+    theirs = {"wordEmb_file": "embedding.npy", "wordDict_file": "word_dict.pkl"}
+    assert prepare_hparams("nrms").word_embedding == "glove.840B.300d.txt"
+    for scale in ("paper", "recommenders"):
+        assert prepare_hparams("nrms", scale=scale, **theirs).word_embedding is None
+
+
+def test_lstur_reads_the_labels_unless_it_reads_titles_only():
+    assert prepare_hparams("lstur").features == ("title", "category", "subcategory")
+    assert prepare_hparams("lstur", scale="recommenders").features == ("title",)
 
 
 def test_a_model_has_its_own_hyperparameters_and_those_of_its_encoder():

@@ -259,7 +259,8 @@ class Comparison:
             bold = " Bold: the best trained model." if any(column.has_best for column in columns) else ""
             above = f"{'#' * level} {heading}\n\n" if title else ""
             texts.append(f"{above}{table}\n\n{caption}{bold} Italic: floors and ceilings.\n")
-        texts[0] += "".join(f"\n- {remark}\n" for remark in self._remarks())
+        if remarks := self._remarks():
+            texts[0] += "\n" + "".join(f"- {remark}\n" for remark in remarks)
         if self.differences:
             heading, header, rows, caption = self._difference_table()
             above = f"## {heading}\n\n" if title else f"{heading}:\n\n"
@@ -347,7 +348,10 @@ class Comparison:
             reached = [figures[column.name] for figures in trained if column.name in figures]
             if column.has_best and reached:
                 best[column.name] = column.write(max(reached))
+        shows_all = any(column.name in DEFAULT_METRICS for column in columns)  # else failed models are left out
         for row in sorted(self.results, key=lambda row: row.is_reference):
+            if row.failed and not shows_all:
+                continue
             cells, is_best = [row.model], [False]
             for column in columns:
                 figure, spread = row.figures.get(column.name), row.standard_deviations.get(column.name)

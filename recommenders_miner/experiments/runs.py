@@ -335,9 +335,9 @@ def selected_by(hparams: HParams) -> str:
     """Say which epoch of a training is taken, and on what that is decided."""
     if hparams.select == "last":
         return "the last epoch"
-    share = f"{100 * hparams.held_out_share:g} % of the training {hparams.held_out}"
-    held_out = "the last day of the training impressions" if hparams.held_out == "last_day" else share
-    return f"the best epoch by {hparams.metrics[0]} on {held_out}, held out"
+    share = f"{100 * hparams.held_out_share:g} % of the training users"
+    seen = {"users": f"held-out data ({share})", "last_day": "held-out data (the last training day)", "none": "dev"}
+    return f"the best epoch by {hparams.metrics[0]} on {seen[hparams.held_out]}"
 
 
 class Difference(NamedTuple):

@@ -111,6 +111,14 @@ def test_entities_with_vectors_come_before_those_of_the_titles(build):
     assert names(build()) == ["Q5", "Q3", "Q7", "Q1", "Q9"]
 
 
+def test_entities_of_a_further_file_join_where_it_is_there(build, tmp_path):
+    further = tmp_path / "dev.vec"
+    assert names(build(vectors=["Q9", "Q2"], more_entities=str(further))) == ["Q9", "Q2", "Q5", "Q3", "Q7", "Q1"]
+    further.write_text("Q2\t5\t6\nQ8\t7\t8\n")
+    assert names(build(vectors=["Q9", "Q2"], more_entities=str(further))) == ["Q9", "Q2", "Q8", "Q5", "Q3", "Q7", "Q1"]
+    assert "Q8" not in names(build(more_entities=str(further))), "there being no first"
+
+
 def test_without_a_wish_for_entities_they_are_not_read(build):
     plain = build(table(mind("Q1"), "[{"), names=["words"])
     assert "entities" not in plain

@@ -108,5 +108,14 @@ def test_a_missing_file_is_an_error(tmp_path):
         read_word_vectors(tmp_path / "x", Vocabulary(["a"]), np.random.default_rng(0))
 
 
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("glove.840B.300d.txt", "recommenders-miner fetch glove-840b-300d"), ("mine.txt", "expected vectors in GloVe's")],
+)
+def test_a_missing_file_that_can_be_fetched_is_an_error_that_says_how(tmp_path, name, remedy):
+    with pytest.raises(DataFormatError, match=remedy):
+        read_vector_names(tmp_path / name)
+
+
 def test_damaged_numbers_of_words_not_wanted_do_not_matter(tmp_path):
     assert read(tmp_path, GLOVE + "bird 1 x 3\n", ["the"])[1].sum() == 1

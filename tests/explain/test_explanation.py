@@ -15,7 +15,7 @@ from recommenders_miner.explain import Explanation
 from recommenders_miner.models import UNBERTModel
 from tests.layers import reference as layers
 from tests.models.reference import Reference, dense, personal, relu, table, values
-from tests.models.toy import IDS, MODEL_NAMES, toy_hparams, toy_log, toy_model, toy_news
+from tests.models.toy import COLD, IDS, MODEL_NAMES, toy_hparams, toy_log, toy_model, toy_news
 from tests.tiny_plm import tiny_preset
 
 MODES = ("max", "mean", "weighted")
@@ -222,6 +222,14 @@ def test_npa_pools_the_clicks_by_its_attention_and_dkn_attends_for_each_candidat
 
     dkn = toy_model("dkn").explain(HISTORY, CANDIDATES)
     assert not np.allclose(dkn.attention[0], dkn.attention[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["miner", "hierec"])
+def test_a_vector_for_no_clicks_scores_and_no_click_is_explained(name):
+    found = toy_model(f"{name} {COLD}").explain([], CANDIDATES)
+    assert (found.interest_scores * found.interest_weights).sum(axis=1) == pytest.approx(found.scores, abs=1e-5)
+    assert np.ptp(found.scores) > 0
+    assert found.influence.size == found.attention.size == 0
 
 
 def test_unknown_news_are_refused():

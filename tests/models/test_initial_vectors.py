@@ -7,7 +7,9 @@ import pytest
 
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.encoders.initial_vectors import category_vectors, split_category
-from tests.models.toy import IDS, fresh_toy_model, toy_model
+from recommenders_miner.errors import DataFormatError
+from tests.models.reference_parts import table
+from tests.models.toy import IDS, fresh_toy_model, toy_log, toy_model, toy_news
 
 VECTORS = {"food": [1.0, 0.0], "drink": [0.0, 1.0], "and": [9.0, 9.0], "north": [2.0, 0.0], "america": [0.0, 4.0]}
 KNOWN = {"food", "and", "drink", "north", "america", "kids", "tv", "us", "new", "news", "sus", "a", "or"}
@@ -56,6 +58,20 @@ def test_word_vectors_of_another_dimension_than_word_emb_dim_win(word_vectors):
     embeddings = np.array(model.network.news_encoder.words.embedding.embeddings)
     assert embeddings.shape == (len(model.vocabularies.words), 2)
     assert embeddings[model.vocabularies.words["word3"]].tolist() == [3.0, -1.0]
+
+
+def test_an_entitys_vector_is_that_of_the_first_file_that_has_it(tmp_path):
+    files = {"train.vec": "Q0 1 2\nQ3 3 4\n", "dev.vec": "Q3 5 6\nQ6 7 8\nQ99 0 0\n"}
+    first, further = (tmp_path / name for name in files)
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    model = fresh_toy_model("hierec", entity_embedding=str(first), more_entities=str(further))
+    model.build(model.train_iterator.build_vocabularies(toy_news(), toy_log(toy_news())))
+    vectors, known = table(model.network.news_encoder.entities.words), model.vocabularies.entities
+    assert vectors[[known[name] for name in ("Q0", "Q3", "Q6")]].tolist() == [[1, 2], [3, 4], [7, 8]]
+    further.write_text("Q6 7 8 9\n")
+    with pytest.raises(DataFormatError, match="vectors of 3 numbers"):
+        model.build(model.vocabularies)
 
 
 def test_glove_categories_are_fixed_and_learned_ones_are_not(word_vectors):

@@ -163,6 +163,20 @@ def test_step_sizes_are_what_the_hyperparameters_say(overrides, expected):
     assert step_sizes(len(expected), **overrides) == pytest.approx(expected, rel=1e-3, abs=1e-6)
 
 
+@pytest.mark.parametrize("name", ["adam", "amsgrad"])
+def test_the_second_moments_of_amsgrad_never_fall(name):
+    """Reddi et al., "On the Convergence of Adam and Beyond", ICLR 2018; Keras keeps Adam's corrections of the start."""
+    optimizer, weights = optimizer_of(optimizer=name, learning_rate=0.01)
+    sizes = [1.0, 0.01, 0.01, 0.01]
+    moved = movements(optimizer, weights, [[np.full(weight.shape, size) for weight in weights] for size in sizes])
+    expected, first, second, largest = [], 0.0, 0.0, 0.0
+    for step, size in enumerate(sizes, start=1):
+        first, second = 0.9 * first + 0.1 * size, 0.999 * second + 0.001 * size**2
+        largest = max(largest, second) if name == "amsgrad" else second
+        expected.append(-0.01 * first / (1 - 0.9**step) / np.sqrt(largest / (1 - 0.999**step)))
+    assert [step[0].mean() for step in moved] == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("way", "frozen"), [("all", False), ("last_n: 1", True)])
 def test_the_language_model_and_the_rest_have_step_sizes_of_their_own(way, frozen):

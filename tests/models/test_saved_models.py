@@ -19,7 +19,17 @@ import pytest
 from recommenders_miner.errors import DataFormatError, HParamsError, NotWrittenError, RecommendersMinerError
 from recommenders_miner.models import MODELS, load_model
 from recommenders_miner.models.saving import DESCRIPTION, NETWORK
-from tests.models.toy import IDS, every_model, fresh_toy_model, toy_model, toy_news, toy_preset, unbuilt, write_files
+from tests.models.toy import (
+    COLD,
+    IDS,
+    every_model,
+    fresh_toy_model,
+    toy_model,
+    toy_news,
+    toy_preset,
+    unbuilt,
+    write_files,
+)
 from tests.tiny_plm import tiny_preset
 
 
@@ -34,6 +44,14 @@ def saved(tmp_path_factory):
 @pytest.fixture
 def folder(saved, tmp_path):
     return shutil.copytree(saved, tmp_path / "copy")
+
+
+def test_the_vector_for_no_clicks_is_saved(tmp_path):
+    model = toy_model(f"miner {COLD}")
+    model.save(tmp_path / "saved")
+    scores = loaded(tmp_path / "saved").score([], IDS)
+    assert np.array_equal(scores, model.score([], IDS))
+    assert len(np.unique(scores)) > len(IDS) / 2
 
 
 def loaded(folder, of=None):

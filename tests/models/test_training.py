@@ -15,13 +15,16 @@ from recommenders_miner.errors import NotBuiltError, RecommendersMinerError
 from recommenders_miner.models.training import seeded
 from tests.models.toy import (
     EVERY_MODEL,
+    IDS,
     MODEL_NAMES,
     SIZES,
     STILL,
     every_model,
     fresh_toy_model,
     toy_dataset,
+    toy_log,
     toy_model,
+    toy_news,
     unbuilt,
     write_files,
 )
@@ -109,6 +112,32 @@ def one_user_a_sample(sample):
     own = np.arange(len(sample["row"]), dtype="int32")
     user = np.append(sample["row"], 0)  # one more than needed, since no group has zero rows
     return {**sample, "history": sample["history"][user], "user": sample["user"][user], "row": own}
+
+
+@pytest.mark.parametrize("name", ["nrms", "npa", "libfm"])
+def test_an_empty_history_learns_one_vector_where_it_may(name):
+    """It starts at zero, so that before training nothing changes; LibFM reads no vectors of clicks."""
+    model, plain = (unbuilt(name, cold_history=of, **STILL) for of in ("learned", "zero"))
+    for one in (plain, model):
+        one.build(one.train_iterator.build_vocabularies(toy_news(), toy_log(toy_news())))
+        one.set_news(toy_news())
+    assert model.score([], IDS) == pytest.approx(plain.score([], IDS), abs=1e-7)
+    assert (model.network.cold is None, plain.network.cold) == (name == "libfm", None)
+    if name != "libfm":
+        model.compile(total_steps=9)
+        batches = batches_of(model)
+        for step in range(6):
+            model.network.train_on_batch(*batches[step])
+        assert np.ptp(np.array(model.network.cold)) > 0
+        assert len(np.unique(model.score([], IDS))) > len(IDS) / 2
+
+
+def test_hierec_drops_numbers_of_news_vectors_in_training_alone():
+    for share in (0.0, 0.5):
+        model = fresh_toy_model("hierec", **{**STILL, "news_dropout": share})
+        inputs, *_ = batches_of(model)[0]
+        still, training = (np.array(model.network(inputs, training=mode)) for mode in (False, True))
+        assert np.array_equal(still, training) == (share == 0.0)
 
 
 def test_miners_loss_is_nce_plus_weighted_disagreement():
