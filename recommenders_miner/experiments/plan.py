@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
 
+import keras
+
 from recommenders_miner.data.iterator import NewsIterator
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.pieces import fetched_preset
 from recommenders_miner.errors import PresetError
+from recommenders_miner.experiments.memory import training_memory
 from recommenders_miner.hparams import HParams
 
 NEEDED_FILES = (
@@ -62,6 +68,22 @@ def lacking(hparams: HParams, folder: Path) -> str:
         except PresetError as error:
             problems.append(str(error))
     return " ".join(problems)
+
+
+def too_large(hparams: HParams, news: NewsTable, log: ImpressionLog) -> str:
+    """Say that a step of training on a log takes more memory than there is, by arithmetic; "" where it does not.
+
+    On a GPU, whose memory is not known before it is used, nothing is said.
+    """
+    if not hasattr(os, "sysconf") or keras.distribution.list_devices("gpu"):
+        return ""
+    needed, there = training_memory(hparams, news, log).bytes, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed <= there:
+        return ""
+    return (
+        f"a training step takes {needed / 1e9:.1f} GB by arithmetic, and there are {there / 1e9:.1f}. "
+        "Less take a smaller batch_size with accumulate_steps, precision=bfloat16, remat=true."
+    )
 
 
 def _is_there(hparams: HParams, path: str, folder: Path) -> bool:

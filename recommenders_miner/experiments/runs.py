@@ -32,7 +32,7 @@ from recommenders_miner.evaluation.metrics import (
     evaluate_scores,
     impression_metrics,
 )
-from recommenders_miner.experiments.plan import Plan, lacking, without_entity_vectors
+from recommenders_miner.experiments.plan import Plan, lacking, too_large, without_entity_vectors
 from recommenders_miner.hparams import HParams, prepare_hparams
 from recommenders_miner.models import MODELS, BaseModel, load_model
 from recommenders_miner.models.training import TrainingBar
@@ -255,7 +255,10 @@ class Runs:
         for name, wanted in variants.items():
             hparams, note = without_entity_vectors(wanted, self.train.news.parent)
             is_done = all(self._is_done(name, hparams, seed, each_epoch) for seed in seeds)
-            lacks = "" if is_done else lacking(hparams, self.train.news.parent)
+            lacks = ""
+            if not is_done:
+                lacks = lacking(hparams, self.train.news.parent)
+                lacks = lacks or too_large(hparams, self.dev.training_news, self.dev.training_log)
             planned[name] = Plan(hparams, is_done, note, lacks)
         return planned
 

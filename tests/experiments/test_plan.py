@@ -1,13 +1,14 @@
 """What is looked at before anything is trained, and what a failure of one model leaves of a comparison."""
 
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 
 from recommenders_miner.errors import HParamsError
-from recommenders_miner.experiments import Study, paper, reproduce
+from recommenders_miner.experiments import Study, paper, plan, reproduce
 from recommenders_miner.experiments.compare import compare
 from recommenders_miner.experiments.runs import Runs, Variant
 from recommenders_miner.models import LibFMModel, NRMSModel
@@ -53,6 +54,14 @@ def test_what_is_missing_is_found_before_anything_is_trained(without_vectors, tm
     assert planned["dkn"].hparams.entity_embedding is None
     assert planned["miner-minilm"].lacks.startswith(f"{tmp_path}/nowhere: no language model could be loaded")
     assert planned["libfm"].state == "will be trained"
+
+
+def test_a_step_that_takes_more_memory_than_there_is_is_refused(data, tmp_path, monkeypatch):
+    hparams = {"libfm": Variant("libfm").hparams("paper", SMALL)}
+    assert Runs(data, tmp_path).plan(hparams, [1])["libfm"].lacks == ""
+    monkeypatch.setattr(plan.os, "sysconf", lambda name: 100)
+    lacks = Runs(data, tmp_path).plan(hparams, [1])["libfm"].lacks
+    assert re.fullmatch(r"a training step takes \d+\.\d GB by arithmetic, and there are 0\.0\. Less take.*", lacks)
 
 
 @pytest.mark.slow
