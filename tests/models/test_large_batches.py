@@ -7,14 +7,10 @@ import numpy as np
 import pytest
 
 from tests.layers.layer_checks import to_numpy
-from tests.models.toy import SLOW, TOYS, fresh_toy_model, toy_dataset
+from tests.models.toy import SLOW, TOYS, fresh_toy_model, some_slow, toy_dataset
 
 CLOSE = {"rel": 1e-5, "abs": 1e-5}
 PLM_MODELS = ["miner plm", "miner plm last", "nrms-plm all", "lstur-plm all", "unbert", "unbert mean"]
-
-
-def some(names, fast):
-    return [pytest.param(name, marks=[] if name in fast else pytest.mark.slow) for name in names]
 
 
 def update_of(name, steps=1, **overrides):
@@ -52,19 +48,18 @@ def assert_same_update(found, expected):
 # === Micro-batches ===
 
 
-@pytest.mark.parametrize("parts", [3])
-@pytest.mark.parametrize("name", some([name for name in TOYS if name not in SLOW], fast=["miner", "miner plm"]))
-def test_micro_batches_have_the_gradient_of_the_whole_batch(name, parts):
+@pytest.mark.parametrize("name", some_slow([name for name in TOYS if name not in SLOW], fast=["miner", "miner plm"]))
+def test_micro_batches_have_the_gradient_of_the_whole_batch(name):
     """With users, articles and paddings of candidates that several parts share, and MINER's regulariser."""
     still = {"dropout": 0.0, "plm_dropout": 0.0, "user_dropout": 0.0, "npratio": 5}
     whole = update_of(name, batch_size=12, **still)
-    assert_same_update(update_of(name, parts, batch_size=12 // parts, **still), whole)
+    assert_same_update(update_of(name, steps=3, batch_size=4, **still), whole)
 
 
 # === Gradient checkpointing ===
 
 
-@pytest.mark.parametrize("name", some(PLM_MODELS, fast=["miner plm", "unbert"]))
+@pytest.mark.parametrize("name", some_slow(PLM_MODELS, fast=["miner plm"]))
 def test_what_is_computed_again_gives_the_same_gradients(name):
     """Under the same dropout masks, which go on as they would."""
     noisy = {"plm_dropout": 0.3, "dropout": 0.2}
@@ -75,7 +70,7 @@ def test_what_is_computed_again_gives_the_same_gradients(name):
     assert kept[0] != pytest.approx(update_of(name, plm_dropout=0.0, dropout=0.2)[0], abs=1e-4)
 
 
-@pytest.mark.parametrize("name", some(PLM_MODELS, fast=["miner plm"]))
+@pytest.mark.parametrize("name", some_slow(PLM_MODELS, fast=["miner plm"]))
 def test_layers_run_again_where_it_is_asked_for_alone(name, monkeypatch):
     calls = []
     remat = keras.remat

@@ -87,6 +87,7 @@ def test_the_best_epoch_is_taken_and_training_ends_when_there_is_none_better(fil
     assert weights[1] != pytest.approx(weights[3], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_killed_run_selects_the_same_epoch(files, tmp_path, scripted):
     options = {**HELD_OUT, "select": "best", "patience": 2, "epochs": 5}
     weights = scripted(0.5, 0.7, 0.6, 0.6)
