@@ -51,7 +51,7 @@ def assert_same_update(found, expected):
 @pytest.mark.parametrize("name", some_slow([name for name in TOYS if name not in SLOW], fast=["miner", "miner plm"]))
 def test_micro_batches_have_the_gradient_of_the_whole_batch(name):
     """With users, articles and paddings of candidates that several parts share, and MINER's regulariser."""
-    still = {"dropout": 0.0, "plm_dropout": 0.0, "user_dropout": 0.0, "npratio": 5}
+    still = {"dropout": 0.0, "plm_dropout": 0.0, "user_dropout": 0.0, "news_dropout": 0.0, "npratio": 5}
     whole = update_of(name, batch_size=12, **still)
     assert_same_update(update_of(name, steps=3, batch_size=4, **still), whole)
 
