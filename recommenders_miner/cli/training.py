@@ -112,9 +112,7 @@ def reproduce(
     data: DataDir,
     out: Annotated[Path, typer.Option(help="Folder for the runs, and for results.md with its figures.")],
     seeds: Annotated[int, typer.Option(help="Runs of each model, each with its own seed.", min=1)] = 3,
-    scale: Annotated[
-        str, typer.Option(help="fast: sizes for two cores and little data; paper: as published.")
-    ] = "fast",
+    scale: Scale = "fast",
     seed: Seed = 42,
     option: Overrides = None,
     size: Annotated[str, typer.Option(help="Whose figures of the paper's Table 2: MIND-small's or large's.")] = "small",

@@ -139,14 +139,7 @@ class PLMEncoder(NewsEncoder):
         Raises:
             PresetError: there is no such preset, or it cannot be read, or is of a kind that cannot be used.
         """
-        import keras_hub
-
-        folder = fetched_preset(preset)
-        try:
-            exact = hugging_face_config(folder, "config.json").get("hidden_act") == "gelu"
-            backbone = keras_hub.models.Backbone.from_preset(folder, dropout=plm_dropout)
-        except Exception as error:  # KerasHub lets through whatever its many readers and downloaders raise
-            raise PresetError(preset, f"no language model could be loaded: {error} {_KNOWN}") from error
+        backbone, exact = load_backbone(preset, dropout=plm_dropout)
         if depth is not None:
             backbone = _lowest_layers(backbone, depth)
         return cls(backbone, activation="gelu" if exact else None, **arguments)
@@ -321,6 +314,22 @@ class PLMEncoder(NewsEncoder):
         hidden = self.backbone.hidden_dim
         shapes = {"pieces": (1, 2), "plm_states": (1, 2, hidden), "plm_vector": (1, hidden)}
         return {name: ops.ones(shapes[name], "int32" if name == "pieces" else None) for name in self.features}
+
+
+def load_backbone(preset: str, **options: Any) -> tuple[keras.Model, bool]:
+    """Load a preset's language model, and whether its GELU is the exact one; the options are those of KerasHub.
+
+    Raises:
+        PresetError: there is no such preset, or it cannot be read.
+    """
+    import keras_hub
+
+    folder = fetched_preset(preset)
+    try:
+        exact = hugging_face_config(folder, "config.json").get("hidden_act") == "gelu"
+        return keras_hub.models.Backbone.from_preset(folder, **options), exact
+    except Exception as error:  # KerasHub lets through whatever its many readers and downloaders raise
+        raise PresetError(preset, f"no language model could be loaded: {error} {_KNOWN}") from error
 
 
 def _layer_at(layer: keras.layers.Layer, states: Tensor, mask: Tensor, places: Tensor, training: bool | None) -> Tensor:

@@ -21,9 +21,10 @@ _ENTITY, _ENTITY_DIM = re.compile(r'"(Q[0-9]+)"'), 100  # as MIND's
 _MATRICES = {"nrms": 3, "nrms-plm": 3, "lstur": 6, "lstur-plm": 6, "hierec": 1, "caum": 8, "fastformer": 4, "miner": 2}
 """Weights of a user encoder in squares of the news vector's dimension; 1 where none are much larger."""
 
-_CONFIGS = (  # KerasHub's names of a language model's sizes, and Hugging Face's
+_CONFIGS = (  # KerasHub's names of a language model's sizes, and Hugging Face's two
     "num_layers hidden_dim num_heads intermediate_dim vocabulary_size max_sequence_length",
     "num_hidden_layers hidden_size num_attention_heads intermediate_size vocab_size max_position_embeddings",
+    "n_layers dim n_heads hidden_dim vocab_size max_position_embeddings",  # DistilBERT's there
 )
 
 
@@ -45,7 +46,11 @@ class LanguageModel(NamedTuple):
             config = Path(fetched_preset(preset)) / "config.json"
         if config.is_file():
             read = json.loads(config.read_text(encoding="utf-8"))
-            found = cls(*(read.get("config", read)[name] for name in _CONFIGS[0 if "config" in read else 1].split()))
+            sizes = read.get("config", read)
+            for names in (names.split() for names in _CONFIGS):
+                if sizes.keys() >= set(names):
+                    found = cls(*(sizes[name] for name in names))
+                    break
         return found._replace(layers=depth or found.layers)
 
     @property

@@ -13,7 +13,7 @@ import keras
 from recommenders_miner.data.iterator import NewsIterator
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
-from recommenders_miner.data.pieces import fetched_preset
+from recommenders_miner.encoders.plm_encoder import load_backbone
 from recommenders_miner.errors import PresetError
 from recommenders_miner.experiments.memory import training_memory
 from recommenders_miner.hparams import HParams
@@ -95,10 +95,4 @@ def _is_there(hparams: HParams, path: str, folder: Path) -> bool:
 @functools.cache
 def _require_language_model(preset: str) -> None:
     """Raise `PresetError` where a language model cannot be had; its weights are not fetched for that."""
-    import keras_hub
-
-    folder = fetched_preset(preset)
-    try:
-        keras_hub.models.Backbone.from_preset(folder, load_weights=False)
-    except Exception as error:  # KerasHub lets through whatever its many readers and downloaders raise
-        raise PresetError(preset, f"no language model could be loaded: {error}") from error
+    load_backbone(preset, load_weights=False)

@@ -244,21 +244,21 @@ class Runs:
                 try:
                     yield name, [self.make(name, plan.hparams, seed, plan.note, each_epoch) for seed in seeds]
                 except Exception as error:  # a model of the user's own may raise anything
-                    expected = isinstance(error, RecommendersMinerError)
-                    why = str(error) if expected else f"{type(error).__name__}: {error}"
-                    LOGGER.error("%s failed: %s", name, why, exc_info=not expected)
-                    yield name, " ".join(why.split())
+                    yield name, _why(name, error)
 
     def plan(self, variants: Mapping[str, HParams], seeds: Sequence[int], each_epoch: bool = False) -> dict[str, Plan]:
         """Look at every model before any is trained: what will run, what not and why."""
         planned = {}
         for name, wanted in variants.items():
             hparams, note = without_entity_vectors(wanted, self.train.news.parent)
-            is_done = all(self._is_done(name, hparams, seed, each_epoch) for seed in seeds)
-            lacks = ""
-            if not is_done:
-                lacks = lacking(hparams, self.train.news.parent)
-                lacks = lacks or too_large(hparams, self.dev.training_news, self.dev.training_log)
+            is_done, lacks = False, ""
+            try:
+                is_done = all(self._is_done(name, hparams, seed, each_epoch) for seed in seeds)
+                if not is_done:
+                    lacks = lacking(hparams, self.train.news.parent)
+                    lacks = lacks or too_large(hparams, self.dev.training_news, self.dev.training_log)
+            except Exception as error:  # as of a damaged file of a run, which concerns this model alone
+                lacks = _why(name, error)
             planned[name] = Plan(hparams, is_done, note, lacks)
         return planned
 
@@ -321,6 +321,14 @@ class Runs:
             with open(path, "rb") as file:
                 digest.update(hashlib.file_digest(file, "blake2b").digest())
         return digest.hexdigest()
+
+
+def _why(name: str, error: Exception) -> str:
+    """Log what a model failed from, where it came from too if nobody expected it, and return it in a line."""
+    expected = isinstance(error, RecommendersMinerError)
+    why = " ".join((str(error) if expected else f"{type(error).__name__}: {error}").split())
+    LOGGER.error("%s failed: %s", name, why, exc_info=None if expected else error)
+    return why
 
 
 def _read(path: Path) -> Any:

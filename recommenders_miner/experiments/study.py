@@ -19,7 +19,7 @@ from recommenders_miner.evaluation.submission import write_submission
 from recommenders_miner.experiments.compare import Column
 from recommenders_miner.experiments.plan import Plan
 from recommenders_miner.experiments.runs import Run, Runs, Variant, require_known_models
-from recommenders_miner.hparams import HParams, hparams_files
+from recommenders_miner.hparams import hparams_files
 from recommenders_miner.plots.style import save_figure
 from recommenders_miner.progress import progress_bar
 from recommenders_miner.storage import atomic_write
@@ -98,6 +98,7 @@ class Study:
         self.overrides, self.size, self.failed = overrides or {}, size, dict[str, str]()
         self.miner = Variant("miner").hparams(scale, self.overrides)
         self.runs = Runs(data_dir, self.out / "runs")
+        self._planned: dict[str, Plan] = {}
         self.mind = mind_size(self.data_dir)
         self.data_name = f"MIND-{self.mind}" if self.mind else self.data_dir.name
         description = self.data_dir / "dataset.json"
@@ -107,24 +108,23 @@ class Study:
             self.data_name = f"the {found['name']} benchmark, preset {found['preset']}"
 
     def plan(self, experiments: Mapping[str, Experiment]) -> dict[str, Plan]:
-        """Look at every model of some experiments before any is trained.
+        """Look at every model of some experiments before any is trained, once each.
 
         Raises:
             HParamsError: an override is for a model that none of them has.
         """
-        planned = {}
+        names = []
         for experiment in experiments.values():
             variants = experiment.variants(self)
-            planned |= self.runs.plan(self._hparams(variants), self.seeds, experiment.each_epoch)
-        require_known_models(self.overrides, [*planned, *hparams_files()])
-        return planned
-
-    def _hparams(self, variants: Sequence[Variant]) -> dict[str, HParams]:
-        return {variant.name: variant.hparams(self.scale, self.overrides) for variant in variants}
+            hparams = {v.name: v.hparams(self.scale, self.overrides) for v in variants if v.name not in self._planned}
+            self._planned |= self.runs.plan(hparams, self.seeds, experiment.each_epoch)
+            names += [variant.name for variant in variants]
+        require_known_models(self.overrides, [*names, *hparams_files()])
+        return {name: self._planned[name] for name in names}
 
     def run(self, name: str, experiment: Experiment) -> None:
         """Make, or find done, the runs of an experiment, and write its page, unless it lacks what it needs."""
-        planned = self.runs.plan(self._hparams(experiment.variants(self)), self.seeds, experiment.each_epoch)
+        planned = self.plan({name: experiment})
         made: dict[str, list[Run]] = {}
         for variant, found in self.runs.each(planned, self.seeds, experiment.each_epoch):
             if isinstance(found, str):

@@ -37,6 +37,15 @@ def test_a_presets_sizes_are_those_of_its_language_model():
     assert embedded + layers < memory("miner plm").parameters < 1.5 * backbone.count_params()
 
 
+def test_sizes_are_read_by_whatever_names_a_config_has(tmp_path):
+    config = tmp_path / "config.json"
+    distil = {"n_layers": 6, "dim": 16, "n_heads": 2, "hidden_dim": 32, "vocab_size": 99, "max_position_embeddings": 24}
+    config.write_text(json.dumps(distil))
+    assert LanguageModel.of_preset(str(tmp_path)) == LanguageModel(6, 16, 2, 32, 99, 24)
+    config.write_text(json.dumps({"d_model": 16}))
+    assert LanguageModel.of_preset(str(tmp_path)) == LanguageModel()
+
+
 @pytest.mark.parametrize("name", some_slow(OVER_WORDS, fast=["nrms", "libfm"]))
 def test_weights_are_about_those_of_the_network(name, data):
     hparams = prepare_hparams(name, word_embedding=None, word_emb_dim=300, category_embedding="learned", cache=False)

@@ -64,6 +64,17 @@ def test_a_step_that_takes_more_memory_than_there_is_is_refused(data, tmp_path, 
     assert re.fullmatch(r"a training step takes \d+\.\d GB by arithmetic, and there are 0\.0\. Less take.*", lacks)
 
 
+def test_a_damaged_run_concerns_its_own_model_alone(data, tmp_path):
+    run = tmp_path / "libfm" / "seed-1"
+    run.mkdir(parents=True)
+    (run / "run.json").write_text("{")
+    planned = Runs(data, tmp_path).plan(
+        {name: Variant(name).hparams("paper", SMALL) for name in ("libfm", "nrms")}, [1]
+    )
+    assert re.match(rf"{run}/run.json: is not readable .* Delete {run} to make the run anew", planned["libfm"].lacks)
+    assert planned["nrms"].state == "will be trained"
+
+
 @pytest.mark.slow
 def test_a_model_that_fails_is_a_row_that_says_why_and_is_tried_again(without_vectors, tmp_path, failing):
     models = ["libfm", "dkn", "nrms"]
