@@ -87,8 +87,9 @@ def compare(
         else:
             made[name] = found
             comparison.results.append(ResultRow.mean([run.row for run in found]))
-            comparison.differences = differences_to_best(made, runs.dev.log)
         comparison.write(out)
+    comparison.differences = differences_to_best(made, runs.dev.log)
+    comparison.write(out)
     return comparison
 
 

@@ -56,6 +56,8 @@ def without_entity_vectors(hparams: HParams, folder: Path) -> tuple[HParams, str
 def lacking(hparams: HParams, folder: Path) -> str:
     """Say what a model needs and cannot have; "" where it can be trained."""
     problems = []
+    if hparams.held_out == "none" and (hparams.select == "best" or hparams.patience):
+        problems.append("select, patience: need held_out, users or last_day, since dev is what is reported.")
     for name in NEEDED_FILES:
         path = getattr(hparams, name, None)
         if path and not _is_there(hparams, path, folder):

@@ -347,7 +347,7 @@ def selected_by(hparams: HParams) -> str:
     if hparams.select == "last":
         return "the last epoch"
     share = f"{100 * hparams.held_out_share:g} % of the training users"
-    seen = {"users": f"held-out data ({share})", "last_day": "held-out data (the last training day)", "none": "dev"}
+    seen = {"users": f"held-out data ({share})", "last_day": "held-out data (the last training day)"}
     return f"the best epoch by {hparams.metrics[0]} on {seen[hparams.held_out]}"
 
 

@@ -44,6 +44,7 @@ def test_what_is_missing_is_found_before_anything_is_trained(without_vectors, tm
             "dkn": {"word_embedding": None},
             "miner-minilm": {"plm": str(tmp_path / "nowhere"), "word_embedding": None, "category_embedding": "learned"},
             "libfm": {},
+            "naml": {"word_embedding": None, "select": "best"},
         }.items()
     }
     planned = Runs(without_vectors, tmp_path).plan(variants, [1])
@@ -54,6 +55,7 @@ def test_what_is_missing_is_found_before_anything_is_trained(without_vectors, tm
     assert planned["dkn"].hparams.entity_embedding is None
     assert planned["miner-minilm"].lacks.startswith(f"{tmp_path}/nowhere: no language model could be loaded")
     assert planned["libfm"].state == "will be trained"
+    assert planned["naml"].lacks.startswith("select, patience: need held_out")
 
 
 def test_a_step_that_takes_more_memory_than_there_is_is_refused(data, tmp_path, monkeypatch):
