@@ -1,4 +1,4 @@
-"""Processes are killed at random moments, and nothing that they leave is misread: downloads, caches, trainings.
+"""Processes are killed at random moments, and nothing that they leave is misread: downloads, caches, trainings, comparisons.
 
 After every kill the next run finds what was there before or what was being written, whole, or nothing. KILLS=30 kills
 thirty of each kind. tests/test_storage.py kills whoever writes a file or a folder at every one of its system calls.
@@ -121,4 +121,29 @@ def test_trainings(processes, data, tmp_path):
                 np.testing.assert_allclose(np.array(one), np.array(other), rtol=0, atol=1e-6)
             assert [set(epoch) for epoch in model.history] == [set(epoch) for epoch in expected.history]
         if finish is not False:
+            shutil.rmtree(out)
+
+
+def compare_models(data, out):
+    import tensorflow as tf
+
+    from recommenders_miner.cli.app import parse_overrides
+    from recommenders_miner.experiments.compare import compare
+
+    tf.config.run_functions_eagerly(True)
+    return compare(data, ["libfm", "dkn", "nrms"], out, parse_overrides([*TRAINING.split(), "factor_dim=4"]))
+
+
+def test_comparisons(processes, data, tmp_path):
+    folder, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(data, folder, ignore=shutil.ignore_patterns(".*"))
+    (folder / "train" / "entity_embedding.vec").write_text("Q1\tnot a number\n")
+    expected = compare_models(folder, tmp_path / "unbroken")
+    assert expected.failed.keys() == {"dkn"}
+    for finish in kills(processes, compare_models, folder, out):
+        if finish is not False:
+            found = compare_models(folder, out)
+            assert found.failed == expected.failed
+            for one, other in zip(found.results, expected.results, strict=True):
+                assert (one.model, one.metrics) == (other.model, pytest.approx(other.metrics, abs=1e-6))
             shutil.rmtree(out)
