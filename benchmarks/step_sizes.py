@@ -1,9 +1,9 @@
-"""Chooses step sizes for `hparams/scales/fast.yaml` by the training users that `held_out: users` holds out; dev is not read.
+"""Chooses step sizes for `hparams/scales/fast.yaml` by what `held_out: users` holds out of training; dev is not read.
 
-    python benchmarks/step_sizes.py [--data demo/data] [--models nrms,miner] [--learning-rates 1e-3,2e-3,4e-3] [-o key=value]
+    python benchmarks/step_sizes.py [--data demo/data] [--models nrms,miner] [--learning-rates 1e-3,2e-3,4e-3]
 
-Each model is trained once for each step size, with one seed that no table uses. Prints the best epoch's AUC on the held-out
-users, and which epoch that was. Over all models it takes about an hour on two cores.
+Each model is trained once for each step size, with one seed that no table uses. Prints the best epoch's AUC on the
+held-out users, and which epoch that was. Over all models it takes about an hour on two cores.
 """
 
 from __future__ import annotations

@@ -104,6 +104,9 @@ class HParams(pydantic.BaseModel):
         "train", 1, "steps of batch_size clicks that make one update, with the mean of their gradients", ge=1
     )
     precision: Literal["float32", "bfloat16"] = hparam("train", "float32", "numbers that are computed with")
+    horizon: float | Literal["split"] = hparam(
+        "data", 0.0, "hours that showings and clicks are held back in the context; split: none of the log evaluated on"
+    )
     held_out: Literal["none", "users", "last_day"] = hparam(
         "train", "none", "training impressions that are not trained on, but evaluated on after each epoch"
     )

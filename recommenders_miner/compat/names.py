@@ -58,7 +58,9 @@ class RecommendersNames:
         """Do as `run_fast_eval`, but compute every impression from its words, as in training."""
         data = self.read(news_filename, behaviors_file)
         features = self.network_features(data)
-        scores = score_directly(self.network, features, data.log, data.users, self.hparams.his_size)
+        scores = score_directly(
+            self.network, features, data.log, data.users, self.hparams.his_size, self.context_of(data)
+        )
         return _by_impression(data.log, scores)
 
     def run_news(self, news_filename: str | Path) -> dict[int, np.ndarray]:

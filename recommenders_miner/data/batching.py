@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from recommenders_miner.data.context import Context
 from recommenders_miner.data.lengths import LengthGroups, length_edges, rounded
 from recommenders_miner.data.news import distinct_rows
 from recommenders_miner.data.sampling import TrainingSamples
@@ -33,9 +34,9 @@ class TrainingBatches(keras.utils.PyDataset):
       first, then each distinct one of the batch once. `title` (U_g, L_g) int32, `category` (U_g,) int32, …
     - `inputs["samples"]`: a tuple of one dict per history length. Of its R_g distinct users: `history` (R_g, M_g),
       newest last and zeros behind, and `user` (R_g,), their ids. Of its B_g samples: `row` (B_g,), the row of the
-      sample's user, `candidates` (B_g, 1 + npratio), the click first, and, where articles have a time of publication,
-      `time` (B_g,), Unix seconds of the impression. History and candidates are positions in the batch's U articles, 0
-      for padding; all are int32. Rows of padding behind the articles and users make U_g and R_g few sizes.
+      sample's user, `candidates` (B_g, 1 + npratio), the click first, and, where there is a context, `context`
+      (B_g, 1 + npratio, columns) float32, see `CONTEXT`; the others are int32. History and candidates are positions in
+      the batch's U articles, 0 for padding. Rows of padding behind the articles and users make U_g and R_g few sizes.
     - `labels` (B, 1 + npratio) float32: one at the click. `weights` (B,) float32: zero for samples that only fill a
       shape.
 
@@ -43,6 +44,7 @@ class TrainingBatches(keras.utils.PyDataset):
         features: arrays of N+1 rows.
         samples: the clicks and negatives of each step, articles being rows of the same table.
         users: (log users,) int32, the model's id of each user of the log.
+        context: what is known at each impression, for networks that read it.
         his_size: newest clicks of a history that are used.
         first_step: the step that the stream begins with.
         static_shapes: give every batch the same shapes, padded, for backends that compile each shape anew.
@@ -55,6 +57,7 @@ class TrainingBatches(keras.utils.PyDataset):
         samples: TrainingSamples,
         users: np.ndarray,
         *,
+        context: Context | None = None,
         his_size: int = 50,
         first_step: int = 0,
         static_shapes: bool = False,
@@ -62,6 +65,7 @@ class TrainingBatches(keras.utils.PyDataset):
     ) -> None:
         super().__init__(workers=1)
         self.features, self.samples, self.log, self.users = features, samples, samples.log, users
+        self.context = context
         self.his_size, self.first_step, self.static_shapes = his_size, first_step, static_shapes
         self._plan_lengths(length_groups)
 
@@ -161,8 +165,10 @@ class TrainingBatches(keras.utils.PyDataset):
                 "row": row_of,
                 "candidates": position_of[candidates[members]],
             }
-            if "published" in self.features:
-                sample["time"] = self.log.time[impressions[members]].astype("int32")
+            if self.context is not None:
+                shown = candidates[members]
+                of_each = np.repeat(impressions[members], shown.shape[1])
+                sample["context"] = self.context.of(of_each, shown.ravel()).reshape(*shown.shape, -1)
             samples.append(sample)
         labels = np.zeros((len(impressions), candidates.shape[1]), "float32")
         labels[:, 0] = 1.0

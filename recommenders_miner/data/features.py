@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from recommenders_miner.data import cache as array_cache
 from recommenders_miner.data.entities import title_entities, word_entities
@@ -188,12 +186,3 @@ def _term_weight(features: NewsFeatures) -> np.ndarray:
 def _news_id(features: NewsFeatures) -> np.ndarray:
     """The article itself."""
     return np.array([0, *features.vocabularies.news.encode(features.news.texts("ids"))], "int32")
-
-
-@feature("published", "number")
-def _published(features: NewsFeatures) -> np.ndarray:
-    """Unix seconds, (N+1,) int32; 0 where it is not known. The network makes `age` of it: see `NewsRecommender`."""
-    extra = features.news.extra
-    if extra is None or "published" not in extra.column_names:
-        return np.zeros(len(features.news), "int32")
-    return pc.fill_null(extra["published"].combine_chunks().cast(pa.int64()), 0).to_numpy().astype("int32")

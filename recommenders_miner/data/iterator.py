@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from recommenders_miner.data.batching import TrainingBatches
+from recommenders_miner.data.context import Context, Counts
 from recommenders_miner.data.features import FEATURES, NewsFeatures
 from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.data.news import NewsTable
@@ -30,6 +32,14 @@ class Dataset:
     log: ImpressionLog
     features: NewsFeatures  # arrays of ids, a row an article
     users: np.ndarray  # (log users,) int32 ids of the log's users
+    whole: ImpressionLog | None = None  # that the log is a part of, where it is one
+    earlier: tuple[Counts, Counts] | None = None  # of the log before it
+
+    @cached_property
+    def context(self) -> Context:
+        """What is known at each impression; counted when it is first asked for."""
+        horizon = self.features.hparams.horizon
+        return replace(Context.of_log(self.whole or self.log, self.news, self.earlier, horizon), log=self.log)
 
 
 class NewsIterator:
@@ -52,6 +62,7 @@ class NewsIterator:
         self.hparams, self.vocabularies, self.separator = hparams, vocabularies, separator
         self.given = dict(given or {})
         self.train_folder: Path | None = None
+        self.earlier: tuple[Counts, Counts] | None = None
         self._loaded: dict[tuple, Dataset] = {}
 
     def load(self, news_file: str | Path, behaviors_file: str | Path) -> Dataset:
@@ -74,11 +85,12 @@ class NewsIterator:
         if self.hparams.held_out == "none":
             return self.load(news_file, behaviors_file), None
         news = self.read_news(news_file)
-        log, held_out = hold_out(ImpressionLog.read(behaviors_file, news, separator=self.separator), self.hparams)
+        whole = ImpressionLog.read(behaviors_file, news, separator=self.separator)
+        log, held_out = hold_out(whole, self.hparams)
         if self.vocabularies is None:
             self.train_folder = Path(news_file).parent
             self.vocabularies = self.build_vocabularies(news, log)
-        data = self.dataset(news, log, Path(news_file).parent / CACHE_FOLDER)
+        data = replace(self.dataset(news, log, Path(news_file).parent / CACHE_FOLDER), whole=whole)
         users = np.array(self.vocabularies.users.encode(held_out.users.to_pylist()), "int32")
         return data, replace(data, log=held_out, users=users)
 
@@ -86,6 +98,10 @@ class NewsIterator:
         """Take other vocabularies; what was loaded is seen through them from now on."""
         if vocabularies is not self.vocabularies:
             self.vocabularies, self._loaded = vocabularies, {}
+
+    def go_on_from(self, earlier: tuple[Counts, Counts] | None) -> None:
+        """Let the context of what is loaded from now on continue from the counts of an earlier log."""
+        self.earlier, self._loaded = earlier, {}
 
     def read_news(self, news_file: str | Path) -> NewsTable:
         """Read a news file."""
@@ -109,13 +125,14 @@ class NewsIterator:
             raise NotBuiltError("There are no vocabularies yet: load training files first, or pass `vocabularies`.")
         features = NewsFeatures(news, self.vocabularies, self.hparams, cache)
         users = np.array(self.vocabularies.users.encode(log.users.to_pylist()), "int32")
-        return Dataset(news, log, features, users)
+        return Dataset(news, log, features, users, earlier=self.earlier)
 
     def batches(
         self,
         dataset: Dataset,
         features: Mapping[str, np.ndarray],
         seed: int,
+        *,
         shard: tuple[int, int] = (0, 1),
         negatives: str | Callable[[ImpressionLog], Draw] | None = None,
         **options: Any,

@@ -169,6 +169,13 @@ class NewsTable:
             raise UnknownNewsError(f"{len(unknown)} news ids are not among the table's {len(self) - 1:,}: {shown}")
         return np.array(rows, np.int32)
 
+    @cached_property
+    def published(self) -> np.ndarray:
+        """When each article was published, (N + 1,) int64 Unix seconds; 0 where that is not known."""
+        if self.extra is None or "published" not in self.extra.column_names:
+            return np.zeros(len(self), np.int64)
+        return pc.fill_null(self.extra["published"].combine_chunks().cast(pa.int64()), 0).to_numpy()
+
     def texts(self, column: str) -> list[str]:
         """Return a column without the padding, N texts."""
         return getattr(self, column).to_pylist()[1:]

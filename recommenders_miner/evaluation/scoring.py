@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from recommenders_miner.data.context import Context
 from recommenders_miner.data.lengths import growing_edges, length_edges
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import distinct_rows
@@ -128,13 +129,14 @@ class LogScorer:
         log: ImpressionLog,
         users: np.ndarray,
         progress: Callable[[float], None] | None = None,
+        context: Context | None = None,
     ) -> np.ndarray:
         """Score every candidate of a log, (candidates,) float32, in the order of `log.candidates.values`.
 
         `news` is what `encode_news` gave, `users` (log users,) int32 the model's ids of the log's users; `progress` is
-        told the share that is done, now and then.
+        told the share that is done, now and then; `context` is the log's, for networks that read it.
         """
-        return self.score_users(news, log, self.distinct_users(log, users), progress)
+        return self.score_users(news, log, self.distinct_users(log, users), progress, context)
 
     def score_users(
         self,
@@ -142,6 +144,7 @@ class LogScorer:
         log: ImpressionLog,
         users: DistinctUsers,
         progress: Callable[[float], None] | None = None,
+        context: Context | None = None,
     ) -> np.ndarray:
         """Score every candidate of a log for users that were found already, as `score` does.
 
@@ -157,9 +160,9 @@ class LogScorer:
             places = log.candidates.places(impressions)
             user = places.repeat(user_of[impressions] - batch[0])
             candidates, slots = log.candidates.values[places.values], places.values
-            if self.network.reads_times:
-                times = places.repeat(log.time[impressions]).astype("int32")
-                scores[slots] = self._score_states(news, states, np.bincount(user), candidates, times)
+            if self.network.context:
+                of_each = context.of(places.repeat(impressions), candidates)
+                scores[slots] = self._score_states(news, states, np.bincount(user), candidates, of_each)
                 continue
             # A user may be shown an article in several impressions; it is scored once.
             shown, place = np.unique(user * num_news + candidates, return_inverse=True)
@@ -173,7 +176,7 @@ class LogScorer:
         users: Any,
         counts: np.ndarray,
         candidates: np.ndarray,
-        times: np.ndarray | None = None,
+        context: np.ndarray | None = None,
     ) -> np.ndarray:
         """Score candidates (C,), user after user, for R encoded users: `counts` of them each, none for users behind."""
         user_of, starts, counts = _cut(counts, self.candidates_of_a_user)
@@ -191,7 +194,7 @@ class LogScorer:
                 "users": users,
                 "user": user_of[rows],
                 "candidates": np.where(real, position_of[candidates[slots]], 0),
-                **({} if times is None else {"time": np.where(real, times[slots], 0)}),
+                **({} if context is None else {"context": context[slots]}),
             }
             own = real[: len(members)]
             scored = self.score_part.predict_on_batch(batch)
@@ -226,7 +229,12 @@ def _cut(counts: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def score_directly(
-    network: Any, features: Mapping[str, np.ndarray], log: ImpressionLog, users: np.ndarray, his_size: int
+    network: Any,
+    features: Mapping[str, np.ndarray],
+    log: ImpressionLog,
+    users: np.ndarray,
+    his_size: int,
+    context: Context | None = None,
 ) -> np.ndarray:
     """Score a log as training would, impression by impression in batches, each candidate's user computed for it alone.
 
@@ -248,8 +256,9 @@ def score_directly(
             "row": np.arange(len(impressions), dtype="int32"),
             "candidates": np.searchsorted(rows, candidates).astype("int32"),
         }
-        if network.reads_times:
-            sample["time"] = log.time[impressions].astype("int32")
+        if network.context:
+            of_each = np.repeat(impressions, width)
+            sample["context"] = context.of(of_each, log.candidates.values[slots].ravel()).reshape(*slots.shape, -1)
         batch = {"news": ({name: array[rows] for name, array in features.items()},), "samples": (sample,)}
         scores[slots[real]] = network.predict_on_batch(batch)[real]
     return scores

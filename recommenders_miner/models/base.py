@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
@@ -15,7 +14,7 @@ from recommenders_miner.compat.dictionaries import read_word_matrix
 from recommenders_miner.compat.iterator import MINDIterator
 from recommenders_miner.compat.names import RecommendersNames
 from recommenders_miner.data.batching import TrainingBatches
-from recommenders_miner.data.features import NewsFeatures
+from recommenders_miner.data.context import Context, Counts
 from recommenders_miner.data.iterator import Dataset, NewsIterator
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
@@ -27,17 +26,18 @@ from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
 from recommenders_miner.evaluation.scoring import LogScorer
 from recommenders_miner.hparams import ENCODERS, MODELS, HParams
 from recommenders_miner.models import training
+from recommenders_miner.models.answers import Answers
 from recommenders_miner.models.network import NewsRecommender
 from recommenders_miner.models.optimizers import make_optimizer
 from recommenders_miner.models.saving import load_model, save_model
 
 if TYPE_CHECKING:
-    from recommenders_miner.explain import Explanation
+    pass
 
 _LOSSES = {"cross_entropy_loss": keras.losses.CategoricalCrossentropy, "log_loss": keras.losses.BinaryCrossentropy}
 
 
-class BaseModel(RecommendersNames):
+class BaseModel(Answers, RecommendersNames):
     """A news recommender: trained and evaluated on MIND-format files, asked about news ids, saved and loaded.
 
     A model is a subclass with one method, `build_network`, that registers itself by `register`. The names are those of
@@ -83,6 +83,7 @@ class BaseModel(RecommendersNames):
         self.news: NewsTable | None = None
         self.history: list[dict[str, float]] = []
         self.throughput: training.Throughput | None = None
+        self.counts: tuple[Counts, Counts] | None = None
         self._news_vectors: dict[str, np.ndarray] | None = None
         if self.train_iterator.vocabularies is not None:
             self.build(self.train_iterator.vocabularies)
@@ -123,6 +124,11 @@ class BaseModel(RecommendersNames):
         self.test_iterator.adopt(vocabularies)
         self._scorer = LogScorer(network, self.hparams.his_size, user_aware=self.user_aware)
         self._news_vectors = None
+
+    def go_on_from(self, earlier: tuple[Counts, Counts] | None) -> None:
+        """Let the context of the logs that are read from now on continue from counts of earlier ones."""
+        self.counts = earlier
+        self.test_iterator.go_on_from(earlier)
 
     def require_built(self) -> None:
         """Raise `NotBuiltError` where there is no network yet."""
@@ -177,6 +183,8 @@ class BaseModel(RecommendersNames):
         data, held_out = self.train_iterator.load_training(train_news_file, train_behaviors_file)
         if self.network is None:
             self.build(self.train_iterator.vocabularies)
+        if (context := self.context_of(data)) is not None:
+            self.go_on_from(context.counts())
         batches = self.training_batches(data, negatives)
         self.compile(batches.steps_per_epoch * self.hparams.epochs)
         files = {"val": (valid_news_file, valid_behaviors_file), "test": (test_news_file, test_behaviors_file)}
@@ -210,6 +218,7 @@ class BaseModel(RecommendersNames):
     ) -> TrainingBatches:
         """Return the stream of training steps of a data set; in fixed shapes where the backend needs them."""
         options = {"static_shapes": keras.backend.backend() != "tensorflow", "negatives": negatives}
+        options["context"] = self.context_of(data)
         return self.train_iterator.batches(data, self.network_features(data), self.seed, **options)
 
     def compile(self, total_steps: int) -> None:
@@ -259,105 +268,12 @@ class BaseModel(RecommendersNames):
     def score_log(self, data: Dataset, progress: Callable[[float], None] | None = None) -> np.ndarray:
         """Score every candidate of a log: (candidates,) float32, in the order of `data.log.candidates`."""
         news = self.log_scorer.encode_news(self.network_features(data))
-        return self.log_scorer.score(news, data.log, data.users, progress)
+        return self.log_scorer.score(news, data.log, data.users, progress, self.context_of(data))
 
-    # === Serving ===
-
-    def set_news(self, news: NewsTable | str | Path) -> None:
-        """Choose the news that `score` and `recommend` know: a table, or a news.tsv."""
+    def context_of(self, data: Dataset) -> Context | None:
+        """Return the context of a data set where the network reads it, None elsewhere."""
         self.require_built()
-        self.news = news if isinstance(news, NewsTable) else NewsTable.read(news)
-        self._news_vectors = None
-
-    def score(self, history: Sequence[str], candidates: Sequence[str], user: str | None = None) -> np.ndarray:
-        """Score candidates for a history.
-
-        Args:
-            history: ids of the clicked articles, newest last; may be empty.
-            candidates: ids of the articles to score.
-            user: the user's id, for the models that know users.
-
-        Returns:
-            (candidates,) float32.
-
-        Raises:
-            NotBuiltError: the model is not trained or loaded, or has no news table.
-            UnknownNewsError: a news id is not in the table.
-        """
-        return self.score_histories([history], candidates, user)[0]
-
-    def score_histories(
-        self, histories: Sequence[Sequence[str]], candidates: Sequence[str], user: str | None = None
-    ) -> np.ndarray:
-        """Score the same candidates for several histories of one user: (histories, candidates), as `score` would.
-
-        A model that reads the age of articles is asked as of the newest one's publication.
-        """
-        news = self._encoded_table()
-        self.news.rows([*itertools.chain(*histories), *candidates])  # refuses ids that are not in the table
-        log = ImpressionLog.from_columns(
-            self.news,
-            histories=[list(history) for history in histories],
-            candidates=[list(candidates)] * len(histories),
-            users=[user or ""] * len(histories),
-            time=[int(news["published"].max())] * len(histories) if "published" in news else None,
-        )
-        users = np.array(self.vocabularies.users.encode(log.users.to_pylist()), "int32")
-        return self.log_scorer.score(news, log, users).reshape(len(histories), -1)
-
-    def explain(self, history: Sequence[str], candidates: Sequence[str], user: str | None = None) -> Explanation:
-        """Say why candidates score as they do: the user's interests, their attention, and what each click adds.
-
-        Arguments and errors are those of `score`; the newest `his_size` clicks are explained.
-        """
-        from recommenders_miner.explain import explain_scores
-
-        return explain_scores(self, history, candidates, user)
-
-    def recommend(
-        self, history: Sequence[str], pool: Sequence[str] | None = None, k: int = 10, user: str | None = None
-    ) -> list[tuple[str, float]]:
-        """Return the k best articles of a pool for a history, those already clicked left out.
-
-        Args:
-            history: as in `score`.
-            pool: ids to choose from; None means all of the news table.
-            k: how many.
-            user: as in `score`.
-
-        Returns:
-            At most k pairs of news id and score, best first.
-        """
-        self._encoded_table()
-        clicked = set(history)
-        ids = self.news.ids.to_pylist()[1:] if pool is None else pool
-        pool = [news_id for news_id in ids if news_id not in clicked]
-        scores = self.score(history, pool, user) if pool else np.empty(0)
-        return [(pool[index], float(scores[index])) for index in np.argsort(-scores, kind="stable")[:k]]
-
-    def encode_news(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return what the rest of the network reads of the articles of some ids, to look inside; errors as of `score`.
-
-        Returns:
-            By name, arrays of len(ids) rows: `vector` (len(ids), d), or what else the news encoder returns, and the
-            columns that the other parts read beside it, as `category`.
-        """
-        return {name: values[self.news.rows(ids)] for name, values in self._encoded_table().items()}
-
-    def encode_table(self, news: NewsTable) -> dict[str, np.ndarray]:
-        """Return what the rest of the network reads of a table's articles, N+1 rows by name."""
-        self.require_built()
-        features = NewsFeatures(news, self.vocabularies, self.hparams)
-        return self.log_scorer.encode_news(self.network.prepare(features))
-
-    def _encoded_table(self) -> dict[str, np.ndarray]:
-        """Return the news that the model was told of, encoded once."""
-        self.require_built()
-        if self.news is None:
-            raise NotBuiltError("Which news? Call set_news with a news table or a news.tsv first.")
-        if self._news_vectors is None:
-            self._news_vectors = self.encode_table(self.news)
-        return self._news_vectors
+        return data.context if self.network.context else None
 
     # === Saving ===
 

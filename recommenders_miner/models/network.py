@@ -11,13 +11,14 @@ import keras
 import numpy as np
 from keras import ops
 
+from recommenders_miner.data.context import CONTEXT, Counts
 from recommenders_miner.data.features import NewsFeatures
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import NewsEncoder
 from recommenders_miner.errors import NoVectorError
 from recommenders_miner.layers import CompositeLayer, ConfiguredLayer, News, Tensor
 
-_DESCRIPTION = "model.json"
+_DESCRIPTION, _COUNTS = "model.json", ("articles.npz", "users.npz")
 
 Users = Any
 """Whatever stands for B users: an array, or a structure of arrays, of B rows."""
@@ -174,8 +175,8 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
 
     It is a plain Keras model on the batches of `TrainingBatches`: compile it with a categorical cross-entropy from
     logits and it trains as Eq. 6 of the MINER paper says (NCE over one click and the non-clicks beside it). Each
-    distinct article of a batch is encoded once, whatever the number of places where it stands. Where a part reads the
-    column `published`, candidates have an `age` beside it, the hours since then at the time of their impression.
+    distinct article of a batch is encoded once, whatever the number of places where it stands. Where a part
+    names columns of `CONTEXT`, candidates have them as of their impression.
 
     Args:
         news_encoder: from a dict of features, U rows each, to vectors (U, d), or to a dict of arrays.
@@ -187,6 +188,7 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
     Attributes:
         description: what a saved network says of its model, as JSON; filled by `saving.save_model`.
         vocabularies: of a saved network, what names its ids.
+        counts: of a saved network that reads a context, what a later log's goes on from.
     """
 
     def __init__(
@@ -204,16 +206,21 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         self.click_predictor = click_predictor or DotProductPredictor()
         self.description: dict[str, Any] = {}
         self.vocabularies: Vocabularies | None = None
+        self.counts: tuple[Counts, Counts] | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Features of articles that user encoder and click predictor read beside the news encoder's output."""
-        return tuple(dict.fromkeys((*self.user_encoder.columns, *self.click_predictor.columns)))
+        return tuple(name for name in self._read if name not in CONTEXT)
 
     @property
-    def reads_times(self) -> bool:
-        """Whether scores depend on when a candidate was published and shown."""
-        return "published" in self.columns
+    def context(self) -> tuple[str, ...]:
+        """The columns of `CONTEXT` that they read, by which scores depend on when a candidate is shown."""
+        return tuple(name for name in self._read if name in CONTEXT)
+
+    @property
+    def _read(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.user_encoder.columns, *self.click_predictor.columns)))
 
     @property
     def pretrained_weights(self) -> list[Any]:
@@ -235,9 +242,9 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         news = _joined([self.encode_news(features, training=training) for features in inputs["news"]])
         samples = inputs["samples"]
         users = _joined([self._users(news, sample, training) for sample in samples])
-        places = [[sample[name] for name in ("candidates", "time") if name in sample] for sample in samples]
-        positions, *time = _joined(places)
-        candidates, mask = _at_times(_rows(news, positions), *time), positions > 0
+        names = ["candidates", "context"] if self.context else ["candidates"]
+        positions, *context = _joined([[sample[name] for name in names] for sample in samples])
+        candidates, mask = {**_rows(news, positions), **self._named(*context)}, positions > 0
         if not self.user_encoder.candidate_aware:
             users = self.user_encoder.bind_candidates(users, candidates)
         scores = self.click_predictor(users, candidates, mask=mask, training=training)
@@ -248,9 +255,13 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         positions, user, row = sample["history"], sample["user"], sample["row"]
         if self.user_encoder.candidate_aware:
             positions, user = ops.take(positions, row, axis=0), ops.take(user, row, axis=0)
-        candidates = _rows(news, sample["candidates"])
+        candidates = {**_rows(news, sample["candidates"]), **self._named(sample.get("context"))}
         users = self.user_encoder(*self.clicked(news, positions), user, candidates, training=training)
         return users if self.user_encoder.candidate_aware else _rows(users, row)
+
+    def _named(self, context: Tensor | None = None) -> News:
+        """Return the columns that are read of a context (B, C, columns), by name."""
+        return {name: context[..., CONTEXT.index(name)] for name in self.context}
 
     def clicked(self, news: News, positions: Tensor) -> tuple[News, Tensor]:
         """Return the articles of histories (B, M), positions in the news, and at which of them there is one."""
@@ -279,12 +290,14 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         """Encode users to look at: see `UserEncoder.user_vectors`."""
         return self.user_encoder.user_vectors(*self.clicked(news, history), user)
 
-    def score_encoded(self, news: News, users: Users, user: Tensor, candidates: Tensor, time: Tensor = None) -> Tensor:
+    def score_encoded(
+        self, news: News, users: Users, user: Tensor, candidates: Tensor, context: Tensor | None = None
+    ) -> Tensor:
         """Score candidates (B, C), positions in the news, for some rows (B,) of users that are encoded already.
 
-        `time` (B, C) is when each is shown, in Unix seconds, for a network that reads times of publication.
+        `context` (B, C, columns), see `CONTEXT`, is for a network that reads it.
         """
-        gathered = _at_times(_rows(news, candidates), time)
+        gathered = {**_rows(news, candidates), **self._named(context)}
         bound = self.user_encoder.bind_candidates(_rows(users, user), gathered)
         return self.click_predictor(bound, gathered, mask=candidates > 0)
 
@@ -295,11 +308,15 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         if self.vocabularies is not None:
             (Path(dir_path) / _DESCRIPTION).write_text(json.dumps(self.description), encoding="utf-8")
             self.vocabularies.save(dir_path)
+        for name, counts in zip(_COUNTS, self.counts or (), strict=False):
+            counts.save(Path(dir_path) / name)
 
     def load_assets(self, dir_path: str) -> None:
         """Read what `save_assets` wrote. Called by Keras."""
         self.description = json.loads((Path(dir_path) / _DESCRIPTION).read_text(encoding="utf-8"))
         self.vocabularies = Vocabularies.load(dir_path)
+        if self.context:
+            self.counts = tuple(Counts.load(Path(dir_path) / name) for name in _COUNTS)
 
     def save_weights(self, filepath: str | Path, overwrite: bool = True, max_shard_size: float | None = None) -> None:
         """Save all weights as Keras does; a name without an ending gets .weights.h5, which Keras asks for."""
@@ -316,7 +333,8 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         news = {**self.news_encoder.example(), **{name: ops.ones((1,), "int32") for name in self.columns}}
         positions = ops.zeros((1, 2), "int32")
         row = ops.zeros((1,), "int32")
-        sample = {"history": positions, "user": row, "row": row, "candidates": positions, "time": row}
+        sample = {"history": positions, "user": row, "row": row, "candidates": positions}
+        sample["context"] = ops.zeros((1, 2, len(CONTEXT)))
         self.call({"news": (news,), "samples": (sample,)}, training=False)
         self.built = True
 
@@ -332,16 +350,6 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
 def _rows(structure: Any, index: Tensor) -> Any:
     """Take rows, by an index of any shape, of every array of a structure."""
     return keras.tree.map_structure(lambda array: ops.take(array, index, axis=0), structure)
-
-
-def _at_times(candidates: News, time: Tensor | None = None) -> News:
-    """Add `age`, (B, C) float32 hours since publication at some times (B,) or (B, C), -1 where it is not known."""
-    if time is None or "published" not in candidates:
-        return candidates
-    published = candidates["published"]
-    time = time[:, None] if len(time.shape) == 1 else time
-    hours = ops.cast(ops.maximum(time - published, 0), "float32") / 3600.0
-    return {**candidates, "age": ops.where(published > 0, hours, -1.0)}
 
 
 def _joined(groups: list[Any]) -> Tensor:

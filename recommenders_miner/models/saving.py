@@ -45,7 +45,7 @@ def save_model(model: Any, folder: str | Path) -> None:
     network = NewsRecommender.from_config(model.network.get_config())
     network.build()
     network.set_weights(model.network.get_weights())
-    network.description, network.vocabularies = description, model.vocabularies
+    network.description, network.vocabularies, network.counts = description, model.vocabularies, model.counts
     with atomic_write(Path(folder) / NETWORK) as partial, tempfile.TemporaryDirectory(dir=partial.parent) as workplace:
         network.save(Path(workplace) / NETWORK)  # Keras wants the ending
         (Path(workplace) / NETWORK).replace(partial)
@@ -79,6 +79,7 @@ def load_model(folder: str | Path) -> Any:
         model = cls(hparams, seed=description["seed"])
         model.history = description["history"]
         model.adopt(network, network.vocabularies)
+        model.go_on_from(network.counts)
         return model
     except HParamsError:
         raise

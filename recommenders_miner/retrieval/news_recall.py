@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from recommenders_miner.data.context import Context
 from recommenders_miner.data.features import NewsFeatures
 from recommenders_miner.data.iterator import Dataset
 from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
@@ -27,6 +28,7 @@ RERANKED = 1000
 """Articles that are scored by the full model, where its user vector alone does not say how it ranks them."""
 BEFORE_THE_LOGS = np.iinfo(np.int64).min
 """When an article was first seen that no log shows to anyone: it may stand in histories, which are older."""
+_OF_USERS = ("user_of", "history_of", "impression_id")  # of a log, by impression
 _USERS_AT_ONCE = 128
 _SECONDS_A_DAY = 86_400
 
@@ -166,7 +168,7 @@ class NewsRecall:
         """
         self.news.rows(history)
         if time is None:
-            times = self._encoded.get("published", np.zeros(1)) if self._max_age is None else self._first_seen
+            times = self.news.published if self._max_age is None else self._first_seen
             time = int(times.max())
         any_news = [self.news.ids[1].as_py()]  # a log has candidates; these are not looked at
         log = ImpressionLog.from_columns(self.news, [list(history)], [any_news], users=[user or ""], time=[time])
@@ -194,21 +196,27 @@ class NewsRecall:
         """
         distinct = self._scorer.distinct_users(log, users)
         num_users = len(distinct.lengths)
-        is_timed = self._max_age is not None or self._scorer.network.reads_times
+        is_timed = self._max_age is not None or bool(self._scorer.network.context)
         times = log.time if is_timed else np.zeros(len(log), np.int64)
-        queries, query_of = np.unique(times * num_users + distinct.of_impression, return_inverse=True)
+        key = times * num_users + distinct.of_impression
+        queries, first, query_of = np.unique(key, return_index=True, return_inverse=True)
         times, user_of = np.divmod(queries, num_users)
+        context = None
+        if self._scorer.network.context and self.rerank:
+            context = Context.of_log(log, self.news, self.model.counts, self.model.hparams.horizon)
         rows, scores = np.empty((len(queries), k), "int32"), np.empty((len(queries), k), "float32")
         for batch in batches_of(np.arange(len(queries)), _USERS_AT_ONCE):
-            rows[batch], scores[batch] = self._search(log, distinct, user_of[batch], times[batch], k)
+            asked = replace(log, time=times[batch], **{name: getattr(log, name)[first[batch]] for name in _OF_USERS})
+            rows[batch], scores[batch] = self._search(asked, distinct, user_of[batch], k, context)
             if progress:
                 progress((batch[-1] + 1) / len(queries))
         return rows[query_of], scores[query_of]
 
     def _search(
-        self, log: ImpressionLog, distinct: DistinctUsers, members: np.ndarray, times: np.ndarray, k: int
+        self, log: ImpressionLog, distinct: DistinctUsers, members: np.ndarray, k: int, context: Context | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Search for some users (B,), each at a time of its own: rows of the table (B, k) and scores (B, k)."""
+        """Search for some users (B,), one an impression of the log: rows of the table (B, k) and scores (B, k)."""
+        times = log.time
         # What users have clicked must not be shown to them.
         clicked = log.histories.take(distinct.histories[members[: 0 if self.keep_clicked else None]])
         period = None if self._max_age is None else np.stack([times - self._max_age, times])
@@ -221,8 +229,9 @@ class NewsRecall:
         rows = (rows + 1).astype("int32")
         if self.rerank:
             found = rows > 0
-            shown = replace(log, candidates=Ragged.of_lengths(rows[found], found.sum(axis=1)), time=times)
+            shown = replace(log, candidates=Ragged.of_lengths(rows[found], found.sum(axis=1)))
             users = replace(distinct, of_impression=members)
-            scores[found] = self._scorer.score_users(self._encoded, shown, users)
+            context = context and replace(context, log=shown)
+            scores[found] = self._scorer.score_users(self._encoded, shown, users, context=context)
             scores, rows = best_of(scores, rows, k)
         return rows, scores

@@ -25,7 +25,7 @@ PUBLISHED = [DAY * (i + 1) for i in range(len(IDS) - 1)] + [None]
 class NewestFirst(ClickPredictor):
     """Scores a candidate by its age alone, 1000 where that is not known."""
 
-    columns = ("published",)
+    columns = ("age",)
 
     def call(self, users, candidates, mask=None, training=None):
         age = candidates["age"]
@@ -36,8 +36,6 @@ class NewestFirst(ClickPredictor):
 def newest_first():
     @register("newest-first", paper="none", year=2026)
     class NewestFirstModel(BaseModel):
-        columns = ("published",)
-
         def build_network(self, hparams, vocabularies, vectors):
             encoder = build_encoder(hparams, vocabularies, vectors)
             return NewsRecommender(encoder, NAMLUserEncoder(5), NewestFirst())
@@ -70,7 +68,7 @@ def test_an_articles_age_at_the_impression_reaches_any_model_that_asks(newest_fi
     expected = [-hour for impression in hours for hour in impression] + [1000]
     assert model.score_log(data).tolist() == expected, "the same history and article at two times have two scores"
     features = model.network_features(data)
-    direct = score_directly(model.network, features, log, data.users, model.hparams.his_size)
+    direct = score_directly(model.network, features, log, data.users, model.hparams.his_size, data.context)
     assert direct.tolist() == expected
     model.compile(1)
     inputs, _, weights = model.training_batches(data)[0]

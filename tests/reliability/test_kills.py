@@ -1,4 +1,4 @@
-"""Processes are killed at random moments, and nothing that they leave is misread: downloads, caches, trainings, comparisons.
+"""Processes are killed at random moments, and nothing that they leave is misread, from downloads to comparisons.
 
 After every kill the next run finds what was there before or what was being written, whole, or nothing. KILLS=30 kills
 thirty of each kind. tests/test_storage.py kills whoever writes a file or a folder at every one of its system calls.
