@@ -162,6 +162,9 @@ def test_a_benchmark_is_named_with_its_version(tiny, tmp_path, data):
     old = json.loads((tiny / "dataset.json").read_text()) | {"name": "planted", "format_version": 1}
     write(tmp_path, {"dataset.json": json.dumps(old).encode()})
     assert benchmark_name(tmp_path) == "synthetic benchmark 1, preset tiny"
+    for others in (b'["theirs"]', b'{"name": "theirs"}', b"theirs"):
+        write(tmp_path, {"dataset.json": others})
+        assert benchmark_name(tmp_path) is None
 
 
 def test_titles_are_spliced_of_halves_of_the_same_subcategory():

@@ -99,11 +99,11 @@ def write_synthetic_benchmark(
 
 def benchmark_name(data_dir: str | Path) -> str | None:
     """Name the benchmark in a folder, as in "synthetic benchmark 2, preset demo"; None for other data."""
-    path = Path(data_dir) / DESCRIPTION_FILE
-    if not path.exists():
-        return None
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return f"synthetic benchmark {found['format_version']}, preset {found['preset']}"
+    try:
+        found = json.loads((Path(data_dir) / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+        return f"synthetic benchmark {found['format_version']}, preset {found['preset']}"
+    except (OSError, ValueError, LookupError, TypeError):
+        return None  # not there, or somebody else's file of that name
 
 
 def _write_splits(out: Path, config: SyntheticConfig, seed: int, progress: Callable[[str], None]) -> dict:
