@@ -27,7 +27,7 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
-    """The planted benchmark, preset tiny; not to be written to."""
+    """The synthetic benchmark, preset tiny; not to be written to."""
     from tests.command_line import run
 
     folder = tmp_path_factory.mktemp("tiny") / "data"

@@ -59,7 +59,9 @@ def test_compare_over_seeds_writes_means_and_spread_and_says_where(data, tmp_pat
         values.append(found.metrics["group_auc"])
     assert rows["nrms"]["group_auc"] == pytest.approx(np.mean(values))
     assert rows["nrms"]["standard_deviations"]["group_auc"] == pytest.approx(np.std(values, ddof=1))
-    assert "±" in (tmp_path / "results.md").read_text()
+    written = (tmp_path / "results.md").read_text()
+    assert "±" in written
+    assert f"# Models on {data} (synthetic benchmark 2, preset tiny), 2 seeds" in written
 
 
 def test_evaluate_writes_scores_and_submission(data, trained, tmp_path):

@@ -20,7 +20,7 @@ What = Literal["mind-demo", "mind-small", "mind-large", Vectors, "minilm"]
 @app.command("demo-data")
 def demo_data(
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
-    preset: Annotated[Literal["tiny", "demo", "mind-small"], typer.Option(help="How much of it.")] = "demo",
+    preset: Annotated[Literal["tiny", "demo", "spliced", "mind-small"], typer.Option(help="How much of it.")] = "demo",
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 42,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove what is in the folder first.")] = False,
 ) -> None:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from recommenders_miner.data.folders import Split
 from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.datasets.synthetic.benchmark import benchmark_name
 from recommenders_miner.evaluation.baselines import history_oracle_scores, popularity_scores, random_scores
 from recommenders_miner.evaluation.beyond_accuracy import is_beyond_accuracy
 from recommenders_miner.evaluation.metrics import COLD_AUC, DEFAULT_METRICS
@@ -78,7 +79,8 @@ def compare(
     runs = Runs(data_dir, Path(out) / "runs")
     planned = runs.plan(hparams, seeds)
     see_plan(planned)
-    comparison = Comparison(str(data_dir), seeds[0], reference_rows(runs.dev, seeds), len(seeds))
+    rows, benchmark = reference_rows(runs.dev, seeds), benchmark_name(data_dir)
+    comparison = Comparison(str(data_dir), seeds[0], rows, len(seeds), benchmark=benchmark)
     comparison.write(out)
     made: dict[str, list[Run]] = {}
     for name, found in runs.each(planned, seeds):
@@ -125,7 +127,8 @@ def compare_trained(model: BaseModel, name: str, data_dir: str | Path) -> Compar
     dev = DevLog.read(Split.find(data_dir, "train"), Split.find(data_dir, "dev"))
     evaluation = dev.evaluate(model.score_log(model.read(dev.files.news, dev.files.behaviors)))
     row = ResultRow.from_evaluation(name, evaluation, parameters=model.network.count_params())
-    return Comparison(str(data_dir), model.seed, [row, *reference_rows(dev, [model.seed])])
+    rows = [row, *reference_rows(dev, [model.seed])]
+    return Comparison(str(data_dir), model.seed, rows, benchmark=benchmark_name(data_dir))
 
 
 def reference_rows(dev: DevLog, seeds: Sequence[int]) -> list[ResultRow]:
@@ -202,13 +205,17 @@ _COSTS = (
 
 @dataclass
 class Comparison:
-    """Models side by side on one data set, a row each; `seed` is the first, where rows are means over `num_seeds`."""
+    """Models side by side on one data set, a row each; `seed` is the first, where rows are means over `num_seeds`.
+
+    `benchmark` is the version and preset of synthetic data, as `benchmark_name` gives it.
+    """
 
     data: str
     seed: int
     results: list[ResultRow] = field(default_factory=list)
     num_seeds: int = 1
     differences: Differences | None = None
+    benchmark: str | None = None
 
     @property
     def failed(self) -> dict[str, str]:
@@ -220,6 +227,7 @@ class Comparison:
         out_dir = Path(out_dir)
         document = {
             "data": self.data,
+            **({"benchmark": self.benchmark} if self.benchmark else {}),
             "seed": self.seed,
             **({"num_seeds": self.num_seeds} if self.num_seeds > 1 else {}),
             "results": [row.to_json() for row in self.results],
@@ -321,7 +329,7 @@ class Comparison:
 
     def _title(self) -> str:
         seeds = f"seed {self.seed}" if self.num_seeds == 1 else f"{self.num_seeds} seeds"
-        return f"Models on {self.data}, {seeds}"
+        return f"Models on {self.data}{f' ({self.benchmark})' if self.benchmark else ''}, {seeds}"
 
     def _tables(self) -> Iterator[tuple[str, list[Column], str]]:
         """Yield titles, columns and captions: of accuracy and costs, and of what lies beyond where a row has it."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from recommenders_miner.data.folders import Split
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.datasets.mind import mind_size
+from recommenders_miner.datasets.synthetic.benchmark import benchmark_name
 from recommenders_miner.evaluation.metrics import DEFAULT_METRICS
 from recommenders_miner.evaluation.submission import write_submission
 from recommenders_miner.experiments.compare import Column
@@ -100,12 +101,9 @@ class Study:
         self.runs = Runs(data_dir, self.out / "runs")
         self._planned: dict[str, Plan] = {}
         self.mind = mind_size(self.data_dir)
-        self.data_name = f"MIND-{self.mind}" if self.mind else self.data_dir.name
-        description = self.data_dir / "dataset.json"
-        self.is_synthetic = description.exists()
-        if self.is_synthetic:
-            found = json.loads(description.read_text(encoding="utf-8"))
-            self.data_name = f"the {found['name']} benchmark, preset {found['preset']}"
+        benchmark = benchmark_name(self.data_dir)
+        self.is_synthetic = benchmark is not None
+        self.data_name = benchmark or (f"MIND-{self.mind}" if self.mind else self.data_dir.name)
 
     def plan(self, experiments: Mapping[str, Experiment]) -> dict[str, Plan]:
         """Look at every model of some experiments before any is trained, once each.

@@ -68,6 +68,10 @@ def test_a_study_refuses_overrides_that_no_model_has(data, tmp_path):
         Study(data, tmp_path, overrides={"num_intrests": 3})
 
 
+def test_a_study_says_which_version_of_the_benchmark_its_figures_are_of(data, tmp_path):
+    assert "on synthetic benchmark 2, preset tiny, scale fast" in Study(data, tmp_path).settings
+
+
 @pytest.mark.slow
 def test_figure3_writes_a_page_and_goes_on_with_what_is_there(data, tmp_path, monkeypatch):
     monkeypatch.setattr(paper, "NUM_INTERESTS", (1, 8))

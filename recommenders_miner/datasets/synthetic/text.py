@@ -1,8 +1,9 @@
-"""Headlines, abstracts and named entities of the synthetic benchmark.
+"""Headlines, abstracts, bodies and named entities of the synthetic benchmark.
 
 The words come from `topics.yaml`. A headline is a template whose slots are filled with phrases of
 one subcategory and, now and then, with phrases that all subcategories of its category share. So titles read
-as English, their words tell the subcategory, and some tell it less clearly than others.
+as English, their words tell the subcategory, and some tell it less clearly than others. A body, of several sentences
+with the same slots, tells it almost always.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -21,6 +22,7 @@ SHARED_PHRASE_RATE = 0.2  # how often a slot takes a phrase of the category inst
 TITLE_CASE_RATE = 0.3
 MINOR_WORDS = ("a", "an", "and", "as", "at", "but", "by", "for", "from", "in", "of", "on", "or", "the", "to")
 SECOND_SENTENCE_RATE = 0.5
+BODY_LENGTHS = range(3, 7)  # sentences
 ENTITIES_PER_TOPIC = 12
 ENTITY_TYPES = {"person": "P", "organisation": "O", "place": "G"}
 FIRST_WIKIDATA_NUMBER = 900_000_001  # far beyond the numbers that Wikidata has given out
@@ -106,20 +108,42 @@ def invent_entities(topics: Sequence[Topic], words: Words, rng: np.random.Genera
     return entities
 
 
-def write_story(
-    topic: Topic, entities: list[Entity], words: Words, rng: np.random.Generator
-) -> tuple[str, str, list[Entity]]:
-    """Compose the title and the abstract of an article; return them and those of the topic's entities they name."""
+class Story(NamedTuple):
+    """The texts of an article, and those of its topic's entities that they name."""
+
+    title: str
+    abstract: str
+    body: str
+    entities: list[Entity]
+
+
+def write_story(topic: Topic, entities: list[Entity], words: Words, rng: np.random.Generator) -> Story:
+    """Compose an article; no sentence of its abstract comes again in its body."""
     slots = _Slots(topic, entities, words, rng)
     title = _capitalise(_pick(rng, topic.headlines).format_map(slots))
     if rng.random() < TITLE_CASE_RATE:
         first, *others = title.split(" ")
         title = " ".join([first, *(word if word in MINOR_WORDS else _capitalise(word) for word in others)])
-    sentences = [_pick(rng, topic.sentences)]
-    if rng.random() < SECOND_SENTENCE_RATE:
-        sentences.append(_pick(rng, [other for other in topic.sentences if other != sentences[0]]))
-    abstract = " ".join(_capitalise(sentence.format_map(slots)) for sentence in sentences)
-    return title, abstract, slots.entities
+    first = 1 + (rng.random() < SECOND_SENTENCE_RATE)
+    templates = rng.permutation(topic.sentences)[: first + _pick(rng, BODY_LENGTHS)]
+    sentences = [_capitalise(template.format_map(slots)) for template in templates.tolist()]
+    return Story(title, " ".join(sentences[:first]), " ".join(sentences[first:]), slots.entities)
+
+
+def splice_titles(stories: Sequence[Story], topic: np.ndarray, rng: np.random.Generator) -> list[Story]:
+    """Make each title of the first half of its words and the second half of another's, of the same topic (stories,).
+
+    A topic's only article keeps its title.
+    """
+    spliced = list(stories)
+    for of_topic in np.unique(topic):
+        rows = rng.permutation(np.flatnonzero(topic == of_topic))
+        for row, other in zip(rows.tolist(), np.roll(rows, 1).tolist(), strict=True):
+            own, others = stories[row].title.split(" "), stories[other].title.split(" ")
+            title = " ".join([*own[: (len(own) + 1) // 2], *others[(len(others) + 1) // 2 :]])
+            entities = list(dict.fromkeys([*stories[row].entities, *stories[other].entities]))
+            spliced[row] = stories[row]._replace(title=title, entities=entities)
+    return spliced
 
 
 def entities_json(text: str, entities: Sequence[Entity]) -> str:
@@ -143,8 +167,8 @@ def entities_json(text: str, entities: Sequence[Entity]) -> str:
 class _Slots(dict):
     """The slots of one story, each filled when a template first asks for it and then kept.
 
-    A trailing digit asks for another phrase of the same kind: `{items2}` differs from `{items}`. Title
-    and abstract share one object, so that they speak of the same things.
+    A trailing digit asks for another phrase of the same kind: `{items2}` differs from `{items}`. Title, abstract and
+    body share one object, so that they speak of the same things.
     """
 
     def __init__(self, topic: Topic, entities: list[Entity], words: Words, rng: np.random.Generator) -> None:
@@ -158,7 +182,7 @@ class _Slots(dict):
             case "agent":
                 text = self._agent()
             case "subject":
-                text = self["agent"]
+                text = self[slot.replace("subject", "agent")]
                 starts_with_name = any(text.endswith(entity.name) for entity in self.entities)
                 qualified = any(text.startswith(f"{word} ") for word in self.words["qualifiers"])
                 text = text if starts_with_name or qualified else f"the {text}"

@@ -1,14 +1,16 @@
 """The simulator behind the synthetic benchmark: news, users, and the clicks that follow from both.
 
-A user clicks by utility. The utility of news *i* for user *u* is
+A user clicks by utility. The utility of news *i* for user *u* at time *t* is
 
     interest_weight · max_k weight_uk · match(k, topic of i)  +  taste_weight · taste_u,category of i
-    +  popularity_weight · log popularity_i
+    +  popularity_weight · (log popularity_i + height_i · burst(t − onset_i))
+    −  freshness_weight · log(1 + (t − birth_i) / freshness_hours)
 
 where *k* runs over the user's interests, and match is 1 for the interest's own subcategory,
-`sibling_credit` for another one of the same category and 0 elsewhere. In every impression Gumbel noise of
-scale `noise_scale` is added, and the best few of its candidates are clicked: the Plackett-Luce model. Histories
-come from the same utility.
+`sibling_credit` for another one of the same category and 0 elsewhere. A burst rises from 0 to 1 in a straight line,
+then decays exponentially. In an impression, `position_weight` · log(1 + places above it) is taken off a candidate,
+Gumbel noise of scale `noise_scale` is added, and the best few are clicked: the Plackett-Luce model. Histories come
+from the same utility, without positions.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from recommenders_miner.data.ragged import Ragged
 HOUR, DAY = 3600, 86_400  # seconds
 MAX_INTERESTS = 5
 INTEREST_SKEW = 0.75  # below 1, small subcategories have more followers than their share of the news
+SPANS = 64  # of an article's life, in which histories are clicked
 ROWS_PER_BLOCK = 4096  # users or impressions drawn at a time; bounds the memory
 GENEROSITY = (2, 4, 8, 16)  # draws per article still missing, round by round, as repeats grow more common
 
@@ -51,9 +54,17 @@ class SyntheticConfig:
         interest_weight: weight of the best-matching interest in the utility of a click.
         sibling_credit: match of an interest with another subcategory of its category.
         taste_weight: weight of the user's standard normal taste for each category.
-        popularity_weight: weight of the standard normal log popularity of the news.
+        popularity_weight: weight of the log popularity of the news, which is standard normal but for bursts.
+        burst_height: mean height of an article's burst (exponential), in units of the log popularity.
+        burst_delay: mean hours from an article's birth to the onset of its burst (exponential).
+        burst_rise: hours from the onset of a burst to its height.
+        burst_decay: hours in which a burst falls to 1/e of its height.
+        freshness_weight: weight of an article's age, as log(1 + age / `freshness_hours`).
+        freshness_hours: age in hours from which an article falls behind noticeably.
+        position_weight: weight of the place in which a candidate is shown, as log(1 + places above it).
         noise_scale: scale of the Gumbel noise of a click.
         extra_clicks: mean number of clicks beyond the first (geometric), before small impressions cut it.
+        spliced_titles: whether a title is the first half of one and the second half of another of its subcategory.
     """
 
     num_news: int
@@ -67,12 +78,20 @@ class SyntheticConfig:
     promoted_share: float = 0.14
     unpromoted_exposure: float = 0.02
     personalisation: float = 0.7
-    interest_weight: float = 6.0
+    interest_weight: float = 5.5
     sibling_credit: float = 0.2
     taste_weight: float = 0.5
     popularity_weight: float = 0.6
+    burst_height: float = 1.5
+    burst_delay: float = 12.0
+    burst_rise: float = 1.0
+    burst_decay: float = 4.0
+    freshness_weight: float = 0.5
+    freshness_hours: float = 6.0
+    position_weight: float = 0.3
     noise_scale: float = 1.0
     extra_clicks: float = 0.58
+    spliced_titles: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,10 +99,12 @@ class News:
     """The news and their truth, one entry per article; times in seconds since the beginning of the simulation."""
 
     topic: np.ndarray  # the index of the subcategory
-    log_popularity: np.ndarray  # standard normal
+    log_popularity: np.ndarray  # standard normal, without the burst
     exposure: np.ndarray  # how often the recommender considers the article, in arbitrary units
     birth: np.ndarray
     death: np.ndarray
+    burst_onset: np.ndarray
+    burst_height: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -102,7 +123,8 @@ class Impressions:
     user: np.ndarray  # (impressions,)
     time: np.ndarray  # (impressions,) int64, seconds since the beginning of the simulation
     candidates: Ragged
-    logits: np.ndarray  # (candidates,) the utility without noise
+    position: np.ndarray  # (candidates,) how many others were shown above it
+    logits: np.ndarray  # (candidates,) the utility without position and noise
     clicked: np.ndarray  # (candidates,) bool
 
 
@@ -154,7 +176,19 @@ def _draw_news(config: SyntheticConfig, topic_shares: np.ndarray, end: int, rng:
     exposure = np.exp(log_popularity) * np.where(promoted, 1.0, config.unpromoted_exposure)
     birth = rng.uniform(0, end, size)
     life = config.life_days * DAY * np.exp(0.4 * rng.standard_normal(size))
-    return News(topic, log_popularity, exposure, birth, birth + life)
+    onset = birth + config.burst_delay * HOUR * rng.standard_exponential(size)
+    height = config.burst_height * rng.standard_exponential(size)
+    return News(topic, log_popularity, exposure, birth, birth + life, onset, height)
+
+
+def attraction(config: SyntheticConfig, news: News, article: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """Return the part of the utility of articles that all users share, at times from their birth on; all (…,)."""
+    since_onset = (time - news.burst_onset[article]) / HOUR
+    rise = np.clip(since_onset / config.burst_rise, 0, 1)
+    burst = rise * np.exp(-np.maximum(since_onset - config.burst_rise, 0) / config.burst_decay)
+    popularity = news.log_popularity[article] + news.burst_height[article] * burst
+    age = (time - news.birth[article]) / (config.freshness_hours * HOUR)
+    return config.popularity_weight * popularity - config.freshness_weight * np.log1p(age)
 
 
 def _draw_users(
@@ -192,14 +226,20 @@ def _draw_histories(
     drawn = np.expm1(np.interp(rng.random(config.num_users), QUANTILES, np.log1p(HISTORY_LENGTHS)))
     length = np.minimum(np.rint(drawn).astype(np.int64), len(past) // 2)
 
-    # Choosing by utility with Gumbel noise is choosing with weights exp(utility / noise scale).
-    appeal = np.exp(config.popularity_weight * news.log_popularity / config.noise_scale)
-    sampler = _NewsSampler(past, news.topic, news.exposure * appeal, users.preference.shape[1])
+    # Choosing by utility with Gumbel noise is choosing with weights exp(utility / noise scale), here summed over spans
+    # of an article's life up to the train split.
+    span = np.maximum(np.minimum(news.death, train_start) - news.birth, 0) / SPANS
+    middles = news.birth[:, None] + (np.arange(SPANS) + 0.5) * span[:, None]
+    appeal = np.exp(attraction(config, news, np.arange(config.num_news)[:, None], middles) / config.noise_scale)
+    appeal = np.cumsum(appeal, axis=1)
+    sampler = _NewsSampler(past, news.topic, news.exposure * span * appeal[:, -1], users.preference.shape[1])
     histories = sampler.draw_distinct(np.exp(users.preference / config.noise_scale), length, rng)
 
     clicked = histories.values
-    latest = np.minimum(news.death[clicked], train_start)
-    time = news.birth[clicked] + rng.random(len(clicked)) * (latest - news.birth[clicked])
+    # All articles' distributions over their spans end to end make one increasing sequence.
+    stacked = (appeal / appeal[:, -1:] + np.arange(config.num_news)[:, None]).ravel()
+    spent = np.searchsorted(stacked, clicked + rng.random(len(clicked))) - SPANS * clicked
+    time = news.birth[clicked] + (spent + rng.random(len(clicked))) * span[clicked]
     return Ragged(clicked[np.lexsort((time, histories.rows()))], histories.offsets)
 
 
@@ -239,23 +279,37 @@ def _draw_impressions(
             raise ValueError("SyntheticConfig leaves fewer than 4 articles alive: raise num_news or life_days.")
         sampler = _NewsSampler(alive, news.topic, news.exposure, relevance.shape[1])
         length[members] = np.minimum(length[members], len(alive) // 2)
-        parts.append(sampler.draw_distinct(relevance[user[members]], length[members], rng))
-    shown = Ragged.concat(parts)
-    row = by_hour.values[shown.rows()]
-    # The recommender draws the most exposed articles first. Shuffled, their position in the impression tells nothing.
-    shuffled = np.lexsort((rng.random(len(row)), row))
-    candidates = Ragged.of_lengths(shown.values[shuffled], length)
+        drawn = sampler.draw_distinct(relevance[user[members]], length[members], rng)
+        parts.append(_show(config, news, users, user[members], time[members], drawn, rng))
+    lengths, in_order = length[by_hour.values], np.argsort(by_hour.values)
+    columns = (Ragged.of_lengths(np.concatenate(part), lengths).take(in_order) for part in zip(*parts, strict=True))
+    candidates, position, logits, clicked = columns
+    return Impressions(user, time, candidates, position.values, logits.values, clicked.values)
 
-    logits = (
-        users.preference[candidates.repeat(user), news.topic[candidates.values]]
-        + config.popularity_weight * news.log_popularity[candidates.values]
-    )
-    noisy = logits + config.noise_scale * rng.gumbel(size=len(logits))
-    num_clicks = np.minimum(rng.geometric(1 / (1 + config.extra_clicks), size), length - 1)
-    clicked = np.empty(len(logits), bool)
-    best_first = np.lexsort((-noisy, candidates.rows()))
-    clicked[best_first] = candidates.ranks() < candidates.repeat(num_clicks)
-    return Impressions(user, time, candidates, logits, clicked)
+
+def _show(
+    config: SyntheticConfig,
+    news: News,
+    users: Users,
+    user: np.ndarray,
+    time: np.ndarray,
+    drawn: Ragged,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Show users what the recommender drew for them, what it drew first in the first place.
+
+    The articles, their positions, their logits and whether they are clicked, (candidates,), are shuffled within each
+    impression, as in MIND, so that the order of the candidates tells nothing.
+    """
+    row = drawn.rows()
+    shuffled = np.lexsort((rng.random(len(row)), row))
+    article, position = drawn.values[shuffled], drawn.ranks()[shuffled]
+    logits = users.preference[user[row], news.topic[article]] + attraction(config, news, article, time[row])
+    noisy = logits - config.position_weight * np.log1p(position) + config.noise_scale * rng.gumbel(size=len(row))
+    num_clicks = np.minimum(rng.geometric(1 / (1 + config.extra_clicks), len(user)), drawn.lengths - 1)
+    clicked = np.empty(len(row), bool)
+    clicked[np.lexsort((-noisy, row))] = drawn.ranks() < num_clicks[row]
+    return article, position, logits, clicked
 
 
 class _NewsSampler:
