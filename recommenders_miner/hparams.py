@@ -104,6 +104,9 @@ class HParams(pydantic.BaseModel):
         "train", 1, "steps of batch_size clicks that make one update, with the mean of their gradients", ge=1
     )
     precision: Literal["float32", "bfloat16"] = hparam("train", "float32", "numbers that are computed with")
+    context: Literal["none", "gated"] = hparam(
+        "model", "none", "gated: how articles do at the moment, their age and their clicks so far, is part of the score"
+    )
     horizon: float | Literal["split"] = hparam(
         "data", 0.0, "hours that showings and clicks are held back in the context; split: none of the log evaluated on"
     )

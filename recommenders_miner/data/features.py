@@ -165,9 +165,32 @@ def _word_entities(features: NewsFeatures) -> np.ndarray:
 @feature("pieces", "tokens", needs=["pieces"])
 def _pieces(features: NewsFeatures) -> np.ndarray:
     """The title's word pieces from `[CLS]` to `[SEP]`, (N+1, title_size) int32; see `Pieces`."""
-    pieces, size = features.vocabularies.pieces, features.hparams.title_size
+    return _pieces_of(features, "title", features.hparams.title_size)
+
+
+@feature("abstract_pieces", "tokens", needs=["pieces"])
+def _abstract_pieces(features: NewsFeatures) -> np.ndarray:
+    """The abstract's, (N+1, text_size) int32; zeros alone for an article without one."""
+    return _pieces_of(features, "abstract", features.hparams.text_size)
+
+
+@feature("body_pieces", "tokens", needs=["pieces"])
+def _body_pieces(features: NewsFeatures) -> np.ndarray:
+    """Those of the text itself, the column `body` of articles.parquet, (N+1, text_size) int32."""
+    return _pieces_of(features, "body", features.hparams.text_size)
+
+
+def _pieces_of(features: NewsFeatures, text: str, size: int) -> np.ndarray:
+    pieces = features.vocabularies.pieces
     digest = hashlib.blake2b(f"{pieces.digest} {size} {features.news.digest}".encode(), digest_size=16).hexdigest()
-    return features.kept("pieces", digest, lambda: padded(pieces.encode(features.news.texts("title"), size), size))
+
+    def make() -> np.ndarray:
+        texts = features.news.texts(text)
+        encoded = pieces.encode(texts, size)
+        # A title is never nothing, so that it is no padding.
+        return padded([ids if of or text == "title" else [] for ids, of in zip(encoded, texts, strict=True)], size)
+
+    return features.kept("pieces" if text == "title" else f"{text}_pieces", digest, make)
 
 
 @feature("term", "tokens", needs=["terms"])

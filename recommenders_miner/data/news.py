@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from recommenders_miner.data.cache import pack_strings
 from recommenders_miner.data.folders import ARTICLES_FILE
 from recommenders_miner.data.tsv import LineErrors, OnError, SkipReport, describe_columns, read_tsv
-from recommenders_miner.errors import DataFormatError, UnknownNewsError
+from recommenders_miner.errors import DataFormatError, RecommendersMinerError, UnknownNewsError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,8 +177,18 @@ class NewsTable:
         return pc.fill_null(self.extra["published"].combine_chunks().cast(pa.int64()), 0).to_numpy()
 
     def texts(self, column: str) -> list[str]:
-        """Return a column without the padding, N texts."""
-        return getattr(self, column).to_pylist()[1:]
+        """Return a column without the padding, N texts; of a further column, "" where it says nothing.
+
+        Raises:
+            RecommendersMinerError: there is no such column.
+        """
+        if column in _COLUMNS:
+            return getattr(self, column).to_pylist()[1:]
+        if self.extra is None or column not in self.extra.column_names:
+            raise RecommendersMinerError(
+                f"The news have no column {column!r}: {ARTICLES_FILE} beside news.tsv has such."
+            )
+        return self.extra[column].cast(pa.string()).fill_null("").to_pylist()[1:]
 
     def align(self, ids: pa.StringArray, values: np.ndarray, missing: float) -> np.ndarray:
         """Carry figures of another table's articles, `values` of `ids`, over to the rows of this one, (N + 1,)."""

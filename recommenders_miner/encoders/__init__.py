@@ -2,6 +2,7 @@
 
 from recommenders_miner.encoders.base import NewsEncoder, build_encoder, news_encoder
 from recommenders_miner.encoders.initial_vectors import InitialVectors, random_vectors
+from recommenders_miner.encoders.joined import JoinedEncoder
 from recommenders_miner.encoders.news_encoders import (
     CategoryEncoder,
     CategoryHParams,
@@ -26,6 +27,7 @@ __all__ = [
     "ConvolutionHParams",
     "EntityHParams",
     "InitialVectors",
+    "JoinedEncoder",
     "KnowledgeEncoder",
     "NewsEncoder",
     "PLMEncoder",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import keras
@@ -23,11 +23,16 @@ from recommenders_miner.errors import HParamsError, PresetError
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import AdditiveAttention, News, Tensor, call_without_keeping
 
+TEXTS = {"title": "", "abstract": "abstract_", "body": "body_"}
+"""The texts of an article, and what the names of their features begin with."""
+
 # What frozen layers give, made by `PLMEncoder.prepare`.
-declare(Feature("plm_vector", "vector", needs=("pieces",)))
-declare(Feature("plm_states", "tokens", needs=("pieces",), told_by="pieces"))
+for _prefix in TEXTS.values():
+    declare(Feature(f"{_prefix}plm_vector", "vector", needs=("pieces",)))
+    declare(Feature(f"{_prefix}plm_states", "tokens", needs=("pieces",), told_by=f"{_prefix}pieces"))
 
 BACKBONES = ("BertBackbone", "DistilBertBackbone", "RobertaBackbone", "XLMRobertaBackbone")
+_KEPT_AT_ONCE = 8192  # vectors
 _KNOWN = "The language models that can be news encoders here: Bert, DistilBert, Roberta, XLMRoberta."
 
 
@@ -51,6 +56,10 @@ class PLMHParams(HParams):
     plm_pooling: Literal["cls", "mean", "attention"] = hparam(
         "model", "cls", "how its outputs become the article's vector: the first, their mean, or by additive attention"
     )
+    plm_texts: list[Literal["title", "abstract", "body"]] = hparam(
+        "model", ["title"], "what it reads of an article; the vectors of several texts stand side by side"
+    )
+    text_size: int = hparam("data", 64, "word pieces of an abstract or a body that are read", ge=1)
     plm_dropout: float = hparam("model", 0.1, "dropout within it", ge=0.0, lt=1.0)
     plm_depth: int | None = hparam("model", None, "use its lowest layers only, this many", ge=1)
     news_dim: int | None = hparam("model", None, "dimension of a projection behind it", ge=1)
@@ -66,7 +75,7 @@ class PLMHParams(HParams):
 
 @news_encoder("plm", PLMHParams)
 class PLMEncoder(NewsEncoder):
-    """A title through a pretrained language model: `h = PLM(T)[CLS]` (MINER, Section 3.2).
+    """A title through a pretrained language model: `h = PLM(T)[CLS]` (MINER, Section 3.2); or several texts.
 
     The lower part of the model may be frozen. Its outputs are then computed once for a whole table, by `prepare`, and
     training and evaluation go on from them: from the states below the first trained layer, or from the finished vectors
@@ -79,6 +88,8 @@ class PLMEncoder(NewsEncoder):
             them (Wu et al., "Empowering News Recommendation with Pre-trained Language Models", SIGIR 2021, Section
             3.4).
         attention_dim: hidden dimension of that attention.
+        texts: which of title, abstract and body are read, each by itself, by the one language model. Their vectors
+            stand side by side, zeros for a text that an article lacks.
         news_dim: dimension of a linear projection behind the model; None leaves it out.
         dropout: share of the vector's numbers dropped in training.
         activation: replaces the feed-forward activation of every layer. KerasHub's BERT has the tanh approximation of
@@ -103,6 +114,7 @@ class PLMEncoder(NewsEncoder):
         activation: str | None = None,
         remat: bool = False,
         attention_dim: int = 200,
+        texts: Sequence[str] = ("title",),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -125,7 +137,7 @@ class PLMEncoder(NewsEncoder):
         if activation is not None:
             for layer in backbone.transformer_layers:
                 layer.activation = layer._feedforward_intermediate_dense.activation = _in_float32(activation)
-        self.pooling = pooling
+        self.pooling, self.prefixes = pooling, [TEXTS[text] for text in texts]
         self.attention = AdditiveAttention(attention_dim, dtype=self.dtype_policy) if pooling == "attention" else None
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self.projection = keras.layers.Dense(news_dim, dtype=self.dtype_policy) if news_dim else None
@@ -147,7 +159,7 @@ class PLMEncoder(NewsEncoder):
     @classmethod
     def reads(cls, hparams: HParams) -> tuple[str, ...]:
         """Return the features that such an encoder is made of."""
-        return ("pieces",)
+        return tuple(f"{TEXTS[text]}pieces" for text in hparams.plm_texts)
 
     @classmethod
     def pretrained(cls, hparams: HParams) -> PLMEncoder | None:
@@ -155,8 +167,7 @@ class PLMEncoder(NewsEncoder):
         if not hparams.plm:
             return None
         options = {"pooling": hparams.plm_pooling, "news_dim": hparams.news_dim, "dropout": hparams.dropout}
-        options["remat"] = hparams.remat
-        options["attention_dim"] = hparams.attention_hidden_dim
+        options |= {"remat": hparams.remat, "attention_dim": hparams.attention_hidden_dim, "texts": hparams.plm_texts}
         preset = hparams.plm, hparams.plm_dropout, hparams.plm_depth
         return cls.from_preset(*preset, trainable_layers=hparams.plm_layers, **options)
 
@@ -170,12 +181,13 @@ class PLMEncoder(NewsEncoder):
     @property
     def features(self) -> tuple[str, ...]:
         """Names of the features that `call` reads."""
-        return ("plm_vector",) if self.is_frozen else ("pieces", "plm_states") if self.is_cached else ("pieces",)
+        names = ("plm_vector",) if self.is_frozen else ("pieces", "plm_states") if self.is_cached else ("pieces",)
+        return tuple(f"{prefix}{name}" for prefix in self.prefixes for name in names)
 
     @property
     def dim(self) -> int:
         """Dimension of a news vector."""
-        return self.config["news_dim"] or self.backbone.hidden_dim
+        return self.config["news_dim"] or len(self.prefixes) * self.backbone.hidden_dim
 
     @property
     def pretrained_weights(self) -> list[Any]:
@@ -184,15 +196,19 @@ class PLMEncoder(NewsEncoder):
 
     def call(self, features: News, training: bool | None = None) -> Tensor:
         """See the class for the shapes."""
-        if self.is_frozen:
-            vector = features["plm_vector"]
-        else:
-            mask = features["pieces"] > 0
-            states = features["plm_states"] if self.is_cached else self.embed(features["pieces"], training)
-            states = self._run(slice(self.num_frozen, None), states, mask, training)
-            vector = self._pool(states, mask) if self.attention is None else self.attention(states, mask=mask)
-        vector = self.dropout(ops.cast(vector, self.compute_dtype), training=training)
+        vectors = [ops.cast(self._vector(features, prefix, training), self.compute_dtype) for prefix in self.prefixes]
+        vector = self.dropout(ops.concatenate(vectors, axis=-1) if len(vectors) > 1 else vectors[0], training=training)
         return vector if self.projection is None else self.projection(vector)
+
+    def _vector(self, features: News, prefix: str, training: bool | None) -> Tensor:
+        """Return the vectors (U, hidden) of one text of each article."""
+        if self.is_frozen:
+            return features[f"{prefix}plm_vector"]
+        pieces = features[f"{prefix}pieces"]
+        mask = pieces > 0
+        states = features[f"{prefix}plm_states"] if self.is_cached else self.embed(pieces, training)
+        states = self._run(slice(self.num_frozen, None), states, mask, training)
+        return self._pool(states, mask) if self.attention is None else self.attention(states, mask=mask)
 
     def embed(
         self,
@@ -252,7 +268,7 @@ class PLMEncoder(NewsEncoder):
 
     def _pool(self, states: Tensor, mask: Tensor) -> Tensor:
         if self.pooling == "cls":
-            return states[:, 0]
+            return states[:, 0] * ops.cast(mask[:, :1], states.dtype)
         states, weights = ops.cast(states, "float32"), ops.cast(mask, "float32")[..., None]
         return ops.sum(states * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1.0)
 
@@ -260,12 +276,22 @@ class PLMEncoder(NewsEncoder):
 
     def prepare(self, features: NewsFeatures) -> dict[str, np.ndarray]:
         """Return what `call` reads, for a whole table; the frozen layers' outputs from the cache or computed here."""
-        pieces = features["pieces"]
-        if not self.is_cached:
-            return {"pieces": pieces}
-        name = "plm_vector" if self.is_frozen else "plm_states"
-        outputs = features.kept(name, self._digest(pieces), lambda: self.frozen_outputs(pieces))
-        return {name: outputs} if self.is_frozen else {"pieces": pieces, name: outputs}
+        found = {}
+        for prefix in self.prefixes:
+            pieces = features[f"{prefix}pieces"]
+            if not self.is_frozen:
+                found[f"{prefix}pieces"] = pieces
+            if self.is_frozen:
+                # In parts, so that whoever is stopped among many thousands of texts goes on there.
+                parts = np.split(pieces, range(_KEPT_AT_ONCE, len(pieces), _KEPT_AT_ONCE))
+                vectors = [self._kept(features, f"{prefix}plm_vector", part) for part in parts]
+                found[f"{prefix}plm_vector"] = vectors[0] if len(vectors) == 1 else np.concatenate(vectors)
+            elif self.is_cached:
+                found[f"{prefix}plm_states"] = self._kept(features, f"{prefix}plm_states", pieces)
+        return found
+
+    def _kept(self, features: NewsFeatures, name: str, pieces: np.ndarray) -> np.ndarray:
+        return features.kept(name, self._digest(pieces), lambda: self.frozen_outputs(pieces))
 
     def frozen_outputs(self, pieces: np.ndarray) -> np.ndarray:
         """Run the frozen layers over a table's pieces (N+1, L).
@@ -313,7 +339,8 @@ class PLMEncoder(NewsEncoder):
         """Return what `call` reads, of one article of two pieces."""
         hidden = self.backbone.hidden_dim
         shapes = {"pieces": (1, 2), "plm_states": (1, 2, hidden), "plm_vector": (1, hidden)}
-        return {name: ops.ones(shapes[name], "int32" if name == "pieces" else None) for name in self.features}
+        of = {name: next(kind for kind in shapes if name.endswith(kind)) for name in self.features}
+        return {name: ops.ones(shapes[kind], "int32" if kind == "pieces" else None) for name, kind in of.items()}
 
 
 def load_backbone(preset: str, **options: Any) -> tuple[keras.Model, bool]:

@@ -17,6 +17,7 @@ from recommenders_miner.layers.attention import (
 from recommenders_miner.layers.common import (
     CompositeLayer,
     ConfiguredLayer,
+    HistoryPositions,
     News,
     Tensor,
     call_without_keeping,
@@ -24,6 +25,7 @@ from recommenders_miner.layers.common import (
     masked_softmax,
     unit_vectors,
 )
+from recommenders_miner.layers.context import ContextScore, article_features, user_features
 from recommenders_miner.layers.factorization_machine import FactorizationMachine, FactorTable, merged_squares
 from recommenders_miner.layers.interests import (
     CategoryBias,
@@ -41,9 +43,11 @@ __all__ = [
     "CategoryBias",
     "CompositeLayer",
     "ConfiguredLayer",
+    "ContextScore",
     "DisagreementRegularizer",
     "FactorTable",
     "FactorizationMachine",
+    "HistoryPositions",
     "InterestAggregation",
     "InterestsOverClicks",
     "News",
@@ -53,6 +57,7 @@ __all__ = [
     "SelfAttention",
     "Tensor",
     "WordConvolution",
+    "article_features",
     "call_without_keeping",
     "cosine",
     "disagreement",
@@ -61,4 +66,5 @@ __all__ = [
     "merged_squares",
     "pool_by_query",
     "unit_vectors",
+    "user_features",
 ]

@@ -80,6 +80,35 @@ class CompositeLayer(ConfiguredLayer):
         return None
 
 
+class HistoryPositions(ConfiguredLayer):
+    """Add to each clicked article's vector one for its place in the history, counted from the newest click.
+
+    Args:
+        size: places that differ; older clicks have the vector of the last one.
+
+    Call arguments:
+        history: (B, M, d), newest last.
+        mask: (B, M) bool, true at a click, false behind the last.
+
+    Returns:
+        (B, M, d). The vectors of places, (size, d), start at zero.
+    """
+
+    def __init__(self, size: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = size
+
+    def build(self, history_shape: Shape) -> None:
+        """Create the weight."""
+        self.places = self.add_weight(name="places", shape=(self.size, history_shape[-1]), initializer="zeros")
+
+    def call(self, history: Tensor, mask: Tensor) -> Tensor:
+        """See the class for the shapes."""
+        clicks = ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True)
+        place = ops.clip(clicks - 1 - ops.arange(ops.shape(mask)[1], dtype="int32"), 0, self.size - 1)
+        return history + ops.take(self.places, place, axis=0)
+
+
 def masked_softmax(logits: Tensor, mask: Tensor | None = None, axis: int = -1) -> Tensor:
     """Softmax of logits of any float dtype over the valid positions of an axis only, in float32.
 

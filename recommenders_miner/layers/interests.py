@@ -41,6 +41,7 @@ class PolyAttention(ConfiguredLayer):
         bias: added to the logits of every interest: (B, M), or (B, C, M) for one per candidate; see
             `CategoryBias`.
         return_weights: also return the attention weights.
+        keys: (B, M, d), what the weights are made of instead of the history, that they weigh.
 
     Returns:
         The interests (B, K, d), or (B, C, K, d) with a (B, C, M) bias, in the compute dtype. With
@@ -78,7 +79,12 @@ class PolyAttention(ConfiguredLayer):
         self.codes = self.add_weight(name="codes", shape=shape, initializer=initializer)
 
     def call(
-        self, history: Tensor, mask: Tensor | None = None, bias: Tensor | None = None, return_weights: bool = False
+        self,
+        history: Tensor,
+        mask: Tensor | None = None,
+        bias: Tensor | None = None,
+        return_weights: bool = False,
+        keys: Tensor | None = None,
     ) -> Tensor:
         """Compute the interests; see the class for the shapes."""
         per_candidate = bias is not None and len(bias.shape) == 3
@@ -86,7 +92,7 @@ class PolyAttention(ConfiguredLayer):
         fits = fits and (bias is None or per_candidate or len(bias.shape) == 2)
         expected = "history (B, M, d), mask (B, M) and bias (B, M) or (B, C, M)"
         self.require(fits, expected, history=history, mask=mask, bias=bias)
-        logits = self.logits(history)
+        logits = self.logits(history if keys is None else keys)
         if per_candidate:
             logits = ops.expand_dims(logits, axis=1)
         if bias is not None:

@@ -54,18 +54,28 @@ class Answers:
         a showing.
         """
         news = self._encoded_table()
+        log = self.log_of_now(histories, candidates, user)
+        users = np.array(self.vocabularies.users.encode(log.users.to_pylist()), "int32")
+        context = self.context_of_now(log)
+        return self.log_scorer.score(news, log, users, context=context).reshape(len(histories), -1)
+
+    def log_of_now(
+        self, histories: Sequence[Sequence[str]], candidates: Sequence[str], user: str | None = None
+    ) -> ImpressionLog:
+        """Return a log of one impression for each history, all of the same candidates; arguments are as of `score`."""
         self.news.rows([*itertools.chain(*histories), *candidates])  # refuses ids that are not in the table
         now = max([int(self.news.published.max()), *(of.end for of in self.counts or ())])
-        log = ImpressionLog.from_columns(
+        return ImpressionLog.from_columns(
             self.news,
             histories=[list(history) for history in histories],
             candidates=[list(candidates)] * len(histories),
             users=[user or ""] * len(histories),
             time=[now] * len(histories),
         )
-        users = np.array(self.vocabularies.users.encode(log.users.to_pylist()), "int32")
-        context = Context.of_log(log, self.news, self.counts, self.hparams.horizon) if self.network.context else None
-        return self.log_scorer.score(news, log, users, context=context).reshape(len(histories), -1)
+
+    def context_of_now(self, log: ImpressionLog) -> Context | None:
+        """Return the context of what `log_of_now` gave, where the network reads it."""
+        return Context.of_log(log, self.news, self.counts, self.hparams.horizon) if self.network.context else None
 
     def explain(self, history: Sequence[str], candidates: Sequence[str], user: str | None = None) -> Explanation:
         """Say why candidates score as they do: the user's interests, their attention, and what each click adds.

@@ -27,6 +27,7 @@ from recommenders_miner.evaluation.scoring import LogScorer
 from recommenders_miner.hparams import ENCODERS, MODELS, HParams
 from recommenders_miner.models import training
 from recommenders_miner.models.answers import Answers
+from recommenders_miner.models.context import GatedByContext
 from recommenders_miner.models.network import NewsRecommender
 from recommenders_miner.models.optimizers import make_optimizer
 from recommenders_miner.models.saving import load_model, save_model
@@ -111,6 +112,9 @@ class BaseModel(Answers, RecommendersNames):
             words = read_word_matrix(self.hparams, vocabularies.words)
             vectors = InitialVectors(self.hparams, vocabularies, self.seed, find, words, plm)
             network = self.build_network(self.hparams, vocabularies, vectors)
+            if self.hparams.context == "gated":
+                predictor = GatedByContext(network.click_predictor, hasattr(network.news_encoder, "dim"))
+                network = NewsRecommender(**{**network.config, "click_predictor": predictor})
             if self.hparams.cold_history == "learned" and network.user_encoder.reads_vectors:
                 network = NewsRecommender(**{**network.config, "learns_cold": True})
             network.build()

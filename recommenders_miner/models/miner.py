@@ -19,6 +19,7 @@ from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import (
     CategoryBias,
     DisagreementRegularizer,
+    HistoryPositions,
     InterestAggregation,
     InterestsOverClicks,
     News,
@@ -45,6 +46,7 @@ class MINERHParams(CategoryHParams):
     category_embedding: Literal["learned", "glove", "plm"] = hparam(
         "model", "learned", "where category embeddings come from"
     )
+    history_positions: bool = hparam("model", False, "attention knows the clicks' places in the history")
     disagreement_weight: float = hparam("model", 0.8, "β of the disagreement regulariser; 0 leaves it out", ge=0.0)
 
 
@@ -59,7 +61,8 @@ class MINERUserEncoder(UserEncoder):
 
     whose x no candidate has a part in, and whose product with a candidate needs the products h_j^T h_c, not the sum.
 
-    Without a `category_embedding`, from category ids to vectors, there is no category weighting.
+    Without a `category_embedding`, from category ids to vectors, there is no category weighting. With `positions`, the
+    number of clicks that are read, attention knows their places, which the paper's does not: see `HistoryPositions`.
     """
 
     users_at_once = 2048  # so that many have candidates of like number
@@ -69,9 +72,11 @@ class MINERUserEncoder(UserEncoder):
         num_interests: int = 32,
         code_dim: int = 200,
         category_embedding: keras.layers.Embedding | None = None,
+        positions: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.positions = HistoryPositions(positions, dtype=self.dtype_policy) if positions else None
         self.poly_attention = PolyAttention(num_interests, code_dim, dtype=self.dtype_policy)
         self.category_embedding = category_embedding
         self.category_bias = CategoryBias(dtype=self.dtype_policy) if category_embedding else None
@@ -88,13 +93,20 @@ class MINERUserEncoder(UserEncoder):
 
     def call(self, history: News, mask: Tensor, user: Tensor, candidates: News, training: bool | None = None) -> Tensor:
         """Return interests (B, K, d), or (B, C, K, d) with category weighting; zero for an empty history."""
-        return self.poly_attention(history["vector"], mask=mask, bias=self._bias(history, candidates))
+        return self._interests(history, mask, bias=self._bias(history, candidates))
 
     def attention_weights(self, history: News, mask: Tensor, user: Tensor, candidates: News) -> Tensor:
         """Return the weights w_ij of Eq. 5, (B, C, K, M), or of Eq. 1, (B, 1, K, M), without category weighting."""
         bias = self._bias(history, candidates)
-        _, weights = self.poly_attention(history["vector"], mask=mask, bias=bias, return_weights=True)
+        _, weights = self._interests(history, mask, bias=bias, return_weights=True)
         return weights if self.candidate_aware else weights[:, None]
+
+    def _interests(self, history: News, mask: Tensor, **options: Any) -> Tensor:
+        return self.poly_attention(history["vector"], mask=mask, keys=self._keys(history, mask), **options)
+
+    def _keys(self, history: News, mask: Tensor) -> Tensor:
+        """Return what the attention is made of: the clicked articles, with their places where these count."""
+        return history["vector"] if self.positions is None else self.positions(history["vector"], mask)
 
     def _bias(self, history: News, candidates: News) -> Tensor:
         """λ cos(b_j, b_c), (B, C, M); None without category weighting."""
@@ -111,8 +123,8 @@ class MINERUserEncoder(UserEncoder):
         are scaled by its largest, which the quotient cancels; 0 for padding.
         """
         if not self.candidate_aware:
-            return self.poly_attention(history["vector"], mask=mask)
-        logits = ops.cast(self.poly_attention.logits(history["vector"]), "float32")
+            return self._interests(history, mask)
+        logits = ops.cast(self.poly_attention.logits(self._keys(history, mask)), "float32")
         logits = ops.where(mask[:, None, :], logits, -1e9)
         exponentials = ops.exp(logits - ops.max(logits, axis=-1, keepdims=True)) * ops.cast(mask[:, None, :], "float32")
         weights = ops.swapaxes(exponentials, -1, -2)
@@ -148,7 +160,7 @@ class MINERUserEncoder(UserEncoder):
 
     def user_vectors(self, history: News, mask: Tensor, user: Tensor) -> Tensor:
         """Return the interests of Eq. 1, (B, K, d), without category weights."""
-        return self.poly_attention(history["vector"], mask=mask)
+        return self._interests(history, mask)
 
 
 class MINERClickPredictor(ClickPredictor):
@@ -212,6 +224,7 @@ class MINERModel(BaseModel):
             initializer, dim = vectors.categories()
             embedding = keras.layers.Embedding(len(vocabularies.categories), dim, embeddings_initializer=initializer)
             embedding.trainable = trained
-        user_encoder = MINERUserEncoder(hparams.num_interests, hparams.code_dim, embedding)
+        positions = hparams.his_size if hparams.history_positions else 0
+        user_encoder = MINERUserEncoder(hparams.num_interests, hparams.code_dim, embedding, positions)
         predictor = MINERClickPredictor(hparams.aggregation, hparams.disagreement_weight)
         return NewsRecommender(news_encoder, user_encoder, predictor)

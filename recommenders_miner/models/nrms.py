@@ -9,23 +9,32 @@ from keras import ops
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import InitialVectors, SelfAttentionHParams, build_encoder
 from recommenders_miner.errors import HParamsError
-from recommenders_miner.hparams import HParams
-from recommenders_miner.layers import AdditiveAttention, News, SelfAttention, Tensor
+from recommenders_miner.hparams import HParams, hparam
+from recommenders_miner.layers import AdditiveAttention, HistoryPositions, News, SelfAttention, Tensor
 from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
 
 
 class NRMSUserEncoder(UserEncoder):
-    """The clicked articles attend to each other, then are pooled by additive attention (Section 2.2)."""
+    """The clicked articles attend to each other, then are pooled by additive attention (Section 2.2).
 
-    def __init__(self, num_heads: int = 20, head_dim: int = 20, attention_dim: int = 200, **kwargs: Any) -> None:
+    With `positions`, the number of clicks that are read, they know their places: see `HistoryPositions`.
+    """
+
+    def __init__(
+        self, num_heads: int = 20, head_dim: int = 20, attention_dim: int = 200, positions: int = 0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        self.positions = HistoryPositions(positions, dtype=self.dtype_policy) if positions else None
         self.self_attention = SelfAttention(num_heads, head_dim, dtype=self.dtype_policy)
         self.pooling = AdditiveAttention(attention_dim, dtype=self.dtype_policy)
 
     def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Tensor:
         """Return user vectors (B, num_heads · head_dim); zero for an empty history."""
-        return self.pooling(self.self_attention(history["vector"], mask=mask), mask=mask)
+        return self.pooling(self.self_attention(self._placed(history, mask), mask=mask), mask=mask)
+
+    def _placed(self, history: News, mask: Tensor) -> Tensor:
+        return history["vector"] if self.positions is None else self.positions(history["vector"], mask)
 
     def attention_weights(self, history: News, mask: Tensor, user: Tensor, candidates: News) -> Tensor:
         """Return (B, 1, 1, M): of click j `Σ_i w_i mean_h S_hij`, for pooling weights w and the heads' attention S.
@@ -33,9 +42,15 @@ class NRMSUserEncoder(UserEncoder):
         It is the attention rollout of Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020,
         without its half of the identity, which stands for residual connections; NRMS has none.
         """
-        attended, heads = self.self_attention(history["vector"], mask=mask, return_weights=True)
+        attended, heads = self.self_attention(self._placed(history, mask), mask=mask, return_weights=True)
         _, weights = self.pooling(attended, mask=mask, return_weights=True)
         return ops.matmul(weights[:, None, None, :], ops.mean(heads, axis=1, keepdims=True))
+
+
+class NRMSHParams(SelfAttentionHParams):
+    """Hyperparameters of NRMS."""
+
+    history_positions: bool = hparam("model", False, "clicks know their places in the history")
 
 
 @register("nrms", paper="Wu et al., Neural News Recommendation with Multi-Head Self-Attention, EMNLP", year=2019)
@@ -46,7 +61,7 @@ class NRMSModel(BaseModel):
     %, 4 negatives, batch 64, Adam (Section 3.1).
     """
 
-    hparams_class = SelfAttentionHParams
+    hparams_class = NRMSHParams
 
     def build_network(self, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsRecommender:
         """Return the untrained network."""
@@ -61,7 +76,8 @@ class NRMSModel(BaseModel):
 
     def user_encoder(self, hparams: HParams) -> UserEncoder:
         """Return the untrained user encoder, whose vectors have the dimension of all heads."""
-        return NRMSUserEncoder(hparams.head_num, hparams.head_dim, hparams.attention_hidden_dim)
+        positions = hparams.his_size if hparams.history_positions else 0
+        return NRMSUserEncoder(hparams.head_num, hparams.head_dim, hparams.attention_hidden_dim, positions)
 
 
 @register(

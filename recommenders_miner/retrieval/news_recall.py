@@ -19,6 +19,7 @@ from recommenders_miner.encoders.whole_table import batches_of
 from recommenders_miner.errors import HParamsError, NoVectorError
 from recommenders_miner.evaluation.scoring import DistinctUsers
 from recommenders_miner.models.base import BaseModel
+from recommenders_miner.models.context import GatedByContext
 from recommenders_miner.models.miner import MINERClickPredictor
 from recommenders_miner.models.network import DotProductPredictor
 from recommenders_miner.retrieval.news_pool import INDEXES, NewsPool, best_of
@@ -104,7 +105,8 @@ class NewsRecall:
         max_age_days: float | None = None,
     ) -> None:
         self._scorer = model.log_scorer
-        predictor = model.network.click_predictor
+        whole = model.network.click_predictor
+        predictor = whole.matching if isinstance(whole, GatedByContext) else whole  # pools are searched by the match
         if predictor.not_searchable:
             problem = f"{type(model).__name__} has no vectors to search a pool with: {predictor.not_searchable}."
             raise NoVectorError(f"{problem} It can score and rerank what another model has found.")
@@ -120,7 +122,7 @@ class NewsRecall:
         of_miner = isinstance(predictor, MINERClickPredictor)
         if strategy == "auto":
             strategy = "category" if of_miner else "average"
-            if not of_miner and not isinstance(predictor, DotProductPredictor):
+            if (not of_miner and not isinstance(predictor, DotProductPredictor)) or predictor is not whole:
                 rerank = rerank or RERANKED
         mode = predictor.aggregation.mode if of_miner and strategy == "category" else None
         self.model, self.strategy, self.index, self.rerank = model, strategy, index, rerank

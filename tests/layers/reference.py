@@ -32,13 +32,14 @@ def pooled(vectors, logits, valid=None):
     return np.asarray(softmax(logits, valid)) @ vectors
 
 
-def poly_attention(history, projection, codes, mask=None, bias=None):
+def poly_attention(history, projection, codes, mask=None, bias=None, keys=None):
     """Equations (1), (2) and (5): interests (B, K, d) or (B, C, K, d), and their weights."""
+    keys = history if keys is None else keys
     bias = np.zeros(history.shape[:2]) if bias is None else bias
     biases = bias if bias.ndim == 3 else bias[:, None]
     weights = np.zeros((*biases.shape[:2], len(codes), history.shape[1]))
     for user, candidate, code in np.ndindex(weights.shape[:3]):
-        logits = [codes[code] @ np.tanh(projection.T @ clicked) for clicked in history[user]]
+        logits = [codes[code] @ np.tanh(projection.T @ clicked) for clicked in keys[user]]
         valid = None if mask is None else mask[user]
         weights[user, candidate, code] = softmax(np.add(logits, biases[user, candidate]), valid)
     weights = weights if bias.ndim == 3 else weights[:, 0]

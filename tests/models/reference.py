@@ -63,7 +63,9 @@ class Reference:
         self.network, self.hparams, self.news = model.network, model.hparams, model.news
         self.encoder, self.user_encoder = self.network.news_encoder, self.network.user_encoder
         # LSTUR's vectors are a title's and its labels' side by side.
-        self.encoder, *self.labels = getattr(self.encoder, "parts", [self.encoder])
+        self.labels = []
+        if self.hparams.news_encoder != "joined":
+            self.encoder, *self.labels = getattr(self.encoder, "parts", [self.encoder])
         self.predictor = self.network.click_predictor
 
     def score(self, history, candidates, user="U1"):
@@ -116,14 +118,23 @@ class Reference:
         return self.cnn(self.encoder.convolution, self.encoder.pooling, self.words(self.encoder.words, news_id))
 
     def plm_news(self, news_id):
-        tokens = self.model.vocabularies.pieces.encode([self.column("title", news_id)], self.hparams.title_size)[0]
-        gelu = approximate_gelu if self.encoder.config["activation"] is None else exact_gelu
-        states = bert(self.encoder.backbone, np.array(tokens) - 1, gelu)
-        if self.encoder.attention is not None:
-            return dense(
-                layers.additive_attention(states[None], **values(self.encoder.attention))[0], self.encoder.projection
-            )
-        return dense(states[0] if self.hparams.plm_pooling == "cls" else states.mean(axis=0), self.encoder.projection)
+        return dense(self.plm_vector(self.encoder, news_id), self.encoder.projection)
+
+    def plm_vector(self, encoder, news_id):
+        return np.concatenate(
+            [self.text_vector(encoder, self.column(text, news_id), text) for text in encoder.config["texts"]]
+        )
+
+    def text_vector(self, encoder, written, text):
+        if not written:
+            return np.zeros(encoder.backbone.hidden_dim)
+        size = self.hparams.title_size if text == "title" else self.hparams.text_size
+        tokens = self.model.vocabularies.pieces.encode([written], size)[0]
+        gelu = approximate_gelu if encoder.config["activation"] is None else exact_gelu
+        states = bert(encoder.backbone, np.array(tokens) - 1, gelu)
+        if encoder.attention is not None:
+            return layers.additive_attention(states[None], **values(encoder.attention))[0]
+        return states[0] if self.hparams.plm_pooling == "cls" else states.mean(axis=0)
 
     def convolved(self, convolution, words):
         """c_i = ReLU(F · [w_{i-1}; w_i; w_{i+1}] + b), zeros beyond the text."""
@@ -131,6 +142,19 @@ class Reference:
 
     def cnn(self, convolution, pooling, words):
         return layers.additive_attention(self.convolved(convolution, words)[None], **values(pooling))[0]
+
+    def joined_news(self, news_id):
+        """Σ_v W_v x_v + b."""
+        sizes = {"title": self.hparams.title_size, "abstract": self.hparams.body_size}
+        vectors = []
+        for view, part in zip(self.hparams.views, self.encoder.parts, strict=True):
+            if view == "plm":
+                vectors.append(self.plm_vector(part, news_id))
+            elif view in ("title", "abstract"):
+                vectors.append(self.attended(part, self.words(part.words, news_id, view, sizes[view])))
+            else:
+                vectors.append(table(part.embedding)[self.label(view, news_id)])
+        return dense(np.concatenate(vectors), self.encoder.projection)
 
     def multi_view_news(self, news_id):
         encoder = self.encoder
@@ -183,8 +207,15 @@ class Reference:
     def clicked(self, history):
         return np.array([self.news_vector(news_id) for news_id in history])
 
+    def placed(self, history):
+        """The clicked articles' vectors with those of their places, the newest click's first."""
+        if self.user_encoder.positions is None:
+            return self.clicked(history)
+        places = next(iter(values(self.user_encoder.positions).values()))
+        return self.clicked(history) + places[: len(history)][::-1] if history else self.clicked(history)
+
     def nrms_user(self, history, user):
-        return self.attended(self.user_encoder, self.clicked(history))
+        return self.attended(self.user_encoder, self.placed(history))
 
     def naml_user(self, history, user):
         if not history:
@@ -289,7 +320,9 @@ class Reference:
             categories = table(encoder.category_embedding)
             own = categories[self.label("category", candidate)]
             bias = np.array([[scale * layers.cosine(categories[self.label("category", j)], own) for j in history]])
-        interests, _ = layers.poly_attention(clicked[None], **values(encoder.poly_attention), bias=bias)
+        interests, _ = layers.poly_attention(
+            clicked[None], **values(encoder.poly_attention), bias=bias, keys=self.placed(history)[None]
+        )
         kernel = next(iter(values(self.predictor.aggregation).values()), None)
         scores = layers.interest_aggregation(
             interests.reshape(1, -1, len(vector)), vector[None, None], self.hparams.aggregation, kernel

@@ -75,6 +75,8 @@ TOYS = {
     "miner mean without categories": {"aggregation": "mean", "category_weighting": False},
     "miner of one interest": {"num_interests": 1},
     "miner with categories beside": {"category_weighting": False, "category_concatenated": True},
+    "miner with places": {"history_positions": True},
+    "nrms with places": {"history_positions": True},
     "miner cnn": {"news_encoder": "cnn"},
     "miner multi_view": {"news_encoder": "multi_view"},
     "miner knowledge": {"news_encoder": "knowledge"},
@@ -82,6 +84,16 @@ TOYS = {
     "naml": {},
     "npa": {},
     "nrms": {},
+    "miner joined": {
+        **{
+            **PLM,
+            "news_encoder": "joined",
+            "plm_trainable": "none",
+            "plm_texts": ["title", "abstract"],
+            "text_size": 5,
+        },
+        "views": ["plm", "title", "abstract", "category", "subcategory"],
+    },
     "miner plm": {**PLM, "plm_trainable": "all"},
     "miner plm last": {**PLM, "plm_trainable": "last_n: 2"},
     "miner plm none": {**PLM, "plm_trainable": "none", "plm_pooling": "mean"},
@@ -107,6 +119,7 @@ bare name stands for it where one is enough.
 
 SLOW = {
     *("miner max", "miner mean", "miner max without categories", "miner mean without categories"),
+    *("miner with places", "nrms with places", "miner joined"),
     *("miner plm last", "miner plm none", "miner without categories", "miner of one interest"),
     *("hierec with other shares", "lstur con", "miner cnn", "miner multi_view", "miner knowledge", "miner kcnn"),
     *(f"{model} {COLD}" for model in ("nrms", "dkn", "hierec", "lstur")),
@@ -215,7 +228,7 @@ def toy_hparams(name: str, **overrides):
     """The hyperparameters of an entry of TOYS."""
     model = name.split()[0]
     values = {**SIZES, **TOYS.get(model, {}), **TOYS.get(name, {}), **overrides}
-    if values.get("news_encoder") == "plm" or model == "unbert":
+    if values.get("news_encoder") in ("plm", "joined") or model == "unbert":
         values = {"plm": toy_preset(), **values}
     return prepare_hparams(model, **values)
 

@@ -1,0 +1,71 @@
+"""Context beside any model: a gate between how well an article fits the user and how it does at the moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from recommenders_miner.data.context import CONTEXT
+from recommenders_miner.layers import ContextScore, News, Tensor, user_features
+from recommenders_miner.models.network import ClickPredictor, Interests, Users
+
+
+class GatedByContext(ClickPredictor):
+    """The score of another click predictor, and that of the context: `s = (1 - η) s_m + η s_p`.
+
+    Qi et al., "PP-Rec: News Recommendation with Personalized User Interest and Time-aware News Popularity", ACL 2021,
+    Section 3.4, where η is made of the user's vector. Here it is made of what the context says of the user, such as the
+    number of clicks, which any model has: η = σ(w^T tanh(W x_u)).
+
+    `matching` gives s_m; `reads_content` says whether candidates have a `vector`, which the context's score may read.
+    """
+
+    def __init__(self, matching: ClickPredictor, reads_content: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.matching = matching
+        self.context_score = ContextScore(reads_content=reads_content)
+        self.gate_hidden = keras.layers.Dense(16, "tanh", dtype="float32")
+        self.gate = keras.layers.Dense(1, "sigmoid", dtype="float32")
+        self.columns = tuple(dict.fromkeys((*matching.columns, *CONTEXT)))
+        self.candidates_at_once = matching.candidates_at_once
+        self.candidates_of_a_user = matching.candidates_of_a_user
+        self.not_searchable = matching.not_searchable
+
+    @property
+    def pretrained_weights(self) -> list[Any]:
+        """Those of the other click predictor."""
+        return self.matching.pretrained_weights
+
+    def prepare(self, news: News) -> News:
+        """Return what the other click predictor makes of articles, and `content`, (U, hidden), for the context."""
+        content = {"content": self.context_score.content(news["vector"])} if self.config["reads_content"] else {}
+        return {**self.matching.prepare(news), **content}
+
+    def call(self, users: Users, candidates: News, mask: Tensor | None = None, training: bool | None = None) -> Tensor:
+        """Return scores (B, C); see the class."""
+        share, of_context = self._context(candidates)
+        return (1.0 - share) * self.matching(users, candidates, mask=mask, training=training) + share * of_context
+
+    def _context(self, candidates: News) -> tuple[Tensor, Tensor]:
+        """Return η and s_p, both (B, C)."""
+        if self.config["reads_content"] and "content" not in candidates:
+            candidates = {**candidates, "content": self.context_score.content(candidates["vector"])}
+        share = self.gate(self.gate_hidden(user_features(candidates)))
+        return ops.squeeze(share, axis=-1), self.context_score(candidates)
+
+    def interests(self, users: Users, candidates: News) -> Interests:
+        """Return the other click predictor's interests, weighted by 1 - η, and the context as one more."""
+        share, of_context = self._context(candidates)
+        found = self.matching.interests(users, candidates)
+        if found is None:
+            score = self.matching(users, candidates)
+            found = Interests(["user"], score[..., None], ops.ones_like(score)[..., None])
+        scores = ops.concatenate([found.scores, of_context[..., None]], axis=-1)
+        weights = ops.concatenate([found.weights * (1.0 - share[..., None]), share[..., None]], axis=-1)
+        return Interests([*found.names, "context"], scores, weights)
+
+    def attention_weights(self, users: Users, candidates: News) -> Tensor | None:
+        """Return those of the other click predictor."""
+        return self.matching.attention_weights(users, candidates)
