@@ -22,6 +22,7 @@ from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 
 HOUR, DAY = 3600, 86_400  # seconds
+LABELS = ("category", "subcategory")
 WINDOWS = {"1h": HOUR, "6h": 6 * HOUR, "24h": DAY}
 PRIOR_SHOWINGS = 50.0
 CONTEXT = (
@@ -31,6 +32,8 @@ CONTEXT = (
     *(f"{what}_{window}" for window in WINDOWS for what in ("showings", "clicks")),
     "click_rate",
     "click_rate_rank",
+    "clicks_in_category",
+    "clicks_in_subcategory",
     "hour",
     "weekday",
     "user_clicks",
@@ -42,6 +45,7 @@ CONTEXT = (
 - `showings`, `clicks`: ever before. `showings_1h`, `clicks_1h`, …: within so many hours before.
 - `click_rate`: clicks by showings, shrunk to the rate of all articles as if there were `PRIOR_SHOWINGS` more.
 - `click_rate_rank`: the share of the impression's candidates whose rate is higher, from 0.
+- `clicks_in_category`, `clicks_in_subcategory`: how many of the history's clicks are on articles of the candidate's.
 - `hour`, `weekday`: of the impression, in UTC, 0 … 23 and Monday 0 … 6.
 - `user_clicks`: the length of the history. `days_since_click`: since the user's last click in the log; -1 without one.
 """
@@ -282,6 +286,8 @@ class Context:
         distinct, place = np.unique(impressions, return_inverse=True)
         rates = self._click_rates(distinct, place, *(values[:, _PLACE[name]] for name in ("clicks", "showings")))
         values[:, [_PLACE["click_rate"], _PLACE["click_rate_rank"]]] = np.stack(rates, axis=1)
+        for label in LABELS:
+            values[:, _PLACE[f"clicks_in_{label}"]] = self._clicks_in(label, distinct, place, articles)
         values[:, -4:] = self._of_users(distinct)[place]
         return values
 
@@ -320,6 +326,21 @@ class Context:
         own = rate(clicks, showings, prior[place])
         higher = shown.offsets[place + 1] - np.searchsorted(ranked, place + own, side="right")
         return own, higher / shown.lengths[place]
+
+    def _clicks_in(self, label: str, distinct: np.ndarray, place: np.ndarray, articles: np.ndarray) -> np.ndarray:
+        """Count the clicks of each pair's history whose category, or subcategory, is the article's."""
+        labels = self._labels[label]
+        clicked = self.log.histories.take(self.log.history_of[distinct])
+        size = int(labels.max()) + 1
+        clicks = np.sort(clicked.rows() * size + labels[clicked.values])
+        first, end = (np.searchsorted(clicks, place * size + labels[articles], side) for side in ("left", "right"))
+        return end - first
+
+    @cached_property
+    def _labels(self) -> dict[str, np.ndarray]:
+        return {
+            name: getattr(self.news, name).dictionary_encode().indices.to_numpy().astype("int64") for name in LABELS
+        }
 
     def _of_users(self, impressions: np.ndarray) -> np.ndarray:
         """Return the last four columns."""

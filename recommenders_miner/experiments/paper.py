@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -35,6 +36,9 @@ from recommenders_miner.plots.one_user import Shown, draw_attention_maps, draw_c
 from recommenders_miner.progress import progress_bar
 from recommenders_miner.retrieval.news_recall import NewsRecall
 from recommenders_miner.tables import markdown_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # === Table 2: MINER beside all the models that it is compared with ===
 
@@ -103,20 +107,52 @@ TABLE_3 = [
 ]
 
 
+PAIRED = """
+What taking a part out changes, in points, ± the standard error of the difference, paired over the same impressions and
+seeds:
+""".strip()
+
+
+def effects_of_parts(
+    study: Study, made: Made, taken_out: Sequence[tuple[str, str, str]], metrics: Sequence[str]
+) -> tuple[list[dict[str, Any]], list[list[str]], Figure]:
+    """Measure on the same impressions what taking out parts does.
+
+    Args:
+        study: the study.
+        made: its runs.
+        taken_out: names of a model, of a part, and of the model without it; passed over where either was not made.
+        metrics: those to write down.
+
+    Returns:
+        The effects, the rows of a table of them, and a picture.
+    """
+    effects, rows = [], []
+    for base, part, without in taken_out:
+        if {base, without} <= made.keys():
+            log = study.runs.dev.log
+            effect = {name: paired_difference(made[without], made[base], log, name) for name in METRIC_TITLES}
+            effects.append({"base": base, "part": part, "without": without} | effect)
+            cells = (f"{100 * effect[metric][0]:+.2f} ± {100 * effect[metric][1]:.2f}" for metric in metrics)
+            rows.append([f"{base}, without {part}", *cells])
+    figure = draw_effects(
+        [f"{effect['base']}\nwithout {effect['part']}" for effect in effects],
+        [100 * effect["group_auc"][0] for effect in effects],
+        [100 * effect["group_auc"][1] for effect in effects],
+        xlabel="change of AUC, points (whiskers: two standard errors)",
+        title="What taking out a part of MINER does",
+    )
+    return effects, rows, figure
+
+
 def _table3(study: Study, made: Made) -> Page:
     """Measure on the same impressions what taking out a part does."""
     metrics = [name for name in METRIC_TITLES if name != "ndcg@5"]  # the paper leaves it out here
-    reported, log = PUBLISHED["table3"], study.runs.dev.log
-    effects: list[dict[str, Any]] = []
-    rows = []
-    for base, part in ((base, part) for base in BASES for part in PARTS):
-        without = f"{base}-no-{part}"
-        if not {base, without} <= made.keys():
-            continue
-        effect = {name: paired_difference(made[without], made[base], log, name) for name in METRIC_TITLES}
-        effects.append({"base": base, "part": part} | effect)
-        cells = (f"{100 * effect[metric][0]:+.2f} ± {100 * effect[metric][1]:.2f}" for metric in metrics)
-        rows.append([f"{base}, without {part}", *cells, f"{reported[without][0] - reported[base][0]:+.2f}"])
+    reported = PUBLISHED["table3"]
+    taken_out = [(base, part, f"{base}-no-{part}") for base in BASES for part in PARTS]
+    effects, rows, figure = effects_of_parts(study, made, taken_out, metrics)
+    for row, effect in zip(rows, effects, strict=True):
+        row.append(f"{reported[effect['without']][0] - reported[effect['base']][0]:+.2f}")
     text = f"""
 {study.settings} Beside each, what the paper reports on MIND-small.
 `disagreement` is the regulariser, with β = {study.miner.disagreement_weight:g} on this scale; `category` the
@@ -125,18 +161,10 @@ does worse, says a footnote of the paper without figures.
 
 {table_beside_paper(made, reported, metrics)}
 
-What taking a part out changes, in points, ± the standard error of the difference, paired over the same impressions
-and seeds:
+{PAIRED}
 
 {markdown_table(["Taken out", *(METRIC_TITLES[name] for name in metrics), "AUC, paper"], rows)}
 """
-    figure = draw_effects(
-        [f"{e['base']}\nwithout {e['part']}" for e in effects],
-        [100 * e["group_auc"][0] for e in effects],
-        [100 * e["group_auc"][1] for e in effects],
-        xlabel="change of AUC, points (whiskers: two standard errors)",
-        title="What taking out a part of MINER does",
-    )
     rows_of = {name: [run.row.to_json() for run in runs] for name, runs in made.items()}
     return Page(
         "Table 3: what the parts of MINER are worth",

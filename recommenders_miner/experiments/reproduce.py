@@ -10,6 +10,7 @@ from typing import Any
 from recommenders_miner.evaluation.metrics import DEFAULT_METRICS
 from recommenders_miner.experiments.paper import PAPER
 from recommenders_miner.experiments.plan import Plan
+from recommenders_miner.experiments.plus import PLUS
 from recommenders_miner.experiments.runs import PUBLISHED, Variant
 from recommenders_miner.experiments.study import METRIC_TITLES, Experiment, Made, Page, Study, metric_of, over_seeds
 from recommenders_miner.plots.charts import draw_curves
@@ -65,6 +66,7 @@ after the last.
 
 EXPERIMENTS: dict[str, Experiment] = {
     **PAPER,
+    **PLUS,
     "recommenders": Experiment(_notebook_variants, _notebooks, each_epoch=True),
 }
 

@@ -25,7 +25,7 @@ from recommenders_miner.layers.common import (
     masked_softmax,
     unit_vectors,
 )
-from recommenders_miner.layers.context import ContextScore, article_features, user_features
+from recommenders_miner.layers.context import ContextScore, affinity_features, article_features, user_features
 from recommenders_miner.layers.factorization_machine import FactorizationMachine, FactorTable, merged_squares
 from recommenders_miner.layers.interests import (
     CategoryBias,
@@ -57,6 +57,7 @@ __all__ = [
     "SelfAttention",
     "Tensor",
     "WordConvolution",
+    "affinity_features",
     "article_features",
     "call_without_keeping",
     "cosine",

@@ -8,16 +8,18 @@ import keras
 from keras import ops
 
 from recommenders_miner.data.context import CONTEXT
-from recommenders_miner.layers import ContextScore, News, Tensor, user_features
+from recommenders_miner.layers import ContextScore, News, Tensor, affinity_features, user_features
 from recommenders_miner.models.network import ClickPredictor, Interests, Users
 
 
 class GatedByContext(ClickPredictor):
-    """The score of another click predictor, and that of the context: `s = (1 - η) s_m + η s_p`.
+    """The score of another click predictor, and those of the context: `s = (1 - η) (s_m + s_a) + η s_p`.
 
     Qi et al., "PP-Rec: News Recommendation with Personalized User Interest and Time-aware News Popularity", ACL 2021,
     Section 3.4, where η is made of the user's vector. Here it is made of what the context says of the user, such as the
-    number of clicks, which any model has: η = σ(w^T tanh(W x_u)).
+    number of clicks, which any model has: η = σ(w^T tanh(W x_u)). s_a, which that paper has not, is made of how many
+    clicks the history has in the candidate's category and subcategory: attention, whose weights add up to 1, forgets
+    how many there were.
 
     `matching` gives s_m; `reads_content` says whether candidates have a `vector`, which the context's score may read.
     """
@@ -26,6 +28,8 @@ class GatedByContext(ClickPredictor):
         super().__init__(**kwargs)
         self.matching = matching
         self.context_score = ContextScore(reads_content=reads_content)
+        self.affinity_hidden = keras.layers.Dense(16, "tanh", dtype="float32")
+        self.affinity = keras.layers.Dense(1, use_bias=False, dtype="float32")
         self.gate_hidden = keras.layers.Dense(16, "tanh", dtype="float32")
         self.gate = keras.layers.Dense(1, "sigmoid", dtype="float32")
         self.columns = tuple(dict.fromkeys((*matching.columns, *CONTEXT)))
@@ -45,26 +49,29 @@ class GatedByContext(ClickPredictor):
 
     def call(self, users: Users, candidates: News, mask: Tensor | None = None, training: bool | None = None) -> Tensor:
         """Return scores (B, C); see the class."""
-        share, of_context = self._context(candidates)
-        return (1.0 - share) * self.matching(users, candidates, mask=mask, training=training) + share * of_context
+        share, of_labels, of_context = self._context(candidates)
+        matching = self.matching(users, candidates, mask=mask, training=training)
+        return (1.0 - share) * (matching + of_labels) + share * of_context
 
-    def _context(self, candidates: News) -> tuple[Tensor, Tensor]:
-        """Return η and s_p, both (B, C)."""
+    def _context(self, candidates: News) -> tuple[Tensor, Tensor, Tensor]:
+        """Return η, s_a and s_p, all (B, C)."""
         if self.config["reads_content"] and "content" not in candidates:
             candidates = {**candidates, "content": self.context_score.content(candidates["vector"])}
         share = self.gate(self.gate_hidden(user_features(candidates)))
-        return ops.squeeze(share, axis=-1), self.context_score(candidates)
+        of_labels = self.affinity(self.affinity_hidden(affinity_features(candidates)))
+        return ops.squeeze(share, axis=-1), ops.squeeze(of_labels, axis=-1), self.context_score(candidates)
 
     def interests(self, users: Users, candidates: News) -> Interests:
-        """Return the other click predictor's interests, weighted by 1 - η, and the context as one more."""
-        share, of_context = self._context(candidates)
+        """Return the other click predictor's interests, and `labels` and `context`, s_a and s_p, as two more."""
+        share, *of_context = self._context(candidates)
         found = self.matching.interests(users, candidates)
         if found is None:
             score = self.matching(users, candidates)
             found = Interests(["user"], score[..., None], ops.ones_like(score)[..., None])
-        scores = ops.concatenate([found.scores, of_context[..., None]], axis=-1)
-        weights = ops.concatenate([found.weights * (1.0 - share[..., None]), share[..., None]], axis=-1)
-        return Interests([*found.names, "context"], scores, weights)
+        scores = ops.concatenate([found.scores, ops.stack(of_context, axis=-1)], axis=-1)
+        of_match = 1.0 - share[..., None]
+        weights = ops.concatenate([found.weights * of_match, of_match, share[..., None]], axis=-1)
+        return Interests([*found.names, "labels", "context"], scores, weights)
 
     def attention_weights(self, users: Users, candidates: News) -> Tensor | None:
         """Return those of the other click predictor."""

@@ -13,12 +13,17 @@ from recommenders_miner.data.news import NewsTable
 
 HOUR, DAY = 3600, 86_400
 IDS = ["N1", "N2", "N3", "N4"]
+LABELS_OF = {
+    "category": {"N1": "a", "N2": "a", "N3": "b", "N4": "b", "N9": "c"},
+    "subcategory": {"N1": "x", "N2": "y", "N3": "x", "N4": "z", "N9": "x"},
+}
 START = 1_573_300_800  # Saturday, noon
 
 
 def table(published=None, ids=IDS):
     extra = None if published is None else {"published": published}
-    return NewsTable.from_columns(ids, ["a title"] * len(ids), extra=extra)
+    labels = {name: [of[news_id] for news_id in ids] for name, of in LABELS_OF.items()}
+    return NewsTable.from_columns(ids, ["a title"] * len(ids), **labels, extra=extra)
 
 
 impressions = st.lists(
@@ -84,6 +89,8 @@ def plain(rows, earlier, published, horizon):
             first = min([at for at, _, other, _ in past if other == news_id], default=None)
             born = (published and published[IDS.index(news_id)]) or first
             found["age"].append(-1 if born is None else max(time - born, 0) / HOUR)
+            for label, of in LABELS_OF.items():
+                found[f"clicks_in_{label}"].append(sum(of[clicked] == of[news_id] for clicked in history))
             found["hour"].append(time // HOUR % 24)
             found["weekday"].append((time // DAY + 3) % 7)
             found["user_clicks"].append(len(history))

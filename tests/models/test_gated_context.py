@@ -33,7 +33,7 @@ def in_context(name):
 
 
 def plain_score(match, columns, vector, predictor):
-    """s = (1 - η) s_m + η s_p of one candidate."""
+    """s = (1 - η) (s_m + s_a) + η s_p of one candidate."""
     x = dict(zip(CONTEXT, columns, strict=True))
     rate = x["click_rate"]
     features = [math.log1p(max(x["age"], 0)) / 3, float(x["age"] < 0), x["click_rate_rank"]]
@@ -48,8 +48,11 @@ def plain_score(match, columns, vector, predictor):
     since, day, week = x["days_since_click"], 2 * math.pi * x["hour"] / 24, 2 * math.pi * x["weekday"] / 7
     user = [math.log1p(x["user_clicks"]) / 3, math.exp(-max(since, 0)), float(since < 0)]
     user += [math.sin(day), math.cos(day), math.sin(week), math.cos(week)]
+    labels = [x["clicks_in_category"], x["clicks_in_subcategory"]]
+    labels = [*map(math.log1p, labels), *(clicks / max(x["user_clicks"], 1) for clicks in labels)]
+    affinity = np.tanh(dense(np.array(labels), predictor.affinity_hidden)) @ np.array(predictor.affinity.kernel)
     share = sigmoid(dense(np.tanh(dense(np.array(user), predictor.gate_hidden)), predictor.gate))[0]
-    return (1 - share) * match + share * of_context
+    return (1 - share) * (match + float(affinity[0])) + share * of_context
 
 
 def test_a_score_is_that_of_matching_and_of_the_context_in_the_gates_shares():
@@ -86,7 +89,7 @@ def test_evaluation_scores_any_model_in_context_as_training_does(name):
 def test_an_explanation_adds_up_with_the_context_as_one_more_interest():
     model, _ = in_context("nrms")
     found = model.explain(IDS[:3], IDS[4:8])
-    assert found.interest_names[-1] == "context"
+    assert found.interest_names[-2:] == ["labels", "context"]
     assert (found.interest_scores * found.interest_weights).sum(axis=-1) == pytest.approx(found.scores, abs=1e-5)
     assert found.scores == pytest.approx(model.score(IDS[:3], IDS[4:8]), abs=1e-5)
 

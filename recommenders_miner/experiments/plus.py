@@ -1,0 +1,59 @@
+"""`reproduce plus`: MINER with what its paper leaves out, and what each part of that is worth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recommenders_miner.experiments.compare import Comparison, differences_to_best, reference_rows
+from recommenders_miner.experiments.paper import PAIRED, effects_of_parts
+from recommenders_miner.experiments.runs import ResultRow, Variant
+from recommenders_miner.experiments.study import METRIC_TITLES, Experiment, Made, Page, Study
+from recommenders_miner.tables import markdown_table
+
+WHOLE, BESIDE = "miner-plus", ("miner", "hierec", "nrms")
+PARTS: dict[str, dict[str, Any]] = {
+    "context": {"context": "none"},
+    "places": {"history_positions": False},
+    "abstracts": {"plm_texts": ["title"]},
+    "subcategories": {"views": ["plm", "title"]},
+    "words": {"views": ["plm", "subcategory"]},
+    "plm": {"views": ["title", "subcategory"]},
+}
+"""What takes a part out, by the part's name: `words` are trained ones, `plm` is the language model."""
+
+
+def _variants(_: Study) -> list[Variant]:
+    parts = (Variant(f"{WHOLE}-no-{part}", WHOLE, changes) for part, changes in PARTS.items())
+    return [Variant(WHOLE), *map(Variant, BESIDE), *parts]
+
+
+def _page(study: Study, made: Made) -> Page:
+    """Set the whole beside others, say what share of what can be known it reaches, and take its parts out."""
+    shown = {name: made[name] for name in (WHOLE, *BESIDE) if name in made}
+    rows = [ResultRow.mean([run.row for run in runs]) for runs in shown.values()]
+    references = reference_rows(study.runs.dev, study.seeds)
+    differences = differences_to_best(shown, study.runs.dev.log)
+    comparison = Comparison(study.data_name, study.seeds[0], rows + references, len(study.seeds), differences)
+    auc = {row.model: row.metrics["group_auc"] for row in (*rows, *references)}
+    reached = ""
+    if {"oracle", WHOLE} <= auc.keys():
+        share = (auc[WHOLE] - 0.5) / (auc["oracle"] - 0.5)
+        reached = f"Of the oracle's lead over chance, AUC less 50, {WHOLE} reaches {100 * share:.1f} %."
+    taken_out = [(WHOLE, part, f"{WHOLE}-no-{part}") for part in PARTS]
+    effects, effect_rows, figure = effects_of_parts(study, made, taken_out, list(METRIC_TITLES))
+    text = f"""
+{study.settings} {reached}
+
+{comparison.to_markdown(title=False)}
+
+{PAIRED}
+
+{markdown_table(["Taken out", *METRIC_TITLES.values()], effect_rows)}
+"""
+    results = {"rows": [row.to_json() for row in rows + references], "differences": differences, "effects": effects}
+    return Page(
+        "MINER-plus, and what its parts are worth", text, results, figure, "What taking out a part does to AUC."
+    )
+
+
+PLUS = {"plus": Experiment(_variants, _page)}
