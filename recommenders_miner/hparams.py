@@ -158,7 +158,8 @@ class HParams(pydantic.BaseModel):
     def features(self) -> tuple[str, ...]:
         """The features of articles that the model and its news encoder read, each once."""
         reads = ENCODERS[self.news_encoder].reads, MODELS[self.model_type].reads
-        return tuple(dict.fromkeys(name for of_one in reads for name in of_one(self)))
+        labels = () if self.context == "none" else ("category", "subcategory")
+        return tuple(dict.fromkeys([*(name for of_one in reads for name in of_one(self)), *labels]))
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Return the hyperparameters by section, in the shape of a YAML file."""

@@ -283,9 +283,11 @@ class PLMEncoder(NewsEncoder):
                 found[f"{prefix}pieces"] = pieces
             if self.is_frozen:
                 # In parts, so that whoever is stopped among many thousands of texts goes on there.
-                parts = np.split(pieces, range(_KEPT_AT_ONCE, len(pieces), _KEPT_AT_ONCE))
+                parts = [pieces[first : first + _KEPT_AT_ONCE] for first in range(1, len(pieces), _KEPT_AT_ONCE)]
+                parts = [np.concatenate([pieces[:1], part]) for part in parts]  # the padding article stands first
                 vectors = [self._kept(features, f"{prefix}plm_vector", part) for part in parts]
-                found[f"{prefix}plm_vector"] = vectors[0] if len(vectors) == 1 else np.concatenate(vectors)
+                whole = [vectors[0], *(part[1:] for part in vectors[1:])]
+                found[f"{prefix}plm_vector"] = np.concatenate(whole) if len(whole) > 1 else whole[0]
             elif self.is_cached:
                 found[f"{prefix}plm_states"] = self._kept(features, f"{prefix}plm_states", pieces)
         return found

@@ -94,10 +94,12 @@ def training_memory(hparams: HParams, news: NewsTable, log: ImpressionLog) -> Me
     impressions, candidates = samples.of_step(0)
     history = log.histories.last(log.history_of[impressions], hparams.his_size)
     articles, slots = len(distinct_rows(len(news), candidates, history)), len(impressions) * hparams.his_size
-    if hparams.news_encoder == "plm":
+    of_words = _over_words(hparams, news, log, articles) if hparams.news_encoder != "plm" else (0, 0, 0.0, 0.0)
+    if hparams.news_encoder == "plm" or "plm" in getattr(hparams, "views", ()):
         plm = LanguageModel.of_preset(hparams.plm, hparams.plm_depth)
         trained = plm.layers if hparams.plm_layers == "all" else hparams.plm_layers
-        dim, levels = hparams.news_dim or plm.hidden, [(trained, articles, hparams.title_size)]
+        sizes = [hparams.title_size if text == "title" else hparams.text_size for text in hparams.plm_texts]
+        dim, levels = hparams.news_dim or len(sizes) * plm.hidden, [(trained, articles, size) for size in sizes]
         parameters = (plm.pieces + plm.positions + plm.hidden + 5) * plm.hidden + plm.layers * plm.layer_parameters
         frozen = 0 if hparams.plm_layers == "all" else parameters - trained * plm.layer_parameters
         if hparams.model_type == "unbert":  # a text for each candidate, and above it the states of the text's articles
@@ -107,8 +109,9 @@ def training_memory(hparams: HParams, news: NewsTable, log: ImpressionLog) -> Me
         kept = sum(plm.kept(*level, hparams.remat) for level in levels)
         # Forward, twice as much backward, and with `remat` forward once more.
         operations = (4 if hparams.remat else 3) * sum(plm.operations(*level) for level in levels)
+        parameters, kept, operations = parameters + of_words[1], kept + of_words[2], operations + of_words[3]
     else:
-        frozen, (dim, parameters, kept, operations) = 0, _over_words(hparams, news, log, articles)
+        frozen, (dim, parameters, kept, operations) = 0, of_words
     if hparams.model_type not in ("unbert", "libfm", "deepfm"):
         has_users, of_categories = hparams.model_type.startswith("lstur"), ("vert_emb_dim", "subvert_emb_dim")
         dim += sum(getattr(hparams, name) for name in of_categories) if has_users else 0
@@ -137,7 +140,7 @@ def _over_words(hparams: HParams, news: NewsTable, log: ImpressionLog, articles:
         return dim, rows * (1 + dim) + dense, 4 * articles * length * dim, 6 * hparams.batch_size * dense
     if named := re.search(r"([0-9]+)d", hparams.word_embedding or ""):
         inputs = int(named[1])
-    if encoder in ("self_attention", "knowledge"):
+    if encoder in ("self_attention", "knowledge", "joined"):
         width, heads = hparams.head_num * hparams.head_dim, hparams.head_num
         weights = 3 * width * (inputs + _ENTITY_DIM * (encoder == "knowledge"))
     else:

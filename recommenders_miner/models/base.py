@@ -113,7 +113,9 @@ class BaseModel(Answers, RecommendersNames):
             vectors = InitialVectors(self.hparams, vocabularies, self.seed, find, words, plm)
             network = self.build_network(self.hparams, vocabularies, vectors)
             if self.hparams.context == "gated":
-                predictor = GatedByContext(network.click_predictor, hasattr(network.news_encoder, "dim"))
+                labels = len(vocabularies.categories), len(vocabularies.subcategories)
+                has_vector = hasattr(network.news_encoder, "dim")
+                predictor = GatedByContext(network.click_predictor, has_vector, *labels)
                 network = NewsRecommender(**{**network.config, "click_predictor": predictor})
             if self.hparams.cold_history == "learned" and network.user_encoder.reads_vectors:
                 network = NewsRecommender(**{**network.config, "learns_cold": True})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
@@ -18,21 +19,32 @@ class GatedByContext(ClickPredictor):
     Qi et al., "PP-Rec: News Recommendation with Personalized User Interest and Time-aware News Popularity", ACL 2021,
     Section 3.4, where η is made of the user's vector. Here it is made of what the context says of the user, such as the
     number of clicks, which any model has: η = σ(w^T tanh(W x_u)). s_a, which that paper has not, is made of how many
-    clicks the history has in the candidate's category and subcategory: attention, whose weights add up to 1, forgets
-    how many there were.
+    clicks the history has in the candidate's category and subcategory, `s_a = v^T tanh(W x_a + e_c + e_s)`: attention,
+    whose weights add up to 1, forgets how many there were, and the vectors e of the labels know how many are usual.
 
-    `matching` gives s_m; `reads_content` says whether candidates have a `vector`, which the context's score may read.
+    `matching` gives s_m; `reads_content` says whether candidates have a `vector`, which the context's score may read;
+    then come the numbers of categories and subcategories.
     """
 
-    def __init__(self, matching: ClickPredictor, reads_content: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        matching: ClickPredictor,
+        reads_content: bool = True,
+        num_categories: int = 2,
+        num_subcategories: int = 2,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.matching = matching
         self.context_score = ContextScore(reads_content=reads_content)
-        self.affinity_hidden = keras.layers.Dense(16, "tanh", dtype="float32")
+        self.affinity_hidden = keras.layers.Dense(16, dtype="float32")
+        sizes = {"category": num_categories, "subcategory": num_subcategories}
+        embedding = functools.partial(keras.layers.Embedding, embeddings_initializer="zeros", dtype="float32")
+        self.of_label = {label: embedding(size, 16) for label, size in sizes.items()}
         self.affinity = keras.layers.Dense(1, use_bias=False, dtype="float32")
         self.gate_hidden = keras.layers.Dense(16, "tanh", dtype="float32")
         self.gate = keras.layers.Dense(1, "sigmoid", dtype="float32")
-        self.columns = tuple(dict.fromkeys((*matching.columns, *CONTEXT)))
+        self.columns = tuple(dict.fromkeys((*matching.columns, *sizes, *CONTEXT)))
         self.candidates_at_once = matching.candidates_at_once
         self.candidates_of_a_user = matching.candidates_of_a_user
         self.not_searchable = matching.not_searchable
@@ -58,7 +70,10 @@ class GatedByContext(ClickPredictor):
         if self.config["reads_content"] and "content" not in candidates:
             candidates = {**candidates, "content": self.context_score.content(candidates["vector"])}
         share = self.gate(self.gate_hidden(user_features(candidates)))
-        of_labels = self.affinity(self.affinity_hidden(affinity_features(candidates)))
+        hidden = self.affinity_hidden(affinity_features(candidates))
+        for label, embedding in self.of_label.items():
+            hidden = hidden + embedding(candidates[label])
+        of_labels = self.affinity(ops.tanh(hidden))
         return ops.squeeze(share, axis=-1), ops.squeeze(of_labels, axis=-1), self.context_score(candidates)
 
     def interests(self, users: Users, candidates: News) -> Interests:

@@ -9,12 +9,15 @@ import keras_hub
 import numpy as np
 import pytest
 
+from recommenders_miner.data.features import NewsFeatures
+from recommenders_miner.data.news import NewsTable
 from recommenders_miner.encoders import PLMEncoder
+from recommenders_miner.encoders.plm_encoder import TEXTS
 from recommenders_miner.encoders.whole_table import NetworkPart, encode_table
-from recommenders_miner.errors import PresetError
+from recommenders_miner.errors import PresetError, RecommendersMinerError
 from tests.layers.layer_checks import to_numpy
 from tests.models.reference_parts import approximate_gelu, bert, exact_gelu
-from tests.models.toy import some_slow, toy_preset
+from tests.models.toy import some_slow, toy_hparams, toy_model, toy_preset
 from tests.tiny_plm import KINDS, VOCABULARY, tiny_backbone, tiny_encoder
 
 shared = functools.cache(tiny_encoder)  # for tests that leave its weights alone
@@ -36,8 +39,12 @@ class Features(dict):
 
 def vectors(encoder, pieces=PIECES):
     """The vectors of a table, on the way that training and evaluation go."""
+    return vectors_of(encoder, Features(pieces))
+
+
+def vectors_of(encoder, features):
     part = NetworkPart(encoder, lambda features: {"vector": encoder(features)})
-    return to_numpy(encode_table(part, encoder.prepare(Features(pieces)))["vector"])
+    return to_numpy(encode_table(part, encoder.prepare(features))["vector"])
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
@@ -185,3 +192,48 @@ def test_what_cannot_be_used_is_named(tmp_path):
         shared(trainable_layers=4)
     with pytest.raises(PresetError, match=r"has 3 layers: plm_depth cannot be 4"):
         PLMEncoder.from_preset(toy_preset(), depth=4)
+
+
+def several_texts(folder, extra=None):
+    """What two encoders of one model's settings read of articles with title, abstract and body."""
+    texts = {"abstract": ["word1", "", "word4 word5"]}
+    extra = extra or {"body": ["word2 word3 word4", None, "word5"]}
+    news = NewsTable.from_columns(["N1", "N2", "N3"], ["word1", "word2 word3", ""], **texts, extra=extra)
+    hparams = toy_hparams("miner plm none", plm_texts=["title", "abstract", "body"], text_size=4, news_dim=None)
+    vocabularies = toy_model("miner plm none").vocabularies
+    return NewsFeatures(news, vocabularies, hparams, folder), news
+
+
+def test_the_vectors_of_several_texts_stand_side_by_side_and_are_zero_for_those_that_are_missing(tmp_path):
+    features, _ = several_texts(tmp_path)
+    found = vectors_of(shared(trainable_layers=0, pooling="mean", texts=("title", "abstract", "body")), features)
+    alone = {text: vectors_of(shared(trainable_layers=0, pooling="mean", texts=(text,)), features) for text in TEXTS}
+    assert found == pytest.approx(np.concatenate([*alone.values()], axis=1), abs=1e-6)
+    for text, missing in (("title", []), ("abstract", [2]), ("body", [2])):
+        assert [row for row in (1, 2, 3) if not alone[text][row].any()] == missing
+    assert features["body_pieces"].shape == (4, 4), "cut to text_size"
+
+
+def test_whoever_is_stopped_among_many_texts_goes_on_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr("recommenders_miner.encoders.plm_encoder._KEPT_AT_ONCE", 2)
+    encoder = tiny_encoder(trainable_layers=0, pooling="mean")
+    ran = []
+
+    def run(pieces, wanted=encoder.frozen_outputs):
+        ran.append(len(pieces))
+        if len(ran) == 2:
+            raise KeyboardInterrupt
+        return wanted(pieces)
+
+    monkeypatch.setattr(encoder, "frozen_outputs", run)
+    with pytest.raises(KeyboardInterrupt):
+        encoder.prepare(several_texts(tmp_path)[0])
+    found = encoder.prepare(several_texts(tmp_path)[0])["plm_vector"]
+    assert ran == [3, 2, 2], "the first two were kept"
+    monkeypatch.undo()
+    assert found == pytest.approx(encoder.prepare(several_texts(tmp_path / "other")[0])["plm_vector"], abs=1e-6)
+
+
+def test_a_body_that_the_data_has_not_is_named(tmp_path):
+    with pytest.raises(RecommendersMinerError, match=r"There is no column 'body' in articles\.parquet"):
+        several_texts(tmp_path, {"published": [1, 2, 3]})[0]["body_pieces"]

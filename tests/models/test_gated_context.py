@@ -32,7 +32,7 @@ def in_context(name):
     return model, log
 
 
-def plain_score(match, columns, vector, predictor):
+def plain_score(match, columns, vector, usual, predictor):
     """s = (1 - η) (s_m + s_a) + η s_p of one candidate."""
     x = dict(zip(CONTEXT, columns, strict=True))
     rate = x["click_rate"]
@@ -50,7 +50,8 @@ def plain_score(match, columns, vector, predictor):
     user += [math.sin(day), math.cos(day), math.sin(week), math.cos(week)]
     labels = [x["clicks_in_category"], x["clicks_in_subcategory"]]
     labels = [*map(math.log1p, labels), *(clicks / max(x["user_clicks"], 1) for clicks in labels)]
-    affinity = np.tanh(dense(np.array(labels), predictor.affinity_hidden)) @ np.array(predictor.affinity.kernel)
+    hidden = dense(np.array(labels), predictor.affinity_hidden) + usual
+    affinity = np.tanh(hidden) @ np.array(predictor.affinity.kernel)
     share = sigmoid(dense(np.tanh(dense(np.array(user), predictor.gate_hidden)), predictor.gate))[0]
     return (1 - share) * (match + float(affinity[0])) + share * of_context
 
@@ -66,11 +67,10 @@ def test_a_score_is_that_of_matching_and_of_the_context_in_the_gates_shares():
     matching.network.news_encoder.set_weights(model.network.news_encoder.get_weights())
     matching.network.user_encoder.set_weights(model.network.user_encoder.get_weights())
     matching.network.click_predictor.set_weights(predictor.matching.get_weights())
-    vectors = model.encode_news(IDS)["vector"]
-    expected = [
-        plain_score(match, of_candidate, vector, predictor)
-        for match, of_candidate, vector in zip(matching.score(history, IDS), columns, vectors, strict=True)
-    ]
+    news = model.encode_news(IDS)
+    usual = sum(np.array(predictor.of_label[label].embeddings)[news[label]] for label in ("category", "subcategory"))
+    of_candidates = zip(matching.score(history, IDS), columns, news["vector"], usual, strict=True)
+    expected = [plain_score(*of_candidate, predictor) for of_candidate in of_candidates]
     assert model.score(history, IDS, "U1") == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
@@ -89,7 +89,7 @@ def test_evaluation_scores_any_model_in_context_as_training_does(name):
 def test_an_explanation_adds_up_with_the_context_as_one_more_interest():
     model, _ = in_context("nrms")
     found = model.explain(IDS[:3], IDS[4:8])
-    assert found.interest_names[-2:] == ["labels", "context"]
+    assert [*found.interest_names[-2:]] == ["labels", "context"]
     assert (found.interest_scores * found.interest_weights).sum(axis=-1) == pytest.approx(found.scores, abs=1e-5)
     assert found.scores == pytest.approx(model.score(IDS[:3], IDS[4:8]), abs=1e-5)
 
