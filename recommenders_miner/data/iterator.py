@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from recommenders_miner.data.batching import TrainingBatches
-from recommenders_miner.data.context import Context, Counts
+from recommenders_miner.data.context import Context
+from recommenders_miner.data.counts import Past
 from recommenders_miner.data.features import FEATURES, NewsFeatures
 from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.data.news import NewsTable
@@ -33,7 +34,7 @@ class Dataset:
     features: NewsFeatures  # arrays of ids, a row an article
     users: np.ndarray  # (log users,) int32 ids of the log's users
     whole: ImpressionLog | None = None  # that the log is a part of, where it is one
-    earlier: tuple[Counts, Counts] | None = None  # of the log before it
+    earlier: Past | None = None  # of the log before it
 
     @cached_property
     def context(self) -> Context:
@@ -62,7 +63,7 @@ class NewsIterator:
         self.hparams, self.vocabularies, self.separator = hparams, vocabularies, separator
         self.given = dict(given or {})
         self.train_folder: Path | None = None
-        self.earlier: tuple[Counts, Counts] | None = None
+        self.earlier: Past | None = None
         self._loaded: dict[tuple, Dataset] = {}
 
     def load(self, news_file: str | Path, behaviors_file: str | Path) -> Dataset:
@@ -99,7 +100,7 @@ class NewsIterator:
         if vocabularies is not self.vocabularies:
             self.vocabularies, self._loaded = vocabularies, {}
 
-    def go_on_from(self, earlier: tuple[Counts, Counts] | None) -> None:
+    def go_on_from(self, earlier: Past | None) -> None:
         """Let the context of what is loaded from now on continue from the counts of an earlier log."""
         self.earlier, self._loaded = earlier, {}
 

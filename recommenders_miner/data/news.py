@@ -185,9 +185,7 @@ class NewsTable:
         if column in _COLUMNS:
             return getattr(self, column).to_pylist()[1:]
         if self.extra is None or column not in self.extra.column_names:
-            raise RecommendersMinerError(
-                f"The news have no column {column!r}: {ARTICLES_FILE} beside news.tsv has such."
-            )
+            raise RecommendersMinerError(f"There is no column {column!r} in {ARTICLES_FILE} beside news.tsv.")
         return self.extra[column].cast(pa.string()).fill_null("").to_pylist()[1:]
 
     def align(self, ids: pa.StringArray, values: np.ndarray, missing: float) -> np.ndarray:

@@ -32,11 +32,13 @@ def article_features(candidates: News) -> Tensor:
 
 
 def affinity_features(candidates: News) -> Tensor:
-    """Bring what the history has of a candidate's category and subcategory to like scales, (B, C, 4) float32."""
+    """Bring what the history has of a candidate's category and subcategory to like scales, (B, C, 6) float32."""
     columns = {name: ops.cast(candidates[name], "float32") for name in CONTEXT if name in candidates}
     of_labels = [columns["clicks_in_category"], columns["clicks_in_subcategory"]]
     shares = [clicks / ops.maximum(columns["user_clicks"], 1.0) for clicks in of_labels]
-    return ops.stack([*(ops.log1p(clicks) for clicks in of_labels), *shares], axis=-1)
+    usual = [columns["expected_in_category"], columns["expected_in_subcategory"]]
+    more = [ops.log((clicks + 0.5) / (of_all + 0.5)) for clicks, of_all in zip(of_labels, usual, strict=True)]
+    return ops.stack([*(ops.log1p(clicks) for clicks in of_labels), *shares, *more], axis=-1)
 
 
 def user_features(candidates: News) -> Tensor:

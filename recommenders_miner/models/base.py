@@ -14,7 +14,8 @@ from recommenders_miner.compat.dictionaries import read_word_matrix
 from recommenders_miner.compat.iterator import MINDIterator
 from recommenders_miner.compat.names import RecommendersNames
 from recommenders_miner.data.batching import TrainingBatches
-from recommenders_miner.data.context import Context, Counts
+from recommenders_miner.data.context import Context
+from recommenders_miner.data.counts import Past
 from recommenders_miner.data.iterator import Dataset, NewsIterator
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
@@ -84,7 +85,7 @@ class BaseModel(Answers, RecommendersNames):
         self.news: NewsTable | None = None
         self.history: list[dict[str, float]] = []
         self.throughput: training.Throughput | None = None
-        self.counts: tuple[Counts, Counts] | None = None
+        self.counts: Past | None = None
         self._news_vectors: dict[str, np.ndarray] | None = None
         if self.train_iterator.vocabularies is not None:
             self.build(self.train_iterator.vocabularies)
@@ -131,7 +132,7 @@ class BaseModel(Answers, RecommendersNames):
         self._scorer = LogScorer(network, self.hparams.his_size, user_aware=self.user_aware)
         self._news_vectors = None
 
-    def go_on_from(self, earlier: tuple[Counts, Counts] | None) -> None:
+    def go_on_from(self, earlier: Past | None) -> None:
         """Let the context of the logs that are read from now on continue from counts of earlier ones."""
         self.counts = earlier
         self.test_iterator.go_on_from(earlier)

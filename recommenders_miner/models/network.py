@@ -11,14 +11,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from recommenders_miner.data.context import CONTEXT, Counts
+from recommenders_miner.data.context import CONTEXT
+from recommenders_miner.data.counts import Counts, Past
 from recommenders_miner.data.features import NewsFeatures
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import NewsEncoder
 from recommenders_miner.errors import NoVectorError
 from recommenders_miner.layers import CompositeLayer, ConfiguredLayer, News, Tensor
 
-_DESCRIPTION, _COUNTS = "model.json", ("articles.npz", "users.npz")
+_DESCRIPTION, _COUNTS = "model.json", ("articles.npz", "users.npz", "labels.npz")
 
 Users = Any
 """Whatever stands for B users: an array, or a structure of arrays, of B rows."""
@@ -206,7 +207,7 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         self.click_predictor = click_predictor or DotProductPredictor()
         self.description: dict[str, Any] = {}
         self.vocabularies: Vocabularies | None = None
-        self.counts: tuple[Counts, Counts] | None = None
+        self.counts: Past | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:

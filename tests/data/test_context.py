@@ -1,5 +1,6 @@
 """The context of impressions: against a plain loop over what happened before, and against what must not be known."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommenders_miner.data.context import CONTEXT, PRIOR_SHOWINGS, WINDOWS, Context, Counts
+from recommenders_miner.data.context import CONTEXT, PRIOR_SHOWINGS, WINDOWS, Context
+from recommenders_miner.data.counts import Counts
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 
@@ -48,6 +50,11 @@ def log_of(rows, news):
         users=[user for _, user, *_ in rows],
         time=[START + seconds for seconds, *_ in rows],
     )
+
+
+def before_the_log(rows):
+    """By user, the history of the first impression, the earliest."""
+    return {user: history for _, user, _, history in sorted(reversed(rows), key=lambda row: -row[0])}
 
 
 def plain(rows, earlier, published, horizon):
@@ -91,6 +98,9 @@ def plain(rows, earlier, published, horizon):
             found["age"].append(-1 if born is None else max(time - born, 0) / HOUR)
             for label, of in LABELS_OF.items():
                 found[f"clicks_in_{label}"].append(sum(of[clicked] == of[news_id] for clicked in history))
+                past_clicks = list(itertools.chain.from_iterable(before_the_log(earlier or rows).values()))
+                same = sum(of[clicked] == of[news_id] for clicked in past_clicks)
+                found[f"expected_in_{label}"].append(len(history) * same / max(len(past_clicks), 1))
             found["hour"].append(time // HOUR % 24)
             found["weekday"].append((time // DAY + 3) % 7)
             found["user_clicks"].append(len(history))
@@ -190,6 +200,6 @@ def test_large_logs_are_counted_in_parts(monkeypatch):
     news = table()
     log = log_of([(i * 600, "U", [("N1", i % 2), ("N2", 0), ("N3", 1)], []) for i in range(50)], news)
     whole = Counts.of_log(log, news)
-    monkeypatch.setattr("recommenders_miner.data.context._EVENTS_AT_ONCE", 20)
+    monkeypatch.setattr("recommenders_miner.data.counts._EVENTS_AT_ONCE", 20)
     for one, other in zip(whole.events(), Counts.of_log(log, news).events(), strict=True):
         assert one.tolist() == other.tolist()

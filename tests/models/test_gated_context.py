@@ -50,6 +50,9 @@ def plain_score(match, columns, vector, usual, predictor):
     user += [math.sin(day), math.cos(day), math.sin(week), math.cos(week)]
     labels = [x["clicks_in_category"], x["clicks_in_subcategory"]]
     labels = [*map(math.log1p, labels), *(clicks / max(x["user_clicks"], 1) for clicks in labels)]
+    counted = [x["clicks_in_category"], x["clicks_in_subcategory"]]
+    expected = [x["expected_in_category"], x["expected_in_subcategory"]]
+    labels += [math.log((n + 0.5) / (e + 0.5)) for n, e in zip(counted, expected, strict=True)]
     hidden = dense(np.array(labels), predictor.affinity_hidden) + usual
     affinity = np.tanh(hidden) @ np.array(predictor.affinity.kernel)
     share = sigmoid(dense(np.tanh(dense(np.array(user), predictor.gate_hidden)), predictor.gate))[0]
