@@ -25,7 +25,7 @@ def _see_plan(dry_run: bool) -> Callable[[Mapping[str, Plan]], None]:
     """Return what prints a plan, and ends the command where no more is wanted."""
 
     def see(planned: Mapping[str, Plan]) -> None:
-        width = max(map(len, planned))
+        width = max(map(len, planned), default=0)
         for name, plan in planned.items():
             console.print(f"{name:{width}}  {plan.state}", soft_wrap=True, highlight=False)
         if dry_run:
@@ -46,7 +46,11 @@ def compare(
     data: DataDir,
     out: Annotated[Path, typer.Option(help="Folder for results.json, results.md, the chart, and the models.")],
     models: Annotated[
-        str, typer.Option(help="Names of hyperparameter files, separated by commas; all: those of MINER's Table 2.")
+        str,
+        typer.Option(
+            help="Names of hyperparameter files, separated by commas; all: those of MINER's Table 2; popularity-now or "
+            "another floor alone: no training."
+        ),
     ] = "all",
     scale: Scale = "paper",
     option: Overrides = None,

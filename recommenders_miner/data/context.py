@@ -8,6 +8,7 @@ with such figures is the subject of docs/context.md.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +48,7 @@ CONTEXT = (
 """
 _PLACE = {name: place for place, name in enumerate(CONTEXT)}
 _EVENTS_AT_ONCE = 2**24
+_IMPRESSIONS_AT_ONCE = 2**14
 _SAVED = ("first", "span", "key", "showings", "clicks", "detailed_from")
 
 
@@ -284,6 +286,15 @@ class Context:
         values[:, [_PLACE["click_rate"], _PLACE["click_rate_rank"]]] = np.stack(rates, axis=1)
         values[:, -4:] = self._of_users(distinct)[place]
         return values
+
+    def parts(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield the columns of `CONTEXT` for a part of the log's candidates after another: where, and (n, columns)."""
+        shown = self.log.candidates
+        for first in range(0, len(shown), _IMPRESSIONS_AT_ONCE):
+            impressions = np.arange(first, min(first + _IMPRESSIONS_AT_ONCE, len(shown)))
+            part = shown.take(impressions)
+            place = slice(shown.offsets[first], shown.offsets[impressions[-1] + 1])
+            yield place, self.of(part.repeat(impressions), part.values)
 
     def _past(self, impressions: np.ndarray, articles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return an order, and in it where the events of each article begin, and where those end that count.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any, NamedTuple
 
 from rich.console import Group
@@ -15,23 +14,28 @@ from rich.table import Table
 from rich.text import Text
 
 from recommenders_miner.data.folders import Split
-from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.datasets.synthetic.benchmark import benchmark_name
-from recommenders_miner.evaluation.baselines import history_oracle_scores, popularity_scores, random_scores
+from recommenders_miner.evaluation.baselines import (
+    history_oracle_scores,
+    popularity_now_scores,
+    popularity_scores,
+    random_scores,
+)
 from recommenders_miner.evaluation.beyond_accuracy import is_beyond_accuracy
 from recommenders_miner.evaluation.metrics import COLD_AUC, DEFAULT_METRICS
 from recommenders_miner.evaluation.submission import read_scores
+from recommenders_miner.experiments.differences import Differences, differences_to_best
 from recommenders_miner.experiments.plan import Plan
 from recommenders_miner.experiments.runs import (
+    FLOORS,
     DevLog,
-    Difference,
     ResultRow,
     Run,
     Runs,
     Variant,
-    paired_difference,
     require_known_models,
 )
+from recommenders_miner.hparams import prepare_hparams
 from recommenders_miner.models import BaseModel
 from recommenders_miner.plots.charts import draw_auc
 from recommenders_miner.storage import atomic_write
@@ -59,7 +63,8 @@ def compare(
     Args:
         data_dir: holds train/ and dev/, each with news.tsv and behaviors.tsv; where dev/click_logits.txt tells the
             truth, the oracles join the table.
-        models: names or paths of hyperparameter files.
+        models: names or paths of hyperparameter files; the names of floors, whose rows are there anyway, may be among
+            them, or be all of them.
         out: the folder of results.
         overrides: hyperparameters that win over the files', for those of the models that have them.
         seeds: of every model, and of the random row; with several, rows are means over them, with their spread.
@@ -74,12 +79,16 @@ def compare(
         DataFormatError: a file of the data is missing or damaged.
         HParamsError: a hyperparameter file is wrong, or an override; raised before anything is trained.
     """
-    require_known_models(overrides or {}, models)
-    hparams = {Path(name).stem: Variant(Path(name).stem, name).hparams(scale, overrides or {}) for name in models}
+    overrides = overrides or {}
+    models = [name for name in models if name not in FLOORS]
+    require_known_models(overrides, models)
+    hparams = {Path(name).stem: Variant(Path(name).stem, name).hparams(scale, overrides) for name in models}
+    of_all = {key: value for key, value in overrides.items() if "." not in key}
+    horizon = prepare_hparams(**{"model_type": "nrms", **of_all}).horizon
     runs = Runs(data_dir, Path(out) / "runs")
     planned = runs.plan(hparams, seeds)
     see_plan(planned)
-    rows, benchmark = reference_rows(runs.dev, seeds), benchmark_name(data_dir)
+    rows, benchmark = reference_rows(runs.dev, seeds, horizon), benchmark_name(data_dir)
     comparison = Comparison(str(data_dir), seeds[0], rows, len(seeds), benchmark=benchmark)
     comparison.write(out)
     made: dict[str, list[Run]] = {}
@@ -95,29 +104,6 @@ def compare(
     return comparison
 
 
-class Differences(NamedTuple):
-    """How much more models reach than the best baseline, on the same impressions and seeds: by name, by metric."""
-
-    baseline: str
-    of: Mapping[str, Mapping[str, Difference]]
-
-
-def differences_to_best(made: Mapping[str, Sequence[Run]], log: ImpressionLog) -> Differences | None:
-    """Compare models to the best baseline by AUC; a baseline is what is no MINER, and there may be none."""
-    baselines = [name for name in made if not name.startswith("miner")]
-    if not baselines or len(made) == 1:
-        return None
-    best = max(baselines, key=lambda name: fmean(run.row.metrics["group_auc"] for run in made[name]))
-    others = {name: runs for name, runs in made.items() if name != best}
-    return Differences(
-        best,
-        {
-            name: {metric: paired_difference(runs, made[best], log, metric) for metric in DEFAULT_METRICS}
-            for name, runs in others.items()
-        },
-    )
-
-
 def compare_trained(model: BaseModel, name: str, data_dir: str | Path) -> Comparison:
     """Evaluate a model that was trained on `data_dir/train`, beside floors and ceilings, and name its row.
 
@@ -127,22 +113,27 @@ def compare_trained(model: BaseModel, name: str, data_dir: str | Path) -> Compar
     dev = DevLog.read(Split.find(data_dir, "train"), Split.find(data_dir, "dev"))
     evaluation = dev.evaluate(model.score_log(model.read(dev.files.news, dev.files.behaviors)))
     row = ResultRow.from_evaluation(name, evaluation, parameters=model.network.count_params())
-    rows = [row, *reference_rows(dev, [model.seed])]
+    rows = [row, *reference_rows(dev, [model.seed], model.hparams.horizon)]
     return Comparison(str(data_dir), model.seed, rows, benchmark=benchmark_name(data_dir))
 
 
-def reference_rows(dev: DevLog, seeds: Sequence[int]) -> list[ResultRow]:
-    """Evaluate what needs no training: random and popularity, and where dev tells the truth, the two oracles.
+def reference_rows(dev: DevLog, seeds: Sequence[int], horizon: float | str = 0.0) -> list[ResultRow]:
+    """Evaluate what needs no training: the floors, and where dev tells the truth, the two oracles.
 
-    Every row is a mean over the seeds, as the trained models' are; only the random row depends on them.
+    Every row is a mean over the seeds, as the trained models' are; only the random row depends on them. `horizon` is
+    that of the click rates of `popularity-now`, see `Context`.
     """
-    scores = {"popularity": popularity_scores(dev.log, dev.news, dev.training_log, dev.training_news)}
+    scores = {
+        "popularity": popularity_scores(dev.log, dev.news, dev.training_log, dev.training_news),
+        "popularity-now": popularity_now_scores(dev.context(horizon)),
+    }
     truth = dev.files.behaviors.parent / TRUTH_FILE
     if truth.exists():
         scores["history-oracle"] = history_oracle_scores(dev.log, dev.news)
         scores["oracle"] = read_scores(truth, dev.log).values
     random = [ResultRow.from_evaluation("random", dev.evaluate(random_scores(dev.log, seed))) for seed in seeds]
     others = [ResultRow.from_evaluation(name, dev.evaluate(values)) for name, values in scores.items()]
+    others[1] = replace(others[1], note=f"horizon {horizon}" if horizon else "")
     return [ResultRow.mean(random), *(ResultRow.mean([row] * len(seeds)) for row in others)]
 
 
