@@ -56,6 +56,10 @@ def compare(
     option: Overrides = None,
     seed: Seed = 42,
     seeds: Annotated[int, typer.Option(help="Repeat with this many seeds and report mean and spread.", min=1)] = 1,
+    rerank: Annotated[
+        bool,
+        typer.Option("--rerank", help="Also show each model with boosted trees over it; needs -o held_out=users."),
+    ] = False,
     skip_unavailable: SkipUnavailable = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -70,7 +74,7 @@ def compare(
     names = TABLE_2 if models == "all" else [name.strip() for name in models.split(",")]
     every_seed = range(seed, seed + seeds)
     with resumable(out):
-        found = compare(data, names, out, parse_overrides(option), every_seed, scale, _see_plan(dry_run))
+        found = compare(data, names, out, parse_overrides(option), every_seed, scale, _see_plan(dry_run), rerank)
     console.print(found.render())
     console.print(f"Look at {out / 'results.md'} and {out / 'results.png'}.", soft_wrap=True)
     _end(found.failed, skip_unavailable)

@@ -28,6 +28,7 @@ from recommenders_miner.experiments.differences import Differences, differences_
 from recommenders_miner.experiments.plan import Plan
 from recommenders_miner.experiments.runs import (
     FLOORS,
+    RERANKED,
     DevLog,
     ResultRow,
     Run,
@@ -37,6 +38,7 @@ from recommenders_miner.experiments.runs import (
 )
 from recommenders_miner.hparams import prepare_hparams
 from recommenders_miner.models import BaseModel
+from recommenders_miner.models.reranker import require_held_out
 from recommenders_miner.plots.charts import draw_auc
 from recommenders_miner.storage import atomic_write
 from recommenders_miner.tables import markdown_table, terminal_table
@@ -54,6 +56,7 @@ def compare(
     seeds: Sequence[int] = (42,),
     scale: str = "paper",
     see_plan: Callable[[Mapping[str, Plan]], None] = lambda planned: None,
+    rerank: bool = False,
 ) -> Comparison:
     """Train and evaluate models on `data_dir/train` and `data_dir/dev`.
 
@@ -71,13 +74,15 @@ def compare(
         scale: `paper` takes the hyperparameter files as they are; `recommenders` those of Microsoft Recommenders'
             notebooks; `fast` sizes that suit two cores and little data.
         see_plan: given what will run, what not and why, by name, before anything is trained.
+        rerank: whether each model gets a second row, with a `BoostedReranker` over its scores.
 
     A model that cannot run, or fails, becomes a row that says why, and the others go on; the same call then tries it
     again, and finds the others done.
 
     Raises:
         DataFormatError: a file of the data is missing or damaged.
-        HParamsError: a hyperparameter file is wrong, or an override; raised before anything is trained.
+        HParamsError: a hyperparameter file is wrong, or an override, or a model that is to be reranked holds nothing
+            out; raised before anything is trained.
     """
     overrides = overrides or {}
     models = [name for name in models if name not in FLOORS]
@@ -85,6 +90,8 @@ def compare(
     hparams = {Path(name).stem: Variant(Path(name).stem, name).hparams(scale, overrides) for name in models}
     of_all = {key: value for key, value in overrides.items() if "." not in key}
     horizon = prepare_hparams(**{"model_type": "nrms", **of_all}).horizon
+    for of_model in hparams.values() if rerank else ():
+        require_held_out(of_model)
     runs = Runs(data_dir, Path(out) / "runs")
     planned = runs.plan(hparams, seeds)
     see_plan(planned)
@@ -92,13 +99,19 @@ def compare(
     comparison = Comparison(str(data_dir), seeds[0], rows, len(seeds), benchmark=benchmark)
     comparison.write(out)
     made: dict[str, list[Run]] = {}
-    for name, found in runs.each(planned, seeds):
+
+    def add(name: str, found: list[Run] | str) -> None:
         if isinstance(found, str):
             comparison.results.append(ResultRow(name, {}, failed=found))
         else:
             made[name] = found
             comparison.results.append(ResultRow.mean([run.row for run in found]))
         comparison.write(out)
+
+    for name, found in runs.each(planned, seeds):
+        add(name, found)
+        if rerank and name in made:
+            add(name + RERANKED, runs.rerank(name + RERANKED, found))
     comparison.differences = differences_to_best(made, runs.dev.log)
     comparison.write(out)
     return comparison
@@ -133,7 +146,8 @@ def reference_rows(dev: DevLog, seeds: Sequence[int], horizon: float | str = 0.0
         scores["oracle"] = read_scores(truth, dev.log).values
     random = [ResultRow.from_evaluation("random", dev.evaluate(random_scores(dev.log, seed))) for seed in seeds]
     others = [ResultRow.from_evaluation(name, dev.evaluate(values)) for name, values in scores.items()]
-    others[1] = replace(others[1], note=f"horizon {horizon}" if horizon else "")
+    delay = horizon if isinstance(horizon, str) else f"{horizon:g} h"
+    others[1] = replace(others[1], note=f"horizon: {delay}" if horizon else "")
     return [ResultRow.mean(random), *(ResultRow.mean([row] * len(seeds)) for row in others)]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.evaluation.metrics import DEFAULT_METRICS, impression_metrics
-from recommenders_miner.experiments.runs import Run
+from recommenders_miner.experiments.runs import RERANKED, Run
 
 
 class Difference(NamedTuple):
@@ -51,8 +51,8 @@ class Differences(NamedTuple):
 
 
 def differences_to_best(made: Mapping[str, Sequence[Run]], log: ImpressionLog) -> Differences | None:
-    """Compare models to the best baseline by AUC; a baseline is what is no MINER, and there may be none."""
-    baselines = [name for name in made if not name.startswith("miner")]
+    """Compare models to the best baseline by AUC; a baseline is what is no MINER nor reranked; there may be none."""
+    baselines = [name for name in made if not name.startswith("miner") and not name.endswith(RERANKED)]
     if not baselines or len(made) == 1:
         return None
     best = max(baselines, key=lambda name: fmean(run.row.metrics["group_auc"] for run in made[name]))

@@ -35,6 +35,7 @@ from recommenders_miner.evaluation.metrics import (
 from recommenders_miner.experiments.plan import Plan, lacking, too_large, without_entity_vectors
 from recommenders_miner.hparams import HParams, prepare_hparams
 from recommenders_miner.models import MODELS, BaseModel, load_model
+from recommenders_miner.models.reranker import BoostedReranker
 from recommenders_miner.models.training import TrainingBar
 from recommenders_miner.progress import console, progress_bar
 from recommenders_miner.storage import new_folder
@@ -50,6 +51,9 @@ TABLE_2: tuple[str, ...] = tuple(PUBLISHED["table2"]["small"])
 FLOORS = ("random", "popularity", "popularity-now")
 REFERENCE_MODELS = (*FLOORS, "history-oracle", "oracle")
 """The names of rows that are not trained models, but floors and ceilings to read those against."""
+
+RERANKED = ", reranked"
+"""What stands behind a model's name where a `BoostedReranker` is put over it."""
 
 COSTS = ("train_seconds", "eval_seconds", "samples_per_second", "parameters")
 
@@ -289,6 +293,21 @@ class Runs:
         scores, described = _read(folder / SCORES), _read(folder / DESCRIPTION)
         row = ResultRow.from_evaluation(name, self.dev.evaluate(scores), **described["costs"])
         return Run(folder, scores, replace(row, note=note, selected=selected_by(hparams)), described["history"])
+
+    def rerank(self, name: str, made: Sequence[Run]) -> list[Run] | str:
+        """Put a `BoostedReranker` over each of some runs, kept beside its model, or say why that cannot be."""
+        reranked = []
+        try:
+            for run in made:
+                with progress_bar(f"{name}: fitting") as report:
+                    reranker = BoostedReranker.beside(run.folder / MODEL, self.train.news.parents[1], report)
+                scores = reranker.score(reranker.model.read(*self.dev_paths), run.scores)
+                row = ResultRow.from_evaluation(name, self.dev.evaluate(scores))
+                row = replace(row, note=run.row.note, selected=run.row.selected)
+                reranked.append(replace(run, scores=scores, row=row))
+        except Exception as error:  # concerns this row alone
+            return _why(name, error)
+        return reranked
 
     def _identity(self, hparams: HParams, seed: int, each_epoch: bool) -> dict[str, Any]:
         identity = {"version": __version__, "data": self._digest, "seed": seed, "hparams": hparams.to_dict()}
