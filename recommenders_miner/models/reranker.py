@@ -254,8 +254,8 @@ def require_held_out(hparams: HParams) -> None:
     """Refuse the hyperparameters of a model that no reranker could be fitted for: `HParamsError`."""
     if hparams.held_out == "none":
         raise HParamsError(
-            f"held_out: a reranker is fitted on impressions that its model was not trained on, and {hparams.model_type} "
-            "was, or would be, trained on all of them. Train it with held_out=users, or last_day."
+            "held_out: a reranker is fitted on impressions that its model was not trained on, and for "
+            f"{hparams.model_type} there are none. Train it with held_out=users, or last_day."
         )
 
 
