@@ -15,6 +15,7 @@ __version__ = "0.2.0"
 
 _HOME = {
     "BaseModel": "models",
+    "BoostedReranker": "models.reranker",
     "HParams": "hparams",
     "ImpressionLog": "data.log",
     "MINDAllIterator": "compat.iterator",

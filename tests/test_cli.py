@@ -48,7 +48,7 @@ def test_compare_over_seeds_writes_means_and_spread_and_says_where(data, tmp_pat
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["num_seeds"] == 2
     rows = {row["model"]: row for row in results["results"]}
-    assert set(rows) == {"random", "popularity", "nrms", "history-oracle", "oracle"}
+    assert set(rows) == {"random", "popularity", "popularity-now", "nrms", "history-oracle", "oracle"}
     assert {"group_auc", "mean_mrr", "ndcg@5", "ndcg@10", "train_seconds", "eval_seconds"} <= set(rows["nrms"])
     log = ImpressionLog.read(data / "dev" / "behaviors.tsv", NewsTable.read(data / "dev" / "news.tsv"))
     values = []

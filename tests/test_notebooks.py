@@ -89,7 +89,8 @@ def test_the_notebook_of_a_model_shows_a_curve_the_table_and_titles(path):
     assert PRESET_VARIABLE in data
     assert shown(found["curve"], "image/png")
     first_column = [line.split("|")[1].strip() for line in shown(found["table"], "text/markdown").splitlines()[:7]]
-    assert first_column[2:6] == [path.stem.replace("_", "-"), "*random*", "*popularity*", "*history-oracle*"]
+    assert first_column[2:5] == [path.stem.replace("_", "-"), "*random*", "*popularity*"]
+    assert "*history-oracle*" in first_column[5:]
     assert 8 <= number_of_articles(found["reader"]) <= 12
     assert number_of_articles(found["recommendation"]) == 5
     assert found["particular"]["outputs"]

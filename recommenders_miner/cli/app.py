@@ -76,12 +76,26 @@ def parse_overrides(options: list[str] | None) -> dict[str, Any]:
     return overrides
 
 
+def model_folder(run: Path) -> Path:
+    """Return where the model of a run lies, or a saved model."""
+    return run / "model" if (run / "model").is_dir() else run
+
+
 def open_model(run: Path) -> Any:
     """Load the model of a run, or a saved model."""
     import_backend_quietly()
     from recommenders_miner.models import load_model
 
-    return load_model(run / "model" if (run / "model").is_dir() else run)
+    return load_model(model_folder(run))
+
+
+def open_reranker(run: Path, data: Path) -> Any:
+    """Load the reranker beside the model of a run, or fit it on the data's training split."""
+    import_backend_quietly()
+    from recommenders_miner.models.reranker import BoostedReranker
+
+    with progress.progress_bar("fitting the reranker") as report:
+        return BoostedReranker.beside(model_folder(run), data, report)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from recommenders_miner.cli.app import DataDir, app, console, open_model
+from recommenders_miner.cli.app import DataDir, app, console, open_model, open_reranker
 from recommenders_miner.progress import progress_bar
 
 Run = Annotated[Path, typer.Argument(help="Folder of a run or of a saved model.")]
@@ -24,10 +24,22 @@ SplitName = Annotated[str, typer.Option(help="train, dev or test.")]
 
 @app.command()
 def evaluate(
-    run: Run, data: DataDir, split: SplitName = "dev", scores: ScoresFile = None, submission: Submission = None
+    run: Run,
+    data: DataDir,
+    split: SplitName = "dev",
+    scores: ScoresFile = None,
+    submission: Submission = None,
+    rerank: Annotated[
+        bool,
+        typer.Option(
+            "--rerank",
+            help="Put boosted trees over the model's scores: those kept beside it, or else fitted on what it held out "
+            "of the data's train, and kept there.",
+        ),
+    ] = False,
 ) -> None:
     """Evaluate a saved model; write its scores, or a submission for an unlabelled test split."""
-    _evaluate([run], data, split, scores, submission)
+    _evaluate([run], data, split, scores, submission, rerank)
 
 
 @app.command()
@@ -42,7 +54,9 @@ def ensemble(
     _evaluate(runs, data, split, scores, submission)
 
 
-def _evaluate(runs: list[Path], data: Path, split: str, scores: Path | None, submission: Path | None) -> None:
+def _evaluate(
+    runs: list[Path], data: Path, split: str, scores: Path | None, submission: Path | None, rerank: bool = False
+) -> None:
     from recommenders_miner.data.folders import Split
     from recommenders_miner.data.ragged import Ragged
     from recommenders_miner.evaluation.metrics import evaluate_scores, mean_ranks
@@ -50,7 +64,9 @@ def _evaluate(runs: list[Path], data: Path, split: str, scores: Path | None, sub
 
     of_models = []
     for run in runs:
-        model, files = open_model(run), Split.find(data, split)
+        files = Split.find(data, split)
+        reranker = open_reranker(run, data) if rerank else None
+        model = reranker.model if reranker else open_model(run)
         dataset = model.read(files.news, files.behaviors)
         log = dataset.log
         if not (log.labelled or scores or submission):
@@ -58,7 +74,8 @@ def _evaluate(runs: list[Path], data: Path, split: str, scores: Path | None, sub
                 "the split has no labels: name --scores or --submission to write.", param_hint="--split"
             )
         with progress_bar(f"scoring by {run}" if len(runs) > 1 else "scoring") as report:
-            of_models.append(Ragged(model.score_log(dataset, progress=report), log.candidates.offsets))
+            found = (reranker.score if reranker else model.score_log)(dataset, progress=report)
+            of_models.append(Ragged(found, log.candidates.offsets))
     found = of_models[0] if len(of_models) == 1 else mean_ranks(of_models)
     if scores:
         write_scores(scores, found)

@@ -25,7 +25,7 @@ def _see_plan(dry_run: bool) -> Callable[[Mapping[str, Plan]], None]:
     """Return what prints a plan, and ends the command where no more is wanted."""
 
     def see(planned: Mapping[str, Plan]) -> None:
-        width = max(map(len, planned))
+        width = max(map(len, planned), default=0)
         for name, plan in planned.items():
             console.print(f"{name:{width}}  {plan.state}", soft_wrap=True, highlight=False)
         if dry_run:
@@ -46,12 +46,20 @@ def compare(
     data: DataDir,
     out: Annotated[Path, typer.Option(help="Folder for results.json, results.md, the chart, and the models.")],
     models: Annotated[
-        str, typer.Option(help="Names of hyperparameter files, separated by commas; all: those of MINER's Table 2.")
+        str,
+        typer.Option(
+            help="Names of hyperparameter files, separated by commas; all: those of MINER's Table 2; popularity-now or "
+            "another floor alone: no training."
+        ),
     ] = "all",
     scale: Scale = "paper",
     option: Overrides = None,
     seed: Seed = 42,
     seeds: Annotated[int, typer.Option(help="Repeat with this many seeds and report mean and spread.", min=1)] = 1,
+    rerank: Annotated[
+        bool,
+        typer.Option("--rerank", help="Also show each model with boosted trees over it; needs -o held_out=users."),
+    ] = False,
     skip_unavailable: SkipUnavailable = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -66,7 +74,7 @@ def compare(
     names = TABLE_2 if models == "all" else [name.strip() for name in models.split(",")]
     every_seed = range(seed, seed + seeds)
     with resumable(out):
-        found = compare(data, names, out, parse_overrides(option), every_seed, scale, _see_plan(dry_run))
+        found = compare(data, names, out, parse_overrides(option), every_seed, scale, _see_plan(dry_run), rerank)
     console.print(found.render())
     console.print(f"Look at {out / 'results.md'} and {out / 'results.png'}.", soft_wrap=True)
     _end(found.failed, skip_unavailable)

@@ -5,6 +5,7 @@ How not to fool oneself with such figures is the subject of docs/context.md.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -47,6 +48,7 @@ CONTEXT = (
 - `hour`, `weekday`: of the impression, in UTC, 0 … 23 and Monday 0 … 6.
 - `user_clicks`: the length of the history. `days_since_click`: since the user's last click in the log; -1 without one.
 """
+_IMPRESSIONS_AT_ONCE = 2**14
 _PLACE = {name: place for place, name in enumerate(CONTEXT)}
 
 
@@ -138,6 +140,15 @@ class Context:
             expected = values[:, _PLACE["user_clicks"]] * self._usual[label][articles]
             values[:, _PLACE[f"expected_in_{label}"]] = expected
         return values
+
+    def parts(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield the columns of `CONTEXT` for a part of the log's candidates after another: where, and (n, columns)."""
+        shown = self.log.candidates
+        for first in range(0, len(shown), _IMPRESSIONS_AT_ONCE):
+            impressions = np.arange(first, min(first + _IMPRESSIONS_AT_ONCE, len(shown)))
+            part = shown.take(impressions)
+            place = slice(shown.offsets[first], shown.offsets[impressions[-1] + 1])
+            yield place, self.of(part.repeat(impressions), part.values)
 
     def _past(self, impressions: np.ndarray, articles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return an order, and in it where the events of each article begin, and where those end that count.

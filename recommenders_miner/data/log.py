@@ -18,7 +18,7 @@ from recommenders_miner.data import cache as array_cache
 from recommenders_miner.data.behaviors import FILE_COLUMNS, READER_VERSION, UNLABELLED, read_behaviors
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.ragged import Ragged
-from recommenders_miner.data.tsv import OnError, SkipReport, describe_columns, fingerprint, require_file
+from recommenders_miner.data.tsv import OnError, SkipReport, content_digest, describe_columns, fingerprint, require_file
 from recommenders_miner.errors import DataFormatError
 
 LOGGER = logging.getLogger("recommenders_miner")
@@ -113,9 +113,7 @@ class ImpressionLog:
     ) -> ImpressionLog | None:
         """Open the cache of a file, which is made if there is none; return None where none can be kept."""
         before = fingerprint(path)
-        with open(path, "rb") as file:
-            content = hashlib.file_digest(file, hashlib.blake2b).hexdigest()
-        depends_on = (READER_VERSION, content, news.digest, on_error, separator)
+        depends_on = (READER_VERSION, content_digest(path), news.digest, on_error, separator)
         key = hashlib.blake2b(repr(depends_on).encode(), digest_size=16).hexdigest()
         folder = root / f"behaviors-{key}"
 

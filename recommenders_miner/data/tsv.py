@@ -8,6 +8,7 @@ takes a carriage return within a title for a line end, and what stands in the co
 from __future__ import annotations
 
 import codecs
+import hashlib
 import logging
 import os
 from collections import deque
@@ -116,6 +117,12 @@ def fingerprint(path: str | Path) -> tuple:
         return (path,)
     status = path.stat()
     return path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def content_digest(path: str | Path) -> str:
+    """Return a hex BLAKE2b digest of what a file holds."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, hashlib.blake2b).hexdigest()
 
 
 def describe_columns(columns: Sequence[str], separator: str) -> str:

@@ -1,7 +1,8 @@
 """Scores that need no model: the floors and the ceilings that every trained model is read against.
 
-Floors: random scores, and the popularity of an article in training. Ceilings, where the data was made by a known
-process: a rule that counts the true subcategories of a user's history, and the true click logits, a file of scores.
+Floors: random scores, the popularity of an article in training, and that of the moment. Ceilings, where the data was
+made by a known process: a rule that counts the true subcategories of a user's history, and the true click logits, a
+file of scores.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recommenders_miner.data.context import CONTEXT
+
 if TYPE_CHECKING:
+    from recommenders_miner.data.context import Context
     from recommenders_miner.data.log import ImpressionLog
     from recommenders_miner.data.news import NewsTable
 
@@ -49,6 +53,15 @@ def popularity_scores(
     overall_rate = float(training_log.labels.mean(dtype=np.float64))
     click_rates = (clicks + prior_showings * overall_rate) / (showings + prior_showings)
     return news.align(training_news.ids, click_rates, missing=overall_rate)[log.candidates.values]
+
+
+def popularity_now_scores(context: Context) -> np.ndarray:
+    """Score an article by its click rate so far, as of each impression, whoever the user is: (candidates,) float32.
+
+    It is the `click_rate` of a log's context: what was shown and clicked before the impression, in this log and in the
+    one that it goes on from, less what the context's horizon holds back.
+    """
+    return np.concatenate([columns[:, CONTEXT.index("click_rate")] for _, columns in context.parts()])
 
 
 def history_oracle_scores(log: ImpressionLog, news: NewsTable, prior_clicks: float = 1.0) -> np.ndarray:

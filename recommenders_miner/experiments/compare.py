@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any, NamedTuple
 
 from rich.console import Group
@@ -15,24 +14,31 @@ from rich.table import Table
 from rich.text import Text
 
 from recommenders_miner.data.folders import Split
-from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.datasets.synthetic.benchmark import benchmark_name
-from recommenders_miner.evaluation.baselines import history_oracle_scores, popularity_scores, random_scores
+from recommenders_miner.evaluation.baselines import (
+    history_oracle_scores,
+    popularity_now_scores,
+    popularity_scores,
+    random_scores,
+)
 from recommenders_miner.evaluation.beyond_accuracy import is_beyond_accuracy
 from recommenders_miner.evaluation.metrics import COLD_AUC, DEFAULT_METRICS
 from recommenders_miner.evaluation.submission import read_scores
+from recommenders_miner.experiments.differences import Differences, differences_to_best
 from recommenders_miner.experiments.plan import Plan
 from recommenders_miner.experiments.runs import (
+    FLOORS,
+    RERANKED,
     DevLog,
-    Difference,
     ResultRow,
     Run,
     Runs,
     Variant,
-    paired_difference,
     require_known_models,
 )
+from recommenders_miner.hparams import prepare_hparams
 from recommenders_miner.models import BaseModel
+from recommenders_miner.models.reranker import require_held_out
 from recommenders_miner.plots.charts import draw_auc
 from recommenders_miner.storage import atomic_write
 from recommenders_miner.tables import markdown_table, terminal_table
@@ -50,6 +56,7 @@ def compare(
     seeds: Sequence[int] = (42,),
     scale: str = "paper",
     see_plan: Callable[[Mapping[str, Plan]], None] = lambda planned: None,
+    rerank: bool = False,
 ) -> Comparison:
     """Train and evaluate models on `data_dir/train` and `data_dir/dev`.
 
@@ -59,63 +66,55 @@ def compare(
     Args:
         data_dir: holds train/ and dev/, each with news.tsv and behaviors.tsv; where dev/click_logits.txt tells the
             truth, the oracles join the table.
-        models: names or paths of hyperparameter files.
+        models: names or paths of hyperparameter files; the names of floors, whose rows are there anyway, may be among
+            them, or be all of them.
         out: the folder of results.
         overrides: hyperparameters that win over the files', for those of the models that have them.
         seeds: of every model, and of the random row; with several, rows are means over them, with their spread.
         scale: `paper` takes the hyperparameter files as they are; `recommenders` those of Microsoft Recommenders'
             notebooks; `fast` sizes that suit two cores and little data.
         see_plan: given what will run, what not and why, by name, before anything is trained.
+        rerank: whether each model gets a second row, with a `BoostedReranker` over its scores.
 
     A model that cannot run, or fails, becomes a row that says why, and the others go on; the same call then tries it
     again, and finds the others done.
 
     Raises:
         DataFormatError: a file of the data is missing or damaged.
-        HParamsError: a hyperparameter file is wrong, or an override; raised before anything is trained.
+        HParamsError: a hyperparameter file is wrong, or an override, or a model that is to be reranked holds nothing
+            out; raised before anything is trained.
     """
-    require_known_models(overrides or {}, models)
-    hparams = {Path(name).stem: Variant(Path(name).stem, name).hparams(scale, overrides or {}) for name in models}
+    overrides = overrides or {}
+    models = [name for name in models if name not in FLOORS]
+    require_known_models(overrides, models)
+    hparams = {Path(name).stem: Variant(Path(name).stem, name).hparams(scale, overrides) for name in models}
+    of_all = {key: value for key, value in overrides.items() if "." not in key}
+    horizon = prepare_hparams(**{"model_type": "nrms", **of_all}).horizon
+    for of_model in hparams.values() if rerank else ():
+        require_held_out(of_model)
     runs = Runs(data_dir, Path(out) / "runs")
     planned = runs.plan(hparams, seeds)
     see_plan(planned)
-    rows, benchmark = reference_rows(runs.dev, seeds), benchmark_name(data_dir)
+    rows, benchmark = reference_rows(runs.dev, seeds, horizon), benchmark_name(data_dir)
     comparison = Comparison(str(data_dir), seeds[0], rows, len(seeds), benchmark=benchmark)
     comparison.write(out)
     made: dict[str, list[Run]] = {}
-    for name, found in runs.each(planned, seeds):
+
+    def add(name: str, found: list[Run] | str) -> None:
         if isinstance(found, str):
             comparison.results.append(ResultRow(name, {}, failed=found))
         else:
             made[name] = found
             comparison.results.append(ResultRow.mean([run.row for run in found]))
         comparison.write(out)
+
+    for name, found in runs.each(planned, seeds):
+        add(name, found)
+        if rerank and name in made:
+            add(name + RERANKED, runs.rerank(name + RERANKED, found))
     comparison.differences = differences_to_best(made, runs.dev.log)
     comparison.write(out)
     return comparison
-
-
-class Differences(NamedTuple):
-    """How much more models reach than the best baseline, on the same impressions and seeds: by name, by metric."""
-
-    baseline: str
-    of: Mapping[str, Mapping[str, Difference]]
-
-
-def differences_to_best(made: Mapping[str, Sequence[Run]], log: ImpressionLog) -> Differences | None:
-    """Compare models to the best baseline by AUC; a baseline is what is no MINER, and there may be none."""
-    baselines = [name for name in made if not name.startswith("miner")]
-    if not baselines or len(made) == 1:
-        return None
-    best = max(baselines, key=lambda name: fmean(run.row.metrics["group_auc"] for run in made[name]))
-    others = {name: runs for name, runs in made.items() if name != best}
-    return Differences(
-        best,
-        {
-            name: {metric: paired_difference(runs, made[best], log, metric) for metric in DEFAULT_METRICS}
-            for name, runs in others.items()
-        },
-    )
 
 
 def compare_trained(model: BaseModel, name: str, data_dir: str | Path) -> Comparison:
@@ -127,22 +126,28 @@ def compare_trained(model: BaseModel, name: str, data_dir: str | Path) -> Compar
     dev = DevLog.read(Split.find(data_dir, "train"), Split.find(data_dir, "dev"))
     evaluation = dev.evaluate(model.score_log(model.read(dev.files.news, dev.files.behaviors)))
     row = ResultRow.from_evaluation(name, evaluation, parameters=model.network.count_params())
-    rows = [row, *reference_rows(dev, [model.seed])]
+    rows = [row, *reference_rows(dev, [model.seed], model.hparams.horizon)]
     return Comparison(str(data_dir), model.seed, rows, benchmark=benchmark_name(data_dir))
 
 
-def reference_rows(dev: DevLog, seeds: Sequence[int]) -> list[ResultRow]:
-    """Evaluate what needs no training: random and popularity, and where dev tells the truth, the two oracles.
+def reference_rows(dev: DevLog, seeds: Sequence[int], horizon: float | str = 0.0) -> list[ResultRow]:
+    """Evaluate what needs no training: the floors, and where dev tells the truth, the two oracles.
 
-    Every row is a mean over the seeds, as the trained models' are; only the random row depends on them.
+    Every row is a mean over the seeds, as the trained models' are; only the random row depends on them. `horizon` is
+    that of the click rates of `popularity-now`, see `Context`.
     """
-    scores = {"popularity": popularity_scores(dev.log, dev.news, dev.training_log, dev.training_news)}
+    scores = {
+        "popularity": popularity_scores(dev.log, dev.news, dev.training_log, dev.training_news),
+        "popularity-now": popularity_now_scores(dev.context(horizon)),
+    }
     truth = dev.files.behaviors.parent / TRUTH_FILE
     if truth.exists():
         scores["history-oracle"] = history_oracle_scores(dev.log, dev.news)
         scores["oracle"] = read_scores(truth, dev.log).values
     random = [ResultRow.from_evaluation("random", dev.evaluate(random_scores(dev.log, seed))) for seed in seeds]
     others = [ResultRow.from_evaluation(name, dev.evaluate(values)) for name, values in scores.items()]
+    delay = horizon if isinstance(horizon, str) else f"{horizon:g} h"
+    others[1] = replace(others[1], note=f"horizon: {delay}" if horizon else "")
     return [ResultRow.mean(random), *(ResultRow.mean([row] * len(seeds)) for row in others)]
 
 

@@ -12,14 +12,14 @@ from scipy.stats import spearmanr
 
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.evaluation.metrics import evaluate_recall, rank_candidates
-from recommenders_miner.experiments.compare import Comparison, differences_to_best, reference_rows
+from recommenders_miner.experiments.compare import Comparison, reference_rows
+from recommenders_miner.experiments.differences import differences_to_best, paired_difference
 from recommenders_miner.experiments.runs import (
     PUBLISHED,
     TABLE_2,
     DevLog,
     ResultRow,
     Variant,
-    paired_difference,
 )
 from recommenders_miner.experiments.study import (
     METRIC_TITLES,
@@ -49,7 +49,7 @@ def _table2(study: Study, made: Made) -> Page:
     # Runs of a reproduction may have been stopped, or made beside other work: their times say nothing.
     rows = [ResultRow.mean([run.row for run in runs]) for runs in made.values()]
     rows = [replace(row, costs={"parameters": row.costs["parameters"]}) for row in rows]
-    references = reference_rows(study.runs.dev, study.seeds)
+    references = reference_rows(study.runs.dev, study.seeds, study.miner.horizon)
     differences = differences_to_best(made, study.runs.dev.log)
     comparison = Comparison(study.data_name, study.seeds[0], rows + references, len(study.seeds), differences)
     aucs = {name: metric_of(runs, "group_auc") for name, runs in made.items()}

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import yaml
 
 from recommenders_miner import __version__
+from recommenders_miner.data.context import Context
 from recommenders_miner.data.folders import Split
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
@@ -30,11 +31,11 @@ from recommenders_miner.evaluation.metrics import (
     cold_candidates,
     evaluate_cold,
     evaluate_scores,
-    impression_metrics,
 )
 from recommenders_miner.experiments.plan import Plan, lacking, too_large, without_entity_vectors
 from recommenders_miner.hparams import HParams, prepare_hparams
 from recommenders_miner.models import MODELS, BaseModel, load_model
+from recommenders_miner.models.reranker import BoostedReranker
 from recommenders_miner.models.training import TrainingBar
 from recommenders_miner.progress import console, progress_bar
 from recommenders_miner.storage import new_folder
@@ -47,8 +48,12 @@ PUBLISHED: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "published.y
 TABLE_2: tuple[str, ...] = tuple(PUBLISHED["table2"]["small"])
 """The hyperparameter files of the models in Table 2 of the MINER paper, in its order."""
 
-REFERENCE_MODELS = ("random", "popularity", "history-oracle", "oracle")
+FLOORS = ("random", "popularity", "popularity-now")
+REFERENCE_MODELS = (*FLOORS, "history-oracle", "oracle")
 """The names of rows that are not trained models, but floors and ceilings to read those against."""
+
+RERANKED = ", reranked"
+"""What stands behind a model's name where a `BoostedReranker` is put over it."""
 
 COSTS = ("train_seconds", "eval_seconds", "samples_per_second", "parameters")
 
@@ -112,7 +117,7 @@ class ResultRow:
     selected: str = ""
     """Which of its epochs was taken, and on what that was decided."""
     note: str = ""
-    """What it had to do without."""
+    """What it had to do without, or what else its figures depend on."""
     failed: str = ""
     """Why there is no model, and nothing else is known."""
 
@@ -177,11 +182,24 @@ class DevLog:
 
     @classmethod
     def read(cls, train: Split, dev: Split) -> Self:
-        """Read both splits, to know what is new in dev."""
+        """Read both splits, to know what is new in dev.
+
+        Raises:
+            DataFormatError: a file is missing or damaged, or has no labels.
+        """
         training_news, news = NewsTable.read(train.news), NewsTable.read(dev.news)
-        log = ImpressionLog.read(dev.behaviors, news)
-        logs = (log, news, ImpressionLog.read(train.behaviors, training_news), training_news)
+        logs = ImpressionLog.read(dev.behaviors, news), news
+        logs += ImpressionLog.read(train.behaviors, training_news), training_news
+        for files, log in ((dev, logs[0]), (train, logs[2])):
+            if not log.labelled:
+                problem = "has no labels: nobody knows what was clicked."
+                raise DataFormatError(files.behaviors, problem, remedy="Candidates should read N1-0 N2-1.")
         return cls(dev, *logs, cold_candidates(*logs), BeyondAccuracy.fit(*logs))
+
+    def context(self, horizon: float | str) -> Context:
+        """Return what is known at each impression, on from the training log; `horizon` is that of `Context`."""
+        earlier = Context.of_log(self.training_log, self.training_news, horizon=horizon).counts()
+        return Context.of_log(self.log, self.news, earlier, horizon)
 
     def evaluate(self, scores: np.ndarray) -> Evaluation:
         """Return what (candidates,) scores reach: accuracy, among cold news too, and beyond accuracy."""
@@ -276,6 +294,21 @@ class Runs:
         row = ResultRow.from_evaluation(name, self.dev.evaluate(scores), **described["costs"])
         return Run(folder, scores, replace(row, note=note, selected=selected_by(hparams)), described["history"])
 
+    def rerank(self, name: str, made: Sequence[Run]) -> list[Run] | str:
+        """Put a `BoostedReranker` over each of some runs, kept beside its model, or say why that cannot be."""
+        reranked = []
+        try:
+            for run in made:
+                with progress_bar(f"{name}: fitting") as report:
+                    reranker = BoostedReranker.beside(run.folder / MODEL, self.train.news.parents[1], report)
+                scores = reranker.score(reranker.model.read(*self.dev_paths), run.scores)
+                row = ResultRow.from_evaluation(name, self.dev.evaluate(scores))
+                row = replace(row, note=run.row.note, selected=run.row.selected)
+                reranked.append(replace(run, scores=scores, row=row))
+        except Exception as error:  # concerns this row alone
+            return _why(name, error)
+        return reranked
+
     def _identity(self, hparams: HParams, seed: int, each_epoch: bool) -> dict[str, Any]:
         identity = {"version": __version__, "data": self._digest, "seed": seed, "hparams": hparams.to_dict()}
         return identity | ({"each_epoch": True} if each_epoch else {})
@@ -349,32 +382,3 @@ def selected_by(hparams: HParams) -> str:
     share = f"{100 * hparams.held_out_share:g} % of the training users"
     seen = {"users": f"held-out data ({share})", "last_day": "held-out data (the last training day)"}
     return f"the best epoch by {hparams.metrics[0]} on {seen[hparams.held_out]}"
-
-
-class Difference(NamedTuple):
-    """How much more one model reaches than another on the same impressions, with its standard error and p-value."""
-
-    mean: float
-    error: float
-    p: float
-
-
-def paired_difference(runs: Sequence[Run], baseline: Sequence[Run], log: ImpressionLog, metric: str) -> Difference:
-    """Compare two models on the same impressions and the same seeds.
-
-    The mean difference, `runs` less `baseline`, comes with a standard error that joins two sources of chance: which
-    impressions there are, from the spread of the difference over impressions, averaged over seeds first; and how the
-    trainings went, from the spread of the mean difference over seeds. The p-value is that of a difference so many
-    standard errors from 0, to either side, under a normal distribution.
-    """
-
-    def by_impression(run: Run) -> np.ndarray:
-        return impression_metrics(run.scores, log.labels, log.candidates.offsets, [metric])[metric]
-
-    differences = np.stack([by_impression(a) - by_impression(b) for a, b in zip(runs, baseline, strict=True)])
-    differences = differences[:, ~np.isnan(differences[0])]
-    variance = differences.mean(axis=0).var(ddof=1) / differences.shape[1]
-    if len(differences) > 1:
-        variance += differences.mean(axis=1).var(ddof=1) / len(differences)
-    mean, error = float(differences.mean()), float(np.sqrt(variance))
-    return Difference(mean, error, math.erfc(abs(mean) / error / math.sqrt(2)) if error else float(mean == 0))

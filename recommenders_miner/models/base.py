@@ -20,6 +20,7 @@ from recommenders_miner.data.iterator import Dataset, NewsIterator
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.sampling import Draw
+from recommenders_miner.data.tsv import content_digest
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import InitialVectors
 from recommenders_miner.errors import NotBuiltError, RecommendersMinerError
@@ -58,6 +59,7 @@ class BaseModel(Answers, RecommendersNames):
         vocabularies: what names the ids of words, categories and users.
         news: the table that `score` and `recommend` look news ids up in; the training news until `set_news`.
         history: one dict of losses and metrics per epoch trained.
+        trained_on: digests of the behaviors files that it was trained on.
         hparams_class: of the class: the hyperparameters of its own, a subclass of `HParams`.
         news_encoder: of the class: the news encoder where a file names none.
         columns: of the class: features of articles that it reads beside the news encoder's.
@@ -84,6 +86,7 @@ class BaseModel(Answers, RecommendersNames):
         self.vocabularies: Vocabularies | None = None
         self.news: NewsTable | None = None
         self.history: list[dict[str, float]] = []
+        self.trained_on: list[str] = []
         self.throughput: training.Throughput | None = None
         self.counts: Past | None = None
         self._news_vectors: dict[str, np.ndarray] | None = None
@@ -205,6 +208,7 @@ class BaseModel(Answers, RecommendersNames):
         checkpoint = training.TrainingCheckpoint(run_dir, identity)
         epochs_done = checkpoint.restore(self.network) if resume else 0
         has_ended = selection.restore(checkpoint.epoch_logs)
+        self.trained_on = list(dict.fromkeys([*self.trained_on, content_digest(train_behaviors_file)]))
         batches.first_step = epochs_done * batches.steps_per_epoch
         self.network.fit(
             batches,

@@ -40,6 +40,7 @@ def save_model(model: Any, folder: str | Path) -> None:
         "seed": model.seed,
         "hparams": model.hparams.to_dict(),
         "history": model.history,
+        "trained_on": model.trained_on,
     }
     # A copy, since Keras would save the optimiser's state with the network, twice the size of the weights.
     network = NewsRecommender.from_config(model.network.get_config())
@@ -65,7 +66,7 @@ def load_model(folder: str | Path) -> Any:
     if not path.is_file():
         raise RecommendersMinerError(f"{folder}: holds no saved model ({NETWORK} is missing).")
     try:
-        _require_plain(path)
+        require_plain(path)
         network = keras.saving.load_model(path, compile=False, safe_mode=True)
         if not isinstance(network, NewsRecommender) or network.vocabularies is None:
             raise TypeError(f"it holds a {type(network).__name__} without a model's vocabularies")
@@ -77,7 +78,7 @@ def load_model(folder: str | Path) -> Any:
         hparams = hparams_class(values["model_type"], values["news_encoder"])(**values)
         [cls] = [cls for cls in MODELS.values() if cls.__name__ == description["model"]]
         model = cls(hparams, seed=description["seed"])
-        model.history = description["history"]
+        model.history, model.trained_on = description["history"], description.get("trained_on", [])
         model.adopt(network, network.vocabularies)
         model.go_on_from(network.counts)
         return model
@@ -89,7 +90,7 @@ def load_model(folder: str | Path) -> Any:
         ) from error
 
 
-def _require_plain(path: Path) -> None:
+def require_plain(path: Path) -> None:
     """Refuse an archive that would take much more room than it has, or put files elsewhere."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()

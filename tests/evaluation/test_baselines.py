@@ -7,9 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recommenders_miner.data.context import PRIOR_SHOWINGS, Context
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
-from recommenders_miner.evaluation.baselines import history_oracle_scores, popularity_scores, random_scores
+from recommenders_miner.evaluation.baselines import (
+    history_oracle_scores,
+    popularity_now_scores,
+    popularity_scores,
+    random_scores,
+)
 from recommenders_miner.evaluation.metrics import evaluate_scores
 
 SUBCATEGORY = {"N1": "golf", "N2": "golf", "N3": "tennis", "N4": "tax", "N5": "", "N6": "opera"}
@@ -59,6 +65,47 @@ def test_popularity_needs_labels():
     log = ImpressionLog.from_columns(news, [[]], [["N1", "N2"]])
     with pytest.raises(ValueError, match="no labels"):
         popularity_scores(log, news, log, news)
+
+
+def at(hours, log_columns, news):
+    return ImpressionLog.from_columns(news, *log_columns, time=[1_573_300_800 + 3600 * hour for hour in hours])
+
+
+@given(columns(), columns(ids=("N6", "N3", "N2", "N5")), st.sampled_from([0, 2, "split"]), st.data())
+@settings(max_examples=40, deadline=None)
+def test_popularity_now_agrees_with_counting_one_by_one(train, dev, horizon, data):
+    train_news, dev_news = make_news(("N2", "N1", "N4", "N3", "N6", "N5")), make_news(("N6", "N3", "N2", "N5"))
+    hours = [data.draw(st.lists(st.integers(0, 5), min_size=len(of[0]), max_size=len(of[0]))) for of in (train, dev)]
+    hours[1] = [hour + 6 for hour in hours[1]]
+    train_log, log = at(hours[0], train, train_news), at(hours[1], dev, dev_news)
+    earlier = Context.of_log(train_log, train_news, horizon=horizon).counts()
+    found = popularity_now_scores(Context.of_log(log, dev_news, earlier, horizon))
+    known = [
+        (hour, name, label)
+        for of_log, shown, labels in zip(hours, (train[1], dev[1]), (train[2], dev[2]), strict=True)
+        for hour, names, marks in zip(of_log, shown, labels, strict=True)
+        for name, label in zip(names, marks, strict=True)
+    ]
+    expected = []
+    for hour, names in zip(hours[1], dev[1], strict=True):
+        until = min(hours[1]) if horizon == "split" else hour - horizon
+        past = [(name, label) for when, name, label in known if when < until]
+        prior = PRIOR_SHOWINGS * (sum(label for _, label in past) + 1) / (len(past) + 25)
+        for name in names:
+            labels = [label for other, label in past if other == name]
+            expected.append((sum(labels) + prior) / (len(labels) + PRIOR_SHOWINGS))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_popularity_now_of_a_log_is_made_in_parts(monkeypatch):
+    news = make_news()
+    rng = np.random.default_rng(0)
+    shown = [rng.choice(news.ids.to_pylist()[1:], 3, replace=False).tolist() for _ in range(20)]
+    log = at(range(20), ([[]] * 20, shown, [[1, 0, 0]] * 20), news)
+    whole = popularity_now_scores(Context.of_log(log, news))
+    monkeypatch.setattr("recommenders_miner.data.context._IMPRESSIONS_AT_ONCE", 7)
+    assert popularity_now_scores(Context.of_log(log, news)).tolist() == whole.tolist()
+    assert len(set(whole)) > 10
 
 
 @given(columns(), st.sampled_from([0.5, 1.0, 5.0]))

@@ -13,8 +13,9 @@ from scipy.stats import norm
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.experiments import Study, paper, reproduce
+from recommenders_miner.experiments.differences import paired_difference
 from recommenders_miner.experiments.reproduce import EXPERIMENTS
-from recommenders_miner.experiments.runs import PUBLISHED, TABLE_2, Variant, paired_difference
+from recommenders_miner.experiments.runs import PUBLISHED, TABLE_2, Variant
 from recommenders_miner.experiments.study import over_seeds
 from tests.tiny_plm import tiny_preset
 
