@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from recommenders_miner.data.context import Context
+from recommenders_miner.data.context import CONTEXT, Context
 from recommenders_miner.data.lengths import LengthGroups, length_edges, rounded
 from recommenders_miner.data.news import distinct_rows
 from recommenders_miner.data.sampling import TrainingSamples
@@ -168,7 +168,7 @@ class TrainingBatches(keras.utils.PyDataset):
             if self.context is not None:
                 shown = candidates[members]
                 of_each = np.repeat(impressions[members], shown.shape[1])
-                sample["context"] = self.context.of(of_each, shown.ravel()).reshape(*shown.shape, -1)
+                sample["context"] = self.context.of(of_each, shown.ravel()).reshape(*shown.shape, len(CONTEXT))
             samples.append(sample)
         labels = np.zeros((len(impressions), candidates.shape[1]), "float32")
         labels[:, 0] = 1.0

@@ -315,8 +315,9 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         """Read what `save_assets` wrote. Called by Keras."""
         self.description = json.loads((Path(dir_path) / _DESCRIPTION).read_text(encoding="utf-8"))
         self.vocabularies = Vocabularies.load(dir_path)
-        if self.context:
-            self.counts = tuple(Counts.load(Path(dir_path) / name) for name in _COUNTS)
+        paths = [Path(dir_path) / name for name in _COUNTS]
+        if all(path.is_file() for path in paths):  # of a network that was trained on a log, and reads a context
+            self.counts = tuple(map(Counts.load, paths))
 
     def save_weights(self, filepath: str | Path, overwrite: bool = True, max_shard_size: float | None = None) -> None:
         """Save all weights as Keras does; a name without an ending gets .weights.h5, which Keras asks for."""

@@ -51,6 +51,7 @@ def assert_same_weights(a, b, tolerance=0.0):
 
 def batches_of(model, **options):
     data = toy_dataset(model)
+    options["context"] = model.context_of(data)
     return model.train_iterator.batches(data, model.network_features(data), seed=0, **options)
 
 
@@ -187,6 +188,7 @@ def test_embedding_tables_have_a_row_for_every_id(name):
     model = toy_model(name)
     parts = [getattr(part, "terms", part) for part in model.vocabularies.parts.values()]
     sizes = {len(part) for part in parts if isinstance(part, Vocabulary)} | {model.hparams.his_size + 1}
+    sizes |= {value for name, value in model.hparams if name.endswith("_levels")}
     tables = [w for w in model.network.weights if w.name in ("embeddings", "factors")]
     assert tables
     assert all(table.shape[0] in sizes for table in tables)

@@ -82,6 +82,10 @@ TOYS = {
     "naml": {},
     "npa": {},
     "nrms": {},
+    "pp-rec": {
+        **{"recency_levels": 4, "popularity_levels": 5, "popularity_emb_dim": 3},
+        **{"content_layers": [5, 4], "recency_layers": [4], "gate_layers": [3]},
+    },
     "miner plm": {**PLM, "plm_trainable": "all"},
     "miner plm last": {**PLM, "plm_trainable": "last_n: 2"},
     "miner plm none": {**PLM, "plm_trainable": "none", "plm_pooling": "mean"},

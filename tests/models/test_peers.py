@@ -1,0 +1,157 @@
+"""PP-Rec: what only its own inputs show, and that it learns."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from recommenders_miner.data.context import CONTEXT
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
+from recommenders_miner.datasets.synthetic.benchmark import write_synthetic_benchmark
+from recommenders_miner.errors import NoVectorError
+from recommenders_miner.hparams import prepare_hparams
+from recommenders_miner.models import MODELS, load_model
+from recommenders_miner.models.pp_rec import ContentPopularityEncoder, LevelEmbedding, PPRecUserEncoder
+from recommenders_miner.retrieval.news_recall import NewsRecall
+from tests.layers.layer_checks import gradients, randomise, tensor, to_numpy
+from tests.models import reference_peers
+from tests.models.reference import Reference
+from tests.models.toy import IDS, fresh_toy_model, toy_dataset, toy_model, toy_news
+
+PEERS = ["pp-rec"]
+DAY, HOUR = 86_400, 3600
+START = 1_573_300_800
+
+
+# === PP-Rec ===
+
+
+def dated_news():
+    """The toy's articles, published an hour after each other from the start on; of the last one that is not known."""
+    plain = toy_news()
+    columns = {name: getattr(plain, name).to_pylist()[1:] for name in ("category", "subcategory", "title_entities")}
+    published = [START + HOUR * i for i in range(len(IDS) - 1)] + [None]
+    return NewsTable.from_columns(IDS, plain.title.to_pylist()[1:], **columns, extra={"published": published})
+
+
+def busy_log(news, impressions=40):
+    """Impressions some minutes apart, in which the first articles are clicked more."""
+    rng = np.random.default_rng(4)
+    candidates = [rng.choice(len(IDS), 5, replace=False) for _ in range(impressions)]
+    return ImpressionLog.from_columns(
+        news,
+        histories=[IDS[1 : 1 + rng.integers(0, 5)] for _ in range(impressions)],
+        candidates=[[IDS[i] for i in shown] for shown in candidates],
+        labels=[(shown == shown.min()).astype(int).tolist() for shown in candidates],
+        time=(START + DAY + np.cumsum(rng.integers(60, 2 * HOUR, impressions))).tolist(),
+    )
+
+
+@pytest.mark.parametrize("window", ["1h", "24h"])
+def test_pp_rec_scores_what_is_known_at_each_impression(window):
+    model = fresh_toy_model("pp-rec", click_rate_window=window, recency_hours=6.0, recency_levels=9)
+    news = dated_news()
+    log = busy_log(news)
+    model.set_news(news)
+    data = model.train_iterator.dataset(news, log)
+    reference, expected, seen = Reference(model, "pp-rec"), [], []
+    for impression, shown in enumerate(log.candidates):
+        columns = data.context.of(np.full(len(shown), impression), shown)
+        contexts = [dict(zip(CONTEXT, row.tolist(), strict=True)) for row in columns]
+        history = [IDS[row - 1] for row in log.histories[log.history_of[impression]]]
+        ids = [IDS[row - 1] for row in shown]
+        expected += reference.score(history, ids, contexts=contexts).tolist()
+        seen += [context[f"showings_{window}"] for context in contexts]
+    assert max(seen) > 1
+    assert model.score_log(data) == pytest.approx(expected, rel=1e-5, abs=2e-5)
+
+
+def test_pp_rec_weighs_clicks_by_their_popularity_and_learns_it():
+    """What the popularities change is in the weights alone, and a gradient reaches them."""
+    encoder = PPRecUserEncoder(2, 3, attention_dim=4, levels=5, embedding_dim=3)
+    rng = np.random.default_rng(1)
+    vectors, popularity = rng.normal(size=(2, 4, 6)), rng.normal(size=(2, 4)) * 2
+    mask = np.array([[True] * 4, [True, True, False, False]])
+    inputs = {"vector": vectors, "popularity": popularity}
+
+    def user(vector, popularity):
+        return encoder.encode_history({"vector": vector, "popularity": popularity}, mask, None)
+
+    user(tensor(vectors), tensor(popularity))
+    randomise(encoder)
+    found = gradients(lambda **t: keras.ops.sum(keras.ops.square(user(**t))), encoder, inputs)
+    assert found["popularity"][mask].all()
+    assert not found["popularity"][~mask].any()
+    assert not found["vector"][~mask].any()
+    weights = [
+        to_numpy(encoder.attention_weights({"vector": tensor(vectors), "popularity": tensor(p)}, mask, None, None))
+        for p in (popularity, -popularity)
+    ]
+    assert [w.sum(axis=-1) for w in weights] == [pytest.approx(np.ones((2, 1, 1)))] * 2
+    assert not np.allclose(*weights)
+
+
+def test_a_level_embedding_lies_between_those_of_its_neighbours():
+    layer = LevelEmbedding(3, 2)
+    layer(tensor([0.0]))
+    rows = np.array([[0.0, 1], [10, 3], [30, -5]])
+    layer.set_weights([rows])
+    found = to_numpy(layer(tensor([[-7.0, 0.0, 0.25], [1.0, 1.5, 99.0]])))
+    assert found.tolist() == [[[0, 1], [0, 1], [2.5, 1.5]], [[10, 3], [20, -1], [30, -5]]]
+
+
+def test_pp_rec_leaves_users_without_clicks_the_news_popularity():
+    model = toy_model("pp-rec")
+    scores = model.score([], IDS)
+    reference = Reference(model, "pp-rec")
+    eta = reference_peers.sigmoid(reference_peers.tanh_network(np.zeros(8), reference.predictor.user_gate))
+    popularity = [reference_peers.pp_rec_popularity(reference, one, reference_peers.NEVER_SHOWN) for one in IDS]
+    assert scores == pytest.approx(eta * np.array(popularity), abs=1e-5)
+
+
+def test_pp_rec_is_not_searched_by_vectors_that_know_no_time():
+    with pytest.raises(NoVectorError, match="depends on when an article is shown"):
+        NewsRecall(toy_model("pp-rec"), toy_news())
+
+
+def test_a_network_that_reads_a_context_is_saved_before_it_has_seen_any(tmp_path):
+    model = toy_model("pp-rec")
+    assert model.counts is None
+    model.save(tmp_path)
+    again = load_model(tmp_path)
+    again.set_news(toy_news())
+    assert np.array_equal(again.score(IDS[:3], IDS), model.score(IDS[:3], IDS))
+
+
+def test_a_step_that_lacks_a_group_of_histories_has_a_context_all_the_same():
+    model = toy_model("pp-rec")
+    batches = model.training_batches(toy_dataset(model))
+    samples = [sample for step in range(batches.steps_per_epoch) for sample in batches[step][0]["samples"]]
+    assert min(len(sample["row"]) for sample in samples) == 0
+    assert all(sample["context"].shape == (*sample["candidates"].shape, len(CONTEXT)) for sample in samples)
+
+
+def test_what_stands_around_a_news_encoder_reads_what_it_reads():
+    model = toy_model("pp-rec")
+    around = model.newsencoder
+    assert isinstance(around, ContentPopularityEncoder)
+    [inner] = around.parts
+    assert (around.features, around.dim) == (inner.features, inner.dim)
+
+
+# === All ===
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PEERS)
+def test_training_on_the_synthetic_benchmark_goes_down(name, tmp_path):
+    write_synthetic_benchmark(tmp_path, "tiny", 1)
+    model = MODELS[name](prepare_hparams(name, scale="fast", epochs=4), seed=1)
+    train, dev = ((tmp_path / split / "news.tsv", tmp_path / split / "behaviors.tsv") for split in ("train", "dev"))
+    model.fit(*train, verbose=0)
+    losses = [logs["loss"] for logs in model.history]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.95 * losses[0]
+    assert model.run_eval(*dev)["group_auc"] > 0.55
