@@ -20,7 +20,7 @@ from recommenders_miner.hparams import HParams
 _ENTITY, _ENTITY_DIM = re.compile(r'"(Q[0-9]+)"'), 100  # as MIND's
 _MATRICES = {
     **{"nrms": 3, "nrms-plm": 3, "lstur": 6, "lstur-plm": 6, "hierec": 1, "miner": 2},
-    **{"caum": 8, "fastformer": 4, "pp-rec": 3},
+    **{"caum": 8, "fastformer": 4, "glory": 3, "pp-rec": 3},
 }
 """Weights of a user encoder in squares of the news vector's dimension; 1 where none are much larger."""
 

@@ -240,6 +240,9 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> Tensor:
         """Score a batch in the form of `TrainingBatches`; (B, C) float32, -1e9 for padding candidates."""
         news = _joined([self.encode_news(features, training=training) for features in inputs["news"]])
+        for hop in range(self.news_encoder.hops):
+            related = news[self.news_encoder.related]
+            news = self.news_encoder.relate(news, ops.take(news[self.news_encoder.message], related, axis=0), hop)
         samples = inputs["samples"]
         users = _joined([self._users(news, sample, training) for sample in samples])
         names = ["candidates", "context"] if self.context else ["candidates"]

@@ -57,12 +57,13 @@ class NRMSModel(BaseModel):
                 f"head_num · head_dim, the user vector's dimension, is {user_dim}, and the news vector's is "
                 f"{news_encoder.dim}: the dot product needs them equal. Set news_dim, or the heads."
             )
-        return NewsRecommender(
-            self.around(news_encoder, hparams), self.user_encoder(hparams), self.click_predictor(hparams)
-        )
+        news_encoder = self.around(news_encoder, hparams, vocabularies, vectors)
+        return NewsRecommender(news_encoder, self.user_encoder(hparams), self.click_predictor(hparams))
 
-    def around(self, news_encoder: NewsEncoder, hparams: HParams) -> NewsEncoder:
-        """Return what a model puts around the news encoder, whose vectors keep their dimension."""
+    def around(
+        self, news_encoder: NewsEncoder, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors
+    ) -> NewsEncoder:
+        """Return the untrained news encoder with what a model puts around it; vectors keep their dimension."""
         return news_encoder
 
     def user_encoder(self, hparams: HParams) -> UserEncoder:

@@ -9,7 +9,14 @@ import keras
 from keras import ops
 
 from recommenders_miner.data.context import PRIOR_SHOWINGS
-from recommenders_miner.encoders import ConcatenatedEncoder, NewsEncoder, SelfAttentionHParams, random_vectors
+from recommenders_miner.data.vocabularies import Vocabularies
+from recommenders_miner.encoders import (
+    ConcatenatedEncoder,
+    InitialVectors,
+    NewsEncoder,
+    SelfAttentionHParams,
+    random_vectors,
+)
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import AdditiveAttention, CompositeLayer, News, SelfAttention, Tensor
 from recommenders_miner.models.base import register
@@ -209,7 +216,9 @@ class PPRecModel(NRMSModel):
     hparams_class = PPRecHParams
     news_encoder = "knowledge"
 
-    def around(self, news_encoder: NewsEncoder, hparams: HParams) -> NewsEncoder:
+    def around(
+        self, news_encoder: NewsEncoder, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors
+    ) -> NewsEncoder:
         """Return the news encoder with the popularity by content."""
         return ContentPopularityEncoder([news_encoder], hparams.content_layers)
 

@@ -39,6 +39,7 @@ IN_FILES_OF_THEIR_OWN = {
     "deepfm": reference_fm.scores,
     "fastformer": of_clicks(reference_new.fastformer_score),
     "late-fusion": of_clicks(reference_new.late_fusion_score),
+    "glory": reference_peers.glory_scores,
     "libfm": reference_fm.scores,
     "pp-rec": reference_peers.pp_rec_scores,
     "unbert": reference_unbert.scores,

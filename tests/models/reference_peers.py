@@ -1,14 +1,19 @@
-"""PP-Rec's scores in float64 numpy, written from the paper, one user and one candidate at a time.
+"""The scores of PP-Rec and GLORY in float64 numpy, written from the papers, one user and one candidate at a time.
 
 `reference` is the `Reference` of a toy model, of which the vectors of articles and the weights are read.
 """
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from tests.layers import reference as layers
-from tests.models.reference_parts import dense, sigmoid, values
+from tests.models.reference_parts import dense, gru, sigmoid, table, values
+from tests.models.toy import toy_log
+
+# === PP-Rec ===
 
 NEVER_SHOWN = {"age": -1, "click_rate": 1 / 25, "showings_1h": 0, "clicks_1h": 0}
 """The context of a candidate of which nothing is known, as a model without a log is asked."""
@@ -71,3 +76,95 @@ def pp_rec_scores(reference, history, candidates, user=None, contexts=None):
             for candidate, context in zip(candidates, contexts or [NEVER_SHOWN] * len(candidates), strict=True)
         ]
     )
+
+
+# === GLORY ===
+
+
+def leaky(x):
+    return np.where(x > 0, x, 0.2 * x)
+
+
+def click_graph(log, size):
+    """By article, the `size` that most users clicked right before it, of their first history; and all edges."""
+    users, edges = {}, {}
+    for user, history in zip(log.user_of.tolist(), log.history_of.tolist(), strict=True):
+        users.setdefault(user, log.histories[history].tolist())
+    for clicks in users.values():
+        for before, after in itertools.pairwise(clicks):
+            edges[before, after] = edges.get((before, after), 0) + 1
+    return nearest(edges, size), edges
+
+
+def nearest(edges, size):
+    """By node, the nodes with most edges to it, but itself; ties in ascending order."""
+    weights = {}
+    for (source, target), weight in edges.items():
+        if source != target:
+            weights.setdefault(target, []).append((-weight, source))
+    return {node: [source for _, source in sorted(of)[:size]] for node, of in weights.items()}
+
+
+class Glory:
+    """Articles as clicks and as candidates, by the graph of a log."""
+
+    def __init__(self, reference, log):
+        self.reference, self.encoder, hparams = reference, reference.network.news_encoder, reference.hparams
+        self.names = reference.model.vocabularies.entities
+        self.size = hparams.entity_size
+        ids = reference.news.ids.to_pylist()
+        before, edges = click_graph(log, hparams.graph_neighbours)
+        self.before = {ids[node]: [ids[other] for other in others] for node, others in before.items()}
+        joined = {}
+        for (one, other), weight in edges.items():
+            for a, b in itertools.product(self.entities(ids[one]), self.entities(ids[other])):
+                for pair in ((a, b), (b, a)):
+                    joined[pair] = joined.get(pair, 0) + weight
+        self.joined = nearest(joined, hparams.entity_neighbours)
+
+    def entities(self, news_id):
+        names = [entity["WikidataId"] for entity in self.reference.entities(news_id)][: self.size]
+        return self.names.encode(names)
+
+    def attended(self, encoder, entities):
+        if not entities:
+            return None
+        vectors = table(self.encoder.entities)[entities]
+        heads = encoder.config["num_heads"]
+        attended = layers.self_attention(vectors[None], **values(encoder.self_attention), num_heads=heads)
+        pooled = layers.additive_attention(attended, **values(encoder.pooling))[0]
+        return leaky(dense(pooled, encoder.projection))
+
+    def pooled(self, views, attention):
+        views = np.array([view for view in views if view is not None])
+        return layers.additive_attention(views[None], **values(attention))[0]
+
+    def candidate(self, news_id):
+        entities = self.entities(news_id)
+        around = [other for entity in entities for other in self.joined.get(entity, [])]
+        local = self.attended(self.encoder.local_entities, entities)
+        views = [self.reference.news_vector(news_id), local, self.attended(self.encoder.global_entities, around)]
+        return leaky(dense(self.pooled(views, self.encoder.candidate_views), self.encoder.candidate))
+
+    def graph(self, news_id, hops):
+        """g^k of an article."""
+        if not hops:
+            return self.reference.news_vector(news_id)
+        dim = self.encoder.dim
+        total = sum((self.graph(other, hops - 1) for other in self.before.get(news_id, [])), np.zeros(dim))
+        message = dense(total, self.encoder.steps[hops - 1])
+        return gru([message], self.graph(news_id, hops - 1), **values(self.encoder.gate))
+
+    def click(self, news_id):
+        local = self.attended(self.encoder.local_entities, self.entities(news_id))
+        views = [self.reference.news_vector(news_id), self.graph(news_id, self.encoder.hops), local]
+        return self.pooled(views, self.encoder.clicked_views)
+
+
+def glory_scores(reference, history, candidates, user=None, log=None):
+    """The dot products of candidates with a user, by the graph of a log, the toy's where none is given."""
+    if not history:
+        return np.zeros(len(candidates))
+    glory = Glory(reference, log or toy_log(reference.news))
+    user = reference.attended(reference.user_encoder, np.array([glory.click(news_id) for news_id in history]))
+    return np.array([user @ glory.candidate(news_id) for news_id in candidates])

@@ -1,6 +1,8 @@
-"""PP-Rec: what only its own inputs show, and that it learns."""
+"""PP-Rec and GLORY: what only their own inputs show, and that they learn."""
 
 from __future__ import annotations
+
+import functools
 
 import keras
 import numpy as np
@@ -18,9 +20,19 @@ from recommenders_miner.retrieval.news_recall import NewsRecall
 from tests.layers.layer_checks import gradients, randomise, tensor, to_numpy
 from tests.models import reference_peers
 from tests.models.reference import Reference
-from tests.models.toy import IDS, fresh_toy_model, toy_dataset, toy_model, toy_news
+from tests.models.toy import (
+    IDS,
+    WORDS,
+    entities_of,
+    fresh_toy_model,
+    randomised,
+    toy_dataset,
+    toy_model,
+    toy_news,
+    unbuilt,
+)
 
-PEERS = ["pp-rec"]
+PEERS = ["glory", "pp-rec"]
 DAY, HOUR = 86_400, 3600
 START = 1_573_300_800
 
@@ -127,7 +139,8 @@ def test_a_network_that_reads_a_context_is_saved_before_it_has_seen_any(tmp_path
 
 def test_a_step_that_lacks_a_group_of_histories_has_a_context_all_the_same():
     model = toy_model("pp-rec")
-    batches = model.training_batches(toy_dataset(model))
+    data = toy_dataset(model)
+    batches = model.train_iterator.batches(data, model.network_features(data), 1, context=data.context)
     samples = [sample for step in range(batches.steps_per_epoch) for sample in batches[step][0]["samples"]]
     assert min(len(sample["row"]) for sample in samples) == 0
     assert all(sample["context"].shape == (*sample["candidates"].shape, len(CONTEXT)) for sample in samples)
@@ -139,6 +152,101 @@ def test_what_stands_around_a_news_encoder_reads_what_it_reads():
     assert isinstance(around, ContentPopularityEncoder)
     [inner] = around.parts
     assert (around.features, around.dim) == (inner.features, inner.dim)
+
+
+# === GLORY ===
+
+
+def wide_world(seed=2):
+    """Articles and histories of which a training step has a small part, and a long way to go in the click graph."""
+    rng = np.random.default_rng(seed)
+    ids = [f"N{i}" for i in range(70)]
+    titles = [" ".join(rng.choice(WORDS, rng.integers(1, 6))) for _ in ids]
+    news = NewsTable.from_columns(ids, titles, title_entities=list(map(entities_of, titles)))
+    log = ImpressionLog.from_columns(
+        news,
+        histories=[rng.choice(ids, rng.integers(0, 5), replace=False).tolist() for _ in range(50)],
+        candidates=[rng.choice(ids, 4, replace=False).tolist() for _ in range(50)],
+        labels=[[1, 0, 0, 0]] * 50,
+        users=[f"U{i}" for i in range(50)],
+    )
+    return news, log
+
+
+@functools.cache
+def wide_glory(hops):
+    news, log = wide_world()
+    model = unbuilt("glory", graph_hops=hops, graph_neighbours=2, batch_size=2, length_groups=1)
+    model.build(model.train_iterator.build_vocabularies(news, log))
+    return randomised(model), model.train_iterator.dataset(news, log)
+
+
+@pytest.mark.parametrize("hops", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
+def test_a_training_step_has_all_that_its_clicks_learn_from(hops):
+    """Scores in training are those of evaluation, where every article is; a step with less than that has others."""
+    model, data = wide_glory(hops)
+    scores, wrong = model.score_log(data), []
+    whole, cut = (model.train_iterator.batches(data, model.network_features(data), 0, hops=hops - k) for k in range(2))
+    for step in range(whole.steps_per_epoch):
+        impressions, candidates = whole.samples.of_step(step)
+        shown = [
+            data.log.candidates.offsets[k] + data.log.candidates[k].tolist().index(row)
+            for k, rows in zip(impressions, candidates, strict=True)
+            for row in rows
+            if row
+        ]
+        inputs, _, _ = whole[step]
+        assert sum(len(group["title"]) for group in inputs["news"]) < len(data.news) / 2
+        found = to_numpy(model.network(inputs, training=False))
+        assert found[candidates > 0] == pytest.approx(scores[shown], rel=1e-4, abs=1e-4)
+        wrong.append(
+            np.abs(to_numpy(model.network(cut[step][0], training=False))[candidates > 0] - scores[shown]).max()
+        )
+    assert max(wrong) > 0.01
+
+
+@pytest.mark.parametrize("hops", [1, 2])
+def test_glory_sees_as_far_as_its_hops(hops):
+    model, data = wide_glory(hops)
+    model.set_news(data.news)
+    log = data.log
+    reference = Reference(model, "glory")
+    for impression in np.flatnonzero(log.histories.lengths[log.history_of] > 2)[:4]:
+        history = [f"N{row - 1}" for row in log.histories[log.history_of[impression]]]
+        candidates = [f"N{row - 1}" for row in log.candidates[impression]]
+        expected = reference.score(history, candidates, log=log)
+        assert model.score(history, candidates) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+def test_glory_learns_of_what_others_clicked():
+    """The graph that training saw is the model's, whatever it is asked about."""
+    model = toy_model("glory")
+    graph = model.vocabularies.click_graph
+    assert graph.rows_before(toy_news()).any()
+    assert graph.of_entity.any()
+    features = model.network_features(toy_dataset(model))
+    alone = {**features, "clicked_before": np.zeros_like(features["clicked_before"])}
+    with_graph, without = (model.log_scorer.encode_news(of)["clicked"] for of in (features, alone))
+    learnt = features["clicked_before"].any(axis=1)
+    assert (np.abs(with_graph - without).max(axis=1) > 1e-3)[learnt].all()
+    assert np.allclose(with_graph[~learnt], without[~learnt], atol=1e-5)
+    assert set(model.encode_news(IDS[:1])) == {"vector", "clicked"}
+
+
+def test_a_saved_glory_has_its_graph(tmp_path):
+    model = toy_model("glory")
+    model.save(tmp_path)
+    again = load_model(tmp_path)
+    again.set_news(toy_news())
+    assert np.array_equal(again.score(IDS[:3], IDS), model.score(IDS[:3], IDS))
+
+
+def test_glory_is_searched_by_its_vectors():
+    model = toy_model("glory")
+    found = NewsRecall(model, toy_news(), keep_clicked=True).recommend(IDS[:3], k=len(IDS))
+    expected = model.score(IDS[:3], [news_id for news_id, _ in found])
+    assert [score for _, score in found] == pytest.approx(expected, abs=1e-4)
+    assert (np.diff(expected) <= 1e-5).all()
 
 
 # === All ===

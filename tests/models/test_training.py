@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import random
 
@@ -10,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from recommenders_miner.data.features import with_related
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.errors import NotBuiltError, RecommendersMinerError
 from recommenders_miner.models.training import seeded
@@ -51,7 +51,7 @@ def assert_same_weights(a, b, tolerance=0.0):
 
 def batches_of(model, **options):
     data = toy_dataset(model)
-    options["context"] = model.context_of(data)
+    options |= {"context": model.context_of(data), "hops": model.network.news_encoder.hops}
     return model.train_iterator.batches(data, model.network_features(data), seed=0, **options)
 
 
@@ -92,8 +92,9 @@ def test_a_step_encodes_each_distinct_article_once(name, monkeypatch):
     )
     model.network.call(batches[0][0], training=False)
     impressions, candidates = batches.samples.of_step(0)
-    histories = [batches.log.histories[row][-5:].tolist() for row in batches.log.history_of[impressions]]
-    assert sum(encoded) == len({0, *candidates.ravel().tolist(), *itertools.chain(*histories)})
+    histories = [batches.log.histories[row][-5:] for row in batches.log.history_of[impressions]]
+    clicked = with_related(batches.features, np.concatenate(histories), model.network.news_encoder.hops)
+    assert sum(encoded) == len({0, *candidates.ravel().tolist(), *clicked.tolist()})
 
 
 @every_model

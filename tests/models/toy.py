@@ -60,6 +60,7 @@ TOYS = {
     "deepfm": {"factor_dim": 4, "layer_sizes": [6, 5]},
     "dkn": {},
     "fastformer": {},
+    "glory": {"graph_neighbours": 3, "entity_neighbours": 2},
     "hierec": {},
     "hierec with other shares": {"topic_weight": 0.6, "subtopic_weight": 0.1},
     "late-fusion": {},
