@@ -36,6 +36,7 @@ def of_clicks(score):
 
 IN_FILES_OF_THEIR_OWN = {
     "caum": of_clicks(reference_new.caum_score),
+    "crown": of_clicks(reference_peers.crown_score),
     "deepfm": reference_fm.scores,
     "fastformer": of_clicks(reference_new.fastformer_score),
     "late-fusion": of_clicks(reference_new.late_fusion_score),
@@ -133,6 +134,12 @@ class Reference:
 
     def cnn(self, convolution, pooling, words):
         return layers.additive_attention(self.convolved(convolution, words)[None], **values(pooling))[0]
+
+    def intents_news(self, news_id):
+        texts = {"title": self.hparams.title_size, "abstract": self.hparams.body_size}
+        words = [self.words(self.encoder.words, news_id, text, size) for text, size in texts.items()]
+        labels = [table(label.embedding)[self.label(label.features[0], news_id)] for label in self.encoder.labels]
+        return reference_peers.intents_vector(words, labels, self.encoder)
 
     def multi_view_news(self, news_id):
         encoder = self.encoder

@@ -1,4 +1,4 @@
-"""The scores of PP-Rec and GLORY in float64 numpy, written from the papers, one user and one candidate at a time.
+"""PP-Rec's, GLORY's and CROWN's scores in float64 numpy, from the papers, one user and one candidate at a time.
 
 `reference` is the `Reference` of a toy model, of which the vectors of articles and the weights are read.
 """
@@ -10,7 +10,7 @@ import itertools
 import numpy as np
 
 from tests.layers import reference as layers
-from tests.models.reference_parts import dense, gru, sigmoid, table, values
+from tests.models.reference_parts import attention, dense, gru, layer_norm, relu, sigmoid, table, values
 from tests.models.toy import toy_log
 
 # === PP-Rec ===
@@ -168,3 +168,45 @@ def glory_scores(reference, history, candidates, user=None, log=None):
     glory = Glory(reference, log or toy_log(reference.news))
     user = reference.attended(reference.user_encoder, np.array([glory.click(news_id) for news_id in history]))
     return np.array([user @ glory.candidate(news_id) for news_id in candidates])
+
+
+# === CROWN ===
+
+
+def text_vector(words, transformer):
+    """The mean of a text's words (L, e) behind one layer of a transformer; zero without words."""
+    if not len(words):
+        return np.zeros(words.shape[1])
+    dim = words.shape[1]
+    rates = [10_000 ** (-2 * (k // 2) / dim) for k in range(dim)]
+    placed = [[(np.cos if k % 2 else np.sin)(at * rates[k]) for k in range(dim)] for at in range(len(words))]
+    states = words + np.array(placed)
+    states = layer_norm(states + attention(states, transformer.attention), transformer.attention_norm)
+    inner = relu(dense(states, transformer.inner))
+    return layer_norm(states + dense(inner, transformer.outer), transformer.outer_norm).mean(axis=0)
+
+
+def intents_vector(texts, labels, encoder):
+    """n = [i_t; γ i_b; category; subcategory], of the words of title and body and the labels' embeddings."""
+    topic = dense(np.concatenate(labels), encoder.label_projection)
+    found = []
+    for words, transformer, pooling in zip(texts, encoder.texts, encoder.poolings, strict=True):
+        both = np.concatenate([text_vector(words, transformer), topic])
+        intents = np.array([relu(dense(both, layer)) for layer in encoder.intents])
+        pooled = layers.additive_attention(intents[None], **values(pooling))[0]
+        found.append(pooled if len(words) else np.zeros_like(pooled))
+    title, body = found
+    return np.concatenate([title, (layers.cosine(title, body) + 1) / 2 * body, *labels])
+
+
+def crown_user(clicked, candidate, encoder):
+    """The user as the candidate sees it, and the weights of the clicks."""
+    nodes = [dense(click, encoder.of_article) + dense(clicked.mean(axis=0), encoder.of_user) for click in clicked]
+    query = dense(candidate, encoder.query)
+    weights = np.array(layers.softmax([dense(node, encoder.key) @ query / np.sqrt(len(query)) for node in nodes]))
+    return weights @ nodes, weights
+
+
+def crown_score(clicked, candidate, encoder):
+    """The dot product of a candidate with the user as it sees it."""
+    return float(crown_user(clicked, candidate, encoder)[0] @ candidate) if len(clicked) else 0.0

@@ -1,4 +1,4 @@
-"""PP-Rec and GLORY: what only their own inputs show, and that they learn."""
+"""PP-Rec, GLORY and CROWN: what only their own inputs show, and that they learn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recommenders_miner.data.context import CONTEXT
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.datasets.synthetic.benchmark import write_synthetic_benchmark
-from recommenders_miner.errors import NoVectorError
+from recommenders_miner.errors import HParamsError, NoVectorError
 from recommenders_miner.hparams import prepare_hparams
 from recommenders_miner.models import MODELS, load_model
 from recommenders_miner.models.pp_rec import ContentPopularityEncoder, LevelEmbedding, PPRecUserEncoder
@@ -20,6 +20,7 @@ from recommenders_miner.retrieval.news_recall import NewsRecall
 from tests.layers.layer_checks import gradients, randomise, tensor, to_numpy
 from tests.models import reference_peers
 from tests.models.reference import Reference
+from tests.models.reference_parts import dense
 from tests.models.toy import (
     IDS,
     WORDS,
@@ -32,7 +33,7 @@ from tests.models.toy import (
     unbuilt,
 )
 
-PEERS = ["glory", "pp-rec"]
+PEERS = ["crown", "glory", "pp-rec"]
 DAY, HOUR = 86_400, 3600
 START = 1_573_300_800
 
@@ -247,6 +248,46 @@ def test_glory_is_searched_by_its_vectors():
     expected = model.score(IDS[:3], [news_id for news_id, _ in found])
     assert [score for _, score in found] == pytest.approx(expected, abs=1e-4)
     assert (np.diff(expected) <= 1e-5).all()
+
+
+# === CROWN ===
+
+
+def test_crowns_loss_is_nce_plus_that_of_telling_categories():
+    """From the network's own scores and vectors: each candidate's category, by the intents of its title."""
+    model = fresh_toy_model("crown", dropout=0.0, category_loss=0.7, npratio=6, length_groups=1)
+    inputs, labels, weights = model.training_batches(toy_dataset(model))[0]
+    network, positions = model.network, inputs["samples"][0]["candidates"]
+    scores = to_numpy(network(inputs, training=False))
+    news = {name: np.array(array)[positions] for name, array in network.encode_news(inputs["news"][0]).items()}
+    logits = dense(news["vector"][..., :5].astype("float64"), network.click_predictor.category)
+    nce, of_category = [], []
+    for row, real in enumerate(positions > 0):
+        nce.append(np.log(np.exp(scores[row][real]).sum()) - scores[row, 0])
+        own = np.take_along_axis(logits[row], news["category"][row][:, None], axis=1)[:, 0]
+        of_category += (np.log(np.exp(logits[row]).sum(axis=1)) - own)[real].tolist()
+    assert not (positions > 0).all(), "some candidates are padding, which has no category"
+    model.compile(total_steps=1)
+    loss = float(np.ravel(network.train_on_batch(inputs, labels, weights))[0])
+    assert loss == pytest.approx(np.mean(nce) + 0.7 * np.mean(of_category), rel=1e-4)
+
+
+def test_a_body_counts_as_far_as_it_keeps_what_the_title_says():
+    model = toy_model("crown")
+    ids, title = ["A", "B", "C"], "word1 word2 word3"
+    news = NewsTable.from_columns(ids, [title] * 3, abstract=["", "word4 word5", "word6 word7"])
+    vectors = model.encode_table(news)["vector"][1:]
+    size = model.hparams.intent_dim
+    assert np.allclose(vectors[:, :size], vectors[0, :size], atol=1e-6)
+    assert not vectors[0, size : 2 * size].any()
+    assert not np.allclose(vectors[1, size : 2 * size], vectors[2, size : 2 * size])
+
+
+def test_crown_has_its_own_news_encoder_which_others_may_have():
+    with pytest.raises(HParamsError, match="news_encoder is intents, not cnn"):
+        toy_model("crown", news_encoder="cnn")
+    model = toy_model("naml", news_encoder="intents", intent_dim=5, intent_num=2, feedforward_dim=6)
+    assert len(np.unique(model.score(IDS[:3], IDS))) == len(set(toy_news().title.to_pylist()[1:]))
 
 
 # === All ===

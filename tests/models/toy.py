@@ -57,6 +57,7 @@ PLM = {"news_encoder": "plm", "news_dim": 8, "plm_dropout": 0.0, "user_dropout":
 COLD = "with a vector for no clicks"
 TOYS = {
     "caum": {"candidate_heads": 2, "candidate_layers": [5, 4]},
+    "crown": {"feedforward_dim": 6, "intent_num": 2, "intent_dim": 5},
     "deepfm": {"factor_dim": 4, "layer_sizes": [6, 5]},
     "dkn": {},
     "fastformer": {},
