@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from recommenders_miner.data.context import CONTEXT, Context
+from recommenders_miner.data.features import refer, with_related
 from recommenders_miner.data.lengths import LengthGroups, length_edges, rounded
 from recommenders_miner.data.news import distinct_rows
 from recommenders_miner.data.sampling import TrainingSamples
@@ -31,7 +32,8 @@ class TrainingBatches(keras.utils.PyDataset):
     A batch is `(inputs, labels, weights)`:
 
     - `inputs["news"]`: a tuple of one dict of features per length group; together U articles, the padding article
-      first, then each distinct one of the batch once. `title` (U_g, L_g) int32, `category` (U_g,) int32, …
+      first, then each distinct one of the batch once. `title` (U_g, L_g) int32, `category` (U_g,) int32, … Features of
+      kind `rows` are positions in the U articles, which have those related to the clicked ones among them.
     - `inputs["samples"]`: a tuple of one dict per history length. Of its R_g distinct users: `history` (R_g, M_g),
       newest last and zeros behind, and `user` (R_g,), their ids. Of its B_g samples: `row` (B_g,), the row of the
       sample's user, `candidates` (B_g, 1 + npratio), the click first, and, where there is a context, `context`
@@ -45,6 +47,7 @@ class TrainingBatches(keras.utils.PyDataset):
         samples: the clicks and negatives of each step, articles being rows of the same table.
         users: (log users,) int32, the model's id of each user of the log.
         context: what is known at each impression, for networks that read it.
+        hops: how many steps away related articles are that the network reads; see `NewsEncoder`.
         his_size: newest clicks of a history that are used.
         first_step: the step that the stream begins with.
         static_shapes: give every batch the same shapes, padded, for backends that compile each shape anew.
@@ -58,6 +61,7 @@ class TrainingBatches(keras.utils.PyDataset):
         users: np.ndarray,
         *,
         context: Context | None = None,
+        hops: int = 0,
         his_size: int = 50,
         first_step: int = 0,
         static_shapes: bool = False,
@@ -65,7 +69,7 @@ class TrainingBatches(keras.utils.PyDataset):
     ) -> None:
         super().__init__(workers=1)
         self.features, self.samples, self.log, self.users = features, samples, samples.log, users
-        self.context = context
+        self.context, self.hops = context, hops
         self.his_size, self.first_step, self.static_shapes = his_size, first_step, static_shapes
         self._plan_lengths(length_groups)
 
@@ -98,7 +102,8 @@ class TrainingBatches(keras.utils.PyDataset):
     def _distinct_news(self, impressions: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows of the articles that a step needs, by group, padding first, and the groups' boundaries."""
         history = self.log.histories.last(self.log.history_of[impressions], self.his_size)
-        rows = distinct_rows(len(self._news_lengths.lengths), candidates, history)
+        clicked = with_related(self.features, history, self.hops)
+        rows = distinct_rows(len(self._news_lengths.lengths), candidates, clicked)
         group = self._news_lengths.group_of(rows)
         order = np.argsort(group, kind="stable")
         boundaries = np.searchsorted(group[order], np.arange(len(self._news_lengths.edges) + 1))
@@ -125,7 +130,7 @@ class TrainingBatches(keras.utils.PyDataset):
             position_of[rows[start:end]] = first + np.arange(end - start)
             groups.append(self._news_lengths.gather(self.features, members, group))
             first += capacity
-        return groups, position_of
+        return [refer(group, position_of) for group in groups], position_of
 
     def _spill(self, boundaries: np.ndarray) -> np.ndarray:
         """Move what a group of fixed size cannot hold to the next longer one; the last group grows to fit."""

@@ -22,7 +22,7 @@ from recommenders_miner.data.text import tokenize
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.hparams import HParams
 
-Kind = Literal["tokens", "id", "number", "vector"]
+Kind = Literal["tokens", "id", "number", "vector", "rows"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Feature:
     """What a network may read of an article.
 
     Kinds are `tokens`, (N+1, length), ids with zeros behind, or other values beside ids; `id`, (N+1,) int32; `number`,
-    (N+1,); and `vector`, (N+1, d).
+    (N+1,); `vector`, (N+1, d); and `rows`, (N+1, length) int32, related articles as rows of the same table, 0 for none.
+    Those come into a batch as the clicked articles do, so that a news encoder can read them: see `NewsEncoder.relate`.
     """
 
     name: str  # by which encoders ask for it
@@ -65,6 +66,26 @@ def length_feature(name: str) -> str | None:
     """Return the feature whose zeros tell the length of another; None where that is no sequence."""
     declared = FEATURES.get(name)
     return (declared.told_by or name) if declared and declared.kind == "tokens" else None
+
+
+def with_related(features: Mapping[str, np.ndarray], rows: np.ndarray, hops: int) -> np.ndarray:
+    """Return rows of a table, and those of articles related to them up to so many steps away; some repeatedly.
+
+    `features` are arrays of N+1 rows, with those of related articles among them where there are hops.
+    """
+    found = [rows.ravel()]
+    for _ in range(hops):
+        found.append(np.unique(np.concatenate([array[found[-1]].ravel() for array in _of_related(features).values()])))
+    return np.concatenate(found)
+
+
+def refer(features: Mapping[str, np.ndarray], position_of: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the features of some articles with related ones as positions, 0 where `position_of` (N+1,) has none."""
+    return {**features, **{name: position_of[array] for name, array in _of_related(features).items()}}
+
+
+def _of_related(features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array for name, array in features.items() if name in FEATURES and FEATURES[name].kind == "rows"}
 
 
 class NewsFeatures(Mapping[str, np.ndarray]):
@@ -152,6 +173,18 @@ def _entities(features: NewsFeatures) -> np.ndarray:
     """The title's Wikidata entities, (N+1, entity_size) int32."""
     names, size = features.vocabularies.entities, features.hparams.entity_size
     return padded([names.encode(entities[:size]) for entities in title_entities(features.news)], size)
+
+
+@feature("related_entities", "tokens", needs=["entities", "click_graph"])
+def _related_entities(features: NewsFeatures) -> np.ndarray:
+    """The entities that the click graph joins to the title's, (N+1, entity_size · neighbours) int32."""
+    return features.vocabularies.click_graph.around(features["entities"])
+
+
+@feature("clicked_before", "rows", needs=["entities", "click_graph"])
+def _clicked_before(features: NewsFeatures) -> np.ndarray:
+    """The articles that most users clicked right before this one, (N+1, neighbours) int32."""
+    return features.vocabularies.click_graph.rows_before(features.news)
 
 
 @feature("word_entities", "tokens", needs=["entities", "neighbours"], told_by="title")

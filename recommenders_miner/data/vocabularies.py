@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from recommenders_miner.data.click_graph import ClickGraph
 from recommenders_miner.data.entities import graph_neighbours, news_neighbours, title_entities
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
@@ -41,8 +42,9 @@ class Vocabularies:
     """What a model knows by name. Anything else it comes across later is id 1, unknown; id 0 is padding.
 
     Each is an attribute: `words`, `categories`, `subcategories`, `users`, `entities`, `news` (the candidates of the
-    training log) are `Vocabulary`; `pieces` a `Pieces`; `terms` a `TermWeights`; `neighbours` (P, 2) int32, pairs of
-    entity ids that are each other's context, which only say where training starts from.
+    training log) are `Vocabulary`; `pieces` a `Pieces`; `terms` a `TermWeights`; `click_graph` a `ClickGraph`;
+    `neighbours` (P, 2) int32, pairs of entity ids that are each other's context, which only say where training starts
+    from.
 
     Args:
         parts: the vocabularies by name.
@@ -86,7 +88,7 @@ class Vocabularies:
         """Read what `save` wrote."""
         folder = Path(folder)
         parts: dict[str, Any] = {path.stem: Vocabulary.load(path) for path in sorted(folder.glob("*.txt"))}
-        for name, kind in {"pieces": Pieces, "terms": TermWeights}.items():
+        for name, kind in {"pieces": Pieces, "terms": TermWeights, "click_graph": ClickGraph}.items():
             if (folder / name).is_dir():
                 parts[name] = kind.load(folder / name)
         return cls(parts)
@@ -152,6 +154,14 @@ def _neighbours(tables: TrainingTables, built: Vocabularies) -> np.ndarray:
     return (
         graph_neighbours(tables.find(graph), built.entities) if graph else news_neighbours(tables.news, built.entities)
     )
+
+
+@vocabulary("click_graph")
+def _click_graph(tables: TrainingTables, built: Vocabularies) -> ClickGraph:
+    """The neighbours of articles and of entities, as many as GLORY's hyperparameters say."""
+    hparams = tables.hparams
+    options = {"neighbours": (hparams.graph_neighbours, hparams.entity_neighbours), "entity_size": hparams.entity_size}
+    return ClickGraph.of_log(tables.log, tables.news, built.entities, **options)
 
 
 @vocabulary("pieces")

@@ -24,12 +24,16 @@ class NewsEncoder(CompositeLayer):
         features: names of the features that `call` reads.
         dim: dimension d of a news vector.
         pretrained_weights: weights that come from a pretrained language model.
+        related: the feature that says which articles an article learns from, of kind `rows`; none where empty.
+        message: what it learns of each of them: an array of those that `call` returns.
+        hops: how often it does; after k times it knows of articles that are k steps away.
     """
 
     hparams_class: ClassVar[type[HParams]] = HParams
     features: tuple[str, ...] = ()
     dim: int
     pretrained_weights: Sequence[Any] = ()
+    related, message, hops = "", "", 0
 
     @classmethod
     def from_hparams(cls, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsEncoder:
@@ -60,15 +64,26 @@ class NewsEncoder(CompositeLayer):
         return {**news, "vector": ops.where(places[..., None], ops.cast(vector, own.dtype), own)}
 
     def example(self) -> News:
-        """Return what `call` reads, of one article of two words; to create the weights with."""
-        shapes = {name: (1, 2) if FEATURES[name].kind == "tokens" else (1,) for name in self.features}
-        return {name: ops.ones(shape, "int32") for name, shape in shapes.items()}
+        """Return what `call` reads, of one article of two words, related to none; to create the weights with."""
+        kinds = {name: FEATURES[name].kind for name in self.features}
+        shapes = {name: (1, 2) if kind in ("tokens", "rows") else (1,) for name, kind in kinds.items()}
+        return {name: ops.full(shapes[name], int(kind != "rows"), "int32") for name, kind in kinds.items()}
 
     def call(self, features: News, training: bool | None = None) -> Tensor:
         """Return what user encoder and click predictor see of U articles, whose features come as arrays of U rows.
 
         Returns:
             (U, d) vectors; or a dict of arrays of U rows, where more or something else than a vector is needed.
+        """
+        raise NotImplementedError
+
+    def relate(self, news: News, messages: Tensor, hop: int) -> News:
+        """Return encoded articles after they learnt once more from those that are related to them.
+
+        Args:
+            news: what `call`, or `relate` before, returned of R articles, and columns, which are to be kept.
+            messages: `message` of the articles that each is related to, (R, length, …), of any where there is none.
+            hop: how often they did so before. The last time it returns what user encoder and click predictor see.
         """
         raise NotImplementedError
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 
 from recommenders_miner.data.context import Context
+from recommenders_miner.data.features import refer, with_related
 from recommenders_miner.data.lengths import growing_edges, length_edges
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import distinct_rows
@@ -55,6 +57,10 @@ class LogScorer:
         self.candidates_at_once = network.click_predictor.candidates_at_once
         self.candidates_of_a_user = min(self.candidates_at_once, network.click_predictor.candidates_of_a_user)
         self.news_part = NetworkPart(network, network.encode_table)
+        self.relate_parts = [
+            NetworkPart(network, functools.partial(network.news_encoder.relate, hop=hop))
+            for hop in range(network.news_encoder.hops)
+        ]
         self.user_part = NetworkPart(network, network.encode_users)
         self.vectors_part = NetworkPart(network, network.user_vectors)
         self.categories_part = NetworkPart(network, network.user_encoder.for_categories)
@@ -62,7 +68,20 @@ class LogScorer:
 
     def encode_news(self, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Encode a news table, features of N+1 rows: by name what the other parts read, `vector` (N+1, d) and more."""
-        return encode_table(self.news_part, features, self.news_batch)
+        news = encode_table(self.news_part, features, self.news_batch)
+        for part in self.relate_parts:
+            news = self._related(part, news)
+        return news
+
+    def _related(self, part: NetworkPart, news: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return a whole table of articles after they learnt once more of each other: see `NewsEncoder.relate`."""
+        encoder, found = self.network.news_encoder, []
+        for rows in batches_of(np.arange(len(news[encoder.related])), self.news_batch):
+            own = {name: values[filled(rows, padded_size(len(rows)))] for name, values in news.items()}
+            messages = news[encoder.message][own[encoder.related]]
+            outputs = part.predict_on_batch({"news": own, "messages": messages})
+            found.append({name: values[: len(rows)] for name, values in outputs.items()})
+        return {name: np.concatenate([outputs[name] for outputs in found]) for name in found[0]}
 
     def distinct_users(self, log: ImpressionLog, users: np.ndarray) -> DistinctUsers:
         """Find the distinct users of a log, shortest history first, given the model's ids (log users,) of its users."""
@@ -249,16 +268,20 @@ def score_directly(
         slots = np.where(real, log.candidates.offsets[impressions, None] + np.arange(width), 0)
         history = log.histories.last(log.history_of[impressions], his_size)
         candidates = np.where(real, log.candidates.values[slots], 0)
-        rows = np.unique(np.concatenate([[0], history.ravel(), candidates.ravel()]))
+        clicked = with_related(features, history, network.news_encoder.hops)
+        rows = np.unique(np.concatenate([[0], clicked, candidates.ravel()]))
+        position_of = np.zeros(len(next(iter(features.values()))), "int32")
+        position_of[rows] = np.arange(len(rows))
         sample = {
-            "history": np.searchsorted(rows, history).astype("int32"),
+            "history": position_of[history],
             "user": users[log.user_of[impressions]],
             "row": np.arange(len(impressions), dtype="int32"),
-            "candidates": np.searchsorted(rows, candidates).astype("int32"),
+            "candidates": position_of[candidates],
         }
         if network.context:
             of_each = np.repeat(impressions, width)
             sample["context"] = context.of(of_each, log.candidates.values[slots].ravel()).reshape(*slots.shape, -1)
-        batch = {"news": ({name: array[rows] for name, array in features.items()},), "samples": (sample,)}
+        news = refer({name: array[rows] for name, array in features.items()}, position_of)
+        batch = {"news": (news,), "samples": (sample,)}
         scores[slots[real]] = network.predict_on_batch(batch)[real]
     return scores

@@ -18,7 +18,10 @@ from recommenders_miner.errors import PresetError
 from recommenders_miner.hparams import HParams
 
 _ENTITY, _ENTITY_DIM = re.compile(r'"(Q[0-9]+)"'), 100  # as MIND's
-_MATRICES = {"nrms": 3, "nrms-plm": 3, "lstur": 6, "lstur-plm": 6, "hierec": 1, "caum": 8, "fastformer": 4, "miner": 2}
+_MATRICES = {
+    **{"nrms": 3, "nrms-plm": 3, "lstur": 6, "lstur-plm": 6, "hierec": 1, "miner": 2},
+    **{"caum": 8, "crown": 3, "fastformer": 4, "glory": 3, "pp-rec": 3},
+}
 """Weights of a user encoder in squares of the news vector's dimension; 1 where none are much larger."""
 
 _CONFIGS = (  # KerasHub's names of a language model's sizes, and Hugging Face's two
@@ -130,7 +133,7 @@ def training_memory(hparams: HParams, news: NewsTable, log: ImpressionLog) -> Me
 def _over_words(hparams: HParams, news: NewsTable, log: ImpressionLog, articles: int) -> tuple[int, int, float, float]:
     """Return dimension and parameters, and of a step the bytes kept at 16 bit and the operations, of other encoders."""
     encoder, length, inputs, heads = hparams.news_encoder, hparams.title_size, hparams.word_emb_dim, 0
-    texts = (news.title, news.abstract) if encoder == "multi_view" else (news.title,)
+    texts = (news.title, news.abstract) if encoder in ("multi_view", "intents") else (news.title,)
     words = len({word for column in texts for text in column.to_pylist() for word in tokenize(text)})
     if encoder == "tfidf":
         dim, layers = hparams.factor_dim, [3 * hparams.factor_dim, *getattr(hparams, "layer_sizes", [])]
@@ -143,6 +146,10 @@ def _over_words(hparams: HParams, news: NewsTable, log: ImpressionLog, articles:
     if encoder in ("self_attention", "knowledge", "joined"):
         width, heads = hparams.head_num * hparams.head_dim, hparams.head_num
         weights = 3 * width * (inputs + _ENTITY_DIM * (encoder == "knowledge"))
+    elif encoder == "intents":  # a transformer's layer over either text, as wide as its words
+        width, heads = 2 * hparams.intent_dim + hparams.vert_emb_dim + hparams.subvert_emb_dim, hparams.head_num
+        weights = 4 * inputs * heads * hparams.head_dim + 2 * inputs * hparams.feedforward_dim
+        weights = 2 * weights + hparams.intent_num * hparams.intent_dim * (inputs + hparams.vert_emb_dim)
     else:
         windows, channels = getattr(hparams, "window_sizes", 0) or [hparams.window_size], 1 + 2 * (encoder == "kcnn")
         width, weights = hparams.filter_num * len(windows), sum(windows) * channels * inputs * hparams.filter_num
@@ -150,7 +157,7 @@ def _over_words(hparams: HParams, news: NewsTable, log: ImpressionLog, articles:
     tables = inputs * words
     if encoder in ("knowledge", "kcnn"):
         tables += _ENTITY_DIM * len(set(_ENTITY.findall(" ".join(news.title_entities.to_pylist()))))
-    more = {"multi_view": "body_size", "knowledge": "entity_size"}.get(encoder)
+    more = {"multi_view": "body_size", "intents": "body_size", "knowledge": "entity_size"}.get(encoder)
     length += getattr(hparams, more) if more else 0
     weights += width * hparams.attention_hidden_dim
     kept = 2 * articles * length * (inputs + 4 * width + hparams.attention_hidden_dim + 2 * heads * length)

@@ -229,7 +229,7 @@ class BaseModel(Answers, RecommendersNames):
     ) -> TrainingBatches:
         """Return the stream of training steps of a data set; in fixed shapes where the backend needs them."""
         options = {"static_shapes": keras.backend.backend() != "tensorflow", "negatives": negatives}
-        options["context"] = self.context_of(data)
+        options |= {"context": self.context_of(data), "hops": self.network.news_encoder.hops}
         return self.train_iterator.batches(data, self.network_features(data), self.seed, **options)
 
     def compile(self, total_steps: int) -> None:

@@ -241,6 +241,9 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> Tensor:
         """Score a batch in the form of `TrainingBatches`; (B, C) float32, -1e9 for padding candidates."""
         news = _joined([self.encode_news(features, training=training) for features in inputs["news"]])
+        for hop in range(self.news_encoder.hops):
+            related = news[self.news_encoder.related]
+            news = self.news_encoder.relate(news, ops.take(news[self.news_encoder.message], related, axis=0), hop)
         samples = inputs["samples"]
         users = _joined([self._users(news, sample, training) for sample in samples])
         names = ["candidates", "context"] if self.context else ["candidates"]
@@ -316,8 +319,9 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         """Read what `save_assets` wrote. Called by Keras."""
         self.description = json.loads((Path(dir_path) / _DESCRIPTION).read_text(encoding="utf-8"))
         self.vocabularies = Vocabularies.load(dir_path)
-        if self.context:
-            self.counts = tuple(Counts.load(Path(dir_path) / name) for name in _COUNTS)
+        paths = [Path(dir_path) / name for name in _COUNTS]
+        if all(path.is_file() for path in paths):  # of a network that was trained on a log, and reads a context
+            self.counts = tuple(map(Counts.load, paths))
 
     def save_weights(self, filepath: str | Path, overwrite: bool = True, max_shard_size: float | None = None) -> None:
         """Save all weights as Keras does; a name without an ending gets .weights.h5, which Keras asks for."""

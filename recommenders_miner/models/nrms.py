@@ -7,12 +7,12 @@ from typing import Any
 from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
-from recommenders_miner.encoders import InitialVectors, SelfAttentionHParams, build_encoder
+from recommenders_miner.encoders import InitialVectors, NewsEncoder, SelfAttentionHParams, build_encoder
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import AdditiveAttention, HistoryPositions, News, SelfAttention, Tensor
 from recommenders_miner.models.base import BaseModel, register
-from recommenders_miner.models.network import NewsRecommender, UserEncoder
+from recommenders_miner.models.network import ClickPredictor, DotProductPredictor, NewsRecommender, UserEncoder
 
 
 class NRMSUserEncoder(UserEncoder):
@@ -72,12 +72,23 @@ class NRMSModel(BaseModel):
                 f"head_num · head_dim, the user vector's dimension, is {user_dim}, and the news vector's is "
                 f"{news_encoder.dim}: the dot product needs them equal. Set news_dim, or the heads."
             )
-        return NewsRecommender(news_encoder, self.user_encoder(hparams))
+        news_encoder = self.around(news_encoder, hparams, vocabularies, vectors)
+        return NewsRecommender(news_encoder, self.user_encoder(hparams), self.click_predictor(hparams))
+
+    def around(
+        self, news_encoder: NewsEncoder, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors
+    ) -> NewsEncoder:
+        """Return the untrained news encoder with what a model puts around it; vectors keep their dimension."""
+        return news_encoder
 
     def user_encoder(self, hparams: HParams) -> UserEncoder:
         """Return the untrained user encoder, whose vectors have the dimension of all heads."""
         positions = hparams.his_size if hparams.history_positions else 0
         return NRMSUserEncoder(hparams.head_num, hparams.head_dim, hparams.attention_hidden_dim, positions)
+
+    def click_predictor(self, hparams: HParams) -> ClickPredictor:
+        """Return the untrained click predictor."""
+        return DotProductPredictor()
 
 
 @register(

@@ -10,7 +10,7 @@ import numpy as np
 
 from recommenders_miner.data.text import tokenize
 from tests.layers import reference as layers
-from tests.models import reference_fm, reference_new, reference_unbert
+from tests.models import reference_fm, reference_new, reference_peers, reference_unbert
 from tests.models.reference_parts import (
     approximate_gelu,
     bert,
@@ -36,10 +36,13 @@ def of_clicks(score):
 
 IN_FILES_OF_THEIR_OWN = {
     "caum": of_clicks(reference_new.caum_score),
+    "crown": of_clicks(reference_peers.crown_score),
     "deepfm": reference_fm.scores,
     "fastformer": of_clicks(reference_new.fastformer_score),
     "late-fusion": of_clicks(reference_new.late_fusion_score),
+    "glory": reference_peers.glory_scores,
     "libfm": reference_fm.scores,
+    "pp-rec": reference_peers.pp_rec_scores,
     "unbert": reference_unbert.scores,
 }
 """By model: from a `Reference`, a history cut to `his_size`, candidates and a user to scores (C,).
@@ -68,12 +71,12 @@ class Reference:
             self.encoder, *self.labels = getattr(self.encoder, "parts", [self.encoder])
         self.predictor = self.network.click_predictor
 
-    def score(self, history, candidates, user="U1"):
+    def score(self, history, candidates, user="U1", **more):
         history = history[-self.hparams.his_size :]
         if not history and self.network.cold is not None:
             history = [NO_ARTICLE]
         if self.name in IN_FILES_OF_THEIR_OWN:
-            return IN_FILES_OF_THEIR_OWN[self.name](self, history, candidates, user)
+            return IN_FILES_OF_THEIR_OWN[self.name](self, history, candidates, user, **more)
         scores = getattr(self, f"{self.name}_score", self.dot_product)
         return np.array([scores(history, candidate, user) for candidate in candidates])
 
@@ -155,6 +158,12 @@ class Reference:
             else:
                 vectors.append(table(part.embedding)[self.label(view, news_id)])
         return dense(np.concatenate(vectors), self.encoder.projection)
+
+    def intents_news(self, news_id):
+        texts = {"title": self.hparams.title_size, "abstract": self.hparams.body_size}
+        words = [self.words(self.encoder.words, news_id, text, size) for text, size in texts.items()]
+        labels = [table(label.embedding)[self.label(label.features[0], news_id)] for label in self.encoder.labels]
+        return reference_peers.intents_vector(words, labels, self.encoder)
 
     def multi_view_news(self, news_id):
         encoder = self.encoder

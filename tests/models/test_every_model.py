@@ -61,7 +61,7 @@ def directly(name, his_size=None, **changed):
     """What the network scores as it is trained."""
     model, data = toy_model(name), dataset(name)
     table = {**features(name), **changed}
-    return score_directly(model.network, table, data.log, data.users, his_size or model.hparams.his_size)
+    return score_directly(model.network, table, data.log, data.users, his_size or model.hparams.his_size, data.context)
 
 
 direct = functools.cache(directly)
@@ -195,7 +195,7 @@ def test_evaluation_encodes_each_article_and_each_user_once_and_scores_in_bulk(n
     for part in vars(scorer).values():
         if isinstance(part, NetworkPart):
             watch(monkeypatch, part, calls.append)
-    scorer.score(news, data.log, data.users)
+    scorer.score(news, data.log, data.users, context=data.context)
     assert sum(articles) == len(data.news)
     own = {(h, u if model.user_aware else 0) for h, u in zip(data.log.history_of, data.log.user_of, strict=True)}
     assert sum(users) == len(own) < len(data.log)

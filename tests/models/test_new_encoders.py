@@ -1,4 +1,4 @@
-"""CAUM, Fastformer and late fusion: their user encoders against numpy, from given weights."""
+"""CAUM, CROWN, Fastformer and late fusion: their user encoders against numpy, from given weights."""
 
 import json
 
@@ -8,11 +8,12 @@ import pytest
 
 from recommenders_miner.errors import NoVectorError
 from recommenders_miner.models.caum import CAUMClickPredictor, CAUMUserEncoder
+from recommenders_miner.models.crown import CROWNUserEncoder
 from recommenders_miner.models.fastformer import FastformerUserEncoder
 from recommenders_miner.models.late_fusion import MeanUserEncoder
 from recommenders_miner.models.network import DotProductPredictor
 from tests.layers.layer_checks import as_tensors, call_once, compiled, gradients, randomise, tensor, to_numpy
-from tests.models import reference_new
+from tests.models import reference_new, reference_peers
 
 RNG = np.random.default_rng(5)
 CLICKED, CANDIDATES = RNG.normal(size=(4, 5, 6)), RNG.normal(size=(4, 3, 6))
@@ -24,10 +25,12 @@ ENCODERS = {
         lambda **options: CAUMUserEncoder(6, 3, 2, 5, [4], **options),
         reference_new.caum_score,
     ),
+    "crown": (lambda **options: CROWNUserEncoder(6, 4, **options), reference_peers.crown_score),
     "fastformer": (lambda **options: FastformerUserEncoder(2, 3, 2, 4, **options), reference_new.fastformer_score),
     "late fusion": (MeanUserEncoder, reference_new.late_fusion_score),
 }
-each = pytest.mark.parametrize("name", ["caum", "fastformer", "late fusion"])
+each = pytest.mark.parametrize("name", ["caum", "crown", "fastformer", "late fusion"])
+of_candidates = {"caum": reference_new.caum_user, "crown": reference_peers.crown_user}
 
 
 def scorer(encoder, training=False):
@@ -113,11 +116,11 @@ def test_attention_weights_are_shares_of_the_clicks(name):
         assert weights is None
         return
     weights = to_numpy(weights)
-    assert weights.shape == (4, 3 if "caum" in name else 1, 1, 5)
+    assert weights.shape == (4, 3 if name in of_candidates else 1, 1, 5)
     np.testing.assert_allclose(weights.sum(axis=-1)[:3], 1.0, rtol=1e-5)
     assert not weights[~np.broadcast_to(MASK[:, None, None], weights.shape)].any()
-    if "caum" in name:
-        expected = reference_new.caum_user(CLICKED[0], CANDIDATES[0, 1], encoder)[1]
+    if name in of_candidates:
+        expected = of_candidates[name](CLICKED[0], CANDIDATES[0, 1], encoder)[1]
         np.testing.assert_allclose(weights[0, 1, 0], expected, atol=1e-5)
 
 

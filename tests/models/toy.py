@@ -57,9 +57,11 @@ PLM = {"news_encoder": "plm", "news_dim": 8, "plm_dropout": 0.0, "user_dropout":
 COLD = "with a vector for no clicks"
 TOYS = {
     "caum": {"candidate_heads": 2, "candidate_layers": [5, 4]},
+    "crown": {"feedforward_dim": 6, "intent_num": 2, "intent_dim": 5},
     "deepfm": {"factor_dim": 4, "layer_sizes": [6, 5]},
     "dkn": {},
     "fastformer": {},
+    "glory": {"graph_neighbours": 3, "entity_neighbours": 2},
     "hierec": {},
     "hierec with other shares": {"topic_weight": 0.6, "subtopic_weight": 0.1},
     "late-fusion": {},
@@ -93,6 +95,10 @@ TOYS = {
             "text_size": 5,
         },
         "views": ["plm", "title", "abstract", "category", "subcategory"],
+    },
+    "pp-rec": {
+        **{"recency_levels": 4, "popularity_levels": 5, "popularity_emb_dim": 3},
+        **{"content_layers": [5, 4], "recency_layers": [4], "gate_layers": [3]},
     },
     "miner plm": {**PLM, "plm_trainable": "all"},
     "miner plm last": {**PLM, "plm_trainable": "last_n: 2"},
