@@ -20,7 +20,7 @@ from recommenders_miner.hparams import HParams
 _ENTITY, _ENTITY_DIM = re.compile(r'"(Q[0-9]+)"'), 100  # as MIND's
 _MATRICES = {
     **{"nrms": 3, "nrms-plm": 3, "lstur": 6, "lstur-plm": 6, "hierec": 1, "miner": 2},
-    **{"caum": 8, "crown": 3, "fastformer": 4, "glory": 3, "pp-rec": 3},
+    **{"caum": 8, "crown": 3, "fastformer": 4, "glory": 15, "pp-rec": 9},
 }
 """Weights of a user encoder in squares of the news vector's dimension; 1 where none are much larger."""
 
@@ -91,12 +91,15 @@ def training_memory(hparams: HParams, news: NewsTable, log: ImpressionLog) -> Me
 
     Language models and word tables are counted as they are, what stands behind a news encoder, which is small, roughly.
     The program itself, the table of news and what a backend reserves come on top. All titles are taken to be of
-    `title_size`. The first step of the log says how many distinct articles a step has.
+    `title_size`. The first step of the log says how many distinct articles a step has; a click graph may bring in as
+    many more as there are neighbours.
     """
     samples = TrainingSamples(log, hparams.batch_size, hparams.npratio, hparams.clicks_per_user)
     impressions, candidates = samples.of_step(0)
     history = log.histories.last(log.history_of[impressions], hparams.his_size)
     articles, slots = len(distinct_rows(len(news), candidates, history)), len(impressions) * hparams.his_size
+    if related := getattr(hparams, "graph_neighbours", 0):  # as many as there may be
+        articles = min(len(news), articles * (1 + related) ** hparams.graph_hops)
     of_words = _over_words(hparams, news, log, articles) if hparams.news_encoder != "plm" else (0, 0, 0.0, 0.0)
     if hparams.news_encoder == "plm" or "plm" in getattr(hparams, "views", ()):
         plm = LanguageModel.of_preset(hparams.plm, hparams.plm_depth)

@@ -1,4 +1,8 @@
-"""CROWN: Ko et al., "CROWN: A Novel Approach to Comprehending Users' Preferences …", WWW 2025."""
+"""CROWN: news by intents and by how title and body agree, users by attention of the candidate.
+
+Ko et al., "CROWN: A Novel Approach to Comprehending Users' Preferences for Accurate Personalized News Recommendation",
+WWW 2025.
+"""
 
 from __future__ import annotations
 
@@ -165,8 +169,8 @@ class CROWNUserEncoder(UserEncoder):
         u_c  = Σ_j α_cj g_j
 
     The paper's graph joins users through articles that they share. The authors' code gives each history a graph of its
-    own, in which every article gets the mean of the others and of the padding, as its edges are numbered; ours has no
-    padding in it, and no user but the one.
+    own; as its edges are numbered, every article gets the mean of the first positions of the history, the padding's
+    too. Ours is the mean of the clicks, and knows of no other user.
 
     `attention_dim` is a, the dimension of keys and queries.
     """

@@ -1,4 +1,4 @@
-"""PP-Rec: Qi et al., "PP-Rec: News Recommendation with Personalized User Interest and Time-aware News Popularity"."""
+"""PP-Rec: Qi et al., "News Recommendation with Personalized User Interest and Time-aware News Popularity", ACL 2021."""
 
 from __future__ import annotations
 
@@ -103,9 +103,9 @@ class PPRecUserEncoder(UserEncoder):
     so that a click on what everybody clicks can say less of a user: the content-popularity joint attention, CPJA.
 
     The paper takes of popularity the recent click rate at the time of the click, at `levels` equal steps from 0 to 1,
-    and neither content nor age, through whose quantisation nothing could be trained (its footnote 3). MIND does not say
-    when a history's clicks were, and a log does not reach back to them. So we take σ(p̂_c) of the content alone, and set
-    it between the two nearest levels instead of at one, by which it is trained. W^u has a bias.
+    and neither content nor age, through whose quantisation nothing could be trained (a footnote there). MIND does not
+    say when a history's clicks were, and a log does not reach back to them. So we take σ(p̂_c) of the content alone, and
+    set it between the two nearest levels instead of at one, by which it is trained. W^u has a bias.
     """
 
     def __init__(

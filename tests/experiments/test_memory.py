@@ -19,6 +19,7 @@ from tests.models.toy import some_slow, toy_dataset, toy_hparams, toy_log, toy_m
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "paper_shapes.py"
 OVER_WORDS = ["libfm", "deepfm", "dkn", "npa", "naml", "lstur", "nrms", "hierec", "miner-knowledge"]
+OVER_WORDS += ["pp-rec", "glory", "crown"]
 
 
 def memory(name, **overrides):
