@@ -8,7 +8,7 @@ with such figures is the subject of docs/context.md.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -114,18 +114,26 @@ class Counts:
         ids = pa.concat_arrays([pa.array([""]), log.users])
         return cls.of_events(ids, log.user_of[rows] + 1, log.time[rows], clicks[rows], clicks[rows])
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return all of it as arrays by name, to be written to a file."""
+        text, offsets = pack_strings(self.ids)
+        return {"text": text, "text_offsets": offsets, **{name: np.asarray(getattr(self, name)) for name in _SAVED}}
+
+    @classmethod
+    def of_arrays(cls, found: Mapping[str, np.ndarray]) -> Self:
+        """Make counts of what `arrays` gave."""
+        ids = unpack_strings(found["text"], found["text_offsets"])
+        return cls(ids, **{name: found[name] if found[name].ndim else int(found[name]) for name in _SAVED})
+
     def save(self, path: Path) -> None:
         """Write the counts to a .npz."""
-        text, offsets = pack_strings(self.ids)
-        arrays = {name: value for name, value in vars(self).items() if name in _SAVED}
-        np.savez_compressed(path, text=text, text_offsets=offsets, **arrays)
+        np.savez_compressed(path, **self.arrays())
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as found:
-            ids = unpack_strings(found["text"], found["text_offsets"])
-            return cls(ids, **{name: found[name] if found[name].ndim else int(found[name]) for name in _SAVED})
+            return cls.of_arrays(found)
 
     def none(self) -> Self:
         """Return counts of the same rows without an event."""
