@@ -64,9 +64,8 @@ def _evaluate(
 
     of_models = []
     for run in runs:
-        files = Split.find(data, split)
         reranker = open_reranker(run, data) if rerank else None
-        model = reranker.model if reranker else open_model(run)
+        model, files = reranker.model if reranker else open_model(run), Split.find(data, split)
         dataset = model.read(files.news, files.behaviors)
         log = dataset.log
         if not (log.labelled or scores or submission):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -83,37 +84,26 @@ class Counts:
         ids = pa.concat_arrays([pa.array([""]), log.users])
         return cls.of_events(ids, log.user_of[rows] + 1, log.time[rows], clicks[rows], clicks[rows])
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return all of it as arrays by name, to be written to a file."""
+        text, offsets = pack_strings(self.ids)
+        return {"text": text, "text_offsets": offsets, **{name: np.asarray(getattr(self, name)) for name in _SAVED}}
+
+    @classmethod
+    def of_arrays(cls, found: Mapping[str, np.ndarray]) -> Self:
+        """Make counts of what `arrays` gave."""
+        ids = unpack_strings(found["text"], found["text_offsets"])
+        return cls(ids, **{name: found[name] if found[name].ndim else int(found[name]) for name in _SAVED})
+
     def save(self, path: Path) -> None:
         """Write the counts to a .npz."""
-        text, offsets = pack_strings(self.ids)
-        arrays = {name: value for name, value in vars(self).items() if name in _SAVED}
-        np.savez_compressed(path, text=text, text_offsets=offsets, **arrays)
+        np.savez_compressed(path, **self.arrays())
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as found:
-            ids = unpack_strings(found["text"], found["text_offsets"])
-            return cls(ids, **{name: found[name] if found[name].ndim else int(found[name]) for name in _SAVED})
-
-    @classmethod
-    def of_labels(cls, log: ImpressionLog, news: NewsTable) -> Self:
-        """Count the clicks on categories and subcategories that are older than a log: what users had clicked before.
-
-        A row is called `category/sports`; row 0 has all clicks. The history of a user's first impression has the older
-        clicks alone, whatever later ones have.
-        """
-        order = np.lexsort((log.time, log.user_of))
-        first = order[np.unique(log.user_of[order], return_index=True)[1]]
-        clicked = news.ids.take(log.histories.take(log.history_of[first]).values)
-        rows = pc.index_in(clicked, value_set=news.ids).to_numpy()
-        ids, counts = [""], [len(rows)]
-        for label in LABELS:
-            column = getattr(news, label).dictionary_encode()
-            ids += [f"{label}/{name}" for name in column.dictionary.to_pylist()]
-            counts += np.bincount(column.indices.to_numpy()[rows], minlength=len(column.dictionary)).tolist()
-        time = np.full(len(ids), log.time.min() - 1)
-        return cls.of_events(pa.array(ids, pa.string()), np.arange(len(ids)), time, *[np.array(counts)] * 2)
+            return cls.of_arrays(found)
 
     def none(self) -> Self:
         """Return counts of the same rows without an event."""

@@ -28,12 +28,13 @@ from recommenders_miner.evaluation.metrics import mean_ranks
 from recommenders_miner.hparams import HParams
 from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.saving import load_model, require_plain
-from recommenders_miner.storage import new_folder
+from recommenders_miner.storage import atomic_write
 
 if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-FOLDER, TREES, COUNTS = "reranker", "trees.npz", ("articles.npz", "users.npz")
+FILE = "reranker.npz"
+_COUNTS = ("articles", "users")
 
 COLUMNS = ("score", "score_rank", *CONTEXT)
 """What the trees see of a candidate: the model's score, its rank in the impression, and the columns of `CONTEXT`.
@@ -194,46 +195,49 @@ class BoostedReranker:
     # === Saving ===
 
     def save(self, folder: str | Path) -> None:
-        """Write trees and counts to `folder/reranker`, beside the saved model; they replace those that stand there.
+        """Write trees and counts to `reranker.npz` in a folder, beside the saved model.
 
         Raises:
-            NotWrittenError: the disk is full, or the folder may not be written to.
+            NotWrittenError: the disk is full, or the folder may not be written to; what it held still stands.
         """
-        with new_folder(Path(folder) / FOLDER, overwrite=True) as partial:
-            np.savez(partial / TREES, columns=np.array(COLUMNS), model=_digest(self.model), **vars(self.trees))
-            for name, counts in zip(COUNTS, self.counts, strict=True):
-                counts.save(partial / name)
+        arrays = {"columns": np.array(COLUMNS), "model": np.array(_digest(self.model)), **vars(self.trees)}
+        for kind, counts in zip(_COUNTS, self.counts, strict=True):
+            arrays |= {f"{kind}_{name}": array for name, array in counts.arrays().items()}
+        with atomic_write(Path(folder) / FILE) as partial, open(partial, "wb") as file:
+            np.savez_compressed(file, **arrays)
 
     @classmethod
-    def load(cls, folder: str | Path, model: BaseModel | None = None) -> Self:
-        """Load a reranker, with the model beside it unless that is given; it scores exactly as the saved one did.
+    def load(cls, folder: str | Path) -> Self:
+        """Load a reranker and the model beside it; it scores exactly as the saved one did. Nothing in it is run.
 
         Raises:
-            RecommendersMinerError: the folder holds no saved model.
-            DataFormatError: there is no reranker, it is damaged, or it is of another model or version.
+            RecommendersMinerError: the folder holds no saved model, or no reranker.
+            DataFormatError: it is damaged, or of another model or version.
         """
-        path = Path(folder) / FOLDER / TREES
-        model = load_model(folder) if model is None else model
+        path, model = Path(folder) / FILE, load_model(folder)
+        if not path.is_file():
+            raise RecommendersMinerError(
+                f"{folder}: holds no reranker ({FILE} is missing). Fit one, and save it there."
+            )
         try:
-            for name in (TREES, *COUNTS):
-                require_plain(path.with_name(name))
+            require_plain(path)
             with np.load(path, allow_pickle=False) as found:
                 arrays = dict(found)
-            if arrays.pop("model").item() != _digest(model):
+            if arrays["model"].item() != _digest(model):
                 raise ValueError("it is of another model than the one beside it")
-            if arrays.pop("columns").tolist() != list(COLUMNS):
+            if arrays["columns"].tolist() != list(COLUMNS):
                 raise ValueError("it is of another version of the package")
-            trees = Trees(**arrays)
-            inner = len(trees.value), 2**DEPTH - 1
-            if trees.feature.shape != inner or trees.threshold.shape != inner or trees.value.shape[1:] != (2**DEPTH,):
+            trees = Trees(*(arrays[name] for name in ("feature", "threshold", "value")))
+            shapes, count = [array.shape for array in vars(trees).values()], len(trees.value)
+            if shapes != [(count, 2**DEPTH - 1)] * 2 + [(count, 2**DEPTH)]:
                 raise ValueError("its arrays do not go together")
             if not np.isin(trees.feature, range(len(COLUMNS))).all():
                 raise ValueError("it looks at a column that there is none of")
-            counts = tuple(Counts.load(path.with_name(name)) for name in COUNTS)
+            of_kind = ({name.removeprefix(f"{kind}_"): arrays[name] for name in arrays} for kind in _COUNTS)
+            return cls(model, trees, tuple(map(Counts.of_arrays, of_kind)))
         except Exception as error:  # numpy and zipfile let through whatever damaged files lead them into
-            remedy = f"Delete {path.parent} and fit it again."
-            raise DataFormatError(path.parent, f"not a readable reranker ({error}).", remedy=remedy) from error
-        return cls(model, trees, counts)
+            remedy = f"Delete {FILE}, and fit it again."
+            raise DataFormatError(path, f"not a readable reranker ({error}).", remedy=remedy) from error
 
     @classmethod
     def beside(cls, folder: str | Path, data_dir: str | Path, progress: Callable[[float], None] | None = None) -> Self:
@@ -242,7 +246,7 @@ class BoostedReranker:
         Raises:
             Exception: as `load`, or as `fit` and `save`.
         """
-        if (Path(folder) / FOLDER).exists():
+        if (Path(folder) / FILE).exists():
             return cls.load(folder)
         files = Split.find(data_dir, "train")
         reranker = cls.fit(load_model(folder), files.news, files.behaviors, progress=progress)

@@ -107,11 +107,11 @@ def test_each_model_has_a_second_row_which_evaluate_gives_too(data, compared, tm
     difference = differences["of"]["nrms, reranked"]["group_auc"]["mean"]
     assert differences["baseline"] == "nrms"
     assert difference == pytest.approx(rows["nrms, reranked"]["group_auc"] - rows["nrms"]["group_auc"]) != 0
-    kept = (folder / "model" / "reranker" / "trees.npz").stat().st_mtime_ns
+    kept = (folder / "model" / "reranker.npz").stat().st_mtime_ns
     output = run("evaluate", folder, "--data", data, "--rerank", "--scores", tmp_path / "scores.txt")
     metrics = json.loads(output[output.index("{") : output.index("}") + 1])
     assert metrics == pytest.approx({name: rows["nrms, reranked"][name] for name in metrics}, abs=1e-5)
-    assert (folder / "model" / "reranker" / "trees.npz").stat().st_mtime_ns == kept
+    assert (folder / "model" / "reranker.npz").stat().st_mtime_ns == kept
     reranker = BoostedReranker.load(folder / "model")
     dev = reranker.model.read(data / "dev" / "news.tsv", data / "dev" / "behaviors.tsv")
     np.testing.assert_allclose(read_scores(tmp_path / "scores.txt").values, reranker.score(dev), rtol=1e-5)
@@ -133,10 +133,12 @@ def test_rerankers_want_something_held_out_before_anything_is_trained(data, tmp_
 
 def test_a_reranker_that_cannot_be_is_a_row_that_says_why(data, compared, tmp_path):
     out = shutil.copytree(compared, tmp_path / "out")
-    path = out / "runs" / "nrms" / "seed-42" / "model" / "reranker" / "trees.npz"
+    path = out / "runs" / "nrms" / "seed-42" / "model" / "reranker.npz"
     path.write_bytes(b"")
     overrides = dict(option.split("=") for option in [*OPTIONS, *HELD_OUT] if option != "-o")
     overrides |= {name: json.loads(value) for name, value in overrides.items() if re.fullmatch(r"null|[\d.]+", value)}
     found = compare(data, ["nrms"], out, overrides, rerank=True)
     assert list(found.failed) == ["nrms, reranked"]
-    assert re.search(r"not a readable reranker .* Delete .*reranker and fit it again", found.failed["nrms, reranked"])
+    assert re.search(
+        r"not a readable reranker .* Delete reranker.npz, and fit it again", found.failed["nrms, reranked"]
+    )

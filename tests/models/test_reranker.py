@@ -18,7 +18,7 @@ from recommenders_miner.data.sampling import hold_out
 from recommenders_miner.data.tsv import content_digest
 from recommenders_miner.errors import DataFormatError, HParamsError, RecommendersMinerError
 from recommenders_miner.evaluation.metrics import evaluate_scores
-from recommenders_miner.models.reranker import _SETTINGS, COLUMNS, FOLDER, TREES, BoostedReranker, Trees
+from recommenders_miner.models.reranker import _SETTINGS, COLUMNS, FILE, BoostedReranker, Trees
 from tests.models.toy import IDS, randomised, unbuilt, write_files
 
 START, HOUR = 1_573_300_800, 3600
@@ -219,7 +219,7 @@ def test_a_saved_reranker_scores_to_the_last_bit_as_before(train, dev, copy):
 
 def test_where_there_is_none_it_is_fitted_and_kept(train, copy):
     before = BoostedReranker.load(copy).trees
-    shutil.rmtree(copy / FOLDER)
+    (copy / FILE).unlink()
     assert same(BoostedReranker.beside(copy, train[0].parents[1]).trees, before)
     assert same(BoostedReranker.load(copy).trees, before)
 
@@ -227,12 +227,12 @@ def test_where_there_is_none_it_is_fitted_and_kept(train, copy):
 def test_a_reranker_of_another_model_is_refused(train, copy):
     other = randomised(as_if_trained(train), seed=2)
     other.save(copy)
-    with pytest.raises(DataFormatError, match=r"of another model than the one beside it\)\. Delete .*reranker and fit"):
+    with pytest.raises(DataFormatError, match=r"of another model than the one beside it\)\. Delete reranker.npz"):
         BoostedReranker.load(copy)
 
 
 def rewritten(folder, **changes):
-    path = folder / FOLDER / TREES
+    path = folder / FILE
     with np.load(path, allow_pickle=False) as found:
         arrays = {**found, **changes}
     np.savez(path, **arrays)
@@ -245,7 +245,8 @@ def rewritten(folder, **changes):
         ({"feature": np.full((100, 7), len(COLUMNS))}, "a column that there is none of"),
         ({"threshold": np.zeros((99, 7))}, "do not go together"),
         ({"columns": np.array(COLUMNS[1:])}, "of another version"),
-        ({"more": np.zeros(1)}, "more"),
+        ({"articles_key": np.zeros(1, object)}, "Object arrays cannot be loaded"),
+        ({"value": np.zeros((100, 8, 2))}, "do not go together"),
     ],
 )
 def test_a_damaged_reranker_is_refused_and_runs_nothing(copy, changes, message):
@@ -254,11 +255,13 @@ def test_a_damaged_reranker_is_refused_and_runs_nothing(copy, changes, message):
         BoostedReranker.load(copy)
 
 
-def test_cut_files_are_refused(copy):
-    for path in (copy / FOLDER).iterdir():
-        content = path.read_bytes()
-        path.write_bytes(content[: len(content) // 2])
+def test_cut_or_missing_files_are_refused(copy):
+    path = copy / FILE
+    content = path.read_bytes()
+    for length in (0, 100, len(content) // 2, len(content) - 100):
+        path.write_bytes(content[:length])
         with pytest.raises(DataFormatError, match=r"not a readable reranker .* Delete"):
             BoostedReranker.load(copy)
-        path.write_bytes(content)
-    assert BoostedReranker.load(copy).trees.value.shape == (100, 8)
+    path.unlink()
+    with pytest.raises(RecommendersMinerError, match=r"holds no reranker \(reranker.npz is missing\)\. Fit one"):
+        BoostedReranker.load(copy)
