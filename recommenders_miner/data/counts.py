@@ -105,6 +105,25 @@ class Counts:
         with np.load(path, allow_pickle=False) as found:
             return cls.of_arrays(found)
 
+    @classmethod
+    def of_labels(cls, log: ImpressionLog, news: NewsTable) -> Self:
+        """Count the clicks on categories and subcategories that are older than a log: what users had clicked before.
+
+        A row is called `category/sports`; row 0 has all clicks. The history of a user's first impression has the older
+        clicks alone, whatever later ones have.
+        """
+        order = np.lexsort((log.time, log.user_of))
+        first = order[np.unique(log.user_of[order], return_index=True)[1]]
+        clicked = news.ids.take(log.histories.take(log.history_of[first]).values)
+        rows = pc.index_in(clicked, value_set=news.ids).to_numpy()
+        ids, counts = [""], [len(rows)]
+        for label in LABELS:
+            column = getattr(news, label).dictionary_encode()
+            ids += [f"{label}/{name}" for name in column.dictionary.to_pylist()]
+            counts += np.bincount(column.indices.to_numpy()[rows], minlength=len(column.dictionary)).tolist()
+        time = np.full(len(ids), log.time.min() - 1)
+        return cls.of_events(pa.array(ids, pa.string()), np.arange(len(ids)), time, *[np.array(counts)] * 2)
+
     def none(self) -> Self:
         """Return counts of the same rows without an event."""
         return self.of_events(self.ids, *_no_events())

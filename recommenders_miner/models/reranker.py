@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from recommenders_miner.data.context import CONTEXT, Context, Counts
+from recommenders_miner.data.context import CONTEXT, Context
+from recommenders_miner.data.counts import Counts, Past
 from recommenders_miner.data.folders import Split
 from recommenders_miner.data.iterator import Dataset
 from recommenders_miner.data.ragged import Ragged
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
 FILE = "reranker.npz"
-_COUNTS = ("articles", "users")
+_COUNTS = ("articles", "users", "labels")
 
 COLUMNS = ("score", "score_rank", *CONTEXT)
 """What the trees see of a candidate: the model's score, its rank in the impression, and the columns of `CONTEXT`.
@@ -122,7 +123,7 @@ class BoostedReranker:
 
     model: BaseModel
     trees: Trees
-    counts: tuple[Counts, Counts]
+    counts: Past
 
     @classmethod
     def fit(
