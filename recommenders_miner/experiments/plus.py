@@ -11,20 +11,23 @@ from recommenders_miner.experiments.study import METRIC_TITLES, Experiment, Made
 from recommenders_miner.tables import markdown_table
 
 WHOLE, BESIDE = "miner-plus", ("miner", "hierec", "nrms")
-PARTS: dict[str, dict[str, Any]] = {
-    "context": {"context": "none"},
-    "places": {"history_positions": False},
-    "abstracts": {"plm_texts": ["title"]},
-    "subcategories": {"views": ["plm", "title"]},
-    "words": {"views": ["plm", "subcategory"]},
-    "plm": {"views": ["title", "subcategory"]},
-}
-"""What takes a part out, by the part's name: `words` are trained ones, `plm` is the language model."""
 
 
-def _variants(_: Study) -> list[Variant]:
-    parts = (Variant(f"{WHOLE}-no-{part}", WHOLE, changes) for part, changes in PARTS.items())
-    return [Variant(WHOLE), *map(Variant, BESIDE), *parts]
+def parts(study: Study) -> dict[str, dict[str, Any]]:
+    """Return what takes a part out, by the part's name: the context, the clicks' places, abstracts, and each view."""
+    whole = Variant(WHOLE).hparams(study.scale, study.overrides)
+    views = {view: [other for other in whole.views if other != view] for view in whole.views}
+    return {
+        "context": {"context": "none"},
+        "places": {"history_positions": False},
+        **({"abstracts": {"plm_texts": whole.plm_texts[:1]}} if len(whole.plm_texts) > 1 else {}),
+        **{view: {"views": others} for view, others in views.items() if others},
+    }
+
+
+def _variants(study: Study) -> list[Variant]:
+    without = (Variant(f"{WHOLE}-no-{part}", WHOLE, changes) for part, changes in parts(study).items())
+    return [Variant(WHOLE), *map(Variant, BESIDE), *without]
 
 
 def _page(study: Study, made: Made) -> Page:
@@ -39,7 +42,7 @@ def _page(study: Study, made: Made) -> Page:
     if {"oracle", WHOLE} <= auc.keys():
         share = (auc[WHOLE] - 0.5) / (auc["oracle"] - 0.5)
         reached = f"Of the oracle's lead over chance, AUC less 50, {WHOLE} reaches {100 * share:.1f} %."
-    taken_out = [(WHOLE, part, f"{WHOLE}-no-{part}") for part in PARTS]
+    taken_out = [(WHOLE, part, f"{WHOLE}-no-{part}") for part in parts(study)]
     effects, effect_rows, figure = effects_of_parts(study, made, taken_out, list(METRIC_TITLES))
     text = f"""
 {study.settings} {reached}
