@@ -57,7 +57,7 @@ def test_each_feature_is_made_once_and_only_when_asked_for(vocabularies, monkeyp
         watched = dataclasses.replace(declared, make=lambda of, own=declared: made.append(own.name) or own.make(of))
         monkeypatch.setitem(FEATURES, name, watched)
     table = features(vocabularies)
-    assert {"title", "category", "pieces", "published"} <= set(table)
+    assert {"title", "category", "pieces"} <= set(table)
     assert made == []
     assert table["title"] is table["title"]
     assert made == ["title"]
@@ -70,10 +70,10 @@ def test_lengths_are_told_by_what_stands_beside():
     assert {name: length_feature(name) for name in told} == told
 
 
-def test_times_of_publication_are_a_feature_where_a_table_has_them(vocabularies):
-    assert features(vocabularies)["published"].tolist() == [0] * 4
+def test_times_of_publication_are_known_where_a_table_has_them(vocabularies):
+    assert features(vocabularies).news.published.tolist() == [0] * 4
     dated = NewsTable.from_columns(["N1", "N2"], ["a", "b"], extra={"published": [1573571686, None]})
-    assert NewsFeatures(dated, vocabularies, prepare_hparams("nrms"))["published"].tolist() == [0, 1573571686, 0]
+    assert dated.published.tolist() == [0, 1573571686, 0]
 
 
 def test_what_is_kept_is_computed_once_for_a_key(vocabularies, tmp_path):
