@@ -43,14 +43,6 @@ COLUMNS = ("score", "score_rank", *CONTEXT)
 The rank is from 0, the highest score, to 1; candidates with the same score share the mean of theirs.
 """
 
-RISING = {
-    **dict.fromkeys(["score", "click_rate", *(name for name in CONTEXT if name.startswith("clicks"))], 1),
-    **dict.fromkeys(["score_rank", "click_rate_rank", *(name for name in CONTEXT if name.startswith("showings"))], -1),
-}
-"""The columns of which more must not lower a candidate's score, 1, or raise it, -1, all else being equal.
-
-What is held out is little data, in which trees would find too many such rules by chance."""
-
 DEPTH = 3
 _SETTINGS = {"max_iter": 100, "learning_rate": 0.05, "max_depth": DEPTH, "min_samples_leaf": 50}
 
@@ -168,10 +160,7 @@ class BoostedReranker:
         shown, clicked = data.log.candidates, data.log.labels == 1
         clicks = shown.sums(clicked)
         weight = 1 / np.where(clicked, shown.repeat(clicks), shown.repeat(shown.lengths - clicks))
-        constraints = [RISING.get(name, 0) for name in COLUMNS]
-        classifier = HistGradientBoostingClassifier(
-            **_SETTINGS, early_stopping=False, random_state=0, monotonic_cst=constraints
-        )
+        classifier = HistGradientBoostingClassifier(**_SETTINGS, early_stopping=False, random_state=0)
         with threadpool_limits(1, "openmp"):  # threads that wait for each other are slow beside other work
             classifier.fit(columns, clicked, sample_weight=weight / weight.mean())
         return cls(model, Trees.of(classifier), data.context.counts())
