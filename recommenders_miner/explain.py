@@ -14,7 +14,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from recommenders_miner.data.context import CONTEXT
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.errors import UnknownImpressionError
 
@@ -255,8 +254,8 @@ def _look_inside(model: Any, clicks: Sequence[str], candidates: Sequence[str], u
     history, shown = sample(clicks, length), sample(candidates, len(candidates))
     log = model.log_of_now([clicks], candidates, user)
     if (context := model.context_of_now(log)) is not None:
-        values = context.of(np.zeros(len(candidates), int), log.candidates.values)
-        shown |= {name: ops.convert_to_tensor(values[None, :, CONTEXT.index(name)]) for name in model.network.context}
+        values = context.of(np.zeros(1, int), log.candidates.values[None])
+        shown |= {name: ops.convert_to_tensor(values[..., place]) for place, name in enumerate(context.columns)}
     mask = ops.convert_to_tensor(np.arange(length)[None] < len(clicks))
     user_id = ops.convert_to_tensor(np.array(model.vocabularies.users.encode([user or ""]), "int32"))
     history, mask = model.network.with_cold(history, mask)

@@ -107,7 +107,7 @@ class HParams(pydantic.BaseModel):
     context: Literal["none", "gated"] = hparam(
         "model", "none", "gated: how articles do at the moment, their age and their clicks so far, is part of the score"
     )
-    horizon: float | Literal["split"] = hparam(
+    horizon: Annotated[float, pydantic.Field(ge=0.0)] | Literal["split"] = hparam(
         "data", 0.0, "hours that showings and clicks are held back in the context; split: none of the log evaluated on"
     )
     held_out: Literal["none", "users", "last_day"] = hparam(

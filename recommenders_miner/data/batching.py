@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from recommenders_miner.data.context import CONTEXT, Context
+from recommenders_miner.data.context import Context
 from recommenders_miner.data.features import refer, with_related
 from recommenders_miner.data.lengths import LengthGroups, length_edges, rounded
 from recommenders_miner.data.news import distinct_rows
@@ -37,7 +37,7 @@ class TrainingBatches(keras.utils.PyDataset):
     - `inputs["samples"]`: a tuple of one dict per history length. Of its R_g distinct users: `history` (R_g, M_g),
       newest last and zeros behind, and `user` (R_g,), their ids. Of its B_g samples: `row` (B_g,), the row of the
       sample's user, `candidates` (B_g, 1 + npratio), the click first, and, where there is a context, `context`
-      (B_g, 1 + npratio, columns) float32, see `CONTEXT`; the others are int32. History and candidates are positions in
+      (B_g, 1 + npratio, columns) float32, its columns; the others are int32. History and candidates are positions in
       the batch's U articles, 0 for padding. Rows of padding behind the articles and users make U_g and R_g few sizes.
     - `labels` (B, 1 + npratio) float32: one at the click. `weights` (B,) float32: zero for samples that only fill a
       shape.
@@ -46,7 +46,7 @@ class TrainingBatches(keras.utils.PyDataset):
         features: arrays of N+1 rows.
         samples: the clicks and negatives of each step, articles being rows of the same table.
         users: (log users,) int32, the model's id of each user of the log.
-        context: what is known at each impression, for networks that read it.
+        context: what is known at each impression, its columns being those that the network reads.
         hops: how many steps away related articles are that the network reads; see `NewsEncoder`.
         his_size: newest clicks of a history that are used.
         first_step: the step that the stream begins with.
@@ -171,10 +171,7 @@ class TrainingBatches(keras.utils.PyDataset):
                 "candidates": position_of[candidates[members]],
             }
             if self.context is not None:
-                shown = candidates[members]
-                of_each = np.repeat(impressions[members], shown.shape[1])
-                of_each = self.context.of(of_each, shown.ravel())
-                sample["context"] = of_each.reshape(*shown.shape, len(CONTEXT))
+                sample["context"] = self.context.of(impressions[members], candidates[members])
             samples.append(sample)
         labels = np.zeros((len(impressions), candidates.shape[1]), "float32")
         labels[:, 0] = 1.0

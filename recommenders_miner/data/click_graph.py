@@ -11,6 +11,7 @@ import numpy as np
 from recommenders_miner.data.entities import title_entities
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.past_clicks import before_the_log
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.data.vocabulary import UNKNOWN_ID, Vocabulary
 from recommenders_miner.errors import DataFormatError
@@ -50,8 +51,7 @@ class ClickGraph:
             neighbours: at most how many, M of an article and E of an entity.
             entity_size: entities of a title that count.
         """
-        _, first = np.unique(log.user_of, return_index=True)
-        histories = log.histories.take(log.history_of[first])
+        _, histories = before_the_log(log)
         of_one_user = np.diff(histories.rows()) == 0
         pairs = np.stack([histories.values[1:], histories.values[:-1]])[:, of_one_user]
         rows, place = np.unique(pairs, return_inverse=True)

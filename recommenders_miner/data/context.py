@@ -5,8 +5,8 @@ How not to fool oneself with such figures is the subject of docs/context.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recommenders_miner.data.counts import LABELS, Counts, Past
+from recommenders_miner.data.counts import Counts, Past, clicks_with_label, shrunk_rate
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 
@@ -37,7 +37,7 @@ CONTEXT = (
     "user_clicks",
     "days_since_click",
 )
-"""The columns of `Context.of`: what is known of a candidate at its impression, and, the last four, of the user.
+"""The columns of a context: what is known of a candidate at its impression, and, the last four, of the user.
 
 - `age`: hours since publication, or where that is not known since the first showing in the log; -1 before that.
 - `showings`, `clicks`: ever before. `showings_1h`, `clicks_1h`, …: within so many hours before.
@@ -49,7 +49,7 @@ CONTEXT = (
 - `user_clicks`: the length of the history. `days_since_click`: since the user's last click in the log; -1 without one.
 """
 _IMPRESSIONS_AT_ONCE = 2**14
-_PLACE = {name: place for place, name in enumerate(CONTEXT)}
+_LABELS = ("category", "subcategory")
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Context:
         horizon: hours, or "split".
         period: the Unix seconds of the first and the last impression of the log that counts, of which `log` is a part.
         goes_on: whether there is an earlier log.
+        columns: those of `CONTEXT` that are wanted; see `only`.
     """
 
     log: ImpressionLog
@@ -80,29 +81,34 @@ class Context:
     horizon: float | str
     period: tuple[int, int]
     goes_on: bool = False
+    columns: Sequence[str] = CONTEXT
 
     @classmethod
     def of_log(
-        cls,
-        log: ImpressionLog,
-        news: NewsTable,
-        earlier: Past | None = None,
-        horizon: float | str = 0.0,
+        cls, log: ImpressionLog, news: NewsTable, earlier: Past | None = None, horizon: float | str = 0.0
     ) -> Self:
         """Count a log, on from what `counts` gave of an earlier one, as far as that was before this log began."""
-        counted = Counts.of_log(log, news), Counts.of_users(log), Counts.of_labels(log, news)
         period = int(log.time.min()), int(log.time.max())
-        if earlier is not None:
-            own = [of.none() for of in counted] if horizon == "split" else [*counted[:2], counted[2].none()]
-            counted = (before.until(period[0]).then(of) for before, of in zip(earlier, own, strict=True))
-        return cls(log, news, *counted, horizon, period, earlier is not None)
+        if earlier is None:
+            counted = Counts.of_log(log, news), Counts.of_users(log), Counts.of_labels(log, news)
+            return cls(log, news, *counted, horizon, period)
+        articles, users, labels = (counts.until(period[0]) for counts in earlier)
+        if horizon == "split" or not log.labelled:
+            articles = articles.then(Counts.nothing(news.ids))
+        else:
+            articles, users = articles.then(Counts.of_log(log, news)), users.then(Counts.of_users(log))
+        return cls(log, news, articles, users, labels, horizon, period, goes_on=True)
+
+    def only(self, columns: Sequence[str]) -> Self:
+        """Return the context of which some columns alone are computed, in this order."""
+        return replace(self, columns=columns)
 
     def counts(self) -> Past:
         """Return what a later log goes on from, without the detail that none can ask for."""
         hours = 0.0 if self.horizon == "split" else self.horizon
         detailed = self.period[1] - max(WINDOWS.values()) - round(hours * HOUR)
         users = self.users.without_detail_before(detailed, keep="last")
-        return self.articles.without_detail_before(detailed), users, self.labels
+        return Past(self.articles.without_detail_before(detailed), users, self.labels)
 
     @cached_property
     def known_at(self) -> np.ndarray:
@@ -119,27 +125,35 @@ class Context:
         return pc.index_in(self.log.users, value_set=self.users.ids).fill_null(0).to_numpy()
 
     def of(self, impressions: np.ndarray, articles: np.ndarray) -> np.ndarray:
-        """Return the columns of `CONTEXT` for articles shown in impressions, both (n,): (n, columns) float32."""
-        order, starts, ends = self._past(impressions, articles)
-        impression, article = impressions[order], articles[order]
-        time, known_at = self.log.time[impression], self.known_at[impression]
-        columns = {"age": self._ages(article, time, starts, ends), **self.articles.between(starts, ends)}
-        for window, seconds in WINDOWS.items():
-            since = self.articles.before(article, known_at - seconds)
-            columns |= {f"{name}_{window}": count for name, count in self.articles.between(since, ends).items()}
-        values = np.empty((len(articles), len(CONTEXT)), "float32")
-        for name, column in columns.items():
-            values[order, _PLACE[name]] = column
+        """Return the columns, (…, columns) float32, of articles shown in impressions: (n,) each, or (B, C) and (B,)."""
+        if articles.ndim == 2:
+            of_each = self.of(np.repeat(impressions, articles.shape[1]), articles.ravel())
+            return of_each.reshape(*articles.shape, len(self.columns))
         distinct, place = np.unique(impressions, return_inverse=True)
-        rates = self._click_rates(distinct, place, *(values[:, _PLACE[name]] for name in ("clicks", "showings")))
-        values[:, [_PLACE["click_rate"], _PLACE["click_rate_rank"]]] = np.stack(rates, axis=1)
-        for label in LABELS:
-            values[:, _PLACE[f"clicks_in_{label}"]] = self._clicks_in(label, distinct, place, articles)
-        values[:, -4:] = self._of_users(distinct)[place]
-        for label in LABELS:
-            expected = values[:, _PLACE["user_clicks"]] * self._usual[label][articles]
-            values[:, _PLACE[f"expected_in_{label}"]] = expected
-        return values
+        found = self._of_articles(impressions, articles)
+        if self._want("click_rate", "click_rate_rank"):
+            prior = self._usual_rate(distinct)
+            found["click_rate"] = shrunk_rate(found["clicks"], found["showings"], prior[place], PRIOR_SHOWINGS)
+        if self._want("click_rate_rank"):
+            found["click_rate_rank"] = self._ranks(distinct, place, found["click_rate"], prior)
+        history_of = self.log.history_of[distinct]
+        found["user_clicks"] = self.log.histories.lengths[history_of][place]
+        for label in _LABELS:
+            of_articles = self.news.labels[label][1]
+            if self._want(f"clicks_in_{label}"):
+                histories = self.log.histories.take(history_of)
+                found[f"clicks_in_{label}"] = clicks_with_label(histories, place, of_articles, articles)
+            if self._want(f"expected_in_{label}"):
+                usual = self._usual_shares(label)[of_articles[articles]]
+                found[f"expected_in_{label}"] = found["user_clicks"] * usual
+        time = self.log.time[impressions]
+        found |= {"hour": time // HOUR % 24, "weekday": (time // DAY + 3) % 7}  # the epoch was a Thursday
+        if self._want("days_since_click"):
+            found["days_since_click"] = self._days_since_click(distinct)[place]
+        return np.stack([found[name].astype("float32") for name in self.columns], axis=-1)
+
+    def _want(self, *names: str) -> bool:
+        return not set(names).isdisjoint(self.columns)
 
     def parts(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield the columns of `CONTEXT` for a part of the log's candidates after another: where, and (n, columns)."""
@@ -159,71 +173,52 @@ class Context:
         order = np.argsort(self.articles.key_of(articles, known_at))
         return order, self.articles.offsets[articles[order]], self.articles.before(articles[order], known_at[order])
 
-    def _ages(self, articles: np.ndarray, time: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        published = self.news.published[articles]
+    def _of_articles(self, impressions: np.ndarray, articles: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the age and the counts of pairs."""
+        order, starts, ends = self._past(impressions, articles)
+        article, known_at = articles[order], self.known_at[impressions[order]]
+        published = self.news.published[article]
         since = np.where(published > 0, published, self.articles.time_of(starts))
-        return np.where((published > 0) | (ends > starts), np.maximum(time - since, 0) / HOUR, -1)
+        hours = np.maximum(self.log.time[impressions[order]] - since, 0) / HOUR
+        found = {"age": np.where((published > 0) | (ends > starts), hours, -1), **self.articles.between(starts, ends)}
+        for window, seconds in WINDOWS.items():
+            if self._want(f"showings_{window}", f"clicks_{window}"):
+                since = self.articles.before(article, known_at - seconds)
+                found |= {f"{name}_{window}": count for name, count in self.articles.between(since, ends).items()}
+        back = np.empty(len(order), np.intp)
+        back[order] = np.arange(len(order))
+        return {name: column[back] for name, column in found.items()}
 
-    def _click_rates(
-        self, distinct: np.ndarray, place: np.ndarray, clicks: np.ndarray, showings: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return click rates and their ranks of pairs, whose impressions are some `distinct` ones at `place`."""
-        ends = self.articles.before(np.zeros_like(distinct), self.known_at[distinct])
+    def _usual_rate(self, impressions: np.ndarray) -> np.ndarray:
+        """Return the click rate of all articles before each impression; of nothing 4 %, as MIND's."""
+        ends = self.articles.before(np.zeros_like(impressions), self.known_at[impressions])
         of_all = self.articles.between(np.zeros_like(ends), ends)
-        prior = PRIOR_SHOWINGS * (of_all["clicks"] + 1) / (of_all["showings"] + 25)  # 4 %, as MIND's, of nothing
+        return (of_all["clicks"] + 1) / (of_all["showings"] + 25)
 
-        def rate(clicks: np.ndarray, showings: np.ndarray, prior: np.ndarray) -> np.ndarray:
-            return (clicks.astype("float64") + prior) / (showings.astype("float64") + PRIOR_SHOWINGS)
+    def _ranks(self, distinct: np.ndarray, place: np.ndarray, own: np.ndarray, usual: np.ndarray) -> np.ndarray:
+        """Return the share of each impression's candidates whose rate is above one's own, (n,).
 
+        The impressions are some `distinct` ones, at `place` (n,); `usual` is the usual rate there.
+        """
         shown = self.log.candidates.take(distinct)
         order, starts, ends = self._past(shown.repeat(distinct), shown.values)
-        rates = np.empty(len(order))
         past = self.articles.between(starts, ends)
-        rates[order] = rate(past["clicks"], past["showings"], shown.repeat(prior)[order])
+        rates = np.empty(len(order))
+        rates[order] = shrunk_rate(past["clicks"], past["showings"], shown.repeat(usual)[order], PRIOR_SHOWINGS)
         # One ascending array for all: a rate is below 1, and those of the i-th impression are moved to i … i + 1.
         ranked = np.sort(shown.rows() + rates)
-        own = rate(clicks, showings, prior[place])
         higher = shown.offsets[place + 1] - np.searchsorted(ranked, place + own, side="right")
-        return own, higher / shown.lengths[place]
+        return higher / shown.lengths[place]
 
-    def _clicks_in(self, label: str, distinct: np.ndarray, place: np.ndarray, articles: np.ndarray) -> np.ndarray:
-        """Count the clicks of each pair's history whose category, or subcategory, is the article's."""
-        labels = self._labels[label]
-        clicked = self.log.histories.take(self.log.history_of[distinct])
-        size = int(labels.max()) + 1
-        clicks = np.sort(clicked.rows() * size + labels[clicked.values])
-        first, end = (np.searchsorted(clicks, place * size + labels[articles], side) for side in ("left", "right"))
-        return end - first
+    def _usual_shares(self, label: str) -> np.ndarray:
+        """Return the share that each label of the news had of all clicks before the first log, (labels,) float64."""
+        names = pa.array([f"{label}/{name}" for name in self.news.labels[label][0]], pa.string())
+        row = pc.index_in(names, value_set=self.labels.ids).fill_null(-1).to_numpy()
+        clicks = np.diff(self.labels.clicks[self.labels.offsets])
+        return np.where(row > 0, clicks[row], 0) / max(clicks[0], 1)
 
-    @cached_property
-    def _labels(self) -> dict[str, np.ndarray]:
-        return {
-            name: getattr(self.news, name).dictionary_encode().indices.to_numpy().astype("int64") for name in LABELS
-        }
-
-    @cached_property
-    def _usual(self) -> dict[str, np.ndarray]:
-        """The share of all clicks before the first log that each article's label had, (N+1,) float64."""
-        clicks = np.diff(self.labels.clicks[np.append(self.labels.offsets, len(self.labels.key))])
-        usual = {}
-        for label in LABELS:
-            names = pa.array([f"{label}/{name}" for name in getattr(self.news, label).to_pylist()], pa.string())
-            row = pc.index_in(names, value_set=self.labels.ids).fill_null(-1).to_numpy()
-            usual[label] = np.where(row > 0, clicks[row], 0) / max(clicks[0], 1)
-        return usual
-
-    def _of_users(self, impressions: np.ndarray) -> np.ndarray:
-        """Return the last four columns."""
-        time = self.log.time[impressions]
+    def _days_since_click(self, impressions: np.ndarray) -> np.ndarray:
         user = self._user_row[self.log.user_of[impressions]]
         ends = self.users.before(user, self.known_at[impressions])
         clicked = (ends > self.users.offsets[user]) & (user > 0)
-        return np.stack(
-            [
-                time // HOUR % 24,
-                (time // DAY + 3) % 7,  # the epoch was a Thursday
-                self.log.histories.lengths[self.log.history_of[impressions]],
-                np.where(clicked, (time - self.users.time_of(ends - 1)) / DAY, -1),
-            ],
-            axis=-1,
-        )
+        return np.where(clicked, (self.log.time[impressions] - self.users.time_of(ends - 1)) / DAY, -1)

@@ -6,8 +6,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +15,9 @@ import pyarrow.compute as pc
 from recommenders_miner.data.cache import pack_strings, unpack_strings
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.past_clicks import before_the_log
+from recommenders_miner.data.ragged import Ragged
 
-LABELS = ("category", "subcategory")
 _EVENTS_AT_ONCE = 2**24
 _SAVED = ("first", "span", "key", "showings", "clicks", "detailed_from")
 
@@ -62,7 +62,7 @@ class Counts:
         It takes a share of the articles at a time, so that the events of a large log need not be sorted all at once.
         """
         if not log.labelled:
-            return cls.of_events(news.ids, *_no_events())
+            return cls.nothing(news.ids)
         first, span = int(log.time.min()), int(np.ptp(log.time)) + 2
         clicks = log.candidates.sums(log.labels == 1)
         parts = [_distinct(log.time - first, log.candidates.lengths, clicks)]
@@ -95,38 +95,24 @@ class Counts:
         ids = unpack_strings(found["text"], found["text_offsets"])
         return cls(ids, **{name: found[name] if found[name].ndim else int(found[name]) for name in _SAVED})
 
-    def save(self, path: Path) -> None:
-        """Write the counts to a .npz."""
-        np.savez_compressed(path, **self.arrays())
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as found:
-            return cls.of_arrays(found)
-
     @classmethod
     def of_labels(cls, log: ImpressionLog, news: NewsTable) -> Self:
         """Count the clicks on categories and subcategories that are older than a log: what users had clicked before.
 
-        A row is called `category/sports`; row 0 has all clicks. The history of a user's first impression has the older
-        clicks alone, whatever later ones have.
+        A row is called `category/sports`; row 0 has all clicks.
         """
-        order = np.lexsort((log.time, log.user_of))
-        first = order[np.unique(log.user_of[order], return_index=True)[1]]
-        clicked = news.ids.take(log.histories.take(log.history_of[first]).values)
-        rows = pc.index_in(clicked, value_set=news.ids).to_numpy()
-        ids, counts = [""], [len(rows)]
-        for label in LABELS:
-            column = getattr(news, label).dictionary_encode()
-            ids += [f"{label}/{name}" for name in column.dictionary.to_pylist()]
-            counts += np.bincount(column.indices.to_numpy()[rows], minlength=len(column.dictionary)).tolist()
+        clicked = before_the_log(log)[1].values
+        ids, counts = [""], [len(clicked)]
+        for label, (names, place) in news.labels.items():
+            ids += [f"{label}/{name}" for name in names]
+            counts += np.bincount(place[clicked], minlength=len(names)).tolist()
         time = np.full(len(ids), log.time.min() - 1)
         return cls.of_events(pa.array(ids, pa.string()), np.arange(len(ids)), time, *[np.array(counts)] * 2)
 
-    def none(self) -> Self:
-        """Return counts of the same rows without an event."""
-        return self.of_events(self.ids, *_no_events())
+    @classmethod
+    def nothing(cls, ids: pa.StringArray) -> Self:
+        """Return counts of rows with these names that have no event."""
+        return cls.of_events(ids, *[np.zeros(0, np.int64)] * 4)
 
     def events(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return rows, Unix seconds, showings and clicks of the events, as `of_events` takes them."""
@@ -159,8 +145,8 @@ class Counts:
 
     @cached_property
     def offsets(self) -> np.ndarray:
-        """Where the events of each row begin, (N+1,) int64."""
-        return np.searchsorted(self.key, np.arange(len(self.ids)) * self.span)
+        """Where the events of each row begin and the last row's end, (N+2,) int64."""
+        return np.searchsorted(self.key, np.arange(len(self.ids) + 1) * self.span)
 
     @property
     def end(self) -> int:
@@ -186,12 +172,41 @@ class Counts:
         return self.key[np.clip(events, 0, len(self.key) - 1)] % self.span + self.first
 
 
-Past = tuple[Counts, Counts, Counts]
-"""What a log goes on from: the counts of articles, of users and of labels in the logs before it."""
+class Past(NamedTuple):
+    """What a log goes on from: the counts of articles, of users and of labels in the logs before it."""
+
+    articles: Counts
+    users: Counts
+    labels: Counts
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return all of it as arrays by name, to be written to a file."""
+        named = self._asdict().items()
+        return {f"{kind}_{name}": array for kind, counts in named for name, array in counts.arrays().items()}
+
+    @classmethod
+    def of_arrays(cls, found: Mapping[str, np.ndarray]) -> Self:
+        """Make it of what `arrays` gave, among others."""
+        of_kind = ({name.removeprefix(f"{kind}_"): found[name] for name in found} for kind in cls._fields)
+        return cls(*map(Counts.of_arrays, of_kind))
 
 
-def _no_events() -> list[np.ndarray]:
-    return [np.zeros(0, np.int64)] * 4
+def shrunk_rate(
+    clicks: np.ndarray, showings: np.ndarray, usual: np.ndarray | float, showings_more: float
+) -> np.ndarray:
+    """Return clicks by showings, as if there had been so many more showings, clicked at the usual rate."""
+    return (clicks + showings_more * usual) / (showings + showings_more)
+
+
+def clicks_with_label(histories: Ragged, history: np.ndarray, label: np.ndarray, articles: np.ndarray) -> np.ndarray:
+    """Count for pairs of a history and an article, both (n,), the clicks there with the article's label, (n,) int64.
+
+    `label` (N+1,) int64 is that of each article.
+    """
+    size = int(label.max()) + 1
+    clicks = np.sort(histories.rows() * size + label[histories.values])
+    first, end = (np.searchsorted(clicks, history * size + label[articles], side) for side in ("left", "right"))
+    return end - first
 
 
 def _running(counts: np.ndarray) -> np.ndarray:

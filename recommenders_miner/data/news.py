@@ -176,6 +176,15 @@ class NewsTable:
             return np.zeros(len(self), np.int64)
         return pc.fill_null(self.extra["published"].combine_chunks().cast(pa.int64()), 0).to_numpy()
 
+    @cached_property
+    def labels(self) -> dict[str, tuple[list[str], np.ndarray]]:
+        """By `category` and `subcategory`: the distinct names, "" first, and the place of each article's, (N + 1,)."""
+        encoded = {name: getattr(self, name).dictionary_encode() for name in ("category", "subcategory")}
+        return {
+            name: (column.dictionary.to_pylist(), column.indices.to_numpy().astype(np.int64))
+            for name, column in encoded.items()
+        }
+
     def texts(self, column: str) -> list[str]:
         """Return a column without the padding, N texts; of a further column, "" where it says nothing.
 

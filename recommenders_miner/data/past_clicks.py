@@ -47,9 +47,7 @@ class Histories:
         equals, and of clicks at one time, the log's order decides. `clicked_at` (candidates,) are the Unix seconds of
         each click; None: clicks are as old as their impressions.
         """
-        order = np.lexsort((log.time, log.user_of))  # stable
-        users, place = np.unique(log.user_of[order], return_index=True)
-        before_log = log.histories.take(log.history_of[order[place]])
+        users, before_log = before_the_log(log)
         clicks = np.flatnonzero(log.labels == 1)
         impression = log.candidates.row_of(clicks)
         time = log.time[impression] if clicked_at is None else clicked_at[clicks]
@@ -74,6 +72,16 @@ class Histories:
         """Return the histories of some impressions."""
         length = self.length[impressions]
         return Ragged.of_lengths(self.articles[stretches(self.end[impressions] - length, length)], length)
+
+
+def before_the_log(log: ImpressionLog) -> tuple[np.ndarray, Ragged]:
+    """Return the users of a log, ascending, and the history of each one's first impression, whose clicks are older.
+
+    The first impression is the earliest; of equals, the log's order decides.
+    """
+    order = np.lexsort((log.time, log.user_of))  # stable
+    users, place = np.unique(log.user_of[order], return_index=True)
+    return users, log.histories.take(log.history_of[order[place]])
 
 
 def are_past_clicks(source: Path) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recommenders_miner.data.context import CONTEXT
+from recommenders_miner.data.counts import clicks_with_label, shrunk_rate
 
 if TYPE_CHECKING:
     from recommenders_miner.data.context import Context
@@ -51,7 +51,7 @@ def popularity_scores(
     clicks = count_clicks(training_log, training_news)
     showings = np.bincount(training_log.candidates.values, minlength=len(training_news))
     overall_rate = float(training_log.labels.mean(dtype=np.float64))
-    click_rates = (clicks + prior_showings * overall_rate) / (showings + prior_showings)
+    click_rates = shrunk_rate(clicks, showings, overall_rate, prior_showings)
     return news.align(training_news.ids, click_rates, missing=overall_rate)[log.candidates.values]
 
 
@@ -61,7 +61,7 @@ def popularity_now_scores(context: Context) -> np.ndarray:
     It is the `click_rate` of a log's context: what was shown and clicked before the impression, in this log and in the
     one that it goes on from, less what the context's horizon holds back.
     """
-    return np.concatenate([columns[:, CONTEXT.index("click_rate")] for _, columns in context.parts()])
+    return np.concatenate([column[:, 0] for _, column in context.only(["click_rate"]).parts()])
 
 
 def history_oracle_scores(log: ImpressionLog, news: NewsTable, prior_clicks: float = 1.0) -> np.ndarray:
@@ -76,13 +76,11 @@ def history_oracle_scores(log: ImpressionLog, news: NewsTable, prior_clicks: flo
     mean is 1. So one click on a rare subcategory does not outweigh all else, and a user without a history scores 0
     everywhere. The scores are (candidates,) float64.
     """
-    subcategory = np.asarray(news.subcategory.dictionary_encode().indices, dtype=np.int64)
-    num_subcategories = int(subcategory.max()) + 1
-    clicked, shown = subcategory[log.histories.values], subcategory[log.candidates.values]
-    share = np.bincount(clicked, minlength=num_subcategories) / max(clicked.size, 1)
+    names, subcategory = news.labels["subcategory"]
+    clicked = subcategory[log.histories.values]
+    share = np.bincount(clicked, minlength=len(names)) / max(clicked.size, 1)
 
     history = log.candidates.repeat(np.asarray(log.history_of, dtype=np.int64))
-    clicks = np.sort(log.histories.rows() * num_subcategories + clicked)
-    first, end = (np.searchsorted(clicks, history * num_subcategories + shown, side) for side in ("left", "right"))
-    expected = log.histories.lengths[history] * share[shown]
-    return np.log((end - first + prior_clicks) / (expected + prior_clicks))
+    clicks = clicks_with_label(log.histories, history, subcategory, log.candidates.values)
+    expected = log.histories.lengths[history] * share[subcategory[log.candidates.values]]
+    return np.log((clicks + prior_clicks) / (expected + prior_clicks))

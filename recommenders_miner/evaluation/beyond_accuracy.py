@@ -73,7 +73,7 @@ class BeyondAccuracy:
             pool: the rows of the articles that can be recommended; None for the candidates of `log`.
             k: how many articles of a list count.
         """
-        category = np.asarray(news.category.dictionary_encode().indices)
+        category = news.labels["category"][1]
         clicks = news.align(training_news.ids, count_clicks(training_log, training_news), missing=0)
         num_news = len(news) - 1  # without the padding row
         self_information = np.log2(clicks.sum() + num_news) - np.log2(clicks + 1)

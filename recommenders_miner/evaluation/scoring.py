@@ -153,7 +153,7 @@ class LogScorer:
         """Score every candidate of a log, (candidates,) float32, in the order of `log.candidates.values`.
 
         `news` is what `encode_news` gave, `users` (log users,) int32 the model's ids of the log's users; `progress` is
-        told the share that is done, now and then; `context` is the log's, for networks that read it.
+        told the share that is done, now and then; `context` is the log's, with the columns that the network reads.
         """
         return self.score_users(news, log, self.distinct_users(log, users), progress, context)
 
@@ -279,8 +279,7 @@ def score_directly(
             "candidates": position_of[candidates],
         }
         if network.context:
-            of_each = np.repeat(impressions, width)
-            sample["context"] = context.of(of_each, log.candidates.values[slots].ravel()).reshape(*slots.shape, -1)
+            sample["context"] = context.of(impressions, log.candidates.values[slots])
         news = refer({name: array[rows] for name, array in features.items()}, position_of)
         batch = {"news": (news,), "samples": (sample,)}
         scores[slots[real]] = network.predict_on_batch(batch)[real]

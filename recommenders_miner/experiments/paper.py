@@ -43,15 +43,20 @@ if TYPE_CHECKING:
 # === Table 2: MINER beside all the models that it is compared with ===
 
 
+def beside_references(study: Study, made: Made) -> Comparison:
+    """Return the models' means over the seeds, behind them what needs no training, and the differences to the best."""
+    rows = [ResultRow.mean([run.row for run in runs]) for runs in made.values()]
+    # Runs of a reproduction may have been stopped, or made beside other work: their times say nothing.
+    rows = [replace(row, costs={"parameters": row.costs["parameters"]}) for row in rows]
+    rows += reference_rows(study.runs.dev, study.seeds, study.miner.horizon)
+    differences = differences_to_best(made, study.runs.dev.log)
+    return Comparison(study.data_name, study.seeds[0], rows, len(study.seeds), differences)
+
+
 def _table2(study: Study, made: Made) -> Page:
     """Set the metrics of every model beside the paper's."""
     paper = PUBLISHED["table2"][study.size]
-    # Runs of a reproduction may have been stopped, or made beside other work: their times say nothing.
-    rows = [ResultRow.mean([run.row for run in runs]) for runs in made.values()]
-    rows = [replace(row, costs={"parameters": row.costs["parameters"]}) for row in rows]
-    references = reference_rows(study.runs.dev, study.seeds, study.miner.horizon)
-    differences = differences_to_best(made, study.runs.dev.log)
-    comparison = Comparison(study.data_name, study.seeds[0], rows + references, len(study.seeds), differences)
+    comparison = beside_references(study, made)
     aucs = {name: metric_of(runs, "group_auc") for name, runs in made.items()}
     here, there = [fmean(values) for values in aucs.values()], [paper[name][0] for name in aucs]
     correlation = spearmanr(here, there).statistic if len(made) > 1 else None
@@ -71,15 +76,15 @@ The same runs with floors, ceilings, and among news that training never saw (Col
         here_errors=[100 * stdev(values) if len(values) > 1 else 0.0 for values in aucs.values()],
         paper=there,
         here_title=study.data_name,
-        lines={row.model: 100 * row.metrics["group_auc"] for row in references},
+        lines={row.model: 100 * row.metrics["group_auc"] for row in comparison.results if row.model not in made},
     )
     whiskers = " (whiskers: standard deviation over seeds)" if len(study.seeds) > 1 else ""
     return Page(
         "Table 2: all models",
         text,
         {
-            "rows": [row.to_json() for row in rows + references],
-            "differences": differences,
+            "rows": [row.to_json() for row in comparison.results],
+            "differences": comparison.differences,
             "spearman": correlation,
             "paper": paper,
         },
@@ -301,7 +306,7 @@ reverse in {counts["nrms_alone"]:,}. The first of these with a history of {short
 def _fits(dev: DevLog) -> np.ndarray:
     """Say of each impression whether it makes a readable picture of a user with several interests, (I,) bool."""
     histories = dev.log.histories
-    category = np.asarray(dev.news.category.dictionary_encode().indices)[histories.values]
+    category = dev.news.labels["category"][1][histories.values]
     pairs = np.unique(np.stack([histories.rows(), category]), axis=1)
     num_categories = np.bincount(pairs[0], minlength=len(histories))
     shortest, longest = CASE_HISTORY

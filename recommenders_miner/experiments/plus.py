@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from recommenders_miner.experiments.compare import Comparison, differences_to_best, reference_rows
-from recommenders_miner.experiments.paper import PAIRED, effects_of_parts
-from recommenders_miner.experiments.runs import ResultRow, Variant
+from recommenders_miner.experiments.paper import PAIRED, beside_references, effects_of_parts
+from recommenders_miner.experiments.runs import Variant
 from recommenders_miner.experiments.study import METRIC_TITLES, Experiment, Made, Page, Study
 from recommenders_miner.tables import markdown_table
 
@@ -33,11 +32,8 @@ def _variants(study: Study) -> list[Variant]:
 def _page(study: Study, made: Made) -> Page:
     """Set the whole beside others, say what share of what can be known it reaches, and take its parts out."""
     shown = {name: made[name] for name in (WHOLE, *BESIDE) if name in made}
-    rows = [ResultRow.mean([run.row for run in runs]) for runs in shown.values()]
-    references = reference_rows(study.runs.dev, study.seeds)
-    differences = differences_to_best(shown, study.runs.dev.log)
-    comparison = Comparison(study.data_name, study.seeds[0], rows + references, len(study.seeds), differences)
-    auc = {row.model: row.metrics["group_auc"] for row in (*rows, *references)}
+    comparison = beside_references(study, shown)
+    auc = {row.model: row.metrics["group_auc"] for row in comparison.results}
     reached = ""
     if {"oracle", WHOLE} <= auc.keys():
         share = (auc[WHOLE] - 0.5) / (auc["oracle"] - 0.5)
@@ -53,7 +49,11 @@ def _page(study: Study, made: Made) -> Page:
 
 {markdown_table(["Taken out", *METRIC_TITLES.values()], effect_rows)}
 """
-    results = {"rows": [row.to_json() for row in rows + references], "differences": differences, "effects": effects}
+    results = {
+        "rows": [row.to_json() for row in comparison.results],
+        "differences": comparison.differences,
+        "effects": effects,
+    }
     return Page(
         "MINER-plus, and what its parts are worth", text, results, figure, "What taking out a part does to AUC."
     )

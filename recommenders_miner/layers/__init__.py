@@ -23,9 +23,17 @@ from recommenders_miner.layers.common import (
     call_without_keeping,
     cosine,
     masked_softmax,
+    mean_of_means,
+    mean_weights,
     unit_vectors,
 )
-from recommenders_miner.layers.context import ContextScore, affinity_features, article_features, user_features
+from recommenders_miner.layers.context import (
+    ContextScore,
+    affinity_features,
+    article_features,
+    recent_rate,
+    user_features,
+)
 from recommenders_miner.layers.factorization_machine import FactorizationMachine, FactorTable, merged_squares
 from recommenders_miner.layers.interests import (
     CategoryBias,
@@ -64,8 +72,11 @@ __all__ = [
     "disagreement",
     "masked_softmax",
     "match_interests",
+    "mean_of_means",
+    "mean_weights",
     "merged_squares",
     "pool_by_query",
+    "recent_rate",
     "unit_vectors",
     "user_features",
 ]

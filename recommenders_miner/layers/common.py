@@ -109,6 +109,25 @@ class HistoryPositions(ConfiguredLayer):
         return history + ops.take(self.places, place, axis=0)
 
 
+def mean_weights(mask: Tensor) -> Tensor:
+    """Return 1/n at the n valid positions of the last axis, float32; zeros where none is valid."""
+    valid = ops.cast(mask, "float32")
+    return valid / ops.maximum(ops.sum(valid, axis=-1, keepdims=True), 1.0)
+
+
+def mean_of_means(losses: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return the mean over the samples, axis 0, of the means over what each has valid, float32; 0 where nothing is.
+
+    So parts of a batch that have as many samples give each their share of the batch's.
+    """
+    counted = ops.ones_like(losses) if mask is None else ops.cast(mask, "float32")
+    for axes in (tuple(range(1, len(losses.shape))), None):
+        number = ops.sum(counted, axis=axes)
+        losses = ops.sum(losses * counted, axis=axes) / ops.maximum(number, 1.0)
+        counted = ops.cast(number > 0, "float32")
+    return losses
+
+
 def masked_softmax(logits: Tensor, mask: Tensor | None = None, axis: int = -1) -> Tensor:
     """Softmax of logits of any float dtype over the valid positions of an axis only, in float32.
 

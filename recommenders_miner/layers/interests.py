@@ -8,7 +8,15 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from recommenders_miner.layers.common import ConfiguredLayer, Shape, Tensor, cosine, masked_softmax, unit_vectors
+from recommenders_miner.layers.common import (
+    ConfiguredLayer,
+    Shape,
+    Tensor,
+    cosine,
+    masked_softmax,
+    mean_of_means,
+    unit_vectors,
+)
 
 MODES = ("max", "mean", "weighted")
 
@@ -220,14 +228,7 @@ class DisagreementRegularizer(ConfiguredLayer):
         expected = "interests (…, K, d) and a mask (…) over their leading axes"
         self.require(fits, expected, interests=interests, mask=mask)
         if training:
-            losses = disagreement(interests)
-            counted = ops.ones_like(losses) if mask is None else ops.cast(mask, "float32")
-            # Of each user first: parts of a batch that have as many users give their share of the batch's mean.
-            for axes in (tuple(range(1, len(losses.shape))), None):
-                number = ops.sum(counted, axis=axes)
-                losses = ops.sum(losses * counted, axis=axes) / ops.maximum(number, 1.0)
-                counted = ops.cast(number > 0, "float32")
-            self.add_loss(self.weight * losses)
+            self.add_loss(self.weight * mean_of_means(disagreement(interests), mask))
         return interests
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ class Answers:
         """Choose the news that `score` and `recommend` know: a table, or a news.tsv."""
         self.require_built()
         self.news = news if isinstance(news, NewsTable) else NewsTable.read(news)
-        self._news_vectors = None
+        self._news_vectors = self._now = None
 
     def score(self, history: Sequence[str], candidates: Sequence[str], user: str | None = None) -> np.ndarray:
         """Score candidates for a history.
@@ -75,7 +76,12 @@ class Answers:
 
     def context_of_now(self, log: ImpressionLog) -> Context | None:
         """Return the context of what `log_of_now` gave, where the network reads it."""
-        return Context.of_log(log, self.news, self.counts, self.hparams.horizon) if self.network.context else None
+        if not self.network.context:
+            return None
+        if self._now is None or self.counts is None:  # to go on from the counts of all the training takes a while
+            of_none = Context.of_log(log, self.news, self.counts, self.hparams.horizon)
+            self._now = of_none.only(self.network.context)
+        return replace(self._now, log=log)
 
     def explain(self, history: Sequence[str], candidates: Sequence[str], user: str | None = None) -> Explanation:
         """Say why candidates score as they do: the user's interests, their attention, and what each click adds.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 import keras
 import numpy as np
@@ -33,9 +33,6 @@ from recommenders_miner.models.context import GatedByContext
 from recommenders_miner.models.network import NewsRecommender
 from recommenders_miner.models.optimizers import make_optimizer
 from recommenders_miner.models.saving import load_model, save_model
-
-if TYPE_CHECKING:
-    pass
 
 _LOSSES = {"cross_entropy_loss": keras.losses.CategoricalCrossentropy, "log_loss": keras.losses.BinaryCrossentropy}
 
@@ -90,6 +87,7 @@ class BaseModel(Answers, RecommendersNames):
         self.throughput: training.Throughput | None = None
         self.counts: Past | None = None
         self._news_vectors: dict[str, np.ndarray] | None = None
+        self._now: Context | None = None
         if self.train_iterator.vocabularies is not None:
             self.build(self.train_iterator.vocabularies)
             self.compile(total_steps=1)  # as in Recommenders; `fit` compiles for the steps that it takes
@@ -133,11 +131,11 @@ class BaseModel(Answers, RecommendersNames):
         self.train_iterator.adopt(vocabularies)
         self.test_iterator.adopt(vocabularies)
         self._scorer = LogScorer(network, self.hparams.his_size, user_aware=self.user_aware)
-        self._news_vectors = None
+        self._news_vectors = self._now = None
 
     def go_on_from(self, earlier: Past | None) -> None:
         """Let the context of the logs that are read from now on continue from counts of earlier ones."""
-        self.counts = earlier
+        self.counts, self._now = earlier, None
         self.test_iterator.go_on_from(earlier)
 
     def require_built(self) -> None:
@@ -282,9 +280,9 @@ class BaseModel(Answers, RecommendersNames):
         return self.log_scorer.score(news, data.log, data.users, progress, self.context_of(data))
 
     def context_of(self, data: Dataset) -> Context | None:
-        """Return the context of a data set where the network reads it, None elsewhere."""
+        """Return the context of a data set, with the columns that the network reads, None where there are none."""
         self.require_built()
-        return data.context if self.network.context else None
+        return data.context.only(self.network.context) if self.network.context else None
 
     # === Saving ===
 

@@ -17,7 +17,7 @@ class GatedByContext(ClickPredictor):
     """The score of another click predictor, and those of the context: `s = (1 - η) (s_m + s_a) + η s_p`.
 
     Qi et al., "PP-Rec: News Recommendation with Personalized User Interest and Time-aware News Popularity", ACL 2021,
-    Section 3.4, where η is made of the user's vector. Here it is made of what the context says of the user, such as the
+    Section 3.5, where η is made of the user's vector. Here it is made of what the context says of the user, such as the
     number of clicks, which any model has: η = σ(w^T tanh(W x_u)). s_a, which that paper has not, is made of how many
     clicks the history has in the candidate's category and subcategory, `s_a = v^T tanh(W x_a + e_c + e_s)`: attention,
     whose weights add up to 1, forgets how many there were, and the vectors e of the labels know how many are usual.
@@ -48,6 +48,10 @@ class GatedByContext(ClickPredictor):
         self.candidates_at_once = matching.candidates_at_once
         self.candidates_of_a_user = matching.candidates_of_a_user
         self.not_searchable = matching.not_searchable
+
+    def searched(self) -> ClickPredictor:
+        """Return the other click predictor: how articles do at the moment, no index knows."""
+        return self.matching
 
     @property
     def pretrained_weights(self) -> list[Any]:

@@ -27,7 +27,16 @@ from recommenders_miner.encoders import (
 )
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams, hparam
-from recommenders_miner.layers import AdditiveAttention, CompositeLayer, News, Tensor, masked_softmax, unit_vectors
+from recommenders_miner.layers import (
+    AdditiveAttention,
+    CompositeLayer,
+    News,
+    Tensor,
+    masked_softmax,
+    mean_of_means,
+    mean_weights,
+    unit_vectors,
+)
 from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import DotProductPredictor, NewsRecommender, UserEncoder, Users
 
@@ -71,9 +80,7 @@ class TextTransformer(CompositeLayer):
         attended = self.attention(placed, placed, attention_mask=mask[:, None, :], training=training)
         states = self.attention_norm(placed + dropout(attended))
         states = self.outer_norm(states + dropout(self.outer(dropout(self.inner(states)))))
-        counts = ops.cast(mask, "float32")
-        share = counts / ops.maximum(ops.sum(counts, axis=-1, keepdims=True), 1.0)
-        return ops.squeeze(ops.matmul(ops.cast(share, states.dtype)[:, None, :], states), axis=1)
+        return ops.squeeze(ops.matmul(ops.cast(mean_weights(mask), states.dtype)[:, None, :], states), axis=1)
 
 
 def positions(length: Any, dim: int) -> Tensor:
@@ -190,9 +197,7 @@ class CROWNUserEncoder(UserEncoder):
 
     def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Users:
         """Return `clicked` g (B, M, d), `keys` K g (B, M, a) and `mask` (B, M) bool."""
-        clicks = ops.cast(mask, "float32")
-        share = clicks / ops.maximum(ops.sum(clicks, axis=-1, keepdims=True), 1.0)
-        mean = ops.matmul(ops.cast(share, history["vector"].dtype)[:, None, :], history["vector"])
+        mean = ops.matmul(ops.cast(mean_weights(mask), history["vector"].dtype)[:, None, :], history["vector"])
         clicked = self.of_article(history["vector"]) + self.dropout(self.of_user(mean), training=training)
         return {"clicked": clicked, "keys": self.key(clicked), "mask": mask}
 
@@ -215,8 +220,9 @@ class CROWNClickPredictor(DotProductPredictor):
     """The dot product of a candidate with the user as it sees it; in training also which category a candidate has.
 
     The auxiliary task tells an article's category by its title's intents i_t, the first `intent_dim` numbers of its
-    vector: the cross-entropy of softmax(W i_t + b), the mean over the candidates, weighed by `weight`. The paper has it
-    of all articles of a batch, the code, where one loss takes the other's place, of the clicked ones and the padding.
+    vector: the cross-entropy of softmax(W i_t + b), a mean over each click's candidates and over the clicks, weighed by
+    `weight`. The paper has it of all articles of a batch, the code, where one loss takes the other's place, of the
+    clicked ones and the padding.
     """
 
     columns = ("category",)
@@ -236,9 +242,7 @@ class CROWNClickPredictor(DotProductPredictor):
             logits = self.category(candidates["vector"][..., : self.config["intent_dim"]])
             own = ops.one_hot(candidates["category"], logits.shape[-1], dtype="float32")
             losses = ops.logsumexp(logits, axis=-1) - ops.sum(logits * own, axis=-1)
-            counted = ops.ones_like(losses) if mask is None else ops.cast(mask, "float32")
-            share = counted / ops.maximum(ops.sum(counted), 1.0)
-            self.add_loss(self.config["weight"] * ops.sum(losses * share))
+            self.add_loss(self.config["weight"] * mean_of_means(losses, mask))
         return super().call(users, candidates)
 
 

@@ -7,7 +7,7 @@ from keras import ops
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import InitialVectors, build_encoder
 from recommenders_miner.hparams import HParams
-from recommenders_miner.layers import News, Tensor
+from recommenders_miner.layers import News, Tensor, mean_weights
 from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
 
@@ -23,16 +23,12 @@ class MeanUserEncoder(UserEncoder):
 
     def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Tensor:
         """Return user vectors (B, d); zero for an empty history."""
-        weights = ops.cast(self._weights(mask), history["vector"].dtype)
+        weights = ops.cast(mean_weights(mask), history["vector"].dtype)
         return ops.squeeze(ops.matmul(weights[:, None, :], history["vector"]), axis=1)
 
     def attention_weights(self, history: News, mask: Tensor, user: Tensor, candidates: News) -> Tensor:
         """Return 1/N for each of N clicks, (B, 1, 1, M)."""
-        return self._weights(mask)[:, None, None, :]
-
-    def _weights(self, mask: Tensor) -> Tensor:
-        clicks = ops.cast(mask, "float32")
-        return clicks / ops.maximum(ops.sum(clicks, axis=-1, keepdims=True), 1.0)
+        return mean_weights(mask)[:, None, None, :]
 
 
 @register(

@@ -12,14 +12,14 @@ import numpy as np
 from keras import ops
 
 from recommenders_miner.data.context import CONTEXT
-from recommenders_miner.data.counts import Counts, Past
+from recommenders_miner.data.counts import Past
 from recommenders_miner.data.features import NewsFeatures
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import NewsEncoder
 from recommenders_miner.errors import NoVectorError
 from recommenders_miner.layers import CompositeLayer, ConfiguredLayer, News, Tensor
 
-_DESCRIPTION, _COUNTS = "model.json", ("articles.npz", "users.npz", "labels.npz")
+_DESCRIPTION, _COUNTS = "model.json", "counts.npz"
 
 Users = Any
 """Whatever stands for B users: an array, or a structure of arrays, of B rows."""
@@ -145,6 +145,10 @@ class ClickPredictor(CompositeLayer):
         """
         raise NotImplementedError
 
+    def searched(self) -> ClickPredictor:
+        """Return the part by whose inner products a large pool is searched: this predictor, or one inside it."""
+        return self
+
     def prepare(self, news: News) -> News:
         """Return what `call` would make of each article by itself, by name, so that it is done once an article."""
         return {}
@@ -264,8 +268,8 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         return users if self.user_encoder.candidate_aware else _rows(users, row)
 
     def _named(self, context: Tensor | None = None) -> News:
-        """Return the columns that are read of a context (B, C, columns), by name."""
-        return {name: context[..., CONTEXT.index(name)] for name in self.context}
+        """Return by name the columns of a context (B, C, columns), those of `self.context`."""
+        return {name: context[..., place] for place, name in enumerate(self.context)}
 
     def clicked(self, news: News, positions: Tensor) -> tuple[News, Tensor]:
         """Return the articles of histories (B, M), positions in the news, and at which of them there is one."""
@@ -299,7 +303,7 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
     ) -> Tensor:
         """Score candidates (B, C), positions in the news, for some rows (B,) of users that are encoded already.
 
-        `context` (B, C, columns), see `CONTEXT`, is for a network that reads it.
+        `context` (B, C, columns) has the columns that `self.context` names.
         """
         gathered = {**_rows(news, candidates), **self._named(context)}
         bound = self.user_encoder.bind_candidates(_rows(users, user), gathered)
@@ -312,16 +316,16 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         if self.vocabularies is not None:
             (Path(dir_path) / _DESCRIPTION).write_text(json.dumps(self.description), encoding="utf-8")
             self.vocabularies.save(dir_path)
-        for name, counts in zip(_COUNTS, self.counts or (), strict=False):
-            counts.save(Path(dir_path) / name)
+        if self.counts is not None:
+            np.savez_compressed(Path(dir_path) / _COUNTS, **self.counts.arrays())
 
     def load_assets(self, dir_path: str) -> None:
         """Read what `save_assets` wrote. Called by Keras."""
         self.description = json.loads((Path(dir_path) / _DESCRIPTION).read_text(encoding="utf-8"))
         self.vocabularies = Vocabularies.load(dir_path)
-        paths = [Path(dir_path) / name for name in _COUNTS]
-        if all(path.is_file() for path in paths):  # of a network that was trained on a log, and reads a context
-            self.counts = tuple(map(Counts.load, paths))
+        if (path := Path(dir_path) / _COUNTS).is_file():  # of a network that was trained on a log, and reads a context
+            with np.load(path, allow_pickle=False) as found:
+                self.counts = Past.of_arrays(found)
 
     def save_weights(self, filepath: str | Path, overwrite: bool = True, max_shard_size: float | None = None) -> None:
         """Save all weights as Keras does; a name without an ending gets .weights.h5, which Keras asks for."""
@@ -339,7 +343,7 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         positions = ops.zeros((1, 2), "int32")
         row = ops.zeros((1,), "int32")
         sample = {"history": positions, "user": row, "row": row, "candidates": positions}
-        sample["context"] = ops.zeros((1, 2, len(CONTEXT)))
+        sample["context"] = ops.zeros((1, 2, len(self.context)))
         self.call({"news": (news,), "samples": (sample,)}, training=False)
         self.built = True
 

@@ -8,7 +8,6 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
-from recommenders_miner.data.context import PRIOR_SHOWINGS
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import (
     ConcatenatedEncoder,
@@ -18,7 +17,7 @@ from recommenders_miner.encoders import (
     random_vectors,
 )
 from recommenders_miner.hparams import HParams, hparam
-from recommenders_miner.layers import AdditiveAttention, CompositeLayer, News, SelfAttention, Tensor
+from recommenders_miner.layers import AdditiveAttention, CompositeLayer, News, SelfAttention, Tensor, recent_rate
 from recommenders_miner.models.base import register
 from recommenders_miner.models.network import ClickPredictor, DotProductPredictor, UserEncoder
 from recommenders_miner.models.nrms import NRMSModel
@@ -172,8 +171,7 @@ class PPRecClickPredictor(ClickPredictor):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.recent = f"showings_{window}", f"clicks_{window}"
-        self.columns = ("age", "click_rate", *self.recent)
+        self.columns = ("age", "click_rate", f"showings_{window}", f"clicks_{window}")
         self.recency_embedding = LevelEmbedding(levels, embedding_dim, dtype=self.dtype_policy)
         self.recency_popularity = ScalarNetwork(recency_sizes, dtype=self.dtype_policy)
         self.content_gate = ScalarNetwork(gate_sizes, "sigmoid", dtype=self.dtype_policy)
@@ -194,8 +192,7 @@ class PPRecClickPredictor(ClickPredictor):
         recency = self.recency_embedding(ops.floor(candidates["age"] / self.config["recency_hours"]))
         gate = self.content_gate(ops.concatenate([vector, recency], axis=-1))
         predicted = gate * candidates["popularity"] + (1.0 - gate) * self.recency_popularity(recency)
-        showings, clicks = (candidates[name] for name in self.recent)
-        rate = (clicks + PRIOR_SHOWINGS * candidates["click_rate"]) / (showings + PRIOR_SHOWINGS)
+        rate = recent_rate(candidates, self.config["window"])
         return self.rate_weight * rate + self.popularity_weight * predicted
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from recommenders_miner.data.context import CONTEXT, Context
-from recommenders_miner.data.counts import Counts, Past
+from recommenders_miner.data.counts import Past
 from recommenders_miner.data.folders import Split
 from recommenders_miner.data.iterator import Dataset
 from recommenders_miner.data.ragged import Ragged
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
 FILE = "reranker.npz"
-_COUNTS = ("articles", "users", "labels")
 
 COLUMNS = ("score", "score_rank", *CONTEXT)
 """What the trees see of a candidate: the model's score, its rank in the impression, and the columns of `CONTEXT`.
@@ -191,10 +190,8 @@ class BoostedReranker:
             NotWrittenError: the disk is full, or the folder may not be written to; what it held still stands.
         """
         arrays = {"columns": np.array(COLUMNS), "model": np.array(_digest(self.model)), **vars(self.trees)}
-        for kind, counts in zip(_COUNTS, self.counts, strict=True):
-            arrays |= {f"{kind}_{name}": array for name, array in counts.arrays().items()}
         with atomic_write(Path(folder) / FILE) as partial, open(partial, "wb") as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, **arrays, **self.counts.arrays())
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -223,8 +220,7 @@ class BoostedReranker:
                 raise ValueError("its arrays do not go together")
             if not np.isin(trees.feature, range(len(COLUMNS))).all():
                 raise ValueError("it looks at a column that there is none of")
-            of_kind = ({name.removeprefix(f"{kind}_"): arrays[name] for name in arrays} for kind in _COUNTS)
-            return cls(model, trees, tuple(map(Counts.of_arrays, of_kind)))
+            return cls(model, trees, Past.of_arrays(arrays))
         except Exception as error:  # numpy and zipfile let through whatever damaged files lead them into
             remedy = f"Delete {FILE}, and fit it again."
             raise DataFormatError(path, f"not a readable reranker ({error}).", remedy=remedy) from error

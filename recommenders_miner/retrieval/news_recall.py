@@ -19,7 +19,6 @@ from recommenders_miner.encoders.whole_table import batches_of
 from recommenders_miner.errors import HParamsError, NoVectorError
 from recommenders_miner.evaluation.scoring import DistinctUsers
 from recommenders_miner.models.base import BaseModel
-from recommenders_miner.models.context import GatedByContext
 from recommenders_miner.models.miner import MINERClickPredictor
 from recommenders_miner.models.network import DotProductPredictor
 from recommenders_miner.retrieval.news_pool import INDEXES, NewsPool, best_of
@@ -106,7 +105,7 @@ class NewsRecall:
     ) -> None:
         self._scorer = model.log_scorer
         whole = model.network.click_predictor
-        predictor = whole.matching if isinstance(whole, GatedByContext) else whole  # pools are searched by the match
+        predictor = whole.searched()
         if predictor.not_searchable:
             problem = f"{type(model).__name__} has no vectors to search a pool with: {predictor.not_searchable}."
             raise NoVectorError(f"{problem} It can score and rerank what another model has found.")
