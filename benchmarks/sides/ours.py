@@ -82,6 +82,24 @@ def cache(data):
     report(impressions=len(ImpressionLog.read(behaviors, NewsTable.read(news))))
 
 
+def context(data):
+    """Count a training log for its context, then compute the columns of its last hundred thousand candidates."""
+    from recommenders_miner import ImpressionLog, NewsTable
+    from recommenders_miner.data.context import Context
+
+    news_file, behaviors = files(data, "train")
+    news = NewsTable.read(news_file)
+    log = ImpressionLog.read(behaviors, news)
+    began = time.perf_counter()
+    counted = Context.of_log(log, news, cache=data / "counts")
+    counted.counts()
+    counting = time.perf_counter() - began
+    places = np.arange(len(log.candidates.values) - 100_000, len(log.candidates.values))
+    began = time.perf_counter()
+    counted.of(log.candidates.row_of(places), log.candidates.values[places])
+    report(counting_s=counting, us_per_candidate=10 * (time.perf_counter() - began))
+
+
 def make_scores(data, scores):
     """Write the labels of a dev log and random scores, for the metrics of both sides."""
     from recommenders_miner import ImpressionLog, NewsTable

@@ -15,6 +15,7 @@ import math
 import os
 import shutil
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,24 @@ def store(folder: Path, key: str, what: str | Path, fill: Callable[[ArrayWriter]
         if is_first:
             with contextlib.suppress(OSError):  # it holds the cache, or another one
                 folder.parent.rmdir()
+
+
+def kept(
+    folder: Path | None, key: str, what: str | Path, fill: Callable[[Callable[..., None]], None]
+) -> dict[str, np.ndarray]:
+    """Return the arrays of a cache, which is made first if it is not there; in memory where none can be kept.
+
+    `fill` is given a function to append parts to arrays, as `ArrayWriter.append`, and may be called twice.
+    """
+    if folder is not None:
+        if (found := load(folder, key)) is None:
+            store(folder, key, what, lambda writer: fill(writer.append))
+            found = load(folder, key)
+        if found is not None:
+            return found[0]
+    parts = defaultdict(list)
+    fill(lambda **new: [parts[name].append(part) for name, part in new.items()])
+    return {name: np.concatenate(parts.pop(name)) for name in list(parts)}
 
 
 def pack_strings(strings: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:

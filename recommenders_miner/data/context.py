@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -85,18 +86,26 @@ class Context:
 
     @classmethod
     def of_log(
-        cls, log: ImpressionLog, news: NewsTable, earlier: Past | None = None, horizon: float | str = 0.0
+        cls,
+        log: ImpressionLog,
+        news: NewsTable,
+        earlier: Past | None = None,
+        horizon: float | str = 0.0,
+        cache: Path | None = None,
     ) -> Self:
-        """Count a log, on from what `counts` gave of an earlier one, as far as that was before this log began."""
+        """Count a log, on from what `counts` gave of an earlier one, as far as that was before this log began.
+
+        `cache` is a folder to keep the counts of its articles in.
+        """
         period = int(log.time.min()), int(log.time.max())
         if earlier is None:
-            counted = Counts.of_log(log, news), Counts.of_users(log), Counts.of_labels(log, news)
+            counted = Counts.of_log(log, news, cache), Counts.of_users(log), Counts.of_labels(log, news)
             return cls(log, news, *counted, horizon, period)
         articles, users, labels = (counts.until(period[0]) for counts in earlier)
         if horizon == "split" or not log.labelled:
             articles = articles.then(Counts.nothing(news.ids))
         else:
-            articles, users = articles.then(Counts.of_log(log, news)), users.then(Counts.of_users(log))
+            articles, users = articles.then(Counts.of_log(log, news, cache)), users.then(Counts.of_users(log))
         return cls(log, news, articles, users, labels, horizon, period, goes_on=True)
 
     def only(self, columns: Sequence[str]) -> Self:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recommenders_miner.data.cache import pack_strings, unpack_strings
+from recommenders_miner.data.cache import kept, pack_strings, unpack_strings
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.past_clicks import before_the_log
-from recommenders_miner.data.ragged import Ragged
+from recommenders_miner.data.ragged import Ragged, stretches
 
+_VERSION = "counts 1"  # of what a cache holds
 _EVENTS_AT_ONCE = 2**24
 _SAVED = ("first", "span", "key", "showings", "clicks", "detailed_from")
 
@@ -56,25 +59,26 @@ class Counts:
         return cls(ids, first, span, key, *map(_running, counts))
 
     @classmethod
-    def of_log(cls, log: ImpressionLog, news: NewsTable) -> Self:
+    def of_log(cls, log: ImpressionLog, news: NewsTable, cache: Path | None = None) -> Self:
         """Count a log whose articles are rows of `news`; an unlabelled one counts for nothing, clicks being unknown.
 
-        It takes a share of the articles at a time, so that the events of a large log need not be sorted all at once.
+        It takes a share of the articles at a time, so that the events of a large log need not be sorted all at once;
+        kept in the folder `cache`, they need not be in memory all at once either.
         """
         if not log.labelled:
             return cls.nothing(news.ids)
         first, span = int(log.time.min()), int(np.ptp(log.time)) + 2
-        clicks = log.candidates.sums(log.labels == 1)
-        parts = [_distinct(log.time - first, log.candidates.lengths, clicks)]
-        share = np.cumsum(np.bincount(log.candidates.values, minlength=len(news))) // _EVENTS_AT_ONCE
-        edges = np.flatnonzero(np.diff(share, prepend=-1, append=share[-1] + 1))
-        for low, high in itertools.pairwise(edges):
-            place = np.flatnonzero((log.candidates.values >= low) & (log.candidates.values < high))
-            seconds = log.time[log.candidates.row_of(place)] - first
-            key = log.candidates.values[place].astype(np.int64) * span + seconds
-            parts.append(_distinct(key, np.ones(len(place), np.int8), log.labels[place]))
-        key, *counts = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        return cls(news.ids, first, span, key, *map(_running, counts))
+
+        def fill(append: Callable[..., None]) -> None:
+            totals = np.zeros((2, 1), np.int64)
+            append(showings=totals[0], clicks=totals[1])
+            for key, *counts in _events(log, len(news), first, span):
+                running = totals + np.cumsum(counts, axis=1, dtype=np.int64)
+                append(key=key, showings=running[0], clicks=running[1])
+                totals = np.concatenate([totals, running], axis=1)[:, -1:]  # a part may be empty
+
+        key = hashlib.blake2b(repr((_VERSION, log.digest, news.digest)).encode(), digest_size=16).hexdigest()
+        return cls(news.ids, first, span, **kept(cache and cache / f"counts-{key}", key, "the counts of a log", fill))
 
     @classmethod
     def of_users(cls, log: ImpressionLog) -> Self:
@@ -138,10 +142,16 @@ class Counts:
 
         Or at the `last` one before the moment, for those whose last event matters.
         """
-        row, time, *counts = self.events()
-        kept = self.offsets[row] if keep == "first" else self.before(row, np.full(len(row), moment)) - 1
-        time = np.where(time < moment, self.time_of(kept), time)
-        return replace(self.of_events(self.ids, row, time, *counts), detailed_from=moment)
+        rows = np.arange(len(self.ids))
+        starts, ends = self.offsets[:-1], self.before(rows, np.full(len(rows), moment))
+        had = np.flatnonzero(ends > starts)
+        lengths = self.offsets[1:] - ends
+        detailed = stretches(ends, lengths)
+        place = np.concatenate([(starts if keep == "first" else ends - 1)[had], detailed])
+        parts = self.between(starts[had], ends[had]), self.between(detailed, detailed + 1)
+        counts = (np.concatenate([part[name] for part in parts]) for name in ("showings", "clicks"))
+        row = np.concatenate([had, np.repeat(rows, lengths)])
+        return replace(self.of_events(self.ids, row, self.time_of(place), *counts), detailed_from=moment)
 
     @cached_property
     def offsets(self) -> np.ndarray:
@@ -207,6 +217,18 @@ def clicks_with_label(histories: Ragged, history: np.ndarray, label: np.ndarray,
     clicks = np.sort(histories.rows() * size + label[histories.values])
     first, end = (np.searchsorted(clicks, history * size + label[articles], side) for side in ("left", "right"))
     return end - first
+
+
+def _events(log: ImpressionLog, size: int, first: int, span: int) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield a part after another of a log's events: ascending keys as of `Counts`, showings and clicks."""
+    yield _distinct(log.time - first, log.candidates.lengths, log.candidates.sums(log.labels == 1))
+    share = np.cumsum(np.bincount(log.candidates.values, minlength=size)) // _EVENTS_AT_ONCE
+    edges = np.flatnonzero(np.diff(share, prepend=-1, append=share[-1] + 1))
+    for low, high in itertools.pairwise(edges):
+        place = np.flatnonzero((log.candidates.values >= low) & (log.candidates.values < high))
+        seconds = log.time[log.candidates.row_of(place)] - first
+        key = log.candidates.values[place].astype(np.int64) * span + seconds
+        yield _distinct(key, np.ones(len(place), np.int8), log.labels[place])
 
 
 def _running(counts: np.ndarray) -> np.ndarray:

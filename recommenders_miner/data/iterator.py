@@ -39,8 +39,8 @@ class Dataset:
     @cached_property
     def context(self) -> Context:
         """What is known at each impression; counted when it is first asked for."""
-        horizon = self.features.hparams.horizon
-        return replace(Context.of_log(self.whole or self.log, self.news, self.earlier, horizon), log=self.log)
+        horizon, log = self.features.hparams.horizon, self.whole or self.log
+        return replace(Context.of_log(log, self.news, self.earlier, horizon, self.features.cache), log=self.log)
 
 
 class NewsIterator:

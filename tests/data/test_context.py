@@ -203,3 +203,15 @@ def test_large_logs_are_counted_in_parts(monkeypatch):
     monkeypatch.setattr("recommenders_miner.data.counts._EVENTS_AT_ONCE", 20)
     for one, other in zip(whole.events(), Counts.of_log(log, news).events(), strict=True):
         assert one.tolist() == other.tolist()
+
+
+def test_counts_are_kept_for_the_same_log_and_news(tmp_path, monkeypatch):
+    rows = [(i * 600, "U", [("N1", i % 2), ("N2", 0)], []) for i in range(50)]
+    news = table()
+    made = Counts.of_log(log_of(rows, news), news, tmp_path)
+    other = Counts.of_log(log_of(rows[:40], news), news, tmp_path)
+    monkeypatch.setattr("recommenders_miner.data.counts._events", None)
+    for counts, log in ((made, log_of(rows, news)), (other, log_of(rows[:40], news))):
+        again = Counts.of_log(log, news, tmp_path)
+        assert [of.tolist() for of in again.events()] == [of.tolist() for of in counts.events()]
+    assert len(made.key) > len(other.key)
