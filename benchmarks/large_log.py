@@ -30,10 +30,9 @@ def repeat(source: Path, target: Path, copies: int) -> int:
     with open(target / "train" / "behaviors.tsv", "w", encoding="utf-8") as file:
         for copy in range(copies):
             first, oldest = copy * len(rows), news[copy]
-            file.writelines(
-                f"{first + number}\t{user}-{copy}\t{at[:-5]}{(int(at[-5:-3]) + copy) % 60:02}{at[-3:]}\t{oldest} {history}\t{impressions}\n"
-                for number, (_, user, at, history, impressions) in enumerate(rows, start=1)
-            )
+            for number, (_, user, at, history, impressions) in enumerate(rows, start=first + 1):
+                at = f"{at[:-5]}{(int(at[-5:-3]) + copy) % 60:02}{at[-3:]}"
+                file.write(f"{number}\t{user}-{copy}\t{at}\t{oldest} {history}\t{impressions}\n")
     return copies * len(rows)
 
 
