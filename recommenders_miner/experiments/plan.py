@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import keras
+import pyarrow.parquet as pq
 
+from recommenders_miner.data.folders import ARTICLES_FILE
 from recommenders_miner.data.iterator import NewsIterator
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
@@ -64,7 +66,10 @@ def lacking(hparams: HParams, folder: Path) -> str:
             problems.append(f"{name}: there is no file {path}.")
             if glove := re.fullmatch(r"glove\.(\d+b)\.(\d+d)\.txt", path.lower()):
                 problems.append(f"Get it by: recommenders-miner fetch glove-{glove[1]}-{glove[2]}")
-    if "pieces" in hparams.features:
+    articles = folder / ARTICLES_FILE
+    if "body_pieces" in hparams.features and not (articles.is_file() and "body" in pq.read_schema(articles).names):
+        problems.append(f"plm_texts: there is no column body in {articles}.")
+    if not {"pieces", "abstract_pieces", "body_pieces"}.isdisjoint(hparams.features):
         try:
             _require_language_model(hparams.plm)
         except PresetError as error:

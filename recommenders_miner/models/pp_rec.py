@@ -19,7 +19,7 @@ from recommenders_miner.encoders import (
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import AdditiveAttention, CompositeLayer, News, SelfAttention, Tensor, recent_rate
 from recommenders_miner.models.base import register
-from recommenders_miner.models.network import ClickPredictor, DotProductPredictor, UserEncoder
+from recommenders_miner.models.network import ClickPredictor, DotProductPredictor, Interests, UserEncoder
 from recommenders_miner.models.nrms import NRMSModel
 
 
@@ -185,6 +185,13 @@ class PPRecClickPredictor(ClickPredictor):
         """Return scores (B, C) of users (B, d)."""
         gate = self.user_gate(users)[:, None]
         return (1.0 - gate) * self.match(users, candidates) + gate * self.popularity(candidates)
+
+    def interests(self, users: Tensor, candidates: News) -> Interests:
+        """Return the match with the user, and the popularity, each with its share of the score."""
+        gate = self.user_gate(users)[:, None, None]
+        scores = ops.stack([self.match(users, candidates), self.popularity(candidates)], axis=-1)
+        weights = ops.concatenate([1.0 - gate, gate], axis=-1)
+        return Interests(["user", "popularity"], scores, ops.broadcast_to(weights, ops.shape(scores)))
 
     def popularity(self, candidates: News) -> Tensor:
         """Return the popularities s_p of candidates at their impressions, (B, C) float32."""

@@ -23,7 +23,7 @@ SMALL = {
 @pytest.fixture
 def without_vectors(data, tmp_path):
     folder = tmp_path / "data"
-    shutil.copytree(data, folder, ignore=shutil.ignore_patterns("*.vec", ".*"))
+    shutil.copytree(data, folder, ignore=shutil.ignore_patterns("*.vec", "articles.parquet", ".*"))
     return folder
 
 
@@ -44,6 +44,7 @@ def test_what_is_missing_is_found_before_anything_is_trained(without_vectors, tm
             "dkn": {"word_embedding": None},
             "miner-minilm": {"plm": str(tmp_path / "nowhere"), "word_embedding": None, "category_embedding": "learned"},
             "libfm": {},
+            "nrms-plm": {"plm_texts": ["title", "body"], "plm": str(tmp_path / "nowhere")},
             "naml": {"word_embedding": None, "select": "best"},
         }.items()
     }
@@ -55,6 +56,9 @@ def test_what_is_missing_is_found_before_anything_is_trained(without_vectors, tm
     assert planned["dkn"].hparams.entity_embedding is None
     assert planned["miner-minilm"].lacks.startswith(f"{tmp_path}/nowhere: no language model could be loaded")
     assert planned["libfm"].state == "will be trained"
+    assert planned["nrms-plm"].lacks.startswith(
+        f"plm_texts: there is no column body in {without_vectors}/train/articles.parquet. {tmp_path}/nowhere: no lang"
+    )
     assert planned["naml"].lacks.startswith("select, patience: need held_out")
 
 

@@ -131,6 +131,15 @@ def test_pp_rec_leaves_users_without_clicks_the_news_popularity():
     assert scores == pytest.approx(eta * np.array(popularity), abs=1e-5)
 
 
+def test_pp_recs_score_is_match_and_popularity():
+    model = toy_model("pp-rec")
+    explained = model.explain(IDS[:3], IDS)
+    assert explained.interest_names == ("user", "popularity")
+    assert explained.contributions.sum(axis=1) == pytest.approx(model.score(IDS[:3], IDS), abs=1e-5)
+    assert explained.interest_weights.min() > 0
+    assert np.ptp(explained.contributions, axis=0).min() > 1e-4
+
+
 def test_pp_rec_is_not_searched_by_vectors_that_know_no_time():
     with pytest.raises(NoVectorError, match="depends on when an article is shown"):
         NewsRecall(toy_model("pp-rec"), toy_news())
