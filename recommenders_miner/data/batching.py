@@ -158,6 +158,7 @@ class TrainingBatches(keras.utils.PyDataset):
         """Sort the samples by history length and refer them to the batch's articles."""
         lengths = np.minimum(self.log.histories.lengths[self.log.history_of[impressions]], self.his_size)
         group = np.searchsorted(self._history_edges, lengths)
+        context = None if self.context is None else self.context.of(impressions, candidates)
         samples = []
         for index, length in enumerate(self._history_edges):
             members = np.flatnonzero(group == index)
@@ -170,8 +171,8 @@ class TrainingBatches(keras.utils.PyDataset):
                 "row": row_of,
                 "candidates": position_of[candidates[members]],
             }
-            if self.context is not None:
-                sample["context"] = self.context.of(impressions[members], candidates[members])
+            if context is not None:
+                sample["context"] = context[members]
             samples.append(sample)
         labels = np.zeros((len(impressions), candidates.shape[1]), "float32")
         labels[:, 0] = 1.0

@@ -53,7 +53,9 @@ def load(folder: Path, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]
             size = kind.itemsize * math.prod(shape)
             if path.stat().st_size != size or _checksum(path) != manifest["checksums"][name]:
                 raise ValueError(f"{path.name} is damaged")
-            arrays[name] = (np.memmap(path, kind, "r") if size else np.frombuffer(b"", kind)).reshape(shape)
+            # As plain arrays, of which views are made ten times as fast as of `np.memmap`.
+            found = np.asarray(np.memmap(path, kind, "r")) if size else np.frombuffer(b"", kind)
+            arrays[name] = found.reshape(shape)
         return arrays, manifest["meta"]
     except Exception as error:  # json and numpy let through whatever damaged files lead them into
         LOGGER.warning("The cache %s is removed and will be rebuilt (%r).", folder, error)

@@ -153,7 +153,7 @@ class Context:
                 histories = self.log.histories.take(history_of)
                 found[f"clicks_in_{label}"] = clicks_with_label(histories, place, of_articles, articles)
             if self._want(f"expected_in_{label}"):
-                usual = self._usual_shares(label)[of_articles[articles]]
+                usual = self._usual_shares[label][of_articles[articles]]
                 found[f"expected_in_{label}"] = found["user_clicks"] * usual
         time = self.log.time[impressions]
         found |= {"hour": time // HOUR % 24, "weekday": (time // DAY + 3) % 7}  # the epoch was a Thursday
@@ -219,12 +219,15 @@ class Context:
         higher = shown.offsets[place + 1] - np.searchsorted(ranked, place + own, side="right")
         return higher / shown.lengths[place]
 
-    def _usual_shares(self, label: str) -> np.ndarray:
-        """Return the share that each label of the news had of all clicks before the first log, (labels,) float64."""
-        names = pa.array([f"{label}/{name}" for name in self.news.labels[label][0]], pa.string())
-        row = pc.index_in(names, value_set=self.labels.ids).fill_null(-1).to_numpy()
-        clicks = np.diff(self.labels.clicks[self.labels.offsets])
-        return np.where(row > 0, clicks[row], 0) / max(clicks[0], 1)
+    @cached_property
+    def _usual_shares(self) -> dict[str, np.ndarray]:
+        """The share that each of the news' categories and subcategories had of all clicks before the first log."""
+        clicks, shares = np.diff(self.labels.clicks[self.labels.offsets]), {}
+        for label, (names, _) in self.news.labels.items():
+            ids = pa.array([f"{label}/{name}" for name in names], pa.string())
+            row = pc.index_in(ids, value_set=self.labels.ids).fill_null(-1).to_numpy()
+            shares[label] = np.where(row > 0, clicks[row], 0) / max(clicks[0], 1)
+        return shares
 
     def _days_since_click(self, impressions: np.ndarray) -> np.ndarray:
         user = self._user_row[self.log.user_of[impressions]]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from recommenders_miner.data import cache
 from recommenders_miner.data.cache import load, pack_strings, store, unpack_strings
+from tests.data.written_log import is_mapped
 
 ARRAYS = {
     "labels": np.array([1, 0, 0], np.int8),
@@ -40,7 +41,8 @@ def assert_whole(cached):
 def test_what_is_stored_comes_back_memory_mapped_and_read_only(folder):
     assert_whole(load(folder, "key"))
     arrays, _ = load(folder, "key")
-    assert isinstance(arrays["offsets"], np.memmap)
+    assert is_mapped(arrays["offsets"])
+    assert not is_mapped(arrays["offsets"].copy())
     assert not any(array.flags.writeable for array in arrays.values())
     assert [path.name for path in folder.parent.iterdir()] == ["entry"]
     assert {path.name for path in folder.iterdir()} == {"empty.bin", "labels.bin", "manifest.json", "offsets.bin"}

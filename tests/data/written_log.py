@@ -21,6 +21,13 @@ DTYPES = {
 }
 
 
+def is_mapped(array):
+    """Whether an array is a view of a file that is mapped into memory."""
+    while array is not None and not isinstance(array, np.memmap):
+        array = array.base if isinstance(array, np.ndarray) else None
+    return array is not None
+
+
 def make_news(*ids):
     return NewsTable.from_columns(ids, [f"Title of {news_id}" for news_id in ids])
 

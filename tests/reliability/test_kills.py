@@ -20,6 +20,7 @@ import pytest
 from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.datasets.fetch import download
+from tests.data.written_log import is_mapped
 from tests.datasets import loopback
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="there is no forkserver")]
@@ -91,7 +92,7 @@ def test_caches(processes, data, tmp_path):
     expected = ImpressionLog.read(behaviors, NewsTable.read(news_file), cache=False).digest
     for finish in kills(processes, read_log, news_file, behaviors):
         log = read_log(news_file, behaviors)
-        assert all(isinstance(array, np.memmap) for array in (log.labels, log.candidates.values, log.histories.values))
+        assert all(map(is_mapped, (log.labels, log.candidates.values, log.histories.values)))
         assert ImpressionLog(**{**vars(log), "key": None}).digest == expected
         if finish is not False:
             shutil.rmtree(tmp_path / CACHE_FOLDER)
