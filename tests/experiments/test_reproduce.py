@@ -91,6 +91,25 @@ def test_figure3_writes_a_page_and_goes_on_with_what_is_there(data, tmp_path, mo
 
 
 @pytest.mark.slow
+def test_plus_takes_each_part_out_and_sets_the_news_encoder_alone_beside_miner(data, tmp_path):
+    plm = {"plm": tiny_preset(tmp_path / "plm"), "plm_depth": None, "title_size": 8, "text_size": 8}
+    reproduce(Study(data, tmp_path, [42], overrides={**SMALL, **plm}), ["plus"])
+    found = json.loads((tmp_path / "results" / "plus.json").read_text())
+    assert {effect["part"] for effect in found["effects"]} == {"context", "places", "abstracts", "plm", "subcategory"}
+    assert set(found["leads"]) == {
+        f"{one} less {other}" for one in ("miner-plus", "miner-joined") for other in ("hierec", "nrms", "miner")
+    }
+    auc = {row["model"]: row["metrics"]["group_auc"] for row in found["rows"]}
+    lead = auc["miner-joined"] - auc["miner"]
+    assert found["leads"]["miner-joined less miner"]["group_auc"][0] == pytest.approx(lead)
+    run = json.loads((tmp_path / "runs" / "miner-joined" / "seed-42" / "run.json").read_text())
+    assert run["hparams"]["model"]["news_encoder"] == "joined"
+    assert run["hparams"]["model"]["context"] == "none"
+    share = (auc["miner-plus"] - 0.5) / (auc["oracle"] - 0.5)
+    assert f"reaches {100 * share:.1f} %" in (tmp_path / "results" / "plus.md").read_text()
+
+
+@pytest.mark.slow
 def test_every_experiment_writes_its_page(data, tmp_path, monkeypatch):
     monkeypatch.setattr(paper, "TABLE_2", ("libfm", "nrms-plm", "miner"))
     monkeypatch.setattr(paper, "NUM_INTERESTS", (1, 8))
