@@ -173,10 +173,10 @@ def test_frozen_layers_drop_nothing():
 
 
 def test_a_hub_that_cannot_be_reached_is_named(monkeypatch):
-    def unreachable(repository, name):
+    def unreachable(repository, allow_patterns):
         raise OSError("no route to host")
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", unreachable)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
     with pytest.raises(PresetError, match=r"hf://some/model: no language model could be loaded: no route to host"):
         PLMEncoder.from_preset("hf://some/model")
 
