@@ -284,7 +284,7 @@ class PLMEncoder(NewsEncoder):
         """Return what `call` reads, for a whole table; the frozen layers' outputs from the cache or computed here."""
         found = {}
         for prefix in self.prefixes:
-            pieces = features[f"{prefix}pieces"]
+            pieces = self._checked(features[f"{prefix}pieces"])
             if not self.is_frozen:
                 found[f"{prefix}pieces"] = pieces
             if self.is_frozen:
@@ -297,6 +297,15 @@ class PLMEncoder(NewsEncoder):
             elif self.is_cached:
                 found[f"{prefix}plm_states"] = self._kept(features, f"{prefix}plm_states", pieces)
         return found
+
+    def _checked(self, pieces: np.ndarray) -> np.ndarray:
+        """Return the pieces of a table (N+1, L); those that the model has no vector for would be any vector on JAX."""
+        name, known, longest = (getattr(self.backbone, n) for n in ("name", "vocabulary_size", "max_sequence_length"))
+        if pieces.max(initial=0) > known:
+            raise PresetError(name, f"has {known} word pieces, fewer than its tokenizer: they are of different models.")
+        if pieces[:, longest:].any():
+            raise HParamsError(f"title_size, text_size: {name} reads {longest} word pieces of a text at most.")
+        return pieces
 
     def _kept(self, features: NewsFeatures, name: str, pieces: np.ndarray) -> np.ndarray:
         return features.kept(name, self._digest(pieces), lambda: self.frozen_outputs(pieces))
