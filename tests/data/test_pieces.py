@@ -11,6 +11,7 @@ import pytest
 from recommenders_miner.data import pieces as pieces_module
 from recommenders_miner.data.pieces import Pieces
 from recommenders_miner.errors import PresetError
+from tests import tiny_checkpoints
 from tests.tiny_checkpoints import BERT, CASES, ROBERTA, SIZE, TEXTS, write_case, write_checkpoint
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "rain", "sun", "##ny", "cafe", "café", "Rain", "!"]
@@ -185,3 +186,22 @@ def test_a_tokenizer_without_the_pieces_that_a_model_needs_is_refused(tmp_path):
     (folder / "vocab.txt").write_text(words.replace("[SEP]\n", "sep\n"), encoding="utf-8")
     with pytest.raises(PresetError, match=r"its vocabulary has no \[SEP\]"):
         Pieces(folder).encode(TEXTS, SIZE)
+
+
+def test_tokenizers_in_keras_form_make_the_pieces_of_those_in_hugging_faces(tmp_path):
+    vocabulary = {**tiny_checkpoints.BYTES, "<mask>": len(tiny_checkpoints.BYTES)}
+    made = {
+        "roberta": keras_hub.models.RobertaTokenizer(vocabulary, tiny_checkpoints.MERGES),
+        "xlm-roberta": keras_hub.models.XLMRobertaTokenizer(tiny_checkpoints.sentence_pieces()),
+    }
+    for name, tokenizer in made.items():
+        tokenizer.save_to_preset(str(tmp_path / name))
+        found = Pieces(tmp_path / name).encode(TEXTS, SIZE)
+        assert [[piece - 1 for piece in row] for row in found] == STORED[name]["pieces"], name
+
+
+def test_a_tokenizer_of_kerashub_that_no_language_model_here_has_is_named(tmp_path):
+    vocabulary = {"<|endoftext|>": 0, "a": 1, "b": 2, "ab": 3}
+    keras_hub.models.GPT2Tokenizer(vocabulary, ["a b"]).save_to_preset(str(tmp_path))
+    with pytest.raises(PresetError, match=r"its vocabulary has no <s>, </s>, <unk>\."):
+        Pieces(tmp_path).encode(["a"], 4)
