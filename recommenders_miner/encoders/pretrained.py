@@ -132,8 +132,9 @@ def _weight_files(folder: Path) -> list[Path]:
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     if missing := sorted(name for name in names if not (folder / name).is_file()):
         others = (".bin", ".pt", ".h5", ".msgpack", ".onnx", ".ckpt", ".safetensors")
-        found = ", ".join(sorted(path.name for path in folder.iterdir() if path.suffix in others)) or "no weights"
-        raise ValueError(f"{folder} has no {', '.join(missing)}, but {found}. {TO_SAFETENSORS}")
+        found = ", ".join(sorted(path.name for path in folder.iterdir() if path.suffix in others))
+        instead = f", but {found}" if found else ""
+        raise ValueError(f"{folder} has no {', '.join(missing)}{instead}. {TO_SAFETENSORS}")
     return sorted(folder / name for name in names)
 
 

@@ -125,11 +125,11 @@ def test_weights_in_another_form_are_refused_with_how_to_convert_them(tmp_path, 
         load_backbone(str(tmp_path), load_weights=with_weights)
 
 
-def test_a_part_of_the_weights_that_is_missing_is_named(tmp_path):
-    write_case(tmp_path, "two files")
-    (tmp_path / "model-1.safetensors").unlink()
-    with pytest.raises(PresetError, match=r"has no model-1\.safetensors"):
-        load_backbone(str(tmp_path))
+def test_weights_that_are_missing_are_named(tmp_path):
+    for name, missing in (("bert", "model.safetensors"), ("two files", "model-1.safetensors")):
+        (write_case(tmp_path / name, name) / missing).unlink()
+        with pytest.raises(PresetError, match=f"has no {missing}.*Write it anew with transformers"):
+            load_backbone(str(tmp_path / name))
 
 
 def test_two_language_models_in_one_file_are_refused(tmp_path):
