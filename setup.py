@@ -43,6 +43,7 @@ setup(
         "typer>=0.15",
         "rich>=13.9",
         "safetensors>=0.4",
+        "tokenizers>=0.21",
         "faiss-cpu>=1.9",
         "sentencepiece>=0.2",
         "requests>=2.32",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import reprlib
@@ -14,10 +15,10 @@ import pydantic
 from keras import ops
 
 from recommenders_miner.data.features import Feature, NewsFeatures, declare
-from recommenders_miner.data.pieces import fetched_preset, hugging_face_config
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders.base import NewsEncoder, news_encoder
 from recommenders_miner.encoders.initial_vectors import InitialVectors
+from recommenders_miner.encoders.pretrained import BACKBONES, KNOWN, load_backbone
 from recommenders_miner.encoders.whole_table import NetworkPart, encode_table, encoded_batches
 from recommenders_miner.errors import HParamsError, PresetError
 from recommenders_miner.hparams import HParams, hparam
@@ -31,9 +32,7 @@ for _prefix in TEXTS.values():
     declare(Feature(f"{_prefix}plm_vector", "vector", needs=("pieces",)))
     declare(Feature(f"{_prefix}plm_states", "tokens", needs=("pieces",), told_by=f"{_prefix}pieces"))
 
-BACKBONES = ("BertBackbone", "DistilBertBackbone", "RobertaBackbone", "XLMRobertaBackbone")
 _KEPT_AT_ONCE = 8192  # vectors
-_KNOWN = "The language models that can be news encoders here: Bert, DistilBert, Roberta, XLMRoberta."
 
 
 def _trainable(value: Tensor) -> Tensor:
@@ -93,7 +92,8 @@ class PLMEncoder(NewsEncoder):
         news_dim: dimension of a linear projection behind the model; None leaves it out.
         dropout: share of the vector's numbers dropped in training.
         activation: replaces the feed-forward activation of every layer. KerasHub's BERT has the tanh approximation of
-            GELU, while most models on the Hugging Face hub were trained with the exact one, "gelu".
+            GELU, "gelu_tanh", while most models on the Hugging Face hub were trained with the exact one, "gelu".
+        layer_norm_epsilon: replaces the epsilon of every layer normalisation, which KerasHub has one of for each kind.
         remat: whether training keeps the inputs of a layer alone, and computes what stands between again for the
             gradients: a third more work, a tenth or less of the memory.
 
@@ -112,6 +112,7 @@ class PLMEncoder(NewsEncoder):
         news_dim: int | None = None,
         dropout: float = 0.0,
         activation: str | None = None,
+        layer_norm_epsilon: float | None = None,
         remat: bool = False,
         attention_dim: int = 200,
         texts: Sequence[str] = ("title",),
@@ -119,7 +120,7 @@ class PLMEncoder(NewsEncoder):
     ) -> None:
         super().__init__(**kwargs)
         if not {base.__name__ for base in type(backbone).__mro__} & set(BACKBONES):
-            raise PresetError(backbone.name, f"is a {type(backbone).__name__}. {_KNOWN}")
+            raise PresetError(backbone.name, f"is a {type(backbone).__name__}. {KNOWN}")
         self.backbone = backbone
         count = len(backbone.transformer_layers)
         self.num_frozen = 0 if trainable_layers == "all" else count - int(trainable_layers)
@@ -137,6 +138,11 @@ class PLMEncoder(NewsEncoder):
         if activation is not None:
             for layer in backbone.transformer_layers:
                 layer.activation = layer._feedforward_intermediate_dense.activation = _in_float32(activation)
+        if layer_norm_epsilon is not None:
+            backbone.embeddings_layer_norm.epsilon = layer_norm_epsilon
+            for layer in backbone.transformer_layers:
+                norms = layer._self_attention_layer_norm, layer._feedforward_layer_norm
+                layer.layer_norm_epsilon = norms[0].epsilon = norms[1].epsilon = layer_norm_epsilon
         self.pooling, self.prefixes = pooling, [TEXTS[text] for text in texts]
         self.attention = AdditiveAttention(attention_dim, dtype=self.dtype_policy) if pooling == "attention" else None
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
@@ -146,15 +152,15 @@ class PLMEncoder(NewsEncoder):
     def from_preset(
         cls, preset: str, plm_dropout: float = 0.1, depth: int | None = None, **arguments: Any
     ) -> PLMEncoder:
-        """Make an encoder with the weights of a preset: what KerasHub's `Backbone.from_preset` accepts, or `minilm`.
+        """Make an encoder with the weights of a preset: see `load_backbone`.
 
         Raises:
             PresetError: there is no such preset, or it cannot be read, or is of a kind that cannot be used.
         """
-        backbone, exact = load_backbone(preset, dropout=plm_dropout)
+        backbone, own = load_backbone(preset, dropout=plm_dropout)
         if depth is not None:
             backbone = _lowest_layers(backbone, depth)
-        return cls(backbone, activation="gelu" if exact else None, **arguments)
+        return cls(backbone, **own, **arguments)
 
     @classmethod
     def reads(cls, hparams: HParams) -> tuple[str, ...]:
@@ -278,7 +284,7 @@ class PLMEncoder(NewsEncoder):
         """Return what `call` reads, for a whole table; the frozen layers' outputs from the cache or computed here."""
         found = {}
         for prefix in self.prefixes:
-            pieces = features[f"{prefix}pieces"]
+            pieces = self._checked(features[f"{prefix}pieces"])
             if not self.is_frozen:
                 found[f"{prefix}pieces"] = pieces
             if self.is_frozen:
@@ -291,6 +297,15 @@ class PLMEncoder(NewsEncoder):
             elif self.is_cached:
                 found[f"{prefix}plm_states"] = self._kept(features, f"{prefix}plm_states", pieces)
         return found
+
+    def _checked(self, pieces: np.ndarray) -> np.ndarray:
+        """Return the pieces of a table (N+1, L); those that the model has no vector for would be any vector on JAX."""
+        name, known, longest = (getattr(self.backbone, n) for n in ("name", "vocabulary_size", "max_sequence_length"))
+        if pieces.max(initial=0) > known:
+            raise PresetError(name, f"has {known} word pieces, fewer than its tokenizer: they are of different models.")
+        if pieces[:, longest:].any():
+            raise HParamsError(f"title_size, text_size: {name} reads {longest} word pieces of a text at most.")
+        return pieces
 
     def _kept(self, features: NewsFeatures, name: str, pieces: np.ndarray) -> np.ndarray:
         return features.kept(name, self._digest(pieces), lambda: self.frozen_outputs(pieces))
@@ -329,7 +344,8 @@ class PLMEncoder(NewsEncoder):
     def _digest(self, pieces: np.ndarray) -> str:
         """Name the frozen outputs: by the weights that make them, the pieces, and how the vectors are pooled."""
         digest = hashlib.blake2b(digest_size=16)
-        settings = (self.num_frozen, self.is_frozen and self.pooling, self.config["activation"], self.dtype_policy.name)
+        settings = (self.num_frozen, self.is_frozen and self.pooling, self.dtype_policy.name)
+        settings += (self.config["activation"], self.config["layer_norm_epsilon"])
         digest.update(repr((settings, pieces.shape)).encode())
         digest.update(np.ascontiguousarray(pieces))
         for weight in self.backbone.weights:
@@ -343,22 +359,6 @@ class PLMEncoder(NewsEncoder):
         shapes = {"pieces": (1, 2), "plm_states": (1, 2, hidden), "plm_vector": (1, hidden)}
         of = {name: next(kind for kind in shapes if name.endswith(kind)) for name in self.features}
         return {name: ops.ones(shapes[kind], "int32" if kind == "pieces" else None) for name, kind in of.items()}
-
-
-def load_backbone(preset: str, **options: Any) -> tuple[keras.Model, bool]:
-    """Load a preset's language model, and whether its GELU is the exact one; the options are those of KerasHub.
-
-    Raises:
-        PresetError: there is no such preset, or it cannot be read.
-    """
-    import keras_hub
-
-    folder = fetched_preset(preset)
-    try:
-        exact = hugging_face_config(folder, "config.json").get("hidden_act") == "gelu"
-        return keras_hub.models.Backbone.from_preset(folder, **options), exact
-    except Exception as error:  # KerasHub lets through whatever its many readers and downloaders raise
-        raise PresetError(preset, f"no language model could be loaded: {error} {_KNOWN}") from error
 
 
 def _layer_at(layer: keras.layers.Layer, states: Tensor, mask: Tensor, places: Tensor, training: bool | None) -> Tensor:
@@ -387,5 +387,6 @@ def _lowest_layers(backbone: keras.Model, depth: int) -> keras.Model:
 
 def _in_float32(activation: str) -> Callable[[Any], Any]:
     """An activation that is computed in float32: on a CPU, TensorFlow's GELU of bfloat16 takes four times as long."""
-    function = keras.activations.get(activation)
+    tanh = functools.partial(keras.activations.gelu, approximate=True)
+    function = tanh if activation == "gelu_tanh" else keras.activations.get(activation)
     return lambda values: ops.cast(function(ops.cast(values, "float32")), values.dtype)

@@ -15,7 +15,7 @@ from recommenders_miner.data.folders import ARTICLES_FILE
 from recommenders_miner.data.iterator import NewsIterator
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
-from recommenders_miner.encoders.plm_encoder import load_backbone
+from recommenders_miner.encoders.pretrained import load_backbone
 from recommenders_miner.errors import PresetError
 from recommenders_miner.experiments.memory import training_memory
 from recommenders_miner.hparams import HParams

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import keras_hub
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from recommenders_miner.data import pieces as pieces_module
 from recommenders_miner.data.pieces import Pieces
 from recommenders_miner.errors import PresetError
+from tests import tiny_checkpoints
+from tests.tiny_checkpoints import BERT, CASES, ROBERTA, SIZE, TEXTS, write_case, write_checkpoint
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "rain", "sun", "##ny", "cafe", "café", "Rain", "!"]
 # An id is one more than the piece's place in the vocabulary.
@@ -137,3 +140,68 @@ def test_the_tokenizer_is_loaded_when_it_is_first_needed_and_once(pieces, monkey
     assert other.encode(["rain"], 5) == other.encode(["Rain"], 5)
     assert len(other.digest) == 32
     assert len(calls) == 1
+
+
+STORED = json.loads((Path(__file__).parents[1] / "encoders" / "plm_vectors.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pieces_are_those_of_transformers(name, tmp_path):
+    read = Pieces(write_case(tmp_path, name))
+    for size, texts in ((SIZE, TEXTS), (2, TEXTS[:1])):
+        wanted = [row if len(row) <= size else [*row[: size - 1], row[-1]] for row in STORED[name]["pieces"]]
+        assert [[piece - 1 for piece in row] for row in read.encode(texts, size)] == wanted[: len(texts)]
+    read.save(tmp_path / "saved")
+    assert Pieces.load(tmp_path / "saved").digest == read.digest
+
+
+@pytest.mark.parametrize(
+    ("config", "tokenizer", "said"),
+    [
+        (BERT, {"tokenizer_class": "BertJapaneseTokenizer", "word_tokenizer_type": "mecab"}, "a BertJapaneseTokenizer"),
+        ({**BERT, "tokenizer_class": "BertJapaneseTokenizer"}, {}, "a BertJapaneseTokenizer"),
+        (ROBERTA, {"tokenizer_class": "PhobertTokenizer"}, "a PhobertTokenizer"),
+        (ROBERTA, {"tokenizer_class": "BertweetTokenizer"}, "a BertweetTokenizer"),
+        ({"model_type": "camembert"}, {"tokenizer_class": "CamembertTokenizer"}, "a CamembertTokenizer"),
+    ],
+)
+def test_a_tokenizer_of_another_kind_is_refused_with_what_to_do(tmp_path, config, tokenizer, said):
+    folder = write_checkpoint(tmp_path, config, tokenizer)
+    with pytest.raises(PresetError, match=f"it is {said}, which this package does not have.*transformers"):
+        Pieces(folder).encode(TEXTS, SIZE)
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "xlm-roberta"])
+def test_files_of_a_tokenizer_that_are_missing_are_named(tmp_path, name):
+    folder = write_case(tmp_path, name)
+    [path] = [path for path in folder.iterdir() if path.name in ("vocab.txt", "merges.txt", "sentencepiece.bpe.model")]
+    path.unlink()
+    with pytest.raises(PresetError, match=f"has no tokenizer.json nor {path.name}. Write it anew with transformers"):
+        Pieces(folder).encode(TEXTS, SIZE)
+
+
+def test_a_tokenizer_without_the_pieces_that_a_model_needs_is_refused(tmp_path):
+    folder = write_case(tmp_path, "bert")
+    words = (folder / "vocab.txt").read_text(encoding="utf-8")
+    (folder / "vocab.txt").write_text(words.replace("[SEP]\n", "sep\n"), encoding="utf-8")
+    with pytest.raises(PresetError, match=r"its vocabulary has no \[SEP\]"):
+        Pieces(folder).encode(TEXTS, SIZE)
+
+
+def test_tokenizers_in_keras_form_make_the_pieces_of_those_in_hugging_faces(tmp_path):
+    vocabulary = {**tiny_checkpoints.BYTES, "<mask>": len(tiny_checkpoints.BYTES)}
+    made = {
+        "roberta": keras_hub.models.RobertaTokenizer(vocabulary, tiny_checkpoints.MERGES),
+        "xlm-roberta": keras_hub.models.XLMRobertaTokenizer(tiny_checkpoints.sentence_pieces()),
+    }
+    for name, tokenizer in made.items():
+        tokenizer.save_to_preset(str(tmp_path / name))
+        found = Pieces(tmp_path / name).encode(TEXTS, SIZE)
+        assert [[piece - 1 for piece in row] for row in found] == STORED[name]["pieces"], name
+
+
+def test_a_tokenizer_of_kerashub_that_no_language_model_here_has_is_named(tmp_path):
+    vocabulary = {"<|endoftext|>": 0, "a": 1, "b": 2, "ab": 3}
+    keras_hub.models.GPT2Tokenizer(vocabulary, ["a b"]).save_to_preset(str(tmp_path))
+    with pytest.raises(PresetError, match=r"its vocabulary has no <s>, </s>, <unk>\."):
+        Pieces(tmp_path).encode(["a"], 4)

@@ -173,10 +173,10 @@ def test_frozen_layers_drop_nothing():
 
 
 def test_a_hub_that_cannot_be_reached_is_named(monkeypatch):
-    def unreachable(repository, name):
+    def unreachable(repository, allow_patterns):
         raise OSError("no route to host")
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", unreachable)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
     with pytest.raises(PresetError, match=r"hf://some/model: no language model could be loaded: no route to host"):
         PLMEncoder.from_preset("hf://some/model")
 
@@ -237,3 +237,18 @@ def test_whoever_is_stopped_among_many_texts_goes_on_where_it_was(tmp_path, monk
 def test_a_body_that_the_data_has_not_is_named(tmp_path):
     with pytest.raises(RecommendersMinerError, match=r"There is no column 'body' in articles\.parquet"):
         several_texts(tmp_path, {"published": [1, 2, 3]})[0]["body_pieces"]
+
+
+@pytest.mark.parametrize("layers", [0, 2, "all"])
+def test_pieces_that_the_model_does_not_have_and_texts_that_are_too_long_are_refused(layers):
+    encoder = shared(trainable_layers=layers)
+    last, longest = len(VOCABULARY), encoder.backbone.max_sequence_length
+    assert vectors(encoder, np.array([[0], [last]], "int32")).shape == (2, 8)
+    with pytest.raises(PresetError, match=f"has {last} word pieces, fewer than its tokenizer"):
+        encoder.prepare(Features(np.array([[0], [last + 1]], "int32")))
+    pieces = np.zeros((2, longest + 1), "int32")
+    pieces[1, :longest] = 3
+    encoder.prepare(Features(pieces))
+    pieces[1] = 3
+    with pytest.raises(RecommendersMinerError, match=f"reads {longest} word pieces of a text at most"):
+        encoder.prepare(Features(pieces))
