@@ -96,10 +96,12 @@ def _names(entities: list[_Entity]) -> list[str]:
 
 def _read(news: NewsTable, column: str) -> Iterator[list[_Entity]]:
     """Yield the entities of each article in a column of the table, the padding article left out."""
-    for text, news_id in zip(news.texts(column), news.texts("ids"), strict=True):
+    for row, text in enumerate(news.texts(column), start=1):
         try:
             yield [] if text in ("", "[]") else _ENTITIES.validate_json(text)
         except ValidationError as error:
             why = error.errors()[0]["msg"]
-            problem = f"expected a JSON list of objects with a WikidataId, got {text[:80]!r} ({why})."
-            raise DataFormatError(f"the {column.replace('_', ' ')} of news {news_id}", problem) from None
+            found = f"expected a JSON list of objects with a WikidataId, got {text[:80]!r} ({why})."
+            problem = f"the {column.replace('_', ' ')} of news {news.ids[row]}: {found}"
+            remedy = "Where there are no entities, write []."
+            raise DataFormatError(news.path, problem, line=int(news.lines[row]), remedy=remedy) from None
