@@ -88,6 +88,15 @@ def test_an_error_names_file_and_line_and_leaves_no_files(tmp_path, kind):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_header_is_an_error_or_left_out(tmp_path):
+    path = write(tmp_path, "impression_id\tuser_id\ttime\thistory\timpressions", line(), line(number="4"))
+    with pytest.raises(DataFormatError, match=r"behaviors\.tsv, line 1: the line is a header .*skip"):
+        read(path)
+    log = read(path, on_error="skip")
+    assert log.impression_id.tolist() == [1, 4]
+    assert log.skipped.counts == {"header line": 1}
+
+
 def test_labels_in_an_unlabelled_log_are_an_error(tmp_path):
     with pytest.raises(DataFormatError, match="line 2: the impression has labels, but those before it have none"):
         read(write(tmp_path, line("N1"), line("N1-0")))
