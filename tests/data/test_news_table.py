@@ -71,7 +71,7 @@ TEXTS = st.text(st.sampled_from("ab \"',;"), max_size=6).filter(lambda text: tex
 
 
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 @given(texts=st.lists(st.tuples(TEXTS, TEXTS, st.sampled_from(["", "[]", ENTITIES])), min_size=1, max_size=6))
 def test_a_table_that_pandas_saved_is_the_same(tmp_path, quoting, texts):
     rows = [row(f"N{k}", title, abstract=abstract, entities=of) for k, (title, abstract, of) in enumerate(texts)]
