@@ -54,6 +54,7 @@ setup(
     extras_require={
         "jax": ["jax>=0.6"],
         "torch": ["torch>=2.6"],
+        "icu": ["icu4py>=1.2"],
         "notebooks": ["jupyterlab>=4.2", "ipykernel>=6.29", "ipywidgets>=8.1", "nbclient>=0.10"],
         "fuzz": ["atheris>=3.0"],
         "dev": [
@@ -65,6 +66,7 @@ setup(
             "ipykernel>=6.29",
             "nbclient>=0.10",
             "jax>=0.6",
+            "icu4py>=1.2",
         ],
     },
     entry_points={"console_scripts": ["recommenders-miner = recommenders_miner.cli:main"]},

@@ -58,6 +58,9 @@ class HParams(pydantic.BaseModel):
     his_size: int = hparam("data", 50, "clicks of a history that are read, the newest", ge=1)
     npratio: int = hparam("data", 4, "non-clicked articles drawn for each click", ge=1)
     negatives: str = hparam("data", "impression", "how they are drawn: the name of a strategy of data/sampling.py")
+    word_segmenter: Literal["none", "icu"] = hparam(
+        "data", "none", "what finds the words of scripts without spaces, as Chinese, Japanese or Thai: icu, an extra"
+    )
     min_word_count: int = hparam("data", 1, "occurrences in the training texts below which a word is unknown", ge=1)
 
     # Other files, and what is reported

@@ -89,6 +89,11 @@ def test_evaluate_writes_scores_and_submission(data, trained, tmp_path):
     assert refused.exit_code == 2
     assert "no labels" in refused.output
 
+    (tmp_path / "data" / "conversion.json").write_text('{"converter": "ebnerd"}')
+    for option, name in (([], "predictions.txt"), (["--submission-file", "prediction.txt"], "prediction.txt")):
+        run(*command, "--submission", tmp_path / "test.zip", *option)
+        assert zipfile.ZipFile(tmp_path / "test.zip").namelist() == [name]
+
 
 def test_an_ensemble_joins_ranks(data, trained, tmp_path):
     alone, twice = tmp_path / "alone.zip", tmp_path / "twice.zip"

@@ -109,7 +109,7 @@ def own(
     on_error: OnError = "raise",
     overwrite: Overwrite = False,
 ) -> None:
-    """Your own logs, CSV or Parquet: impressions, or clicks with negatives that are drawn."""
+    """Your own logs, as CSV, JSON or Parquet: impressions, or clicks with negatives that are drawn."""
     from recommenders_miner.datasets import Negatives, convert_own_logs
 
     negatives = Negatives(count, window_hours, draw, seed)

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,7 +18,13 @@ Run = Annotated[Path, typer.Argument(help="Folder of a run or of a saved model."
 
 
 ScoresFile = Annotated[Path | None, typer.Option(help="Write the candidates' scores, one line an impression.")]
-Submission = Annotated[Path | None, typer.Option(help="Write MIND's prediction.zip.")]
+Submission = Annotated[Path | None, typer.Option(help="Write the zip that MIND's or EB-NeRD's leaderboard takes.")]
+SubmissionFile = Annotated[
+    Literal["prediction.txt", "predictions.txt"] | None,
+    typer.Option(
+        help="Name of the file in it.", show_default="predictions.txt where the data is EB-NeRD's, else prediction.txt"
+    ),
+]
 SplitName = Annotated[str, typer.Option(help="train, dev or test.")]
 
 
@@ -29,6 +35,7 @@ def evaluate(
     split: SplitName = "dev",
     scores: ScoresFile = None,
     submission: Submission = None,
+    submission_file: SubmissionFile = None,
     rerank: Annotated[
         bool,
         typer.Option(
@@ -39,7 +46,7 @@ def evaluate(
     ] = False,
 ) -> None:
     """Evaluate a saved model; write its scores, or a submission for an unlabelled test split."""
-    _evaluate([run], data, split, scores, submission, rerank)
+    _evaluate([run], data, split, scores, submission, submission_file, rerank)
 
 
 @app.command()
@@ -49,18 +56,25 @@ def ensemble(
     split: SplitName = "dev",
     scores: ScoresFile = None,
     submission: Submission = None,
+    submission_file: SubmissionFile = None,
 ) -> None:
     """Evaluate several saved models as one, by the mean of the ranks that they give; otherwise as evaluate."""
-    _evaluate(runs, data, split, scores, submission)
+    _evaluate(runs, data, split, scores, submission, submission_file)
 
 
 def _evaluate(
-    runs: list[Path], data: Path, split: str, scores: Path | None, submission: Path | None, rerank: bool = False
+    runs: list[Path],
+    data: Path,
+    split: str,
+    scores: Path | None,
+    submission: Path | None,
+    file_name: str | None,
+    rerank: bool = False,
 ) -> None:
     from recommenders_miner.data.folders import Split
     from recommenders_miner.data.ragged import Ragged
     from recommenders_miner.evaluation.metrics import evaluate_scores, mean_ranks
-    from recommenders_miner.evaluation.submission import write_scores, write_submission
+    from recommenders_miner.evaluation.submission import submission_file, write_scores, write_submission
 
     of_models = []
     for run in runs:
@@ -80,7 +94,7 @@ def _evaluate(
         write_scores(scores, found)
         console.print(f"Scores written to {scores}.")
     if submission:
-        write_submission(submission, log.impression_id, found)
+        write_submission(submission, log.impression_id, found, file_name or submission_file(data))
         console.print(f"Submission written to {submission}.")
     if log.labelled:
         result = evaluate_scores(found.values, log.labels, found.offsets, model.hparams.metrics)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -26,7 +27,7 @@ from recommenders_miner.data.tsv import LineErrors, OnError, SkipReport, describ
 from recommenders_miner.errors import DataFormatError
 
 FILE_COLUMNS = ("impression id", "user id", "time", "history", "impressions")
-READER_VERSION = 1
+READER_VERSION = 2
 """Raise it whenever the same file is to be read into other arrays."""
 
 UNLABELLED = -1
@@ -35,7 +36,7 @@ _OTHER_KIND = "labels where the log has none, or none where it has them"
 _PROBLEMS = {  # by reason, as the skip report names it
     "bad impression id": "impression id '{}' is not a non-negative integer.",
     "empty user id": "the user id is empty.",
-    "bad time": "expected a time like 11/12/2019 2:14:46 PM, got {!r}.",
+    "bad time": "expected a time like 11/12/2019 2:14:46 PM or 2019-11-12 14:14:46, got {!r}.",
     "no candidates": "the impression has no candidates.",
     "bad label": "the label after the last hyphen must be 0 or 1, got {!r}.",
     UNKNOWN_CANDIDATE: "the candidate {!r} is not in the news table.",
@@ -238,6 +239,16 @@ class _LogReader:
 # === The clock of MIND's files: times of day without a zone, which the package takes as UTC ===
 
 _TIME_FORMATS = ("%m/%d/%Y %I:%M:%S %p", "%Y-%m-%d %H:%M:%S")
+_CLOCK = r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,]\d+)?)?"
+_HALF = r"\s*(?P<half>[AP])\.?M\.?"
+_ZONE = r"\s*(?P<zone>Z|UTC|GMT|(?P<sign>[+-])(?P<hours>\d{2}):?(?P<minutes>\d{2})?)?"
+_TIMES = [
+    re.compile(form.format(clock=_CLOCK, half=_HALF, zone=_ZONE), re.ASCII | re.IGNORECASE)
+    for form in (
+        r"(?P<year>\d{{4}})(?P<mark>[/-])(?P<month>\d{{1,2}})(?P=mark)(?P<day>\d{{1,2}})(?:T|\s+){clock}(?:{half})?{zone}",
+        r"(?P<month>\d{{1,2}})/(?P<day>\d{{1,2}})/(?P<year>\d{{4}}),?\s+{clock}{half}{zone}",
+    )
+]
 
 
 def unix_seconds(time: datetime) -> int:
@@ -250,11 +261,33 @@ def file_time(seconds: int) -> datetime:
     return datetime.fromtimestamp(int(seconds), UTC).replace(tzinfo=None)
 
 
-def parse_times(texts: pa.ChunkedArray) -> np.ndarray:
-    """Return Unix seconds of times as `11/12/2019 2:14:46 PM` or `2019-11-12 14:14:46`, (texts,) int64.
+def read_time(text: str) -> int | None:
+    """Return Unix seconds of a time, None where it is none.
 
-    What is no time since 1970 is -1.
+    It is MIND's, as `11/12/2019 2:14:46 PM`, or has the year first, as `2019-11-12T14:14:46.5+01:00`. Seconds may be
+    missing; fractions of one are dropped. A time with a zone, an offset, Z, UTC or GMT, is brought to UTC. A day before
+    a month, and the names of other zones, can mean several things, and are not read.
     """
+    found = next(filter(None, (form.fullmatch(text.strip()) for form in _TIMES)), None)
+    if found is None:
+        return None
+    part = found.groupdict()
+    hour = int(part["hour"])
+    if part["half"] is not None:
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + 12 * (part["half"] in "Pp")
+    day = [int(part[name]) for name in ("year", "month", "day")]
+    offset = timedelta(hours=int(part["hours"] or 0), minutes=int(part["minutes"] or 0))
+    try:
+        time = datetime(*day, hour, int(part["minute"]), int(part["second"] or 0), tzinfo=UTC)
+        return int((time + offset if part["sign"] == "-" else time - offset).timestamp())
+    except (ValueError, OverflowError):
+        return None
+
+
+def parse_times(texts: pa.ChunkedArray) -> np.ndarray:
+    """Return Unix seconds of times in the forms of `read_time`, (texts,) int64; what is no time since 1970 is -1."""
     times = pc.coalesce(*(pc.strptime(texts, format=form, unit="s", error_is_null=True) for form in _TIME_FORMATS))
     # strptime takes 2/30 for 3/1 or 3/2; a day that ran over so is at most the third.
     ran_over = pc.and_(
@@ -262,7 +295,11 @@ def parse_times(texts: pa.ChunkedArray) -> np.ndarray:
         pc.match_substring_regex(texts, "^[0-9]+[/-]([0-9]+-)?(29|30|31)[/ ]"),
     )
     seconds = pc.if_else(ran_over, None, times).cast(pa.int64())
-    return np.maximum(pc.fill_null(seconds, -1).to_numpy(), -1)
+    others = np.flatnonzero(seconds.is_null())
+    read = {text: read_time(text) for text in pc.unique(texts.take(others)).to_pylist()} if len(others) else {}
+    seconds = pc.fill_null(seconds, -1).to_numpy().copy()
+    seconds[others] = [-1 if read[text] is None else read[text] for text in texts.take(others).to_pylist()]
+    return np.maximum(seconds, -1)
 
 
 def mind_times(seconds: np.ndarray) -> pa.StringArray:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, TypeAdapte
 from pydantic.alias_generators import to_pascal
 
 from recommenders_miner.data.news import NewsTable
-from recommenders_miner.data.text import token_places
+from recommenders_miner.data.text import Segmenter, token_places
 from recommenders_miner.data.tsv import LineErrors, read_tsv
 from recommenders_miner.data.vocabulary import Vocabulary, token_problem
 from recommenders_miner.errors import DataFormatError
@@ -25,7 +25,7 @@ def title_entities(news: NewsTable) -> list[list[str]]:
     return [_names(entities) for entities in _read(news, "title_entities")]
 
 
-def word_entities(news: NewsTable, size: int) -> list[list[str]]:
+def word_entities(news: NewsTable, size: int, segmenter: Segmenter = "none") -> list[list[str]]:
     """Return for each of the first `size` words of a title the Wikidata id that it belongs to; "" for none.
 
     A word belongs to an entity if it overlaps one of its occurrences: `OccurrenceOffsets`, counted in characters, with
@@ -33,7 +33,7 @@ def word_entities(news: NewsTable, size: int) -> list[list[str]]:
     """
     owners_of_titles = []
     for title, entities in zip(news.texts("title"), _read(news, "title_entities"), strict=True):
-        places = token_places(title)[:size]
+        places = token_places(title, segmenter)[:size]
         owners = [""] * len(places)
         for entity in reversed(entities):
             for offset, form in zip(entity.occurrence_offsets, entity.surface_forms, strict=False):
@@ -96,10 +96,12 @@ def _names(entities: list[_Entity]) -> list[str]:
 
 def _read(news: NewsTable, column: str) -> Iterator[list[_Entity]]:
     """Yield the entities of each article in a column of the table, the padding article left out."""
-    for text, news_id in zip(news.texts(column), news.texts("ids"), strict=True):
+    for row, text in enumerate(news.texts(column), start=1):
         try:
             yield [] if text in ("", "[]") else _ENTITIES.validate_json(text)
         except ValidationError as error:
             why = error.errors()[0]["msg"]
-            problem = f"expected a JSON list of objects with a WikidataId, got {text[:80]!r} ({why})."
-            raise DataFormatError(f"the {column.replace('_', ' ')} of news {news_id}", problem) from None
+            found = f"expected a JSON list of objects with a WikidataId, got {text[:80]!r} ({why})."
+            problem = f"the {column.replace('_', ' ')} of news {news.ids[row]}: {found}"
+            remedy = "Where there are no entities, write []."
+            raise DataFormatError(news.path, problem, line=int(news.lines[row]), remedy=remedy) from None

@@ -133,7 +133,8 @@ class NewsFeatures(Mapping[str, np.ndarray]):
     @functools.cached_property
     def weighed_titles(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """The TF-IDF terms of each title and their weights."""
-        return self.vocabularies.terms.weigh(self.news.texts("title"), self.hparams.title_size)
+        hparams = self.hparams
+        return self.vocabularies.terms.weigh(self.news.texts("title"), hparams.title_size, hparams.word_segmenter)
 
 
 def padded(sequences: Sequence[Sequence[float]], size: int, dtype: str = "int32") -> np.ndarray:
@@ -147,15 +148,20 @@ def padded(sequences: Sequence[Sequence[float]], size: int, dtype: str = "int32"
 @feature("title", "tokens", needs=["words"])
 def _title(features: NewsFeatures) -> np.ndarray:
     """Words, (N+1, title_size) int32; one unknown word for an article without a title, so that it is no padding."""
-    words, size = features.vocabularies.words, features.hparams.title_size
-    return padded([words.encode(tokenize(title)[:size]) or [1] for title in features.news.texts("title")], size)
+    size = features.hparams.title_size
+    return padded([ids or [1] for ids in _word_ids(features, "title", size)], size)
 
 
 @feature("abstract", "tokens", needs=["words"])
 def _abstract(features: NewsFeatures) -> np.ndarray:
     """Words, (N+1, body_size) int32; zeros alone for an article without an abstract."""
-    words, size = features.vocabularies.words, features.hparams.body_size
-    return padded([words.encode(tokenize(text)[:size]) for text in features.news.texts("abstract")], size)
+    size = features.hparams.body_size
+    return padded(_word_ids(features, "abstract", size), size)
+
+
+def _word_ids(features: NewsFeatures, text: str, size: int) -> list[list[int]]:
+    words, segmenter = features.vocabularies.words, features.hparams.word_segmenter
+    return [words.encode(tokenize(text, segmenter)[:size]) for text in features.news.texts(text)]
 
 
 @feature("category", "id", needs=["categories"])
@@ -191,7 +197,7 @@ def _clicked_before(features: NewsFeatures) -> np.ndarray:
 def _word_entities(features: NewsFeatures) -> np.ndarray:
     """The Wikidata entity that each word of the title belongs to, 0 for none, (N+1, title_size) int32."""
     names, size = features.vocabularies.entities, features.hparams.title_size
-    rows = word_entities(features.news, size)
+    rows = word_entities(features.news, size, features.hparams.word_segmenter)
     return padded([[names[name] if name else 0 for name in row] for row in rows], size)
 
 

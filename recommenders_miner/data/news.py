@@ -44,6 +44,8 @@ class NewsTable:
         abstract: abstracts; may be empty.
         title_entities: the Wikidata entities of each title, as JSON; `[]` or empty where there are none.
         abstract_entities: the same for the abstract.
+        path: the file that was read; `<columns>` for a table of columns in memory.
+        lines: (N + 1,) int64, the 1-based line of each article in it, or its place among the columns; 0 for padding.
         extra: further columns of N + 1 values, such as `published` (int64 Unix seconds) or `body`, null in row 0 and
             where nothing is known of an article; None where there are none.
         skipped: what `read(…, on_error="skip")` left out; None where nothing may be left out.
@@ -56,6 +58,8 @@ class NewsTable:
     abstract: pa.StringArray
     title_entities: pa.StringArray
     abstract_entities: pa.StringArray
+    path: Path
+    lines: np.ndarray
     extra: pa.Table | None = None
     skipped: SkipReport | None = None
 
@@ -65,7 +69,8 @@ class NewsTable:
 
         The file has eight columns and no header: news id, category, subcategory, title, abstract, url, title
         entities, abstract entities. The url is not kept. An article that is there twice with the same content
-        (the url apart) counts once, so that the news files of two splits can be joined by `cat`.
+        (the url apart) counts once, so that the news files of two splits can be joined by `cat`. Of a file that was
+        saved as CSV, as pandas does, the quotes around texts are taken off.
 
         Args:
             path: the file.
@@ -74,23 +79,18 @@ class NewsTable:
             separator: what stands between columns.
 
         Raises:
-            DataFormatError: the file is missing, a folder or empty; or a line has not eight columns, is not
-                UTF-8, has no news id, or repeats a news id with another content; or articles.parquet is damaged.
+            DataFormatError: the file is missing, a folder, empty or no text; or a line is a header, has not eight
+                columns, is not UTF-8, has no news id, or repeats a news id with another content; or articles.parquet
+                is damaged.
         """
         path = Path(path)
         errors = LineErrors(path, on_error)
-        blocks = []
-        try:
-            for block, lines in read_tsv(path, FILE_COLUMNS, errors, separator):
-                blocks.append(block.drop_columns("url").append_column("line", pa.array(lines)))
-        except DataFormatError as error:
-            if error.line is None or not blocks:
-                raise  # else an earlier line may repeat an id
-        rows = _first_of_each(pa.concat_tables(blocks), errors) if blocks else []
+        rows = read_news_lines(path, errors, separator)
+        rows = rows if rows is None else _first_of_each(rows.drop_columns("url"), errors)
         skipped = errors.log_summary()
-        if len(rows) == 0:
+        if rows is None or len(rows) == 0:
             raise DataFormatError(path, f"no line could be used; expected {describe_columns(FILE_COLUMNS, separator)}.")
-        return cls._of_rows(rows, _read_articles(path.with_name(ARTICLES_FILE)), skipped)
+        return cls._of_rows(rows, _read_articles(path.with_name(ARTICLES_FILE)), skipped, path)
 
     @classmethod
     def from_columns(
@@ -132,17 +132,20 @@ class NewsTable:
         }
         articles = pa.table({**extra, "id": rows["news id"]}) if extra else None
         rows = pa.table({**rows, "line": np.arange(1, len(ids) + 1)})
-        return cls._of_rows(_first_of_each(rows, LineErrors(_IN_MEMORY, "raise")), articles, None)
+        return cls._of_rows(_first_of_each(rows, LineErrors(_IN_MEMORY, "raise")), articles)
 
     @classmethod
-    def _of_rows(cls, rows: pa.Table, articles: pa.Table | None, skipped: SkipReport | None) -> NewsTable:
+    def _of_rows(
+        cls, rows: pa.Table, articles: pa.Table | None, skipped: SkipReport | None = None, path: Path = _IN_MEMORY
+    ) -> NewsTable:
         """Put the padding before rows, and columns of other articles, under their `id`, beside them."""
         ids, *columns = (pa.concat_arrays([pa.array([""]), *rows[name].chunks]) for name in _KEPT_COLUMNS)
         if articles is not None:
             place = pc.index_in(ids, value_set=articles["id"].combine_chunks())
             place = pc.if_else(pc.equal(ids, ""), None, place)
             articles = articles.drop_columns("id").take(place).combine_chunks()
-        return cls(ids, *columns, extra=articles, skipped=skipped)
+        lines = np.concatenate([[0], rows["line"].to_numpy()])
+        return cls(ids, *columns, path, lines, articles, skipped)
 
     def __len__(self) -> int:
         """The number of rows, N + 1: the articles and the padding."""
@@ -210,7 +213,8 @@ class NewsTable:
         """
         rows = np.concatenate([[0], self.rows(list(dict.fromkeys(ids)))])
         extra = None if self.extra is None else self.extra.take(rows)
-        return NewsTable(*(getattr(self, name).take(rows) for name in _COLUMNS), extra=extra, skipped=self.skipped)
+        columns = (getattr(self, name).take(rows) for name in _COLUMNS)
+        return NewsTable(*columns, self.path, self.lines[rows], extra, self.skipped)
 
     def frame(self, ids: Sequence[str]) -> pd.DataFrame:
         """Show some articles as a pandas table: `category`, `subcategory` and `title`, under their ids as given.
@@ -247,6 +251,39 @@ def distinct_rows(num_news: int, *rows: np.ndarray) -> np.ndarray:
     for array in rows:
         needed[array] = True
     return np.flatnonzero(needed)
+
+
+def read_news_lines(path: Path, errors: LineErrors, separator: str = "\t") -> pa.Table | None:
+    """Return the lines of a news.tsv that have the right form, `FILE_COLUMNS` and `line`, 1-based; None if none has.
+
+    Where errors are raised, it is left to the caller's `raise_earliest` to do so if a line before the error was read.
+    """
+    blocks = []
+    try:
+        for block, lines in read_tsv(path, FILE_COLUMNS, errors, separator):
+            blocks.append(block.append_column("line", pa.array(lines)))
+    except DataFormatError as error:
+        if error.line is None or not blocks:
+            raise  # else an earlier line may repeat an id
+    return _unquoted(pa.concat_tables(blocks)) if blocks else None
+
+
+def _unquoted(rows: pa.Table) -> pa.Table:
+    """Take off the quotes of lines that were saved as CSV: each text with a quote is quoted, and its quotes doubled.
+
+    MIND's own quotes are characters like any other, and its entities, which have some, are not quoted.
+    """
+    quoted, is_csv = {}, False
+    for name in reversed(FILE_COLUMNS):  # entities tell soonest
+        quoted[name] = pc.match_substring_regex(rows[name], '^"([^"]|"")*"$')
+        if not pc.all(pc.or_(quoted[name], pc.invert(pc.match_substring(rows[name], '"')))).as_py():
+            return rows
+        is_csv |= pc.any(pc.match_substring_regex(rows[name], '^"([^"]|"")*""([^"]|"")*"$')).as_py()
+    if is_csv or pc.all(quoted["news id"]).as_py():
+        for place, name in enumerate(FILE_COLUMNS):
+            bare = pc.replace_substring(pc.utf8_slice_codeunits(rows[name], 1, -1), '""', '"')
+            rows = rows.set_column(place, name, pc.if_else(quoted[name], bare, rows[name]))
+    return rows
 
 
 def _first_of_each(rows: pa.Table, errors: LineErrors) -> pa.Table:

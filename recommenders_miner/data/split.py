@@ -24,10 +24,10 @@ from recommenders_miner.data.folders import (
     split_folders,
 )
 from recommenders_miner.data.log import ImpressionLog
-from recommenders_miner.data.news import FILE_COLUMNS, NewsTable
+from recommenders_miner.data.news import FILE_COLUMNS, NewsTable, read_news_lines
 from recommenders_miner.data.past_clicks import Histories, are_past_clicks, require_length
 from recommenders_miner.data.ragged import Ragged
-from recommenders_miner.data.tsv import LineErrors, read_tsv
+from recommenders_miner.data.tsv import LineErrors
 from recommenders_miner.data.write import require_apart, write_articles, write_behaviors, write_table
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.storage import new_folder
@@ -186,7 +186,7 @@ def _pool(folders: Mapping[str, Path]) -> tuple[ImpressionLog, pa.Table, pa.Tabl
         logs.append(log)
         tables.append(table)
         # What NewsTable has accepted, as it stands in the file, with the urls.
-        lines += [block for block, _ in read_tsv(path, FILE_COLUMNS, LineErrors(path, "raise"))]
+        lines.append(read_news_lines(path, LineErrors(path, "raise")).select(FILE_COLUMNS))
     if not logs:
         raise DataFormatError(
             next(iter(folders.values())),

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from recommenders_miner.data.ragged import Ragged
-from recommenders_miner.data.text import tokenize
+from recommenders_miner.data.text import Segmenter, tokenize
 from recommenders_miner.data.vocabulary import UNKNOWN_ID, Vocabulary
 from recommenders_miner.errors import DataFormatError
 
@@ -30,24 +30,26 @@ class TermWeights:
     idf: np.ndarray  # (len(terms),) float64; zero for the two ids that are no term
 
     @classmethod
-    def fit(cls, titles: Sequence[str], title_size: int, max_terms: int) -> Self:
+    def fit(cls, titles: Sequence[str], title_size: int, max_terms: int, segmenter: Segmenter = "none") -> Self:
         """Learn the `max_terms` most frequent of the first `title_size` words of titles as terms, and their idf."""
         from sklearn.feature_extraction.text import TfidfVectorizer  # takes half a second, and only two models need it
 
-        words = [tokenize(title)[:title_size] for title in titles]
+        words = [tokenize(title, segmenter)[:title_size] for title in titles]
         if not any(words):
             return cls(Vocabulary([]), np.zeros(2))
         vectorizer = TfidfVectorizer(tokenizer=list, token_pattern=None, lowercase=False, max_features=max_terms)
         vectorizer.fit(words)
         return cls(Vocabulary(vectorizer.get_feature_names_out().tolist()), np.concatenate([[0, 0], vectorizer.idf_]))
 
-    def weigh(self, titles: Iterable[str], title_size: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    def weigh(
+        self, titles: Iterable[str], title_size: int, segmenter: Segmenter = "none"
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Return the sparse TF-IDF vector of the first `title_size` words of each title.
 
         Of each, the ids of its distinct terms, ascending int64, and their weights, float64; both empty where no term is
         known.
         """
-        documents = [self.terms.encode(tokenize(title)[:title_size]) for title in titles]
+        documents = [self.terms.encode(tokenize(title, segmenter)[:title_size]) for title in titles]
         words = Ragged.of_lists(documents, "int64")
         title_of, ids = words.rows(), words.values
         known = ids > UNKNOWN_ID

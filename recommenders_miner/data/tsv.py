@@ -1,4 +1,4 @@
-"""Reading large tab-separated files block by block, with the line number of every error.
+"""Opening data files, and reading large tab-separated ones block by block, with the line number of every error.
 
 A block is whole lines, and blocks are parsed on all cores. Quoting is off: a quote is a character like any other, as in
 MIND's titles. polars and pyarrow.csv were tried and are no faster: neither says which line is not UTF-8, pyarrow.csv
@@ -7,13 +7,20 @@ takes a carriage return within a title for a line end, and what stands in the co
 
 from __future__ import annotations
 
+import bz2
 import codecs
+import glob
+import gzip
 import hashlib
 import logging
+import lzma
 import os
+import re
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -29,6 +36,36 @@ LOGGER = logging.getLogger("recommenders_miner")
 BLOCK_BYTES = 16 * 2**20
 """How much of a file a core works on at a time. Results do not depend on it."""
 
+PARQUET, ARROW = b"PAR1\x15", b"ARROW1\0\0"
+"""What files of these forms begin with."""
+
+_PACKED = {rb"\x1f\x8b": gzip.open, rb"BZh[1-9]1AY&SY": bz2.open, rb"\xfd7zXZ": lzma.open}
+_UTF_8, _AS_TEXT = "Convert it to UTF-8: iconv -f UTF-16 -t UTF-8", "Write it as text."
+_OTHER_FORMS = {  # by what they begin with, what the user calls them, and what to do
+    b"PK\x03\x04": ("a zip file or a spreadsheet", "Unpack the zip file: unzip {}; save the spreadsheet as CSV."),
+    b"\xd0\xcf\x11\xe0": ("a spreadsheet", "Save it as CSV."),
+    b"\x28\xb5\x2f\xfd": ("packed by zstd", "Unpack it: unzstd {}"),
+    b"7z\xbc\xaf": ("an archive of 7-Zip", "Unpack it: 7z x {}"),
+    b"\xff\xfe": ("UTF-16", _UTF_8),
+    b"\xfe\xff": ("UTF-16", _UTF_8),
+    b"\x80\x03": ("a pickle of Python", _AS_TEXT),
+    b"\x80\x04": ("a pickle of Python", _AS_TEXT),
+    b"\x80\x05": ("a pickle of Python", _AS_TEXT),
+    b"Obj\x01": ("an Avro file", "Write it as Parquet or CSV."),
+    b"SQLite format 3\0": ("a database of SQLite", "Write the tables as CSV."),
+    b"\x89HDF": ("an HDF5 file", _AS_TEXT),
+    PARQUET: ("a Parquet file", "recommenders-miner convert own makes MIND's files of it."),
+    ARROW: ("an Arrow (Feather) file", "recommenders-miner convert own makes MIND's files of it."),
+}
+_TAR, _TAR_AT = b"ustar", 257
+
+# The words that names of columns are made of; none has a digit, as nearly all ids have.
+_NAME = re.compile(
+    "(abstracts?|articles?|body|cand(idate)?s?|cat(egor(y|ies))?|click(s|ed)?|content|created|date|day|docs?|document"
+    "|entit(y|ies)|head(line)?|hist(ory)?|ids?|imp(r|ressions?)?|index|items?|labels?|languages?|leads?|list|links?|name"
+    "|news|nid|published|readers?|relations?|sections?|sessions?|sub|summary|tail|teasers?|text|time(stamp)?|titles?"
+    "|topics?|unnamed|urls?|users?|uid|vert(ical)?s?|views?|when)+"
+)
 _EXAMPLES_PER_REASON = 5
 
 OnError = Literal["raise", "skip"]
@@ -97,6 +134,64 @@ class LineErrors:
         return self.report
 
 
+def find_files(path: Path) -> list[Path]:
+    """Return the files that a path stands for, in the order of their names: itself, or those of a pattern or folder.
+
+    In folders, what begins with a dot or an underscore is passed over, as are the marks that Spark leaves there.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if os.path.isdir(path):  # Path.is_dir() raises where a name is too long
+        inside = (file.relative_to(path) for file in sorted(path.rglob("*")) if file.is_file())
+        files = [path / file for file in inside if not any(part.startswith((".", "_")) for part in file.parts)]
+    elif glob.has_magic(str(path)) and not os.path.exists(path):
+        files = [file for found in sorted(glob.glob(str(path), recursive=True)) for file in find_files(Path(found))]
+    else:
+        return [path]
+    if not files:
+        raise ValueError(f"there is no file {path}." if glob.has_magic(str(path)) else f"there are no files in {path}.")
+    return files
+
+
+@contextmanager
+def open_data(path: Path, expected: str, besides: Sequence[bytes] = ()) -> Iterator[BinaryIO]:
+    """Lend a file of text, or of one of the forms `besides` that text is not; unpack what gzip, bzip2 or xz packed.
+
+    Raises:
+        DataFormatError: the file is missing, a folder or empty, where it is said what is `expected`; or has another
+            form, or is packed and damaged.
+    """
+    require_file(path, expected)
+    with open(path, "rb") as file:
+        start = file.read(max(map(len, _PACKED)))
+    opener = next((opener for magic, opener in _PACKED.items() if re.match(magic, start)), open)
+    try:
+        with opener(path, "rb") as file:
+            start = file.read(_TAR_AT + len(_TAR))
+            for magic, (form, remedy) in _OTHER_FORMS.items():
+                if start.startswith(magic) and magic not in besides:
+                    raise DataFormatError(path, f"is {form}; expected {expected}.", remedy=remedy.format(path.name))
+            if start[_TAR_AT:] == _TAR:
+                raise DataFormatError(path, "is an archive.", remedy=f"Unpack it: tar -xf {path.name}")
+            file.seek(0)
+            yield file
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        if opener is open or getattr(error, "errno", None) is not None:  # an error of the disk, say
+            raise
+        raise DataFormatError(path, f"is packed, and damaged: {error}.", remedy="Fetch or pack it again.") from None
+
+
+def names_columns(cells: Sequence[str]) -> bool:
+    """Return whether the cells of a line are names of columns, or their numbers, rather than values."""
+    cells = [cell.strip("\ufeff#\"' ") for cell in cells]
+    if len(cells) > 3 and cells == [str(number) for number in range(len(cells))]:
+        return True  # as pandas writes columns without names; three numbers may be a triple
+    names = [re.sub(r"[\s_.:-]", "", cell).lower() for cell in cells if cell]
+    are_names = [_NAME.fullmatch(name) is not None for name in names]
+    return len(names) > 1 and are_names[0] and sum(are_names) > len(names) / 2
+
+
 def require_file(path: Path, expected: str) -> None:
     """Raise a `DataFormatError` that says what is `expected`, unless `path` is a file and not empty."""
     try:
@@ -125,7 +220,7 @@ def content_digest(path: str | Path) -> str:
         return hashlib.file_digest(file, hashlib.blake2b).hexdigest()
 
 
-def describe_columns(columns: Sequence[str], separator: str) -> str:
+def describe_columns(columns: Sequence[str], separator: str = "\t") -> str:
     """Name the columns of a file in words, for error messages."""
     kind = "tab-separated columns" if separator == "\t" else f"columns separated by {separator!r}"
     return f"{len(columns)} {kind} ({', '.join(columns)})"
@@ -143,7 +238,7 @@ def read_tsv(
     Lines end in LF or CRLF; the last one may lack its end; blank lines at the end of the file and a UTF-8
     byte order mark at its start are ignored. A line with another number of columns or with bytes that are not
     UTF-8 is an error. Where errors are raised, the lines before it are yielded first, so that a caller who checks more
-    than the form of a line can raise an earlier error of its own.
+    than the form of a line can raise an earlier error of its own. A header is an error, too.
 
     `parse` says what to make of a block's table of string columns; it is called on threads, for blocks ahead of the one
     that is yielded.
@@ -159,13 +254,13 @@ def read_tsv(
     if len(separator) != 1 or not separator.isascii() or separator in "\r\n":
         raise ValueError(f"separator must be one ASCII character other than a line end, got {separator!r}.")
     expected = describe_columns(columns, separator)
-    require_file(path, expected)
 
-    def parse_block(block: bytes) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
+    def parse_block(block: bytes, has_header: bool) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
         fields, starts = _split(block, separator)
         widths = np.diff(starts)
         decodable = _decodable_lines(block, len(widths))
         sound = decodable & (widths == len(columns))
+        sound[:has_header] = False
         if errors.report is None and not sound.all():
             sound[np.argmin(sound) :] = False  # what follows the first error is not wanted
         usable = np.flatnonzero(sound)
@@ -173,15 +268,23 @@ def read_tsv(
         return parse(pa.table(table)) if len(usable) else None, usable, decodable, widths
 
     line_count = 0
-    with open(path, "rb") as file:
-        for parsed, usable, decodable, widths in _ahead(parse_block, _blocks_of_lines(file)):
+    with open_data(path, expected) as file:
+        names = file.readline().decode(errors="replace").strip("\r\n").split(separator)
+        file.seek(0)
+        if is_header := names_columns(names):
+            problem = f"the line is a header ({', '.join(names)[:80]}); the file should have none."
+            remedy = 'Delete the line; on_error="skip" (--on-error skip) leaves it out.'
+            errors.add("header line", np.array([1]), lambda _: problem, remedy)
+        blocks = ((block, is_header and number == 0) for number, block in enumerate(_blocks_of_lines(file)))
+        for parsed, usable, decodable, widths in _ahead(parse_block, blocks):
             lines = np.arange(line_count + 1, line_count + 1 + len(widths))
+            misshapen = widths != len(columns)
+            misshapen[: is_header and line_count == 0] = False
             line_count += len(lines)
             if len(usable):
                 yield parsed, lines[usable]
             remedy = "Convert the file to UTF-8."
             errors.add("bytes that are not UTF-8", lines[~decodable], lambda _: "the line is not valid UTF-8.", remedy)
-            misshapen = widths != len(columns)
             found = widths[misshapen]
             errors.add(
                 "wrong number of columns",
@@ -194,14 +297,14 @@ def read_tsv(
         raise DataFormatError(path, f"the file holds nothing but blank lines; expected {expected}.")
 
 
-def _ahead(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-    """Yield what some work makes of items, in their order, a few items ahead on as many threads as there are cores."""
+def _ahead(work: Callable[..., Any], items: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+    """Yield what some work makes of arguments, in their order, a few ahead on as many threads as there are cores."""
     cores = os.cpu_count() or 1
     threads = ThreadPoolExecutor(cores, thread_name_prefix="read_tsv")
     waiting = deque()
     try:
         for item in items:
-            waiting.append(threads.submit(work, item))
+            waiting.append(threads.submit(work, *item))
             if len(waiting) > cores:
                 yield waiting.popleft().result()
         yield from (waiting.popleft().result() for _ in range(len(waiting)))

@@ -7,6 +7,7 @@ that it needs, and a model has the vocabularies of its features, and no others.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,13 @@ from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.pieces import Pieces
 from recommenders_miner.data.terms import TermWeights
-from recommenders_miner.data.text import tokenize
+from recommenders_miner.data.text import are_unspaced, tokenize
 from recommenders_miner.data.vectors import read_vector_names
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams
+
+LOGGER = logging.getLogger("recommenders_miner")
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,13 @@ def vocabulary(name: str) -> Callable[[Builder], Builder]:
 def _words(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
     """The words of the training titles, and of the abstracts where a model reads them."""
     texts = tables.news.texts("title") + (tables.news.texts("abstract") if "abstract" in tables.features else [])
-    return Vocabulary.build(map(tokenize, texts), min_count=tables.hparams.min_word_count)
+    segmenter = tables.hparams.word_segmenter
+    if segmenter == "none" and sum(map(are_unspaced, texts)) > len(texts) / 2:
+        LOGGER.warning(
+            "Most texts are in a script without spaces between words, and each is read as a word or two. "
+            "-o word_segmenter=icu finds their words."
+        )
+    return Vocabulary.build((tokenize(text, segmenter) for text in texts), min_count=tables.hparams.min_word_count)
 
 
 @vocabulary("categories")
@@ -173,7 +182,8 @@ def _pieces(tables: TrainingTables, built: Vocabularies) -> Pieces:
 
 @vocabulary("terms")
 def _terms(tables: TrainingTables, built: Vocabularies) -> TermWeights:
-    return TermWeights.fit(tables.news.texts("title"), tables.hparams.title_size, tables.hparams.max_terms)
+    hparams = tables.hparams
+    return TermWeights.fit(tables.news.texts("title"), hparams.title_size, hparams.max_terms, hparams.word_segmenter)
 
 
 @vocabulary("news")

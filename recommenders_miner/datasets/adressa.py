@@ -7,9 +7,9 @@ a section has none of these. What was shown beside it is not known, so negatives
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 
 from recommenders_miner.data.folders import WHOLE
 from recommenders_miner.data.past_clicks import PAST_CLICKS
-from recommenders_miner.data.tsv import LineErrors, OnError, require_file
-from recommenders_miner.datasets.columns import LAST_SECOND, NO_TIME, Block
+from recommenders_miner.data.tsv import LineErrors, OnError, open_data, require_file
+from recommenders_miner.datasets.columns import LAST_SECOND, NO_TIME, Block, json_lines
 from recommenders_miner.datasets.conversion import Conversion, conversion_to, news_rows, write_clicks
 from recommenders_miner.datasets.negatives import Negatives
 from recommenders_miner.errors import DataFormatError
@@ -28,6 +28,7 @@ from recommenders_miner.errors import DataFormatError
 BATCH_LINES = 50_000
 """How many lines are read at a time. Results do not depend on it."""
 
+_FILES = "a folder of Adressa's files, one a day, or one of these"
 _FIELDS = ("userId", "time", "id", "title", "category1", "publishtime", "canonicalUrl", "url")
 
 
@@ -100,12 +101,12 @@ def convert_adressa(
 def _find_files(source: Path) -> list[Path]:
     """Return the files of the days, in the order of their names."""
     if not source.is_dir():
-        require_file(source, "a folder of Adressa's files, one a day, or one of these")
+        require_file(source, _FILES)
         files = [source]
     else:
         files = sorted(path for path in source.rglob("*") if path.is_file() and not path.name.startswith("."))
     for path in files:
-        if path.suffix in (".gz", ".tar", ".zip", ".tgz"):
+        if path.name.endswith((".tar", ".tar.gz", ".tgz", ".zip")):
             raise DataFormatError(path, "is an archive.", remedy=f"Unpack it: tar -xf {path.name}")
     if not files:
         raise DataFormatError(source, "there are no files; expected Adressa's, one a day.")
@@ -113,28 +114,15 @@ def _find_files(source: Path) -> list[Path]:
 
 
 def _read_records(path: Path, errors: LineErrors) -> Iterator[tuple[list[dict[str, Any]], np.ndarray]]:
-    """Yield the JSON objects of a file, some lines at a time, with their 1-based lines; pass over blank ones."""
-    records, lines = [], []
-    with open(path, "rb") as file:
-        for line, text in enumerate(file, start=1):
-            if not text.strip():
-                continue
-            try:
-                record = json.loads(text)
-                problem = "JSON, but no object"
-            except (ValueError, RecursionError) as error:
-                record, problem = None, f"not readable as JSON ({error})"
-            if isinstance(record, dict):  # most of which, the profile, is not needed
-                records.append({field: record[field] for field in _FIELDS if field in record})
-                lines.append(line)
-            else:
-                said = f"the line is {problem}; expected one event in each line."
-                errors.add("line that is no JSON object", np.array([line]), lambda _, said=said: said)
-                errors.raise_earliest()
-            if len(records) == BATCH_LINES:
-                yield records, np.array(lines, np.int64)
-                records, lines = [], []
-    yield records, np.array(lines, np.int64)
+    """Yield the events of a file, some lines at a time and at least once, with their 1-based lines."""
+    with open_data(path, _FILES) as file:
+        events, batch = json_lines(file, errors), None
+        while batch is None or len(batch) == BATCH_LINES:
+            batch = list(islice(events, BATCH_LINES))
+            # Most of an event, the profile, is not needed.
+            records = [{field: record[field] for field in _FIELDS if field in record} for _, record in batch]
+            yield records, np.array([line for line, _ in batch], np.int64)
+            errors.raise_earliest()
 
 
 def _read_events(records: Sequence[dict[str, Any]], lines: np.ndarray, errors: LineErrors) -> tuple[pa.Table, pa.Table]:

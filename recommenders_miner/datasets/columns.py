@@ -1,12 +1,13 @@
-"""Reading named columns of CSV and Parquet files, a batch of rows at a time, with the line of every error.
+"""Reading named columns of CSV, JSON, Parquet and Arrow files, a batch of rows at a time, with the line of every error.
 
-The lines of a Parquet file are its rows, the first one being 1.
+The lines of a Parquet or Arrow file are its rows, the first one being 1.
 """
 
 from __future__ import annotations
 
 import csv
 import difflib
+import io
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -14,13 +15,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recommenders_miner.data.behaviors import read_time
 from recommenders_miner.data.ragged import Ragged
-from recommenders_miner.data.tsv import LineErrors, require_file
+from recommenders_miner.data.tsv import ARROW, PARQUET, LineErrors, open_data
 from recommenders_miner.errors import DataFormatError
 
 BATCH_ROWS = 50_000
@@ -36,7 +39,8 @@ UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Units of times that are numbers since 1970, with how many of each a second has."""
 
 _LONGEST_FIELD = 2**24
-_PARQUET = b"PAR1"
+_START_BYTES = 4096
+_JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:(\[)\s*[{\]]|\{\s*[\"}])")  # no header of a CSV, as [id] or {id}
 _UNDECODED = re.compile("[\ud800-\udfff]")
 _UNFIT = {
     "news id": ("[\\x00-\\x20\\x7f\x85\u2028\u2029\ufeff]", "a space, tab, line end or the like"),
@@ -75,12 +79,13 @@ class Block:
     def ids(self, column: str, kind: str | None = None) -> pa.StringArray:
         """Return a column of ids, texts or whole numbers, as texts; empty ones are bad, if it is said what they are of.
 
-        So are ids of the kinds "news id" and "user id" with characters that behaviors.tsv cannot hold.
+        A whole number that was written as a float, as 1.0, is 1. Bad, too, are ids of the kinds "news id" and "user id"
+        with characters that behaviors.tsv cannot hold.
         """
-        found = self.table[column].type
-        if not (_is_whole(found) or pa.types.is_string(found)):
+        ids = _whole(self.table[column])
+        if not (_is_whole(ids.type) or pa.types.is_string(ids.type)):
             raise self._misfit(column, "ids are texts or whole numbers")
-        ids = self.table[column].cast(pa.string()).combine_chunks()
+        ids = pc.replace_substring_regex(ids.cast(pa.string()).combine_chunks(), r"^([0-9]+)\.0+$", r"\1")
         if kind is not None:
             remedy = "--on-error skip leaves such rows out, and counts them."
             self.report(f"empty {kind}", is_blank(ids), lambda _: f"the {kind}, column {column!r}, is empty.", remedy)
@@ -96,16 +101,16 @@ class Block:
 
     def texts(self, column: str) -> pa.StringArray:
         """Return a column of texts; whole numbers and truth values are written out."""
-        kind = self.table[column].type
-        if self.table[column].null_count == len(self.table):  # of whatever type a writer makes a column without a value
-            return pa.nulls(len(self.table), pa.string())
-        if not (pa.types.is_string(kind) or _is_whole(kind) or pa.types.is_boolean(kind)):
+        values = _whole(self.table[column])
+        if values.null_count == len(values):  # of whatever type a writer makes a column without a value
+            return pa.nulls(len(values), pa.string())
+        if not (pa.types.is_string(values.type) or _is_whole(values.type) or pa.types.is_boolean(values.type)):
             raise self._misfit(column, "expected texts")
-        return self.table[column].cast(pa.string()).combine_chunks()
+        return values.cast(pa.string()).combine_chunks()
 
     def integers(self, column: str) -> np.ndarray:
         """Return a column of whole numbers, (rows,) int64; missing and negative ones are bad, and -1 or negative."""
-        values = self.table[column]
+        values = _whole(self.table[column])
         if not pa.types.is_integer(values.type):
             raise self._misfit(column, "expected whole numbers")
         numbers = values.cast(pa.int64(), safe=False).fill_null(-1).to_numpy()
@@ -129,7 +134,8 @@ class Block:
         """Return a column of times, (rows,) int64 Unix seconds, `NO_TIME` where there is none that can be read.
 
         A time with a zone is brought to UTC; one without counts as UTC. Fractions of a second are dropped. Texts are
-        written in `format`, as `datetime.strptime` has it, or else in ISO 8601; numbers have a `unit`.
+        written in `format`, as `datetime.strptime` has it, or else in ISO 8601 or as `read_time` says; numbers have a
+        `unit`.
         """
         values, kind = self.table[column], self.table[column].type
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
@@ -159,13 +165,25 @@ class Block:
 
     def _misfit(self, column: str, expected: str) -> DataFormatError:
         kind = self.table[column].type
-        gaps = "pandas makes floats of whole numbers where one is missing: astype('Int64') before writing."
-        remedy = gaps if pa.types.is_floating(kind) else None
+        digits = "Floats that are not whole numbers, or too large to be exact: write integers or texts."
+        remedy = digits if pa.types.is_floating(kind) else None
         return DataFormatError(self.errors.path, f"column {column!r} holds {kind}; {expected}.", remedy=remedy)
 
 
 def _is_whole(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0)
+
+
+def _whole(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return floats as integers if all are whole and exact: pandas makes floats of integers where one is missing."""
+    if not pa.types.is_floating(values.type):
+        return values
+    numbers = values.to_numpy()  # NaN where there is none
+    missing, exact = np.isnan(numbers), 2.0 ** (np.finfo(numbers.dtype).nmant + 1)
+    numbers = np.where(missing, 0, numbers)
+    if not ((np.abs(numbers) < exact) & (np.floor(numbers) == numbers)).all():
+        return values
+    return pa.chunked_array([pa.array(numbers.astype(np.int64), mask=missing)])
 
 
 def is_blank(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
@@ -179,7 +197,8 @@ def _seconds_of(text: str | None, format: str | None) -> int:
         time = datetime.fromisoformat(text or "") if format is None else datetime.strptime(text or "", format)
         return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() // 1)
     except (ValueError, OverflowError):
-        return NO_TIME
+        read = read_time(text or "") if format is None else None
+        return NO_TIME if read is None else read
 
 
 # === Files ===
@@ -188,39 +207,46 @@ def _seconds_of(text: str | None, format: str | None) -> int:
 def read_columns(
     path: Path, columns: Sequence[str | None], errors: LineErrors, separator: str = ",", optional: Sequence[str] = ()
 ) -> Iterator[Block]:
-    """Read some columns of a file, which is Parquet if it begins as such, else CSV with a header.
+    """Read some columns of a file: Parquet, Arrow or JSON, if it begins as such, else CSV with a header.
 
     Whoever reads a block reports what is bad in it before the next; errors are raised then. Of `columns`, a None is
     passed over; the `optional` ones are read where the file has them. The separator is that of a CSV.
     """
     columns = [column for column in columns if column is not None]
-    require_file(path, "a CSV file with a header, or a Parquet file")
-    with open(path, "rb") as file:
-        start = file.read(len(_PARQUET))
-    if start.startswith(b"\x1f\x8b"):
-        raise DataFormatError(path, "is packed by gzip.", remedy=f"Unpack it: gunzip {path.name}")
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataFormatError(path, "is UTF-16.", remedy="Convert it to UTF-8: iconv -f UTF-16 -t UTF-8")
-    if start == _PARQUET:
-        tables = _read_parquet(path, columns, optional)
-    else:
-        tables = _read_csv(path, columns, optional, errors, separator)
-    for table, lines in tables:
-        yield Block(table, lines, errors)
-        errors.raise_earliest()
+    expected = "a CSV file with a header, JSON lines, or a Parquet or Arrow file"
+    with open_data(path, expected, besides=(PARQUET, ARROW)) as file:
+        start = file.read(_START_BYTES)
+        file.seek(0)
+        if start.startswith((b"PAR1", ARROW)):
+            tables = _read_arrow(path, file, columns, optional, start.startswith(ARROW))
+        elif match := _JSON.match(start):
+            tables = _read_json(path, file, columns, optional, errors, is_list=match[1] == b"[")
+        else:
+            tables = _read_csv(path, file, columns, optional, errors, separator)
+        for table, lines in tables:
+            yield Block(table, lines, errors)
+            errors.raise_earliest()
     errors.raise_earliest()  # of a batch that no row was left of
 
 
-def _read_parquet(path: Path, columns: Sequence[str], optional: Sequence[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
+def _read_arrow(
+    path: Path, file: BinaryIO, columns: Sequence[str], optional: Sequence[str], is_arrow: bool
+) -> Iterator[tuple[pa.Table, np.ndarray]]:
     import pyarrow.parquet as pq
 
     first_row = 1
+    source = pa.OSFile(str(path)) if isinstance(file, io.BufferedReader) else pa.BufferReader(file.read())
     try:
         # What the footer says of the columns of a row group is not asked: where that is damaged, pyarrow 26 ends the
         # process.
-        with pq.ParquetFile(path) as file:
-            wanted = _find_columns(path, file.schema_arrow.names, columns, optional)
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=wanted):
+        with pa.ipc.open_file(source) if is_arrow else pq.ParquetFile(source) as reader:
+            names = (reader.schema if is_arrow else reader.schema_arrow).names
+            wanted = _find_columns(path, names, columns, optional)
+            if is_arrow:
+                batches = map(reader.get_batch, range(reader.num_record_batches))
+            else:
+                batches = reader.iter_batches(batch_size=BATCH_ROWS, columns=wanted)
+            for batch in batches:
                 batch.validate(full=True)  # reading alone takes any bytes for UTF-8
                 table = pa.table({name: _plain(batch.column(name)) for name in wanted})
                 yield table, np.arange(first_row, first_row + len(table))
@@ -228,7 +254,65 @@ def _read_parquet(path: Path, columns: Sequence[str], optional: Sequence[str]) -
     except DataFormatError:
         raise
     except Exception as error:  # pyarrow lets through whatever a damaged file leads it into
-        raise DataFormatError(path, f"is not readable as Parquet: {error}") from None
+        form = "Arrow" if is_arrow else "Parquet"
+        raise DataFormatError(path, f"is not readable as {form}: {error}") from None
+
+
+def _read_json(
+    path: Path, file: BinaryIO, columns: Sequence[str], optional: Sequence[str], errors: LineErrors, is_list: bool
+) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """Read objects, one a line or the elements of a list, which then count as lines."""
+    records, wanted = _elements(path, file) if is_list else json_lines(file, errors), None
+    while batch := list(islice(records, BATCH_ROWS)):
+        names = dict.fromkeys(name for _, record in batch for name in record)
+        wanted = wanted or _find_columns(path, list(names), columns, optional)
+        table = {name: _json_column([record.get(name) for _, record in batch]) for name in wanted}
+        yield pa.table(table), np.array([line for line, _ in batch], np.int64)
+    if wanted is None:
+        errors.raise_earliest()
+        raise DataFormatError(path, "there are no objects in it; expected one in each line.")
+
+
+def json_lines(file: BinaryIO, errors: LineErrors) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the JSON objects of a file that has one a line, with their 1-based lines; pass over blank ones.
+
+    Where errors are raised, nothing is read past the first bad line.
+    """
+    for line, text in enumerate(file, start=1):
+        if not text.strip():
+            continue
+        try:
+            record = json.loads(text)
+            problem = "JSON, but no object"
+        except (ValueError, RecursionError) as error:
+            record, problem = None, f"not readable as JSON ({error})"
+        if isinstance(record, dict):
+            yield line, record
+        else:
+            said = f"the line is {problem}; expected one object in each line."
+            errors.add("line that is no JSON object", np.array([line]), lambda _, said=said: said)
+            if errors.report is None:
+                return
+
+
+def _elements(path: Path, file: BinaryIO) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        elements = json.load(file)
+    except (ValueError, RecursionError) as error:
+        raise DataFormatError(path, f"is not readable as JSON: {error}") from None
+    if not all(isinstance(element, dict) for element in elements):
+        raise DataFormatError(path, "is a list of JSON, but not of objects.", remedy="Write one object in each line.")
+    return enumerate(elements, start=1)
+
+
+def _json_column(values: list[Any]) -> pa.Array:
+    """Make a column of what JSON holds; values of several kinds are texts."""
+    try:
+        column = pa.array(values)
+    except (pa.ArrowException, ValueError, OverflowError):  # UnicodeError is a ValueError: half a surrogate pair
+        texts = (text if isinstance(text, str | None) else json.dumps(text, ensure_ascii=False) for text in values)
+        column = pa.array([text and text.encode(errors="replace").decode() for text in texts], pa.string())
+    return column.cast(pa.string()) if pa.types.is_null(column.type) else column
 
 
 def _plain(column: pa.Array) -> pa.Array:
@@ -240,12 +324,12 @@ def _plain(column: pa.Array) -> pa.Array:
 
 
 def _read_csv(
-    path: Path, columns: Sequence[str], optional: Sequence[str], errors: LineErrors, separator: str
+    path: Path, file: BinaryIO, columns: Sequence[str], optional: Sequence[str], errors: LineErrors, separator: str
 ) -> Iterator[tuple[pa.Table, np.ndarray]]:
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))  # bodies of articles are longer than csv expects
     # Bytes that are not UTF-8 become lone surrogates, so that their line can be named.
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows = _sound_rows(csv.reader(file, delimiter=separator, strict=True), errors)
+    with io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+        rows = _sound_rows(csv.reader(text, delimiter=separator, strict=True), errors)
         _, header = next(rows, (0, None))
         if header is None:
             errors.raise_earliest()

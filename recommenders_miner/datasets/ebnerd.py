@@ -19,7 +19,7 @@ from recommenders_miner.data.folders import BEHAVIORS_FILE
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.past_clicks import Histories
 from recommenders_miner.data.ragged import Ragged
-from recommenders_miner.data.tsv import OnError
+from recommenders_miner.data.tsv import OnError, open_data
 from recommenders_miner.data.write import write_behaviors
 from recommenders_miner.datasets.columns import LAST_SECOND, NO_TIME, Block
 from recommenders_miner.datasets.conversion import Conversion, conversion_to, news_rows, write_news
@@ -33,6 +33,7 @@ FURTHER_COLUMNS = ("body", "premium", "article_type", "topics", "sentiment_score
 
 The counts of views and of time spent reading are not among them, since they know the future."""
 
+_BUNDLE = "the folder of a bundle of EB-NeRD"
 _ARTICLES, _BEHAVIORS, _HISTORY = "articles.parquet", "behaviors.parquet", "history.parquet"
 
 
@@ -70,6 +71,9 @@ def convert_ebnerd(
     settings = {"converter": "ebnerd", "source": [str(source) for source in sources], "max_history": max_history}
     with conversion_to(out, settings, sources, on_error, overwrite) as conversion:
         for source in sources:
+            if not source.is_dir():
+                with open_data(source, _BUNDLE):  # an archive is named as such
+                    raise DataFormatError(source, f"is a file; expected {_BUNDLE}.")
             names = [name for name in SPLITS if (source / name).is_dir()]
             if not names:
                 raise DataFormatError(source, f"holds none of the folders {', '.join(SPLITS)} of EB-NeRD.")

@@ -1,4 +1,4 @@
-"""Logs of one's own, in CSV or Parquet files whose columns a YAML file names, as a data folder in MIND's form."""
+"""Logs of one's own, in tables whose columns a YAML file names, as a data folder in MIND's form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pydantic
 from recommenders_miner.data.folders import WHOLE
 from recommenders_miner.data.news import FILE_COLUMNS
 from recommenders_miner.data.past_clicks import PAST_CLICKS
-from recommenders_miner.data.tsv import OnError, require_file
+from recommenders_miner.data.tsv import OnError, find_files, require_file
 from recommenders_miner.datasets.columns import LAST_SECOND, NO_TIME, Block, is_blank
 from recommenders_miner.datasets.conversion import (
     Conversion,
@@ -99,7 +99,12 @@ Columns = Annotated[
     pydantic.Field(min_length=1),
     pydantic.BeforeValidator(lambda value: value if isinstance(value, list) else [value]),
 ]
-Files = Annotated[Columns, pydantic.AfterValidator(lambda names, info: [info.context / name for name in names])]
+Files = Annotated[
+    Columns,
+    pydantic.AfterValidator(
+        lambda names, info: [file for name in names for file in find_files(info.context / name)],
+    ),
+]
 Separator = Annotated[  # YAML takes \t for two characters unless it is quoted
     str,
     pydantic.Field(pattern=r'^[^\r\n"]$'),
@@ -132,7 +137,8 @@ class TimeColumn(_Section):
     @property
     def remedy(self) -> str:
         """What to do about a time that cannot be read."""
-        form = f"numbers of {self.unit} since 1970" if self.unit else self.format or "ISO 8601, 2019-11-12 14:14:46"
+        usual = "2019-11-12 14:14:46 (ISO 8601) or 11/12/2019 2:14:46 PM"
+        form = f"numbers of {self.unit} since 1970" if self.unit else self.format or usual
         return f"Times are read as {form}. A format or a unit says otherwise: {{column: {self.column}, unit: ms}}."
 
 
@@ -176,7 +182,7 @@ class LogSchema(_Section):
 
     ```yaml
     news:
-      file: articles.csv            # CSV or Parquet, beside the YAML file, or an absolute path; several as a list
+      file: articles.csv            # beside the YAML file, or an absolute path; or a list, a folder or a pattern
       separator: ;                  # optional, of a CSV; a comma by default
       id: article_id
       title: headline
@@ -184,7 +190,7 @@ class LogSchema(_Section):
       published: {column: online_since, format: "%d.%m.%Y %H:%M"}  # when an article could first be read
       columns: [body, premium]      # optional: further ones that articles.parquet gets as they are
     events:
-      file: [clicks-1.csv, clicks-2.csv]
+      file: clicks-*.csv.gz
       user: visitor
       time: {column: ts, unit: ms}  # a plain name: ISO 8601, or a column of times in a Parquet file
       news: article_id

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recommenders_miner.data.folders import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, WHOLE, split_folders
-from recommenders_miner.data.news import FILE_COLUMNS
-from recommenders_miner.data.tsv import LineErrors, OnError, read_tsv, require_file
+from recommenders_miner.data.news import FILE_COLUMNS, read_news_lines
+from recommenders_miner.data.tsv import OnError, describe_columns, require_file
 from recommenders_miner.data.write import write_table
 from recommenders_miner.datasets.columns import is_blank
 from recommenders_miner.datasets.conversion import Conversion, FirstRows, conversion_to, one_line
@@ -70,7 +70,7 @@ def _find_files(path: Path) -> list[Path]:
     if not path.is_dir():
         require_file(path, "a file of xMIND, or a folder that holds some")
         return [path]
-    files = sorted(file for kind in ("*.tsv", "*.parquet", "*.parquet.gzip") for file in path.rglob(kind))
+    files = sorted(file for kind in ("*.tsv", "*.tsv.gz", "*.parquet", "*.parquet.gzip") for file in path.rglob(kind))
     if not files:
         remedy = "Unpack the archives: unzip 'xMIND*.zip'"
         raise DataFormatError(path, "there are no files of xMIND, *.tsv or *.parquet.", remedy=remedy)
@@ -100,8 +100,12 @@ def _convert_split(folder: Path, split: str, translations: pa.Table, conversion:
     target = conversion.folder / split
     target.mkdir()
     path = folder / NEWS_FILE
-    news = pa.concat_tables([block for block, _ in read_tsv(path, FILE_COLUMNS, LineErrors(path, "raise"))])
-    news = news.combine_chunks()
+    with conversion.errors_of(path) as errors:
+        news = read_news_lines(path, errors)
+        errors.raise_earliest()
+    if news is None:
+        raise DataFormatError(path, f"no line could be used; expected {describe_columns(FILE_COLUMNS)}.")
+    news = news.drop_columns("line").combine_chunks()
     place = pc.index_in(news["news id"], value_set=translations["nid"].combine_chunks())
     for column in _COLUMNS[1:]:
         texts = pc.coalesce(translations[column].take(place), news[column])

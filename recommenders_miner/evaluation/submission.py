@@ -6,6 +6,7 @@ kernels, a block of impressions at a time.
 
 from __future__ import annotations
 
+import json
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recommenders_miner.data.cache import pack_strings
+from recommenders_miner.data.past_clicks import CONVERSION_FILE
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.evaluation.metrics import check_scores, rank_candidates
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 IMPRESSIONS_PER_BLOCK = 50_000
 BYTES_PER_BLOCK = 16 << 20
+MIND_FILE, EBNERD_FILE = "prediction.txt", "predictions.txt"
 
 
 def write_scores(path: str | Path, scores: Ragged) -> None:
@@ -76,13 +79,27 @@ def read_scores(path: str | Path, log: ImpressionLog | None = None) -> Ragged:
     return scores
 
 
+def submission_file(data_dir: str | Path) -> str:
+    """Return what a leaderboard calls the file in a submission's zip: as MIND's does, unless the data is EB-NeRD's."""
+    try:
+        description = json.loads((Path(data_dir) / CONVERSION_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return MIND_FILE
+    converter = description.get("converter") if isinstance(description, dict) else None
+    return EBNERD_FILE if converter == "ebnerd" else MIND_FILE
+
+
 def write_submission(
-    path_zip: str | Path, impression_ids: Sequence[int] | Sequence[str] | np.ndarray, scores: Ragged
+    path_zip: str | Path,
+    impression_ids: Sequence[int] | Sequence[str] | np.ndarray,
+    scores: Ragged,
+    file_name: str = MIND_FILE,
 ) -> None:
     """Write the ranks of every impression's candidates as the MIND leaderboard takes them, `prediction.zip` by custom.
 
-    The zip file holds `prediction.txt` and nothing else, a line per impression: `impression_id [r1,r2,…]`, where r1 is
-    the rank of the first candidate; ties are broken by candidate order. The same input gives the same bytes.
+    The zip file holds `file_name` and nothing else, a line per impression: `impression_id [r1,r2,…]`, where r1 is the
+    rank of the first candidate; ties are broken by candidate order. The same input gives the same bytes. EB-NeRD's
+    leaderboard takes the same lines under another name, which `submission_file` knows.
     """
     scores = check_scores(scores)
     if len(impression_ids) != len(scores):
@@ -92,7 +109,7 @@ def write_submission(
     with (
         atomic_write(path_zip) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-        archive.open("prediction.txt", "w") as file,
+        archive.open(file_name, "w") as file,
     ):
         for impressions, block in _blocks(scores):
             ids = pa.array(np.asarray(impression_ids[impressions])).cast(pa.string())

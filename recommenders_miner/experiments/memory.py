@@ -137,7 +137,8 @@ def _over_words(hparams: HParams, news: NewsTable, log: ImpressionLog, articles:
     """Return dimension and parameters, and of a step the bytes kept at 16 bit and the operations, of other encoders."""
     encoder, length, inputs, heads = hparams.news_encoder, hparams.title_size, hparams.word_emb_dim, 0
     texts = (news.title, news.abstract) if encoder in ("multi_view", "intents") else (news.title,)
-    words = len({word for column in texts for text in column.to_pylist() for word in tokenize(text)})
+    titles = (text for column in texts for text in column.to_pylist())
+    words = len({word for text in titles for word in tokenize(text, hparams.word_segmenter)})
     if encoder == "tfidf":
         dim, layers = hparams.factor_dim, [3 * hparams.factor_dim, *getattr(hparams, "layer_sizes", [])]
         dense = sum(a * b for a, b in itertools.pairwise(layers))

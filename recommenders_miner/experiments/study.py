@@ -16,7 +16,7 @@ from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.datasets.mind import mind_size
 from recommenders_miner.datasets.synthetic.benchmark import benchmark_name
 from recommenders_miner.evaluation.metrics import DEFAULT_METRICS
-from recommenders_miner.evaluation.submission import write_submission
+from recommenders_miner.evaluation.submission import submission_file, write_submission
 from recommenders_miner.experiments.compare import Column
 from recommenders_miner.experiments.plan import Plan
 from recommenders_miner.experiments.runs import Run, Runs, Variant, require_known_models
@@ -183,7 +183,8 @@ class Study:
                 data = model.read(files.news, files.behaviors)
                 with progress_bar(f"{name}: scoring the test split") as report:
                     scores = model.score_log(data, progress=report)
-                write_submission(target, data.log.impression_id, Ragged(scores, data.log.candidates.offsets))
+                ranked = Ragged(scores, data.log.candidates.offsets)
+                write_submission(target, data.log.impression_id, ranked, submission_file(self.data_dir))
                 LOGGER.info("%s: %s", name, target)
 
     @property

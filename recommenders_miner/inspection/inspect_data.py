@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import itertools
 import logging
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import pyarrow.compute as pc
 
 from recommenders_miner.data.entities import news_neighbours, title_entities
 from recommenders_miner.data.folders import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, split_folders
 from recommenders_miner.data.log import ImpressionLog
-from recommenders_miner.data.news import FILE_COLUMNS, NewsTable
-from recommenders_miner.data.tsv import OnError, SkipReport
+from recommenders_miner.data.news import NewsTable, read_news_lines
+from recommenders_miner.data.tsv import LineErrors, OnError, SkipReport
 from recommenders_miner.data.vectors import read_vector_names, read_word_vectors
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.errors import DataFormatError
@@ -30,9 +30,6 @@ from recommenders_miner.inspection.facts import (
     find_blank,
 )
 from recommenders_miner.inspection.report import DataReport, Finding, SplitReport
-
-_UNDECODABLE = re.compile("[\udc80-\udcff]")
-"""What `surrogateescape` makes of bytes that are not UTF-8."""
 
 T = TypeVar("T", NewsTable, ImpressionLog)
 
@@ -54,6 +51,7 @@ _UNKNOWN = "Is news.tsv that of the same split? Add the news to it, or take the 
 _AS_IT_CAME = "A split that is to be submitted is left as it came."
 _REMEDIES = {
     "bytes that are not UTF-8": "Convert the file to UTF-8.",
+    "header line": "Delete the line.",
     "wrong number of columns": (
         "Take tabs and line breaks out of the texts; each line needs all columns, the empty ones too."
     ),
@@ -130,7 +128,7 @@ def _inspect_split(name: str, folder: Path, found: list[Finding]) -> _InspectedS
     entities: list[str] = []
     news = _read(NewsTable.read, news_path, found)
     if news is not None:
-        line_of, repeated = _lines_of_news(news_path, news)
+        line_of, repeated = news.lines, _repeated_lines(news_path, news)
         entities_error = None
         try:
             news_neighbours(news, Vocabulary([]))  # reads the entities of titles and of abstracts
@@ -184,18 +182,11 @@ def _share_with_vector(path: Path, entities: list[str], found: list[Finding]) ->
     return float(has_vector[vocabulary.encode(entities)].mean()) if entities else None
 
 
-def _lines_of_news(path: Path, news: NewsTable) -> tuple[np.ndarray, int]:
-    """Find the line of each row of a readable file's table, (N + 1,), and how many lines repeat an article."""
-    line_of, usable = {"": 0}, 0
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            news_id, *others = line.split("\t")
-            if news_id and len(others) == len(FILE_COLUMNS) - 1 and not _UNDECODABLE.search(line):
-                usable += 1
-                line_of.setdefault(news_id, number)
-    lines = np.array([line_of[news_id] for news_id in news.ids.to_pylist()])
+def _repeated_lines(path: Path, news: NewsTable) -> int:
+    """Count the lines of a readable file that repeat an article of its table."""
+    usable = pc.sum(pc.not_equal(read_news_lines(path, LineErrors(path, "skip"))["news id"], "")).as_py()
     contradicting = news.skipped.counts.get("news id repeated with another content", 0)
-    return lines, usable - (len(news) - 1) - contradicting
+    return usable - (len(news) - 1) - contradicting
 
 
 # === What is wrong, or may be ===
@@ -219,10 +210,8 @@ def _of_news(
 ) -> Iterator[Finding]:
     """Yield what may be wrong with a news table whose row k stands in line `line_of[k]`; few models read entities."""
     if entities_error is not None:
-        row = news.row_of.get(str(entities_error.path).rpartition(" ")[2])  # "the title entities of news N1"
-        problem = f"{entities_error.path}: {entities_error.problem}"
         remedy = "DKN, HieRec and miner-knowledge stop there; write [] where there are no entities."
-        yield Finding(path, problem, remedy, lines=() if row is None else (int(line_of[row]),))
+        yield Finding(path, entities_error.problem, remedy, lines=(entities_error.line,))
     for column, texts, effect in (
         ("title", news.title, "Models that read titles cannot tell them apart."),
         ("category", news.category, "Models that read categories take them for one more category."),

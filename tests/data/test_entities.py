@@ -95,6 +95,16 @@ def test_damaged_entities_name_their_article(text, build):
         build(news)
 
 
+def test_damaged_entities_of_a_file_name_it_and_the_line(tmp_path):
+    lines = [f"N{k}\ta\tb\tTitle\t\t\t{of}\t[]\n" for k, of in enumerate(["[]", mind("Q1"), mind("Q2"), "[{"])]
+    (tmp_path / "news.tsv").write_text("".join([lines[0], *lines]))
+    news = NewsTable.read(tmp_path / "news.tsv")
+    for table in (news, news.select(["N3", "N1"])):
+        says = r"news\.tsv, line 5: the title entities of news N3: expected a JSON list.*'\[\{'.*write \[\]"
+        with pytest.raises(DataFormatError, match=says):
+            title_entities(table)
+
+
 def test_entities_are_ids_at_the_left_of_their_row(build):
     vocabularies = build(vectors=["Q1"])
     feature = features(NEWS, vocabularies)["entities"]

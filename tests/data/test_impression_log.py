@@ -26,10 +26,23 @@ def test_any_time_is_written_as_mind_does_and_comes_back(time):
     half = "AM" if time.hour < 12 else "PM"
     written = mind_times(np.array([unix_seconds(time)]))
     assert written.to_pylist() == [f"{time.month}/{time.day}/{time.year} {time.hour % 12 or 12}:{time:%M:%S} {half}"]
-    forms = [*written.to_pylist(), f"{time:%m/%d/%Y %I:%M:%S %p}", str(time)]
-    assert parse_times(pa.chunked_array([forms])).tolist() == [unix_seconds(time)] * 3
+    forms = [*written.to_pylist(), f"{time:%m/%d/%Y %I:%M:%S %p}", str(time), f"{time.isoformat()}.999Z", f"{time} UTC"]
+    forms += [f"{time:%Y/%m/%d %I:%M:%S%p}", f"{time:%m/%d/%Y, %I:%M:%S.5 %p} GMT", f" {time}+00 ", f"{time} -0000"]
+    assert parse_times(pa.chunked_array([forms])).tolist() == [unix_seconds(time)] * len(forms)
     assert unix_seconds(time) == seconds(*time.timetuple()[:6])
     assert file_time(np.int64(unix_seconds(time))) == time
+
+
+@given(
+    st.datetimes(datetime(1971, 1, 1), datetime(9998, 1, 1)).map(lambda t: t.replace(second=0, microsecond=0)),
+    st.integers(-14 * 60, 14 * 60),
+    st.sampled_from(["{:+03d}:{:02d}", "{:+03d}{:02d}"]),
+)
+def test_a_time_with_a_zone_is_brought_to_utc_and_needs_no_seconds(time, minutes, form):
+    hours, rest = divmod(abs(minutes), 60)
+    zone = form.format(hours, rest).replace("+", "+" if minutes >= 0 else "-")
+    forms = [f"{time:%Y-%m-%dT%H:%M}{zone}", f"{time:%m/%d/%Y %I:%M %p} {zone}", f"{time}.25 {zone}"]
+    assert parse_times(pa.chunked_array([forms])).tolist() == [unix_seconds(time) - 60 * minutes] * 3
 
 
 ERRORS = {
@@ -37,9 +50,12 @@ ERRORS = {
     "bad id": (line(number="x1"), "impression id 'x1' is not a non-negative integer"),
     "huge id": (line(number="9" * 30), "is not a non-negative integer"),
     "no user": (line(user=""), "the user id is empty"),
-    "no time": (line(time=""), "expected a time like 11/12/2019 2:14:46 PM, got ''"),
+    "no time": (line(time=""), "expected a time like 11/12/2019 2:14:46 PM or 2019-11-12 14:14:46, got ''"),
     "24 hours": (line(time="11/12/2019 14:14:46 PM"), "got '11/12/2019 14:14:46 PM'"),
     "no half": (line(time="11/12/2019 2:14:46"), "expected a time"),
+    "day first": (line(time="31/12/2019 2:14 PM"), "expected a time"),
+    "zone by name": (line(time="2019-11-12 14:14:46 CET"), "expected a time"),
+    "no clock": (line(time="2019-11-12"), "expected a time"),
     "no such day": (line(time="2/30/2020 2:14:46 AM"), "expected a time"),
     "no such ISO day": (line(time="2019-11-31 14:14:46"), "expected a time"),
     "short year": (line(time="11/12/19 2:14:46 PM"), "expected a time"),
@@ -70,6 +86,15 @@ def test_an_error_names_file_and_line_and_leaves_no_files(tmp_path, kind):
     assert (caught.value.path, caught.value.line) == (path, 3)
     assert str(caught.value).startswith(f"{path}, line 3: ")
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_header_is_an_error_or_left_out(tmp_path):
+    path = write(tmp_path, "impression_id\tuser_id\ttime\thistory\timpressions", line(), line(number="4"))
+    with pytest.raises(DataFormatError, match=r"behaviors\.tsv, line 1: the line is a header .*skip"):
+        read(path)
+    log = read(path, on_error="skip")
+    assert log.impression_id.tolist() == [1, 4]
+    assert log.skipped.counts == {"header line": 1}
 
 
 def test_labels_in_an_unlabelled_log_are_an_error(tmp_path):

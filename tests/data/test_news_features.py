@@ -43,6 +43,22 @@ def test_titles_are_words_at_the_left_of_their_row(vocabularies):
     assert title.dtype == np.int32
 
 
+@pytest.mark.parametrize(("options", "words"), [({}, 3), ({"word_segmenter": "icu"}, 6)])
+def test_titles_without_spaces_are_words_where_icu_finds_them(caplog, options, words):
+    if options:
+        pytest.importorskip("icu4py", reason="an extra")
+    news = NewsTable.from_columns(["N1", "N2", "N3"], ["北京今天的天气", "今天的新闻", "Goal"])
+    log = ImpressionLog.from_columns(news, histories=[["N1"]], candidates=[["N2"]], labels=[[1]], users=["U1"])
+    hparams = prepare_hparams("libfm", title_size=3, **options)
+    vocabularies = Vocabularies.build([*COMMON, "terms"], TrainingTables(news, log, hparams, frozenset()))
+    assert len(vocabularies.words.tokens) - 2 == words
+    assert ("-o word_segmenter=icu finds their words" in caplog.text) == (not options)
+    if options:
+        made = NewsFeatures(news, vocabularies, hparams)
+        assert made["title"].tolist()[1] == vocabularies.words.encode(["北京", "今天", "的"])
+        assert sorted(vocabularies.terms.terms.encode(["今天", "的", "新闻"])) == made["term"].tolist()[2]
+
+
 def test_categories_have_one_id_an_article(vocabularies):
     made = features(vocabularies)
     weather, sports = (vocabularies.categories[name] for name in ("weather", "sports"))

@@ -1,9 +1,13 @@
+import csv
 import logging
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from recommenders_miner.data import tsv
 from recommenders_miner.data.news import NewsTable, UnknownNewsError
@@ -47,6 +51,42 @@ def test_reads_mind_rows_as_they_are(tmp_path):
         "abstract_entities": ["", entities, "[]", ""],
     }
     assert (table.skipped, len(table), repr(table)) == (None, 4, "NewsTable(3 news)")
+
+
+HEADER = "\t".join(["news_id", "category", "subcategory", "title", "abstract", "url", "title_entities", "entities"])
+
+
+def test_a_header_is_an_error_or_left_out(tmp_path):
+    path = write(tmp_path, HEADER, row("N1"), row("N2"))
+    with pytest.raises(DataFormatError, match=r"news\.tsv, line 1: the line is a header \(news_id, category, "):
+        NewsTable.read(path)
+    table = NewsTable.read(path, on_error="skip")
+    assert table.ids.to_pylist() == ["", "N1", "N2"]
+    assert table.lines.tolist() == [0, 2, 3]
+    assert table.skipped.counts == {"header line": 1}
+
+
+ENTITIES = '[{"Label": "A \\"B\\"", "Type": "O", "WikidataId": "Q1", "Confidence": 1.0}]'
+TEXTS = st.text(st.sampled_from("ab \"',;"), max_size=6).filter(lambda text: text.strip('"'))
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
+@given(texts=st.lists(st.tuples(TEXTS, TEXTS, st.sampled_from(["", "[]", ENTITIES])), min_size=1, max_size=6))
+def test_a_table_that_pandas_saved_is_the_same(tmp_path, quoting, texts):
+    rows = [row(f"N{k}", title, abstract=abstract, entities=of) for k, (title, abstract, of) in enumerate(texts)]
+    table = NewsTable.read(write(tmp_path, *rows))
+    assume(table.title.to_pylist()[1:] == [title for title, _, _ in texts])  # and not taken for CSV itself
+    options = {"sep": "\t", "header": False, "index": False, "quoting": quoting}
+    pd.DataFrame([line.split("\t") for line in rows]).to_csv(tmp_path / "saved.tsv", **options)
+    assert columns(NewsTable.read(tmp_path / "saved.tsv")) == columns(table)
+
+
+@pytest.mark.parametrize("title", ['"A"', '"A" and "B"', '""', '"', 'He said ""No""', '"A ""B""" and "C'])
+def test_quotes_that_are_not_those_of_a_csv_stay(tmp_path, title):
+    assert NewsTable.read(write(tmp_path, row("N1", title), row("N2", 'A "B'))).title[1].as_py() == title
+    table = NewsTable.read(write(tmp_path, row("N1", '"A ""B"""'), row("N2", entities=ENTITIES)))
+    assert table.title[1].as_py() == '"A ""B"""'
 
 
 def test_rows_and_row_of(tmp_path):

@@ -1,4 +1,8 @@
+import bz2
+import gzip
 import logging
+import lzma
+import re
 
 import numpy as np
 import pytest
@@ -6,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recommenders_miner.data import tsv
-from recommenders_miner.data.tsv import LineErrors, SkipReport, read_tsv
+from recommenders_miner.data.tsv import LineErrors, SkipReport, names_columns, read_tsv
 from recommenders_miner.errors import DataFormatError
 
 COLUMNS = ("name", "text")
@@ -60,6 +64,83 @@ def test_a_line_with_an_error_is_named(tmp_path, bad, problem):
     with pytest.raises(DataFormatError) as caught:
         read(path)
     assert (caught.value.line, str(caught.value)) == (2, f"{path}, line 2: {problem}")
+
+
+NEWS_HEADER = "news_id category subcategory title abstract url title_entities abstract_entities"
+LOG_HEADER = "impression_id user_id time history impressions"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(NEWS_HEADER, LOG_HEADER, NEWS_HEADER.upper(), "\ufeff" + LOG_HEADER, f"#{LOG_HEADER}"),
+        *('"' + '" "'.join(names.split()) + '"' for names in (NEWS_HEADER, LOG_HEADER)),
+        "nid cat subcat title abs url titleEntities abstractEntities",
+        "News-ID Category SubCategory Title Abstract URL Entities_title Entities_abstract",
+        "id vert subvert headline body link entities abstract.entities",
+        "ItemId section sub_section title teaser  ent ent2",
+        "impid uid timestamp clicked_news candidates",
+        "index user date hist imp",
+        "0 1 2 3 4 5 6 7",
+        "0 1 2 3 4",
+        "head relation tail",
+    ],
+)
+def test_names_of_columns_are_a_header_wherever_they_come_from(header):
+    assert names_columns(header.split(" "))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("N1 sports golf Title Text https://x [] []", "N1 news news News news  [] []", "1 U1 time N1 N1-0"),
+        *(
+            "news1 news news-sub News news url [] []",
+            "article-7 category sub title   [] []",
+            "id sport golf Goal   [] []",
+        ),
+        *("0 1 2", "Q1 P31 Q5", "1 2 3 4 5", "news", "", " ", "a b"),
+    ],
+)
+def test_values_are_no_header(line):
+    assert not names_columns(line.split(" "))
+
+
+@pytest.mark.parametrize("header", ["name\ttext", "Name\tText\tURL", "id\tText\r"])
+def test_a_header_is_an_error_that_is_named_or_left_out(tmp_path, header):
+    path = write(tmp_path, f"{header}\na\tb\nname\ttext\n")
+    with pytest.raises(DataFormatError, match=r"file\.tsv, line 1: the line is a header \(.*Delete the line; .*skip"):
+        read(path)
+    rows, lines, report = read(path, on_error="skip")
+    assert (rows, lines) == ([("a", "b"), ("name", "text")], [2, 3])
+    assert (report.counts, report.lines) == ({"header line": 1}, {"header line": [1]})
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_packed_file_is_read(tmp_path, pack):
+    assert read(write(tmp_path, pack(b"a\tb\nc\td"))) == ([("a", "b"), ("c", "d")], [1, 2], None)
+    with pytest.raises(DataFormatError, match=r"file\.tsv: is packed, and damaged: "):
+        read(write(tmp_path, pack(b"a\tb\nc\td")[:-6]))
+
+
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [
+        ("a\tb\n".encode("utf-16"), "UTF-16"),
+        (b"PK\x03\x04\x14", "a zip file or a spreadsheet"),
+        (b"PAR1\x15\x04", "a Parquet file"),
+        (b"ARROW1\0\0", "an Arrow (Feather) file"),
+        (gzip.compress(b"PK\x03\x04\x14"), "a zip file"),
+    ],
+)
+def test_a_file_that_is_no_text_is_named(tmp_path, content, form):
+    with pytest.raises(DataFormatError, match=rf"file\.tsv: is {re.escape(form)}.*expected 2 tab-separated columns"):
+        read(write(tmp_path, content), on_error="skip")
+
+
+@pytest.mark.parametrize("text", ["PK", "PAR1", "ARROW1", "BZh9", "SQLite format 3", "Obj", "7z"])
+def test_text_may_begin_as_other_forms_do(tmp_path, text):
+    assert read(write(tmp_path, f"{text}\tb\n"))[0] == [(text, "b")]
 
 
 def test_the_caller_gets_the_lines_before_an_error_first(tmp_path):

@@ -1,13 +1,17 @@
+# ruff: noqa: RUF001  (words of many scripts)
+import itertools
 import re
+import sys
+import unicodedata
 from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recommenders_miner.data.text import token_places, tokenize
+from recommenders_miner.data.text import _icu, are_unspaced, token_places, tokenize
 from recommenders_miner.data.vocabulary import Vocabulary
-from recommenders_miner.errors import DataFormatError
+from recommenders_miner.errors import DataFormatError, HParamsError
 
 token = st.text(st.characters(codec="utf-8", exclude_characters="\n\r"), min_size=1, max_size=5)
 
@@ -101,25 +105,83 @@ def test_words_and_marks(text, tokens):
     assert tokenize(text) == tokens
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.text())
-def test_tokens_are_the_words_and_marks_of_the_lowered_text_in_order(text):
-    kept = "".join(tokenize(text))
-    assert kept == "".join(c for c in text.lower() if re.fullmatch(r"\w", c) or c in ".,!?;|")
+ENGLISH = st.characters(max_codepoint=0x2FF) | st.sampled_from("‘’“”–—…€™ .,")
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.text(st.characters() | st.sampled_from("İßΣ .,É")))
+@settings(deadline=None, max_examples=200)
+@given(st.text(ENGLISH.filter(lambda letter: letter != "\xad")))
+def test_text_of_latin_letters_is_split_as_microsoft_recommenders_does(text):
+    assert tokenize(text) == re.findall(r"[\w]+|[.,!?;|]", text.lower())
+
+
+WORDS = [
+    *("தமிழ்", "செய்திகள்", "हिन्दी", "समाचार", "বাংলা", "ਪੰਜਾਬੀ", "ગુજરાતી", "తెలుగు", "ಕನ್ನಡ", "മലയാളം", "සිංහල", "नेपाली", "क़लम"),
+    *("שָׁלוֹם", "קָמָץ", "مُحَمَّد", "می\u200cخواهم", "ශ්\u200dරී", "ක්\u200dෂ", "ܫܠܳܡܳܐ", "ދިވެހި", "አማርኛ"),
+    *("ข่าว", "ພາສາ", "ខ្មែរ", "မြန်မာ", "བོད", "大阪", "がぎぐ", "カタカナ", "ﾊﾟﾝ", "한국어", "ქართული", "монгол"),
+    *("blåbær", "økonomi", "çocuk", "tiếng", "việt", "g̃uahẽ", "avañeʼẽ", "n̈andu", "ș", "ё", "й", "a̱", "ọ́", "𝐱"),
+]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word_of_any_script_stays_whole_in_either_form(word, form):
+    word = unicodedata.normalize(form, word)
+    whole = unicodedata.normalize("NFC", word)
+    assert tokenize(word) == [whole]
+    assert tokenize(f"{word} ({word.upper()}), 5") == [whole, tokenize(word.upper())[0], ",", "5"]
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("İstanbul'da İLK", ["istanbul", "da", "ilk"]),
+        ("under\u00adsøgelse", ["undersøgelse"]),
+        ("\u200fעולם\u200e", ["עולם"]),
+        ("ខ្មែរ\u200bសរសេរ", ["ខ្មែរ", "សរសេរ"]),  # written to part words
+        ("1\ufe0f\u20e3 ❤\ufe0f 👩\u200d💻 葛\U000e0100城", ["1", "葛城"]),
+        ("\u0301 \u200d x", ["x"]),  # marks on nothing
+        ("\ud800é", ["é"]),
+    ],
+)
+def test_what_is_not_seen_parts_no_words_and_what_stands_on_none_is_dropped(text, tokens):
+    assert tokenize(text) == tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("北京今天的天气", ["北京", "今天", "的", "天气"]),
+        ("東京で新しい映画", ["東京", "で", "新しい", "映画"]),
+        ("ข่าววันนี้ 2024", ["ข่าว", "วัน", "นี้", "2024"]),
+        ("ភាសាខ្មែរសរសេរ", ["ភាសាខ្មែរ", "សរសេរ"]),
+        ("It's 3.5%, தமிழ் snake_case", ["it", "s", "3", ".", "5", ",", "தமிழ்", "snake_case"]),
+        ("iPhone发布,新品!", ["iphone", "发布", ",", "新品", "!"]),
+        ("𠮷野家", ["𠮷", "野家"]),
+    ],
+)
+def test_icu_finds_the_words_of_scripts_without_spaces_and_leaves_others(text, tokens):
+    pytest.importorskip("icu4py", reason="an extra")
+    assert tokenize(text, "icu") == tokens
+    assert [text[start:end].lower() for start, end in token_places(text, "icu")] == tokens
+    assert are_unspaced(text) == (tokens != tokenize(text))
+
+
+def test_without_icu_it_is_said_how_to_get_it(monkeypatch):
+    _icu.cache_clear()
+    monkeypatch.setitem(sys.modules, "icu4py", None)
+    with pytest.raises(HParamsError, match=r"word_segmenter: icu needs .* pip install 'recommenders-miner\[icu\]'"):
+        tokenize("北京", "icu")
+    assert tokenize("goal", "icu") == ["goal"]
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.text(st.characters() | st.sampled_from("İßΣ .,É\u0301\u0323\u00ad한\u1112\u1161क़")))
 def test_places_are_those_of_the_tokens(text):
-    places = token_places(text)
-    tokens = tokenize(text)
-    assert len(places) == len(tokens)
-    for (start, end), token in zip(places, tokens, strict=True):
-        assert 0 <= start < end <= len(text)
-        assert set(token) <= set(text[start:end].lower()) | set(text.lower()[start:end])
-    assert places == sorted(places)
+    places, tokens = token_places(text), tokenize(text)
+    assert [tokenize(text[start:end]) for start, end in places] == [[token] for token in tokens]
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(places))
 
 
-def test_places_in_a_text_whose_lower_case_is_longer():
-    text = "İİ goal"
-    assert text[slice(*token_places(text)[-1])] == "goal"
+def test_places_in_a_text_whose_folded_form_has_another_length():
+    for text in ("İİ goal", "bla\u030aba\u030ar goal", "क़क़ goal", "so\u00adfa goal"):
+        assert [text[start:end] for start, end in token_places(text)] == text.split()

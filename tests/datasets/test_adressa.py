@@ -1,5 +1,6 @@
 """Adressa's event log, in its own form, by hand."""
 
+import gzip
 import json
 
 import pytest
@@ -144,6 +145,16 @@ def test_one_file_will_do_and_histories_can_be_cut_and_progress_is_told(write):
     convert_adressa(source / "20170102", out, progress=lambda share, doing: told.append((share, doing)), max_history=0)
     assert told == [(0.0, "20170102")]
     assert [history for _, _, _, history, _ in impressions(out / "all")] == [[], []]
+
+
+def test_days_that_are_packed_one_by_one_are_read(write):
+    source, out = write()
+    convert_adressa(source, out)
+    for path in list(source.iterdir()):
+        path.with_suffix(".gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    convert_adressa(source, out.with_name("again"))
+    assert impressions(out.with_name("again") / "all") == impressions(out / "all")
 
 
 @pytest.mark.parametrize(

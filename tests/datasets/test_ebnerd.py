@@ -1,5 +1,6 @@
 """EB-NeRD, in its own schema, by hand."""
 
+import shutil
 from datetime import datetime
 
 import pyarrow as pa
@@ -203,8 +204,19 @@ def test_missing_files_and_folders_are_errors(bundle, tmp_path):
     (folder / "train" / "history.parquet").unlink()
     with pytest.raises(DataFormatError, match=r"history\.parquet: the path does not exist"):
         convert_ebnerd(folder, tmp_path / "out")
-    with pytest.raises(DataFormatError, match="holds none of the folders train, validation, test"):
+    with pytest.raises(DataFormatError, match=r"nowhere: the path does not exist; expected the folder of a bundle"):
         convert_ebnerd(tmp_path / "nowhere", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataFormatError, match="holds none of the folders train, validation, test"):
+        convert_ebnerd(tmp_path / "empty", tmp_path / "out")
+    archive = shutil.make_archive(tmp_path / "ebnerd_demo", "zip", folder)
+    says = r"ebnerd_demo\.zip: is a zip file.*expected the folder of a bundle.*unzip ebnerd_demo\.zip"
+    for options in ({"bundle": archive}, {"bundle": bundle(), "test": archive}):
+        with pytest.raises(DataFormatError, match=says):
+            convert_ebnerd(**options, out=tmp_path / "out")
+    with pytest.raises(DataFormatError, match="is a Parquet file; expected the folder of a bundle"):
+        convert_ebnerd(folder / "articles.parquet", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

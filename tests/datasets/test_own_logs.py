@@ -1,13 +1,21 @@
 """One's own logs, as CSV and Parquet, with impressions and without, read back as the package reads MIND."""
 
+import bz2
 import gzip
+import io
 import json
+import lzma
+import pickle
+import re
+import zipfile
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from pyarrow import feather
 
 from recommenders_miner.data.split import split_by_time
 from recommenders_miner.datasets import Negatives, convert_own_logs
@@ -83,6 +91,13 @@ def failure(convert, tmp_path):
         return str(caught.value)
 
     return message
+
+
+def zipped(text):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("table.csv", text)
+    return file.getvalue()
 
 
 def shown(folder):
@@ -171,6 +186,123 @@ def test_other_separators_a_byte_order_mark_flags_as_numbers_and_several_files(c
     head, *rows = SHOWN.splitlines(keepends=True)
     (tmp_path / "more.csv").write_text(head + "".join(rows[3:]))
     assert shown(convert(schema, events)) == CANDIDATES
+
+
+def arrow(table):
+    file = io.BytesIO()
+    feather.write_feather(table, file, chunksize=2)
+    return file.getvalue()
+
+
+def parquet(table):
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    return file.getvalue()
+
+
+RECORDS = [record | {"hit": record["hit"].lower() in ("1", "true")} for record in EVENT_TABLE.to_pylist()]
+LINES = "".join(json.dumps(record) + "\n" for record in RECORDS)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        *(pack(SHOWN.encode()) for pack in (gzip.compress, bz2.compress, lzma.compress)),
+        *(form(EVENT_TABLE) for form in (arrow, parquet)),
+        *(gzip.compress(form(EVENT_TABLE)) for form in (arrow, parquet)),
+        *(LINES, "\ufeff" + LINES.replace("\n", "\r\n\n"), gzip.compress(LINES.encode())),
+        *(json.dumps(RECORDS), json.dumps(RECORDS, indent=1), json.dumps(RECORDS, ensure_ascii=False)),
+    ],
+    ids=[
+        *("gzip", "bzip2", "xz", "feather", "parquet", "feather in gzip", "parquet in gzip"),
+        *(
+            "JSON lines",
+            "JSON with a mark and blank lines",
+            "JSON lines in gzip",
+            "list",
+            "indented list",
+            "plain list",
+        ),
+    ],
+)
+def test_what_can_only_be_one_form_is_read_as_it_whatever_the_name(convert, monkeypatch, events):
+    monkeypatch.setattr(columns_module, "BATCH_ROWS", 4)
+    expected = impressions(convert())
+    assert impressions(convert(events=events, out="again")) == expected
+
+
+def test_json_may_lack_keys_and_hold_numbers_texts_and_lists(convert):
+    articles_json = [{"key": 1, "headline": "A\ud800", "tags": ["t"]}, {"key": 2.0, "headline": None, "score": 1}]
+    articles_json += [{"key": "x-1", "headline": "C", "tags": None, "score": "high"}]
+    rows = "".join(json.dumps(row) + "\n" for row in articles_json)
+    schema = "news: {file: news.csv, id: key, title: headline, columns: [tags, score]}\n" + SHOWN_YAML.split("\n", 1)[1]
+    folder = convert(schema, SHOWN.replace(",a,", ",1,").replace(",b,", ",2.0,").replace(",c,", ",x-1,"), rows)
+    assert shown(folder) == [{"1": 1, "2": 0}, {"x-1": 0, "1": 1}, {"x-1": 1, "2": 0}]
+    assert news(folder) == {"1": ("", "", "A?", ""), "2": ("", "", "", ""), "x-1": ("", "", "C", "")}
+    assert articles(folder)["1"] == {"tags": ["t"], "score": None}
+    assert [articles(folder)[key]["score"] for key in ("2", "x-1")] == ["1", "high"]
+
+
+@pytest.mark.parametrize("in_news", ["1", "1.0"])
+@pytest.mark.parametrize("in_events", ["1", "1.0", "1.000"])
+def test_whole_numbers_that_a_csv_has_as_floats_are_the_same_ids(convert, in_news, in_events):
+    rows, events = NEWS.replace("\na,", f"\n{in_news},"), SHOWN.replace(",a,", f",{in_events},").replace("ann", "7.0")
+    assert shown(convert(events=events.replace(",p3", ",3.0"), articles=rows))[0] == {"1": 1, "b": 0}
+    assert [user for _, user, *_ in impressions(convert(events=events, articles=rows, out="again"))] == [
+        "7",
+        "bob",
+        "7",
+    ]
+
+
+def test_whole_numbers_that_parquet_has_as_floats_are_ids_and_a_missing_one_is_an_error(convert, failure):
+    rows, events = NEWS.replace("\na,", "\n1,"), EVENT_TABLE.to_pylist()
+    numbers = [{"a": 1.0, "b": 2.0, "c": 3.0}[event["article"]] for event in events]
+    rows = rows.replace("\nb,", "\n2,").replace("\nc,", "\n3,")
+    floats = EVENT_TABLE.set_column(2, "article", [pa.array(numbers, pa.float32())])
+    folder = convert(events=floats, articles=rows, out="floats")
+    assert shown(folder)[0] == {"1": 1, "2": 0}
+    gap = EVENT_TABLE.set_column(2, "article", [pa.array([None, *numbers[1:]])])
+    assert "events.csv, line 1: the article None" in failure(events=gap, articles=rows)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("part-*.csv", ["part-1.csv", "part-2.csv"]),
+        ("part-?.csv.gz", ["part-1.csv.gz", "part-2.csv.gz"]),
+        ("parts", ["parts/a.csv", "parts/day=2/b.csv"]),
+        ("**/p.csv", ["x/p.csv", "y/z/p.csv"]),
+        ("day=*", ["day=1/p.csv", "day=2/p.csv"]),
+        ("[1].csv", ["[1].csv"]),
+    ],
+)
+def test_a_pattern_or_a_folder_stands_for_its_files(convert, tmp_path, pattern, names):
+    head, *rows = SHOWN.splitlines(keepends=True)
+    for name, part in zip(names, (rows[:2], rows[2:]) if len(names) > 1 else (rows,), strict=True):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        content = (head + "".join(part)).encode()
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    if pattern == "parts":
+        (tmp_path / "parts" / "_SUCCESS").touch()
+        (tmp_path / "parts" / ".a.csv.crc").write_bytes(b"x")
+    assert shown(convert(SHOWN_YAML.replace("file: events.csv", f"file: '{pattern}'"), out="out")) == CANDIDATES
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        *("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S.123", "%Y-%m-%d %H:%M:%S.123456 UTC", "%Y-%m-%d %H:%M:%S UTC"),
+        *("%m/%d/%Y %I:%M:%S %p", "%Y-%m-%d %I:%M:%S %p", "%Y/%m/%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S+0000"),
+    ],
+)
+def test_times_in_forms_that_can_mean_one_thing_are_read(convert, form):
+    expected = [time for _, _, time, *_ in impressions(convert())]
+    events = re.sub(r"2024-[^,]+", lambda text: f"{datetime.fromisoformat(text[0]):{form}}", SHOWN)
+    assert [time for _, _, time, *_ in impressions(convert(events=events, out="again"))] == expected
+    if ":%S " in form or form.endswith("%S"):
+        events = re.sub(r":\d\d([ ,])", r"\1", events)  # without seconds
+        assert {time % 60 for _, _, time, *_ in impressions(convert(events=events, out="minutes"))} == {0}
 
 
 # === Further columns ===
@@ -300,8 +432,22 @@ def test_a_bad_article_is_named_with_its_line(convert, failure, good, bad, says)
         ),
         *(({"events": text}, "events.csv") for text in ("", "\n\n", SHOWN[:29], "PAR1 and no more")),
         ({"events": SHOWN.replace(",", ";")}, 'Is the separator another one? separator: ";"'),
-        ({"events": gzip.compress(SHOWN.encode())}, "is packed by gzip. Unpack it: gunzip events.csv"),
-        ({"events": SHOWN.encode("utf-16")}, "is UTF-16. Convert it to UTF-8"),
+        ({"events": gzip.compress(SHOWN.encode())[:-9]}, "events.csv: is packed, and damaged: Compressed file ended"),
+        ({"events": gzip.compress(bytes(257) + b"ustar")}, "is an archive. Unpack it: tar -xf events.csv"),
+        ({"events": SHOWN.encode("utf-16")}, "is UTF-16; expected a CSV file with a header"),
+        ({"events": zipped(SHOWN)}, "events.csv: is a zip file or a spreadsheet; expected a CSV file"),
+        ({"articles": zipped(NEWS)}, "Unpack the zip file: unzip news.csv"),
+        ({"events": b"\x28\xb5\x2f\xfd" + b"x" * 20}, "is packed by zstd"),
+        ({"events": pickle.dumps([1])}, "is a pickle of Python"),
+        ({"events": LINES + '{"reader": 1,\n'}, "events.csv, line 7: the line is not readable as JSON"),
+        ({"events": LINES + '"ann"\n'}, "events.csv, line 7: the line is JSON, but no object"),
+        ({"events": '{"reader": "ann",\n'}, "events.csv, line 1: the line is not readable as JSON"),
+        ({"events": '{"reader": "ann"}\n3\n'}, "there is no column 'when'; the columns are 'reader'"),
+        ({"events": "[3"}, "events.csv: there is no column"),  # of a CSV
+        ({"events": '[{"reader": 3}'}, "events.csv: is not readable as JSON"),
+        ({"events": '[{"reader": 3}, 4]'}, "is a list of JSON, but not of objects"),
+        ({"events": b"ARROW1\0\0" + b"x" * 20}, "events.csv: is not readable as Arrow: "),
+        ({"schema": SHOWN_YAML.replace("events.csv", "none-*.csv")}, "events: file: there is no file "),
     ],
 )
 def test_files_that_cannot_be_read_are_errors(failure, files, says):
@@ -311,7 +457,12 @@ def test_files_that_cannot_be_read_are_errors(failure, files, says):
 @pytest.mark.parametrize(
     ("column", "values", "says"),
     [
-        ("article", [1.0, None], "column 'article' holds double; ids are texts or whole numbers. pandas makes floats"),
+        ("article", [1.5, None], "column 'article' holds double; ids are texts or whole numbers. Floats that are not"),
+        (
+            "article",
+            [1.0, 2.0**53],
+            "column 'article' holds double; ids are texts or whole numbers. Floats that are not",
+        ),
         ("when", [True, False], "column 'when' holds bool"),
         ("when", [1, 2], "are numbers (int64), and their unit is not known. Say it: {column: when, unit: s}"),
         ("hit", [["a"], []], "column 'hit' holds list<"),

@@ -1,7 +1,10 @@
 """xMIND over a MIND folder, both by hand in their own forms."""
 
+import gzip
+import json
 import os
 import shutil
+import zipfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -97,6 +100,38 @@ def test_two_languages_at_once_are_an_error_that_names_the_line(folders):
     assert not out.exists()
     convert_xmind(mind, [texts], out, on_error="skip")
     assert news(out / "train")["N1"][2] == 'Kana "laulaa"  kovaa'
+
+
+def test_packed_texts_and_json_are_read_and_a_zip_file_is_named(folders):
+    mind, texts, out = folders
+    expected = convert_xmind(mind, [texts], out) and news(out / "train")
+    for name in ("train", "dev"):
+        path = texts / f"xMINDsmall_{name}" / "news.tsv"
+        path.with_name("news.tsv.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    convert_xmind(mind, [texts], out.with_name("packed"))
+    assert news(out.with_name("packed") / "train") == expected
+    rows = [{"nid": "N2", "title": "Raitiovaunut", "abstract": None}]
+    (texts / "fin.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    convert_xmind(mind, [texts / "fin.jsonl"], out.with_name("json"))
+    assert news(out.with_name("json") / "train")["N2"] == ("town", "trams", "Raitiovaunut", "")
+    with zipfile.ZipFile(texts / "xMINDsmall_dev.zip", "w") as archive:
+        archive.writestr("news.tsv", DEV_TEXTS)
+    says = r"xMINDsmall_dev\.zip: is a zip file .* Unpack the zip file: unzip xMINDsmall_dev\.zip"
+    with pytest.raises(DataFormatError, match=says):
+        convert_xmind(mind, [texts / "xMINDsmall_dev.zip"], out.with_name("zip"))
+
+
+def test_a_header_in_mind_is_an_error_or_left_out(folders):
+    mind, texts, out = folders
+    path = mind / "dev" / "news.tsv"
+    header = "news_id category subcategory title abstract url title_entities abstract_entities"
+    path.write_text("\t".join(header.split()) + "\n" + path.read_text())
+    with pytest.raises(DataFormatError, match=r"mind/dev/news\.tsv, line 1: the line is a header"):
+        convert_xmind(mind, [texts], out)
+    conversion = convert_xmind(mind, [texts], out, on_error="skip")
+    assert sorted(news(out / "dev")) == ["N1", "N4"]
+    assert conversion.left_out == {str(path): {"header line": 1}}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.evaluation import submission
 from recommenders_miner.evaluation.metrics import rank_candidates
-from recommenders_miner.evaluation.submission import read_scores, write_scores, write_submission
+from recommenders_miner.evaluation.submission import read_scores, submission_file, write_scores, write_submission
 
 in_one_folder = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -30,11 +30,11 @@ def rows_of(values, width):
     return st.lists(st.lists(values, max_size=6), max_size=8).map(lambda rows: Ragged.of_lists(rows, f"float{width}"))
 
 
-def prediction(path):
+def prediction(path, name="prediction.txt"):
     with zipfile.ZipFile(path) as archive:
-        assert archive.namelist() == ["prediction.txt"]
+        assert archive.namelist() == [name]
         assert archive.testzip() is None
-        return archive.read("prediction.txt").decode()
+        return archive.read(name).decode()
 
 
 @pytest.mark.usefixtures("_block_size")
@@ -110,6 +110,23 @@ def test_submission_holds_the_ranks_and_nothing_else(tmp_path, ids):
     assert prediction(tmp_path / "p.zip") == "7 [3,1,2]\nb [1]\n8 [2,3,1]\n"
     with pytest.raises(ValueError, match="2 impression ids for 3 impressions"):
         write_submission(tmp_path / "p.zip", ids[:2], scores)
+
+
+@pytest.mark.parametrize(
+    ("description", "name"),
+    [
+        *((f'{{"converter": "{converter}"}}', "prediction.txt") for converter in ("own", "xmind", "adressa")),
+        ('{"converter": "ebnerd", "source": ["ebnerd_testset"]}', "predictions.txt"),
+        *((damaged, "prediction.txt") for damaged in (None, "", "[", "[1]", "3", "{}", b"\xff")),
+    ],
+)
+def test_the_file_in_the_zip_is_named_as_the_leaderboard_of_the_data_takes_it(tmp_path, description, name):
+    if description is not None:
+        content = description if isinstance(description, bytes) else description.encode()
+        (tmp_path / "conversion.json").write_bytes(content)
+    assert submission_file(tmp_path) == name
+    write_submission(tmp_path / "p.zip", [7], Ragged.of_lists([[0.1, 0.9]], "float64"), submission_file(tmp_path))
+    assert prediction(tmp_path / "p.zip", name) == "7 [2,1]\n"
 
 
 @pytest.mark.usefixtures("_block_size")
