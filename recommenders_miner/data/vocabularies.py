@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from recommenders_miner.data.click_graph import ClickGraph
+from recommenders_miner.data.counts import shrunk_rate
 from recommenders_miner.data.entities import graph_neighbours, news_neighbours, title_entities
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
@@ -25,6 +26,8 @@ from recommenders_miner.data.vectors import read_vector_names
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams
+
+_PRIOR_SHOWINGS = 100.0
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,9 @@ class Vocabularies:
     """What a model knows by name. Anything else it comes across later is id 1, unknown; id 0 is padding.
 
     Each is an attribute: `words`, `categories`, `subcategories`, `users`, `entities`, `news` (the candidates of the
-    training log) are `Vocabulary`; `pieces` a `Pieces`; `terms` a `TermWeights`; `click_graph` a `ClickGraph`;
-    `neighbours` (P, 2) int32, pairs of entity ids that are each other's context, which only say where training starts
-    from.
+    training log) and `popular` (those of them that are clicked on most) are `Vocabulary`; `pieces` a `Pieces`; `terms`
+    a `TermWeights`; `click_graph` a `ClickGraph`; `neighbours` (P, 2) int32, pairs of entity ids that are each other's
+    context, which only say where training starts from.
 
     Args:
         parts: the vocabularies by name.
@@ -97,7 +100,7 @@ class Vocabularies:
 Builder = Callable[[TrainingTables, Vocabularies], Any]
 _BUILDERS: dict[str, Builder] = {}
 
-COMMON = ("words", "categories", "subcategories", "users")
+COMMON = ("words", "categories", "subcategories", "users", "popular")
 """What every model knows; the others are built for the features that need them."""
 
 
@@ -179,3 +182,14 @@ def _terms(tables: TrainingTables, built: Vocabularies) -> TermWeights:
 @vocabulary("news")
 def _news(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
     return Vocabulary.of_names(tables.news.ids.take(np.unique(tables.log.candidates.values)).to_pylist())
+
+
+@vocabulary("popular")
+def _popular(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
+    """The articles that are clicked on more often than is usual when they are shown, the highest rate first."""
+    shown, is_click = tables.log.candidates.values, tables.log.labels == 1
+    showings, clicks = (np.bincount(rows, minlength=len(tables.news)) for rows in (shown, shown[is_click]))
+    usual = is_click.mean()
+    popular = np.flatnonzero(clicks > usual * showings)
+    rates = shrunk_rate(clicks[popular], showings[popular], usual, _PRIOR_SHOWINGS)
+    return Vocabulary.of_names(tables.news.ids.take(popular[np.argsort(-rates, kind="stable")]).to_pylist())
