@@ -22,7 +22,7 @@ from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.pieces import Pieces
 from recommenders_miner.data.terms import TermWeights
 from recommenders_miner.data.text import tokenize
-from recommenders_miner.data.vectors import read_vector_names
+from recommenders_miner.data.vectors import article_vectors, read_vector_names
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams
@@ -46,8 +46,8 @@ class Vocabularies:
 
     Each is an attribute: `words`, `categories`, `subcategories`, `users`, `entities`, `news` (the candidates of the
     training log) and `popular` (those of them that are clicked on most) are `Vocabulary`; `pieces` a `Pieces`; `terms`
-    a `TermWeights`; `click_graph` a `ClickGraph`; `neighbours` (P, 2) int32, pairs of entity ids that are each other's
-    context, which only say where training starts from.
+    a `TermWeights`; `click_graph` a `ClickGraph`. Arrays only say where training starts from: `neighbours` (P, 2) are
+    pairs of entity ids that are each other's context, `vector_scale` (2, d) is that of ready-made vectors.
 
     Args:
         parts: the vocabularies by name.
@@ -116,8 +116,9 @@ def vocabulary(name: str) -> Callable[[Builder], Builder]:
 
 @vocabulary("words")
 def _words(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
-    """The words of the training titles, and of the abstracts where a model reads them."""
-    texts = tables.news.texts("title") + (tables.news.texts("abstract") if "abstract" in tables.features else [])
+    """The words of the training titles, and of abstracts and bodies where a model reads them."""
+    read = ["title", *(name for name in ("abstract", "body") if name in tables.features)]
+    texts = itertools.chain.from_iterable(map(tables.news.texts, read))
     return Vocabulary.build(map(tokenize, texts), min_count=tables.hparams.min_word_count)
 
 
@@ -177,6 +178,17 @@ def _pieces(tables: TrainingTables, built: Vocabularies) -> Pieces:
 @vocabulary("terms")
 def _terms(tables: TrainingTables, built: Vocabularies) -> TermWeights:
     return TermWeights.fit(tables.news.texts("title"), tables.hparams.title_size, tables.hparams.max_terms)
+
+
+@vocabulary("vector_scale")
+def _vector_scale(tables: TrainingTables, built: Vocabularies) -> np.ndarray:
+    """The mean and the standard deviation of the numbers of ready-made vectors, (2, d) float32."""
+    if not tables.hparams.article_vectors:
+        raise HParamsError("news_encoder: 'vectors' needs article_vectors, a column of articles.parquet or a file.")
+    vectors = article_vectors(tables.hparams.article_vectors, tables.news)
+    vectors = vectors[vectors.any(axis=1)]
+    deviation = vectors.std(axis=0, dtype=np.float64)
+    return np.stack([vectors.mean(axis=0, dtype=np.float64), np.where(deviation > 0, deviation, 1)]).astype("float32")
 
 
 @vocabulary("news")
