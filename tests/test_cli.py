@@ -145,7 +145,7 @@ def test_recommend_many_users_from_a_pool_of_their_own(data, trained, tmp_path):
     assert "3 histories written to" in output
     assert [len(json.loads(line)["recommended"]) for line in out.read_text(encoding="utf-8").splitlines()] == [2, 3, 3]
     shown = run(*command, "-k", 2)
-    assert "For user U1, who clicked 1 articles" in shown
+    assert "For user U1, who clicked 2 articles" in shown
     assert "For user U3, who clicked 0 articles" in shown
     alone = json.loads(run("recommend", trained, "--news", news, "--history", ids[0], "--user", "U1", "--json", "-"))
     assert (alone["user"], alone["history"], len(alone["recommended"])) == ("U1", ids[:1], 10)
@@ -154,9 +154,13 @@ def test_recommend_many_users_from_a_pool_of_their_own(data, trained, tmp_path):
 def test_recommend_says_what_is_wrong(data, trained, failing, tmp_path):
     news, users = data / "dev" / "news.tsv", tmp_path / "users.tsv"
     users.write_text("U1\tN1\nN2 N3\n")
-    assert f"{users}, line 2: there are 1 columns" in failing("recommend", trained, "--news", news, "--histories", users)
+    assert f"{users}, line 2: there are 1 columns" in failing(
+        "recommend", trained, "--news", news, "--histories", users
+    )
     (tmp_path / "pool").write_text("gone\n")
-    assert "none of its ids is among the news" in failing("recommend", trained, "--news", news, "--pool", tmp_path / "pool")
+    assert "none of its ids is among the news" in failing(
+        "recommend", trained, "--news", news, "--pool", tmp_path / "pool"
+    )
     refused = invoke("recommend", trained, "--news", news, "--histories", users, "--user", "U1")
     assert refused.exit_code == 2
     assert "--histories" in refused.output

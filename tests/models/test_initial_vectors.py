@@ -1,15 +1,21 @@
-"""Where word and category vectors start from: chance, or a file of word vectors."""
+"""Where vectors come from: chance, a file of word vectors, ready-made ones of articles; and words of their bodies."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.encoders.initial_vectors import category_vectors, split_category
-from recommenders_miner.errors import DataFormatError
+from recommenders_miner.errors import DataFormatError, HParamsError, RecommendersMinerError
+from recommenders_miner.hparams import prepare_hparams
+from recommenders_miner.models import load_model
 from tests.models.reference_parts import table
-from tests.models.toy import IDS, fresh_toy_model, toy_log, toy_model, toy_news
+from tests.models.toy import IDS, fresh_toy_model, toy_log, toy_model, toy_news, unbuilt, write_files
 
 VECTORS = {"food": [1.0, 0.0], "drink": [0.0, 1.0], "and": [9.0, 9.0], "north": [2.0, 0.0], "america": [0.0, 4.0]}
 KNOWN = {"food", "and", "drink", "north", "america", "kids", "tv", "us", "new", "news", "sus", "a", "or"}
@@ -115,7 +121,9 @@ def test_ready_made_vectors_go_through_a_small_network(tmp_path):
     options = {"article_vectors": "vector", "vector_layers": [5], "news_dim": 8, "epochs": 1}
     model = unbuilt("nrms", news_encoder="vectors", **options).fit(*files, verbose=0)
     encoder, known = model.network.news_encoder, np.array([of for of in vectors if of])
-    hidden, norm, projection = ([np.array(of) for of in layer.weights] for layer in (*encoder.hidden, *encoder.norms, encoder.projection))
+    hidden, norm, projection = (
+        [np.array(of) for of in layer.weights] for layer in (*encoder.hidden, *encoder.norms, encoder.projection)
+    )
     x = np.zeros((len(IDS), 6))
     x[[place != 2 for place in range(len(IDS))]] = (known - known.mean(axis=0)) / known.std(axis=0)
     x = np.maximum(x @ hidden[0] + hidden[1], 0)
