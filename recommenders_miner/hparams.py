@@ -71,7 +71,7 @@ class HParams(pydantic.BaseModel):
     userDict_file: str | None = hparam("info", None, "Recommenders' dictionary of users")
     vertDict_file: str | None = hparam("info", None, "Recommenders' dictionary of categories")
     subvertDict_file: str | None = hparam("info", None, "Recommenders' dictionary of subcategories")
-    metrics: list[str] = hparam("info", ["group_auc", "mean_mrr", "ndcg@5;10"], "what run_eval reports: docs/metrics.md")
+    metrics: list[str] = hparam("info", ["group_auc", "mean_mrr", "ndcg@5;10"], "metrics that run_eval reports")
     cache: bool = hparam("info", True, "keep what is costly to compute of the news in a folder beside them")
 
     # The model

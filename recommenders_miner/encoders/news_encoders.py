@@ -273,9 +273,9 @@ class VectorEncoder(NewsEncoder):
 
     def call(self, features: News, training: bool | None = None) -> Tensor:
         """See the class for the shapes."""
-        vector, (mean, deviation) = ops.cast(features["article_vector"], "float32"), ops.unstack(self.scale)
+        vector, scale = ops.cast(features["article_vector"], "float32"), ops.convert_to_tensor(self.scale)
         is_known = ops.any(ops.not_equal(vector, 0), axis=-1, keepdims=True)
-        vector = ops.cast(ops.where(is_known, (vector - mean) / deviation, 0.0), self.compute_dtype)
+        vector = ops.cast(ops.where(is_known, (vector - scale[0]) / scale[1], 0.0), self.compute_dtype)
         for dense, norm in zip(self.hidden, self.norms, strict=True):
             vector = self.dropout(norm(dense(vector)), training=training)
         return self.projection(vector)
