@@ -121,6 +121,56 @@ def test_recommend_shows_titles(data, trained):
     assert output.count("N") >= 4
 
 
+def test_recommend_many_users_from_a_pool_of_their_own(data, trained, tmp_path):
+    news = data / "dev" / "news.tsv"
+    lines = news.read_text().splitlines(keepends=True)
+    ids = [line.split("\t")[0] for line in lines]
+    (tmp_path / "old.tsv").write_text("".join(lines[:20]))
+    (tmp_path / "new.tsv").write_text("".join(lines[15:40]))
+    (tmp_path / "ids.txt").write_text("\n".join([*ids[15:18], "gone"]) + "\n")
+    (tmp_path / "users.tsv").write_text(f"U1\t{ids[0]} gone {ids[16]}\nU2\t\nU3\tgone,away\n")
+    command = ["recommend", trained, "--news", tmp_path / "old.tsv", "--histories", tmp_path / "users.tsv"]
+
+    found = invoke(*command, "--pool", tmp_path / "new.tsv", "-k", 30, "--json", "-")
+    documents = [json.loads(line) for line in found.stdout.splitlines()]
+    assert [of["user"] for of in documents] == ["U1", "U2", "U3"]
+    assert [of["history"] for of in documents] == [[ids[0], ids[16]], [], []]
+    assert [of["ignored"] for of in documents] == [["gone"], [], ["gone", "away"]]
+    chosen = [[article["id"] for article in of["recommended"]] for of in documents]
+    assert set(chosen[0]) == set(ids[15:40]) - {ids[16]}
+    assert chosen[1] == chosen[2] != ids[15:40]
+    assert set(chosen[1]) == set(ids[15:40])
+    scores = [article["score"] for article in documents[0]["recommended"]]
+    assert scores == sorted(scores, reverse=True)
+    said = "3 clicks, in 2 of 3 histories, are on articles that are not among the news, and ignored: gone, away"
+    assert said in found.stderr
+
+    out = tmp_path / "out.jsonl"
+    output = run(*command, "--pool", tmp_path / "ids.txt", "--json", out)
+    assert "3 histories written to" in output
+    assert [len(json.loads(line)["recommended"]) for line in out.read_text(encoding="utf-8").splitlines()] == [2, 3, 3]
+    shown = run(*command, "-k", 2)
+    assert "For user U1, who clicked 2 articles" in shown
+    assert "For user U3, who clicked 0 articles" in shown
+    alone = json.loads(run("recommend", trained, "--news", news, "--history", ids[0], "--user", "U1", "--json", "-"))
+    assert (alone["user"], alone["history"], len(alone["recommended"])) == ("U1", ids[:1], 10)
+
+
+def test_recommend_says_what_is_wrong(data, trained, failing, tmp_path):
+    news, users = data / "dev" / "news.tsv", tmp_path / "users.tsv"
+    users.write_text("U1\tN1\nN2 N3\n")
+    assert f"{users}, line 2: there are 1 columns" in failing(
+        "recommend", trained, "--news", news, "--histories", users
+    )
+    (tmp_path / "pool").write_text("gone\n")
+    assert "none of its ids is among the news" in failing(
+        "recommend", trained, "--news", news, "--pool", tmp_path / "pool"
+    )
+    refused = invoke("recommend", trained, "--news", news, "--histories", users, "--user", "U1")
+    assert refused.exit_code == 2
+    assert "--histories" in refused.output
+
+
 def test_resume_of_a_finished_run_keeps_the_model(data, trained):
     before = (trained / "model" / "model.json").read_bytes()
     run("train", "--hparams", "miner", "--data", data, "--out", trained, "--resume", *OPTIONS)

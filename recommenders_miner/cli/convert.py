@@ -116,6 +116,21 @@ def own(
     _report(convert_own_logs(schema, out, negatives, on_error, max_history, overwrite))
 
 
+@convert.command()
+def entities(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder with news.tsv and behaviors.tsv, or splits.")],
+    out: Out,
+    names: Annotated[Path, typer.Option(help="File of entities: a name, a tab and its id, one a line.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Copy a data folder, with the entities that titles and abstracts name, for data that has none."""
+    from recommenders_miner.datasets.entities import link_entities
+
+    for split, (news, named) in link_entities(data, out, names, overwrite).items():
+        console.print(f"{split}: {named:,} of {news:,} titles name an entity", soft_wrap=True)
+    console.print(f"Written to {out}.", soft_wrap=True)
+
+
 def _report(conversion: Conversion) -> None:
     """Show what was written and what was left out, and what comes next."""
     for split, counts in conversion.counts.items():

@@ -7,12 +7,18 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from recommenders_miner import progress
 from recommenders_miner.cli.app import DataDir, app, console, open_model, open_reranker
 from recommenders_miner.progress import progress_bar
+
+if TYPE_CHECKING:
+    from recommenders_miner.data.news import NewsTable
+
+_SHOWN_IDS = 5
 
 Run = Annotated[Path, typer.Argument(help="Folder of a run or of a saved model.")]
 
@@ -107,25 +113,103 @@ def _evaluate(
 @app.command()
 def recommend(
     run: Run,
-    news: Annotated[Path, typer.Option(help="news.tsv to choose from.")],
+    news: Annotated[Path, typer.Option(help="news.tsv with the articles clicked, and to choose from without --pool.")],
     history: Annotated[str, typer.Option(help="Ids of clicked news, newest last, separated by commas.")] = "",
     user: Annotated[str | None, typer.Option(help="The user's id, for models that know users.")] = None,
+    histories: Annotated[
+        Path | None,
+        typer.Option(
+            help="Many users instead, a line each: user id, tab, ids of clicked news separated by spaces; or a "
+            'behaviors.tsv; or JSON, {"user": …, "history": […]}.'
+        ),
+    ] = None,
+    pool: Annotated[
+        Path | None,
+        typer.Option(help="What to choose from: ids, one a line, or a news.tsv, whose articles need not be in --news."),
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="How many.", min=1)] = 10,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write JSON, a line for each user; - writes to standard output.")
+    ] = None,
 ) -> None:
-    """Recommend news for a history."""
+    """Recommend news for a history, or for each of many.
+
+    Clicks on articles that are not in the files are ignored, and counted. Users without any get what was popular.
+    """
     from rich.table import Table
 
+    from recommenders_miner.data.behaviors import read_users
     from recommenders_miner.data.news import NewsTable
+    from recommenders_miner.storage import atomic_write
 
-    table = NewsTable.read(news)
+    if histories and (history or user):
+        raise typer.BadParameter("goes without --history and --user.", param_hint="--histories")
+    asked = read_users(histories) if histories else [(user, [news_id for news_id in history.split(",") if news_id])]
+    table, ids = NewsTable.read(news), None
+    if pool:
+        table, ids = _with_pool(table, pool)
     model = open_model(run)
     model.set_news(table)
-    clicked = [news_id for news_id in history.split(",") if news_id]
-    shown = Table("", "score", "news", "category", "title", title=f"For a user who clicked {len(clicked)} articles")
-    for place, (news_id, score) in enumerate(model.recommend(clicked, k=k, user=user), start=1):
-        row = table.row_of[news_id]
-        shown.add_row(str(place), f"{score:.3f}", news_id, table.category[row].as_py(), table.title[row].as_py())
-    console.print(shown)
+    gone = [[news_id for news_id in clicked if news_id not in table.row_of] for _, clicked in asked]
+    _say_gone(gone, f"clicks, in {sum(map(bool, gone)):,} of {len(gone):,} histories, are on")
+    known = [[news_id for news_id in clicked if news_id in table.row_of] for _, clicked in asked]
+    found = model.recommend_all(known, ids, k, [user for user, _ in asked])
+
+    def article(news_id: str, score: float) -> dict[str, Any]:
+        names = {name: getattr(table, name)[table.row_of[news_id]].as_py() for name in ("category", "title")}
+        return {"id": news_id, "score": round(score, 6), **names}
+
+    documents = [
+        {"user": user, "history": clicked, "ignored": ignored, "recommended": [article(*pair) for pair in best]}
+        for (user, _), clicked, ignored, best in zip(asked, known, gone, found, strict=True)
+    ]
+    if json_file:
+        lines = "".join(f"{json.dumps(document, ensure_ascii=False)}\n" for document in documents)
+        if str(json_file) == "-":
+            typer.echo(lines, nl=False)
+            return
+        with atomic_write(json_file) as temporary:
+            temporary.write_text(lines, encoding="utf-8")
+        console.print(f"Recommendations for {len(documents):,} histories written to {json_file}.")
+        return
+    for document in documents:
+        who = "a user" if document["user"] is None else f"user {document['user']},"
+        shown = Table("", "score", "news", "category", "title")
+        shown.title = f"For {who} who clicked {len(document['history'])} articles"
+        for place, of_one in enumerate(document["recommended"], start=1):
+            shown.add_row(str(place), f"{of_one['score']:.3f}", of_one["id"], of_one["category"], of_one["title"])
+        console.print(shown)
+
+
+def _with_pool(table: NewsTable, path: Path) -> tuple[NewsTable, list[str]]:
+    """Read a pool: a table in which its articles are, too, and which they are."""
+    from recommenders_miner.data.news import NewsTable
+    from recommenders_miner.data.tsv import LineErrors, read_tsv, require_file
+    from recommenders_miner.errors import DataFormatError
+
+    require_file(path, "news ids, one a line, or a news.tsv")
+    with open(path, "rb") as file:
+        is_table = b"\t" in file.readline()
+    if is_table:
+        further = NewsTable.read(path)
+        return table.joined(further), further.texts("ids")
+    errors = LineErrors(path, "raise")
+    ids = [news_id for block, _ in read_tsv(path, ["news id"], errors) for news_id in block["news id"].to_pylist()]
+    gone = [news_id for news_id in ids if news_id and news_id not in table.row_of]
+    ids = [news_id for news_id in ids if news_id in table.row_of]
+    if not ids:
+        raise DataFormatError(path, "none of its ids is among the news.", remedy="Does --news name the right file?")
+    _say_gone([gone], f"ids of {path} are those of")
+    return table, ids
+
+
+def _say_gone(gone: list[list[str]], what: str) -> None:
+    """Say how many ids are passed over, and the first of them."""
+    names = list(dict.fromkeys(news_id for ids in gone for news_id in ids))
+    if names:
+        shown = ", ".join(names[:_SHOWN_IDS]) + (", …" if len(names) > _SHOWN_IDS else "")
+        counted = f"{sum(map(len, gone)):,} {what} articles that are not among the news, and ignored: {shown}"
+        progress.console.print(counted, soft_wrap=True, highlight=False)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -23,7 +24,7 @@ from recommenders_miner.backend import keep_freed_memory
 from recommenders_miner.data.cache import pack_strings
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.ragged import Ragged
-from recommenders_miner.data.tsv import LineErrors, OnError, SkipReport, describe_columns, read_tsv
+from recommenders_miner.data.tsv import LineErrors, OnError, SkipReport, describe_columns, read_tsv, require_file
 from recommenders_miner.errors import DataFormatError
 
 FILE_COLUMNS = ("impression id", "user id", "time", "history", "impressions")
@@ -46,6 +47,10 @@ _PROBLEMS = {  # by reason, as the skip report names it
     UNKNOWN_IN_HISTORY: "the news {!r} in the history is not in the news table.",
 }
 
+_OF_A_USER = (
+    "a user id, a tab, and the ids of clicked news, separated by spaces; or a line of a behaviors.tsv; or JSON, "
+    '{"user": …, "history": […]}'
+)
 _UNKNOWN, _NO_TOKEN, _BAD_LABEL = -1, 0, -2  # what a token stands for, beside a row of the table
 _UNKNOWN_REMEDY = 'Is the news table that of the same split? on_error="skip" leaves unknown news out.'
 
@@ -72,6 +77,46 @@ def read_behaviors(
     user_bytes, user_offsets = pack_strings(users.chunk(0).dictionary)
     append(user_bytes=user_bytes, user_offsets=user_offsets)
     return skipped
+
+
+def read_users(path: str | Path) -> list[tuple[str | None, list[str]]]:
+    """Read users and the ids of the news that each clicked, newest last, a line each: what is asked of a model.
+
+    A line is a user id, a tab, and ids separated by spaces or commas, perhaps none; or one of a `behaviors.tsv`, of
+    which only user and history are read; or a JSON object with `history`, a list of ids, and perhaps `user`.
+
+    Raises:
+        DataFormatError: the file is missing, a folder or empty, or a line is none of these.
+    """
+    path, found = Path(path), []
+    require_file(path, f"lines of {_OF_A_USER}")
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                found.append(_user_of_json(text) if text.startswith("{") else _user_of_columns(text.split("\t")))
+            except (ValueError, RecursionError) as error:  # of the text, or of JSON nested a thousand times
+                problem = "the line is not valid UTF-8." if isinstance(error, UnicodeDecodeError) else f"{error}."
+                raise DataFormatError(path, problem, line=number, remedy=f"Expected is {_OF_A_USER}.") from None
+    return found
+
+
+def _user_of_columns(columns: list[str]) -> tuple[str, list[str]]:
+    match columns:
+        case [user, history]:
+            return user, history.replace(",", " ").split()
+        case [_, user, _, history, _]:
+            return user, history.split()
+    raise ValueError(f"there are {len(columns)} columns, separated by tabs")
+
+
+def _user_of_json(text: str) -> tuple[str | None, list[str]]:
+    described = json.loads(text)
+    user, history = described.get("user"), described.get("history")
+    named = [] if user is None else [user]
+    if not isinstance(history, list) or not all(type(of_one) in (str, int) for of_one in [*named, *history]):
+        raise ValueError("the object has no list of ids as 'history', or something else than an id as 'user'")
+    return None if user is None else str(user), [str(news_id) for news_id in history]
 
 
 class _Block(NamedTuple):

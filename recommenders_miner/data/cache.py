@@ -87,9 +87,10 @@ class ArrayWriter:
     def append(self, **parts: np.ndarray) -> None:
         """Add rows to arrays, which begin with their first part and keep its dtype."""
         for name, part in parts.items():
-            dtype, (rows, *rest) = self.kinds.get(name, (part.dtype.str, [0, *part.shape[1:]]))
+            kind = part.dtype.name if part.dtype.kind == "V" else part.dtype.str  # bfloat16 is known by its name alone
+            dtype, (rows, *rest) = self.kinds.get(name, (kind, [0, *part.shape[1:]]))
             with open(self._folder / f"{name}.bin", "ab") as file:
-                file.write(np.ascontiguousarray(part, dtype).data)
+                file.write(np.ascontiguousarray(part, dtype).ravel().view(np.uint8).data)
             self.kinds[name] = dtype, [rows + len(part), *rest]
 
 
@@ -133,6 +134,14 @@ def kept(
     parts = defaultdict(list)
     fill(lambda **new: [parts[name].append(part) for name, part in new.items()])
     return {name: np.concatenate(parts.pop(name)) for name in list(parts)}
+
+
+def keep_newest(parent: Path, pattern: str, count: int) -> None:
+    """Remove the caches of a folder whose names match, but for so many that were stored last."""
+    with contextlib.suppress(OSError):  # another process removes them, too
+        found = sorted(parent.glob(pattern), key=lambda folder: folder.stat().st_mtime, reverse=True)
+        for folder in found[count:]:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def pack_strings(strings: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, TypeAdapter, ValidationError
@@ -18,6 +21,7 @@ from recommenders_miner.data.vocabulary import Vocabulary, token_problem
 from recommenders_miner.errors import DataFormatError
 
 _TRIPLE = ("head", "relation", "tail")
+_PIECE = re.compile(r"\w+|\S")
 
 
 def title_entities(news: NewsTable) -> list[list[str]]:
@@ -63,6 +67,60 @@ def graph_neighbours(path: str | Path, entities: Vocabulary) -> np.ndarray:
         pairs += [(entities[a], entities[b]) for a, b in both if a in entities and b in entities and a != b]
         errors.raise_earliest()
     return _distinct_pairs(pairs)
+
+
+class EntityNames:
+    """Entities by name, to be found in texts of data that comes without any.
+
+    Args:
+        names: the id of each name; several names may have one id.
+    """
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = dict(names)
+        lengths: dict[str, set[int]] = {}
+        for name in names:
+            lengths.setdefault(_PIECE.search(name)[0], set()).add(len(name))
+        self._lengths = {first: sorted(of, reverse=True) for first, of in lengths.items()}
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a file of a name, a tab and an id a line; raise `DataFormatError` where it is of another form."""
+        errors, names = LineErrors(Path(path), "raise"), {}
+        for block, lines in read_tsv(Path(path), ("name", "id"), errors):
+            pairs = zip(block["name"].to_pylist(), block["id"].to_pylist(), lines.tolist(), strict=True)
+            for name, entity, line in pairs:
+                problem = token_problem(entity, ())
+                if problem or not name.strip():
+                    raise DataFormatError(path, f"the id {problem}." if problem else "the name is empty.", line=line)
+                if names.setdefault(name.strip(), entity) != entity:
+                    raise DataFormatError(path, f"the name {name!r} stands there twice, with different ids.", line=line)
+        return cls(names)
+
+    def find(self, text: str) -> str:
+        """Return the entities that a text names, each letter as in the name, in MIND's JSON; of names that overlap, the
+        first, and of these the longest.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        end = 0
+        for piece in _PIECE.finditer(text):
+            start = piece.start()
+            for length in self._lengths.get(piece[0], ()) if start >= end else ():
+                name, following = text[start : start + length], text[start + length : start + length + 1]
+                if name in self._names and not _goes_on(name, following):
+                    entity = found.setdefault(self._names[name], {"OccurrenceOffsets": [], "SurfaceForms": []})
+                    entity["OccurrenceOffsets"].append(start)
+                    entity["SurfaceForms"].append(name)
+                    end = start + length
+                    break
+        listed = [{"Label": of["SurfaceForms"][0], "WikidataId": name, **of} for name, of in found.items()]
+        return json.dumps(listed, ensure_ascii=False)
+
+
+def _goes_on(name: str, following: str) -> bool:
+    """Say whether a word does not end with a name, given the character behind it; "" at the end of the text."""
+    is_mark = bool(following) and unicodedata.category(following).startswith("M")
+    return is_mark or (name[-1].isalnum() and following.isalnum())
 
 
 def _distinct_pairs(pairs: Iterable[tuple[int, int]]) -> np.ndarray:

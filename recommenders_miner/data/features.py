@@ -19,6 +19,7 @@ from recommenders_miner.data import cache as array_cache
 from recommenders_miner.data.entities import title_entities, word_entities
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.text import tokenize
+from recommenders_miner.data.vectors import article_vectors
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.hparams import HParams
 
@@ -162,6 +163,19 @@ def _abstract(features: NewsFeatures) -> np.ndarray:
 def _word_ids(features: NewsFeatures, text: str, size: int) -> list[list[int]]:
     words, segmenter = features.vocabularies.words, features.hparams.word_segmenter
     return [words.encode(tokenize(text, segmenter)[:size]) for text in features.news.texts(text)]
+
+
+@feature("body", "tokens", needs=["words"])
+def _body(features: NewsFeatures) -> np.ndarray:
+    """Words of the text itself, the column `body` of articles.parquet, (N+1, body_size) int32; zeros without one."""
+    words, size = features.vocabularies.words, features.hparams.body_size
+    return padded([words.encode(tokenize(text)[:size]) for text in features.news.texts("body")], size)
+
+
+@feature("article_vector", "vector", needs=["vector_scale"])
+def _article_vector(features: NewsFeatures) -> np.ndarray:
+    """A ready-made vector, (N+1, d) float32; see `article_vectors`."""
+    return article_vectors(features.hparams.article_vectors, features.news)
 
 
 @feature("category", "id", needs=["categories"])

@@ -216,6 +216,25 @@ class NewsTable:
         columns = (getattr(self, name).take(rows) for name in _COLUMNS)
         return NewsTable(*columns, self.path, self.lines[rows], extra, self.skipped)
 
+    def joined(self, other: NewsTable) -> NewsTable:
+        """Return a table of these articles and, behind them, those of another one that are not among them.
+
+        Raises:
+            RecommendersMinerError: a further column has another type there.
+        """
+        new = pc.invert(pc.is_in(other.ids, value_set=self.ids))
+        columns = (pa.concat_arrays([getattr(self, name), getattr(other, name).filter(new)]) for name in _COLUMNS)
+        extras = [
+            pa.table({"id": table.ids}) if table.extra is None else table.extra.append_column("id", table.ids)
+            for table in (self, other)
+        ]
+        try:
+            extra = pa.concat_tables([extras[0], extras[1].filter(new)], promote_options="permissive")
+        except pa.ArrowException as error:
+            raise RecommendersMinerError(f"Two files {ARTICLES_FILE} do not go together: {error}") from None
+        extra = extra.drop_columns("id").combine_chunks()
+        return NewsTable(*columns, extra=extra if extra.num_columns else None)
+
     def frame(self, ids: Sequence[str]) -> pd.DataFrame:
         """Show some articles as a pandas table: `category`, `subcategory` and `title`, under their ids as given.
 

@@ -16,18 +16,20 @@ from typing import Any, Self
 import numpy as np
 
 from recommenders_miner.data.click_graph import ClickGraph
+from recommenders_miner.data.counts import shrunk_rate
 from recommenders_miner.data.entities import graph_neighbours, news_neighbours, title_entities
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.pieces import Pieces
 from recommenders_miner.data.terms import TermWeights
 from recommenders_miner.data.text import are_unspaced, tokenize
-from recommenders_miner.data.vectors import read_vector_names
+from recommenders_miner.data.vectors import article_vectors, read_vector_names
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams
 
 LOGGER = logging.getLogger("recommenders_miner")
+_PRIOR_SHOWINGS = 100.0
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,9 @@ class Vocabularies:
     """What a model knows by name. Anything else it comes across later is id 1, unknown; id 0 is padding.
 
     Each is an attribute: `words`, `categories`, `subcategories`, `users`, `entities`, `news` (the candidates of the
-    training log) are `Vocabulary`; `pieces` a `Pieces`; `terms` a `TermWeights`; `click_graph` a `ClickGraph`;
-    `neighbours` (P, 2) int32, pairs of entity ids that are each other's context, which only say where training starts
-    from.
+    training log) and `popular` (those of them that are clicked on most) are `Vocabulary`; `pieces` a `Pieces`; `terms`
+    a `TermWeights`; `click_graph` a `ClickGraph`. Arrays only say where training starts from: `neighbours` (P, 2) are
+    pairs of entity ids that are each other's context, `vector_scale` (2, d) is that of ready-made vectors.
 
     Args:
         parts: the vocabularies by name.
@@ -100,7 +102,7 @@ class Vocabularies:
 Builder = Callable[[TrainingTables, Vocabularies], Any]
 _BUILDERS: dict[str, Builder] = {}
 
-COMMON = ("words", "categories", "subcategories", "users")
+COMMON = ("words", "categories", "subcategories", "users", "popular")
 """What every model knows; the others are built for the features that need them."""
 
 
@@ -116,8 +118,9 @@ def vocabulary(name: str) -> Callable[[Builder], Builder]:
 
 @vocabulary("words")
 def _words(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
-    """The words of the training titles, and of the abstracts where a model reads them."""
-    texts = tables.news.texts("title") + (tables.news.texts("abstract") if "abstract" in tables.features else [])
+    """The words of the training titles, and of abstracts and bodies where a model reads them."""
+    read = ["title", *(name for name in ("abstract", "body") if name in tables.features)]
+    texts = list(itertools.chain.from_iterable(map(tables.news.texts, read)))
     segmenter = tables.hparams.word_segmenter
     if segmenter == "none" and sum(map(are_unspaced, texts)) > len(texts) / 2:
         LOGGER.warning(
@@ -186,6 +189,28 @@ def _terms(tables: TrainingTables, built: Vocabularies) -> TermWeights:
     return TermWeights.fit(tables.news.texts("title"), hparams.title_size, hparams.max_terms, hparams.word_segmenter)
 
 
+@vocabulary("vector_scale")
+def _vector_scale(tables: TrainingTables, built: Vocabularies) -> np.ndarray:
+    """The mean and the standard deviation of the numbers of ready-made vectors, (2, d) float32."""
+    if not tables.hparams.article_vectors:
+        raise HParamsError("news_encoder: 'vectors' needs article_vectors, a column of articles.parquet or a file.")
+    vectors = article_vectors(tables.hparams.article_vectors, tables.news)
+    vectors = vectors[vectors.any(axis=1)]
+    deviation = vectors.std(axis=0, dtype=np.float64)
+    return np.stack([vectors.mean(axis=0, dtype=np.float64), np.where(deviation > 0, deviation, 1)]).astype("float32")
+
+
 @vocabulary("news")
 def _news(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
     return Vocabulary.of_names(tables.news.ids.take(np.unique(tables.log.candidates.values)).to_pylist())
+
+
+@vocabulary("popular")
+def _popular(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
+    """The articles that are clicked on more often than is usual when they are shown, the highest rate first."""
+    shown, is_click = tables.log.candidates.values, tables.log.labels == 1
+    showings, clicks = (np.bincount(rows, minlength=len(tables.news)) for rows in (shown, shown[is_click]))
+    usual = is_click.mean()
+    popular = np.flatnonzero(clicks > usual * showings)
+    rates = shrunk_rate(clicks[popular], showings[popular], usual, _PRIOR_SHOWINGS)
+    return Vocabulary.of_names(tables.news.ids.take(popular[np.argsort(-rates, kind="stable")]).to_pylist())

@@ -15,6 +15,7 @@ from recommenders_miner.encoders.news_encoders import (
     SelfAttentionEncoder,
     SelfAttentionHParams,
     TokenVectors,
+    VectorEncoder,
     word_convolution,
     word_vectors,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "SelfAttentionEncoder",
     "SelfAttentionHParams",
     "TokenVectors",
+    "VectorEncoder",
     "build_encoder",
     "news_encoder",
     "random_vectors",

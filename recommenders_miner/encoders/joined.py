@@ -26,10 +26,10 @@ from recommenders_miner.layers import News, Tensor
 class JoinedHParams(PLMHParams, SelfAttentionHParams, CategoryHParams):
     """Hyperparameters of joined views."""
 
-    views: list[Literal["plm", "title", "abstract", "category", "subcategory"]] = hparam(
-        "model", ["plm", "title", "subcategory"], "what is joined: the language model, words of two texts, labels"
+    views: list[Literal["plm", "title", "abstract", "body", "category", "subcategory"]] = hparam(
+        "model", ["plm", "title", "subcategory"], "what is joined: the language model, words of texts, labels"
     )
-    body_size: int = hparam("data", 50, "words of an abstract that are read", ge=1)
+    body_size: int = hparam("data", 50, "words of an abstract, or a body, that are read", ge=1)
 
 
 @news_encoder("joined", JoinedHParams)
@@ -65,7 +65,7 @@ class JoinedEncoder(ConcatenatedEncoder):
             match view:
                 case "plm":
                     parts.append(PLMEncoder.from_hparams(hparams, vocabularies, vectors))
-                case "title" | "abstract":
+                case "title" | "abstract" | "body":
                     words = word_vectors(hparams, vocabularies, vectors)
                     parts.append(SelfAttentionEncoder.over(words, hparams, view))
                 case "category":

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 import numpy as np
+import pydantic
 from keras import ops
 
 from recommenders_miner.data.features import NewsFeatures
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders.base import NewsEncoder, news_encoder
-from recommenders_miner.encoders.initial_vectors import InitialVectors, random_vectors
+from recommenders_miner.encoders.initial_vectors import InitialVectors, PretrainedVectors, random_vectors
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import AdditiveAttention, CompositeLayer, News, SelfAttention, Tensor, WordConvolution
 
@@ -208,6 +209,76 @@ class KnowledgeEncoder(NewsEncoder):
         """See the class for the shapes."""
         text = self.text_projection(self.text(features, training=training))
         return text + self.entity_projection(self.entities(features, training=training))
+
+
+# === Ready-made vectors ===
+
+
+class VectorHParams(HParams):
+    """Hyperparameters of ready-made vectors of articles."""
+
+    article_vectors: str | None = hparam(
+        "info",
+        None,
+        "ready-made vectors of articles: a column of articles.parquet; a Parquet file of ids and a column of vectors; "
+        "or X.npy, whose rows X.txt names",
+    )
+    vector_layers: list[Annotated[int, pydantic.Field(ge=1)]] = hparam(
+        "model", [], "sizes of hidden layers over ready-made vectors"
+    )
+    news_dim: int | None = hparam("model", None, "dimension of a projection behind it", ge=1)
+
+
+@news_encoder("vectors", VectorHParams)
+class VectorEncoder(NewsEncoder):
+    """Ready-made vectors of articles through a small network: NRMSDocVec of the RecSys Challenge 2024's code.
+
+    Each number is brought to mean 0 and standard deviation 1 over the training news; an article without a vector has
+    zeros. Hidden layers of the sizes `layers`, ReLU, each with layer normalisation and dropout, lead to a linear
+    projection to `dim` numbers. The original has batch normalisation there, which sees the padding of a batch.
+
+    `size` is the number of numbers d of what is read, `article_vector` (U, d); `scale` starts (2, d), means and
+    deviations, which are saved with the weights.
+    """
+
+    features = ("article_vector",)
+
+    def __init__(
+        self,
+        size: int,
+        dim: int,
+        layers: Sequence[int] = (),
+        dropout: float = 0.0,
+        scale: keras.initializers.Initializer | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.dim = dim
+        self.scale = self.add_weight((2, size), scale or "ones", trainable=False, dtype="float32", name="scale")
+        self.hidden = [keras.layers.Dense(width, "relu", dtype=self.dtype_policy) for width in layers]
+        self.norms = [keras.layers.LayerNormalization(dtype=self.dtype_policy) for _ in layers]
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.projection = keras.layers.Dense(dim, dtype=self.dtype_policy)
+
+    @classmethod
+    def from_hparams(cls, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsEncoder:
+        """See `NewsEncoder.from_hparams`."""
+        scale = vocabularies.vector_scale
+        dim = hparams.news_dim or scale.shape[1]
+        return cls(scale.shape[1], dim, hparams.vector_layers, hparams.dropout, PretrainedVectors(scale))
+
+    def example(self) -> News:
+        """Return what `call` reads, of one article."""
+        return {"article_vector": ops.ones((1, self.config["size"]))}
+
+    def call(self, features: News, training: bool | None = None) -> Tensor:
+        """See the class for the shapes."""
+        vector, scale = ops.cast(features["article_vector"], "float32"), ops.convert_to_tensor(self.scale)
+        is_known = ops.any(ops.not_equal(vector, 0), axis=-1, keepdims=True)
+        vector = ops.cast(ops.where(is_known, (vector - scale[0]) / scale[1], 0.0), self.compute_dtype)
+        for dense, norm in zip(self.hidden, self.norms, strict=True):
+            vector = self.dropout(norm(dense(vector)), training=training)
+        return self.projection(vector)
 
 
 # === Labels ===

@@ -103,13 +103,17 @@ def impression_metrics(
 
     - `group_auc`: the share of (click, non-click) pairs with the click scored higher, equal scores counting one half.
     - `mean_mrr`: the mean of 1/rank over **all** clicked candidates, not that of the first hit alone.
+    - `mrr@k`: the same mean, clicks beyond the top k counting 0.
     - `ndcg@k`: Σ (2^y − 1) / log2(rank + 1) over the top k ranks, divided by its largest possible value.
+    - `recall@k`: the share of the clicked candidates that are among the top k.
+    - `hit@k`: whether at least one is.
 
     Args:
         scores: (candidates,) float32 or float64, higher is better.
         labels: (candidates,) 1 for a click and 0 for none.
         offsets: (impressions + 1,) int64, where each impression begins and the last one ends.
-        metrics: names as above, with any k ≥ 1. Recommenders' `ndcg@5;10` stands for `ndcg@5` and `ndcg@10`.
+        metrics: names as above, with any k ≥ 1. Recommenders' `ndcg@5;10` stands for `ndcg@5` and `ndcg@10`; so do
+            the others'.
 
     Returns:
         Metric name -> (impressions,) float64, NaN where the impression lacks a click or a non-click.
@@ -139,11 +143,16 @@ def impression_metrics(
             pairs, least = num_clicks * (num_candidates - num_clicks), num_clicks * (num_clicks + 1) / 2
             rank_sums = np.bincount(clicked_impression, weights=ranks, minlength=len(scored))
             results[name] = 1 - divided(rank_sums - least, pairs, counted)
-        elif name == "mean_mrr":
-            reciprocal = np.bincount(clicked_impression, weights=1 / rank, minlength=len(scored))
-            results[name] = divided(reciprocal, num_clicks, counted)
-        else:
-            results[name] = _ndcg(clicked_impression, rank, num_clicks, int(name.removeprefix("ndcg@")), counted)
+            continue
+        kind, _, k = name.partition("@")
+        cutoff = int(k) if k else len(order)
+        if kind == "ndcg":
+            results[name] = _ndcg(clicked_impression, rank, num_clicks, cutoff, counted)
+            continue
+        gains = (rank <= cutoff) / rank if "mrr" in kind else rank <= cutoff
+        found = np.bincount(clicked_impression, weights=gains, minlength=len(scored))
+        # One click found is a hit, others add nothing.
+        results[name] = divided(*((np.minimum(found, 1), 1) if kind == "hit" else (found, num_clicks)), counted)
     return results
 
 
@@ -276,9 +285,10 @@ def _check_labels(labels: np.ndarray, scores: Ragged) -> np.ndarray:
 def _metric_names(metrics: Sequence[str]) -> list[str]:
     names = []
     for metric in metrics:
-        if not re.fullmatch(r"group_auc|mean_mrr|ndcg@[1-9]\d*(;[1-9]\d*)*", metric):
+        if not re.fullmatch(r"group_auc|mean_mrr|(mrr|ndcg|recall|hit)@[1-9][0-9]*(;[1-9][0-9]*)*", metric):
             raise ValueError(
-                f"Unknown metric {metric!r}; the known ones are group_auc, mean_mrr and ndcg@k, any k ≥ 1."
+                f"Unknown metric {metric!r}; the known ones are group_auc, mean_mrr, and for any k ≥ 1 mrr@k, ndcg@k, "
+                "recall@k and hit@k."
             )
         kind, at, cutoffs = metric.partition("@")
         names += [f"{kind}{at}{cutoff}" for cutoff in cutoffs.split(";")]

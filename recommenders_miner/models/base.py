@@ -57,6 +57,7 @@ class BaseModel(Answers, RecommendersNames):
         news: the table that `score` and `recommend` look news ids up in; the training news until `set_news`.
         history: one dict of losses and metrics per epoch trained.
         trained_on: digests of the behaviors files that it was trained on.
+        folder: where it was loaded from, and what it encodes is kept; None where it was not.
         hparams_class: of the class: the hyperparameters of its own, a subclass of `HParams`.
         news_encoder: of the class: the news encoder where a file names none.
         columns: of the class: features of articles that it reads beside the news encoder's.
@@ -84,6 +85,7 @@ class BaseModel(Answers, RecommendersNames):
         self.news: NewsTable | None = None
         self.history: list[dict[str, float]] = []
         self.trained_on: list[str] = []
+        self.folder: Path | None = None
         self.throughput: training.Throughput | None = None
         self.counts: Past | None = None
         self._news_vectors: dict[str, np.ndarray] | None = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import pydantic
 from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
@@ -29,7 +30,10 @@ from recommenders_miner.models.network import NewsRecommender, UserEncoder
 class MultiViewHParams(ConvolutionHParams, CategoryHParams):
     """Hyperparameters of NAML's news encoder."""
 
-    body_size: int = hparam("data", 50, "words of an abstract that are read", ge=1)
+    body_size: int = hparam("data", 50, "words of an abstract, or a body, that are read", ge=1)
+    view_texts: Annotated[list[Literal["title", "abstract", "body"]], pydantic.Field(min_length=1)] = hparam(
+        "model", ["title", "abstract"], "the texts that are views; body is a column of articles.parquet"
+    )
     dense_activation: str = hparam("model", "relu", "activation behind category embeddings")
 
 
@@ -43,8 +47,6 @@ class MultiViewEncoder(NewsEncoder):
     A text without words has no view: it is left out of the attention. Section 3.1 of the paper. The texts share their
     words' vectors, each has a convolution of d filters, and each label an encoder of dimension d.
     """
-
-    features = ("title", "abstract", "category", "subcategory")
 
     def __init__(
         self,
@@ -63,6 +65,11 @@ class MultiViewEncoder(NewsEncoder):
         self.view_pooling = AdditiveAttention(attention_dim, dtype=self.dtype_policy)
 
     @classmethod
+    def reads(cls, hparams: HParams) -> tuple[str, ...]:
+        """Return the features that such an encoder is made of."""
+        return (*hparams.view_texts, "category", "subcategory")
+
+    @classmethod
     def from_hparams(cls, hparams: HParams, vocabularies: Vocabularies, vectors: InitialVectors) -> NewsEncoder:
         """See `NewsEncoder.from_hparams`."""
         behind = hparams.filter_num, hparams.dense_activation
@@ -70,7 +77,7 @@ class MultiViewEncoder(NewsEncoder):
             CategoryEncoder("category", len(vocabularies.categories), hparams.vert_emb_dim, *behind),
             CategoryEncoder("subcategory", len(vocabularies.subcategories), hparams.subvert_emb_dim, *behind),
         ]
-        texts = ("title", "abstract")
+        texts = list(dict.fromkeys(hparams.view_texts))
         words = word_vectors(hparams, vocabularies, vectors)
         convolutions = [word_convolution(hparams) for _ in texts]
         return cls(words, convolutions, labels, texts, hparams.attention_hidden_dim)

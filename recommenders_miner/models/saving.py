@@ -81,6 +81,7 @@ def load_model(folder: str | Path) -> Any:
         model.history, model.trained_on = description["history"], description.get("trained_on", [])
         model.adopt(network, network.vocabularies)
         model.go_on_from(network.counts)
+        model.folder = Path(folder)
         return model
     except HParamsError:
         raise

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recommenders_miner.data import tsv
-from recommenders_miner.data.behaviors import file_time, mind_times, parse_times, unix_seconds
+from recommenders_miner.data.behaviors import file_time, mind_times, parse_times, read_users, unix_seconds
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.errors import DataFormatError
 from tests.data.written_log import DTYPES, NEWS, arrays_of, assert_same, impressions, line, read, seconds, write
@@ -291,3 +291,60 @@ def test_from_columns_checks(columns, problem):
     assert len(ImpressionLog.from_columns(NEWS, **sound)) == 2
     with pytest.raises(DataFormatError, match=problem):
         ImpressionLog.from_columns(NEWS, **sound | columns)
+
+
+# === Users to recommend to ===
+
+USERS = [("U1", ["N1", "N2"]), ("U2", []), ("U 3", ["N3"])]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["U1\tN1 N2", "U2\t", "U 3\tN3"],
+        ["U1\tN1,N2", "U2\t ", "U 3\tN3, "],
+        ["1\tU1\t11/12/2019 2:14:46 PM\tN1 N2\tN7-1 N8-0", "2\tU2\t\t\tN7", "3\tU 3\t?\tN3\t"],
+        [
+            '{"user": "U1", "history": ["N1", "N2"]}',
+            '{"user": "U2", "history": [], "more": 1}',
+            '{"history": ["N3"], "user": "U 3"}',
+        ],
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+def test_users_are_read_in_every_form(tmp_path, lines, end, start):
+    path = tmp_path / "users"
+    path.write_bytes((start + end.join(lines)).encode())
+    assert read_users(path) == USERS
+
+
+def test_ids_in_json_may_be_numbers_and_the_user_left_out(tmp_path):
+    (tmp_path / "users").write_text('{"history": [1, 2]}\n{"user": 3, "history": []}\n')
+    assert read_users(tmp_path / "users") == [(None, ["1", "2"]), ("3", [])]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (b"N1 N2", "there are 1 columns"),
+        (b"a\tb\tc", "there are 3 columns"),
+        (b"", "there are 1 columns"),
+        (b"U\xff\tN1", "not valid UTF-8"),
+        (b'{"user": "U1"', "delimiter"),
+        (b'{"user": "U1"}', "no list of ids"),
+        (b'{"history": "N1"}', "no list of ids"),
+        (b'{"history": [null]}', "no list of ids"),
+        (b'{"history": [true]}', "no list of ids"),
+        (b'{"user": [], "history": ["N1"]}', "no list of ids"),
+        (b'{"history": ' + b"[" * 100_000, "recursion"),
+    ],
+)
+def test_a_line_that_names_no_user_is_named(tmp_path, line, problem):
+    path = tmp_path / "users.tsv"
+    path.write_bytes(b"U1\tN1\n" + line + b"\nU2\tN2\n")
+    with pytest.raises(DataFormatError, match=problem) as caught:
+        read_users(path)
+    assert caught.value.line == 2
+    assert "a user id, a tab, and the ids" in str(caught.value)
+    assert str(path) in str(caught.value)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from recommenders_miner.data import tsv
 from recommenders_miner.data.news import NewsTable, UnknownNewsError
-from recommenders_miner.errors import DataFormatError
+from recommenders_miner.errors import DataFormatError, RecommendersMinerError
 
 COLUMNS = ("ids", "category", "subcategory", "title", "abstract", "title_entities", "abstract_entities")
 
@@ -231,3 +231,19 @@ def test_articles_that_cannot_be_read_are_named(tmp_path, content):
         DataFormatError, match=r"articles\.parquet: is not readable \(.+expected Parquet with a column id"
     ):
         NewsTable.read(path)
+
+
+def test_joined_tables_keep_their_own_articles_and_columns():
+    first = NewsTable.from_columns(["N1", "N2"], ["one", "two"], extra={"published": [1, 2]})
+    second = NewsTable.from_columns(["N2", "N3"], ["other", "three"], extra={"published": [8, 9], "body": ["x", "y"]})
+    plain = NewsTable.from_columns(["N4"], ["four"])
+    joined = first.joined(second).joined(plain)
+    assert joined.ids.to_pylist() == ["", "N1", "N2", "N3", "N4"]
+    assert joined.texts("title") == ["one", "two", "three", "four"]
+    assert joined.published.tolist() == [0, 1, 2, 9, 0]
+    assert joined.texts("body") == ["", "", "y", ""]
+    assert plain.joined(plain).extra is None
+    assert plain.joined(first).published.tolist() == [0, 0, 1, 2]
+    odd = NewsTable.from_columns(["N5"], ["five"], extra={"published": ["yesterday"]})
+    with pytest.raises(RecommendersMinerError, match=r"articles\.parquet do not go together"):
+        first.joined(odd)

@@ -42,6 +42,10 @@ def reference_metrics(scores, labels, cutoffs=(5, 10)):
         dcg = sum((2**y - 1) / math.log2(r + 1) for r, y in zip(ranks, labels, strict=True) if r <= k)
         ideal = sum((2**y - 1) / math.log2(i + 2) for i, y in enumerate(sorted(labels, reverse=True)[:k]))
         result[f"ndcg@{k}"] = dcg / ideal
+        found = [r for r, y in zip(ranks, labels, strict=True) if y and r <= k]
+        result[f"mrr@{k}"] = sum(1 / r for r in found) / len(clicks)
+        result[f"recall@{k}"] = len(found) / len(clicks)
+        result[f"hit@{k}"] = float(bool(found))
     return result
 
 
@@ -92,6 +96,25 @@ def test_every_impression_and_the_means_agree_with_the_plain_definition(impressi
         assert evaluation.standard_errors[name] == pytest.approx(error, abs=1e-9, nan_ok=True)
 
 
+@given(st.lists(impression(), max_size=8), st.lists(st.integers(1, 40), min_size=1, max_size=3))
+@settings(max_examples=40, deadline=None)
+def test_metrics_at_any_cutoff_agree_with_the_plain_definition(impressions, cutoffs):
+    kinds = ["recall", "mrr", "hit", "ndcg"]
+    joined = ";".join(map(str, cutoffs))
+    results = impression_metrics(*flatten(impressions), [f"{kind}@{joined}" for kind in kinds])
+    assert set(results) == {f"{kind}@{k}" for kind in kinds for k in cutoffs}
+    references = [reference_metrics(*one, cutoffs) for one in impressions]
+    for name, found in results.items():
+        expected = [np.nan if one is None else one[name] for one in references]
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_cutoff_beyond_all_candidates_changes_nothing():
+    log = np.array([0.1, 0.9, 0.5, 0.2]), np.array([1, 0, 1, 0]), np.array([0, 4])
+    found = {name: value[0] for name, value in impression_metrics(*log, ["mean_mrr", "mrr@9", "recall@9"]).items()}
+    assert found == pytest.approx({"mean_mrr": (1 / 2 + 1 / 4) / 2, "mrr@9": (1 / 2 + 1 / 4) / 2, "recall@9": 1})
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_agrees_with_scikit_learn_where_the_definitions_do(dtype):
     rng = np.random.default_rng(0)
@@ -117,7 +140,9 @@ def test_recommenders_spelling_of_several_cutoffs():
     assert both["ndcg@10"][0] == pytest.approx(1 / math.log2(4))
 
 
-@pytest.mark.parametrize("name", ["auc", "ndcg", "ndcg@", "ndcg@0", "ndcg@5;", "ndcg@five", "hit@5", "", None])
+@pytest.mark.parametrize(
+    "name", ["auc", "ndcg", "ndcg@", "ndcg@0", "ndcg@5;", "ndcg@five", "mrr", "hit@", "recall@0", "hits@5", "", None]
+)
 def test_unknown_metric_names_the_known_ones_and_none_at_all_is_an_error(name):
     names, message = ([], "at least one metric") if name is None else (["group_auc", name], "known ones are group_auc,")
     with pytest.raises(ValueError, match=message):

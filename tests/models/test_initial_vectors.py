@@ -1,15 +1,21 @@
-"""Where word and category vectors start from: chance, or a file of word vectors."""
+"""Where vectors come from: chance, a file of word vectors, ready-made ones of articles; and words of their bodies."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.encoders.initial_vectors import category_vectors, split_category
-from recommenders_miner.errors import DataFormatError
+from recommenders_miner.errors import DataFormatError, HParamsError, RecommendersMinerError
+from recommenders_miner.hparams import prepare_hparams
+from recommenders_miner.models import load_model
 from tests.models.reference_parts import table
-from tests.models.toy import IDS, fresh_toy_model, toy_log, toy_model, toy_news
+from tests.models.toy import IDS, fresh_toy_model, toy_log, toy_model, toy_news, unbuilt, write_files
 
 VECTORS = {"food": [1.0, 0.0], "drink": [0.0, 1.0], "and": [9.0, 9.0], "north": [2.0, 0.0], "america": [0.0, 4.0]}
 KNOWN = {"food", "and", "drink", "north", "america", "kids", "tv", "us", "new", "news", "sus", "a", "or"}
@@ -95,3 +101,77 @@ def toy_network(word_vectors, **overrides):
     """A MINER as `build` leaves it, its weights not replaced."""
     model = fresh_toy_model("miner", word_embedding=word_vectors, **overrides)
     return model.build(model.vocabularies)
+
+
+# === Ready-made vectors and bodies, from articles.parquet ===
+
+
+def with_articles(folder):
+    """The toy world with vectors of all articles but the third, and bodies of all but the second."""
+    files = write_files(folder)
+    vectors = np.random.default_rng(4).normal(3, 5, (len(IDS), 6)).round(3).tolist()
+    bodies = [f"body{place} word{place}" for place in range(len(IDS))]
+    vectors[2] = bodies[1] = None
+    pq.write_table(pa.table({"id": IDS, "vector": vectors, "body": bodies}), folder / "articles.parquet")
+    return files, vectors
+
+
+def test_ready_made_vectors_go_through_a_small_network(tmp_path):
+    files, vectors = with_articles(tmp_path)
+    options = {"article_vectors": "vector", "vector_layers": [5], "news_dim": 8, "epochs": 1}
+    model = unbuilt("nrms", news_encoder="vectors", **options).fit(*files, verbose=0)
+    encoder, known = model.network.news_encoder, np.array([of for of in vectors if of])
+    hidden, norm, projection = (
+        [np.array(of) for of in layer.weights] for layer in (*encoder.hidden, *encoder.norms, encoder.projection)
+    )
+    x = np.zeros((len(IDS), 6))
+    x[[place != 2 for place in range(len(IDS))]] = (known - known.mean(axis=0)) / known.std(axis=0)
+    x = np.maximum(x @ hidden[0] + hidden[1], 0)
+    x = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + 1e-3) * norm[0] + norm[1]
+    assert model.encode_news(IDS)["vector"] == pytest.approx(x @ projection[0] + projection[1], abs=1e-4)
+    scores = model.score(IDS[:3], IDS)
+    assert len(np.unique(scores)) == len(IDS)
+    model.save(tmp_path / "saved")
+    loaded = load_model(tmp_path / "saved")
+    loaded.set_news(files[0])
+    assert np.array_equal(loaded.score(IDS[:3], IDS), scores)
+    assert loaded.run_eval(*files) == model.run_eval(*files)
+
+
+def test_ready_made_vectors_have_to_be_named():
+    model = unbuilt("nrms", news_encoder="vectors")
+    with pytest.raises(HParamsError, match="needs article_vectors"):
+        model.train_iterator.build_vocabularies(toy_news(), toy_log(toy_news()))
+    with pytest.raises(HParamsError, match="vector_layers"):
+        unbuilt("nrms", news_encoder="vectors", vector_layers=[0])
+    assert prepare_hparams("nrms-docvec").news_encoder == "vectors"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"news_encoder": "multi_view", "view_texts": ["title", "body"]},
+        {"news_encoder": "joined", "views": ["title", "body"], "news_dim": 8},
+    ],
+)
+def test_words_of_bodies_are_read_where_they_are_wanted(options, tmp_path):
+    files, _ = with_articles(tmp_path)
+    model = unbuilt("naml", **options)
+    data = model.train_iterator.load(*files)
+    model.build(model.train_iterator.vocabularies)
+    assert "body4" in model.vocabularies.words
+    model.set_news(data.news)
+    vectors = model.encode_news(IDS)["vector"]
+    columns = {name: data.news.extra[name].to_pylist() for name in ("vector", "body")}
+    columns["body"][5] = "body7 word7"
+    model.set_news(dataclasses.replace(data.news, extra=pa.table(columns)))
+    changed = np.abs(model.encode_news(IDS)["vector"] - vectors).max(axis=1) > 1e-6
+    assert np.flatnonzero(changed).tolist() == [4]
+
+
+def test_news_without_bodies_are_named_where_a_model_reads_them(tmp_path):
+    files = write_files(tmp_path)
+    with pytest.raises(RecommendersMinerError, match=r"no column 'body' in articles\.parquet"):
+        unbuilt("naml", view_texts=["title", "body"]).fit(*files)
+    with pytest.raises(HParamsError, match="view_texts"):
+        unbuilt("naml", view_texts=[])

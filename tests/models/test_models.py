@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from recommenders_miner.data.features import NewsFeatures
 from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.errors import HParamsError, NoVectorError, UnknownNewsError
 from recommenders_miner.hparams import hparams_class
-from tests.models.toy import IDS, fresh_toy_model, toy_hparams, toy_model, toy_news, write_files
+from recommenders_miner.models import answers
+from tests.models.toy import IDS, fresh_toy_model, toy_hparams, toy_log, toy_model, toy_news, unbuilt, write_files
 
 
 def extended_news(ids, titles, **columns):
@@ -139,6 +144,55 @@ def test_recommend_leaves_out_what_was_clicked_and_sorts():
     assert dict(best) == pytest.approx(expected, abs=1e-6)
     assert [news_id for news_id, _ in model.recommend([], pool=["N4", "N5"], k=1)] in (["N4"], ["N5"])
     assert model.recommend(IDS[:2], pool=IDS[:2]) == []
+
+
+@pytest.mark.parametrize("name", ["miner", "nrms", "lstur", "glory", "libfm"])
+def test_recommend_all_gives_each_user_what_recommend_does(name, monkeypatch):
+    monkeypatch.setattr(answers, "_SCORES_AT_ONCE", 2 * len(IDS))  # two users at once, then the rest
+    model, pool = toy_model(name), IDS[1:] + IDS[1:3]
+    histories, users = [IDS[:2], [], IDS[3:4], IDS, IDS[:2]], ["U1", None, "U2", "U1", "nobody"]
+    together = model.recommend_all(histories, pool, 4, users)
+    alone = [model.recommend(*one, k=4, user=user) for *one, user in zip(histories, [pool] * 5, users, strict=True)]
+    for one, other in zip(together, alone, strict=True):
+        assert [news_id for news_id, _ in one] == [news_id for news_id, _ in other]
+        assert dict(one) == pytest.approx(dict(other), abs=1e-5)
+    assert [len(found) for found in together] == [4, 4, 4, 0, 4]
+    assert model.recommend_all([]) == []
+
+
+@pytest.mark.parametrize("name", ["miner", "miner max", "nrms", "naml", "hierec", "lstur", "caum"])
+def test_a_user_without_a_history_gets_what_is_popular_and_then_the_newest(name):
+    model = toy_model(name)
+    log = toy_log(toy_news())
+    showings, clicks = (
+        np.bincount(log.candidates.values[which], minlength=13) for which in (slice(None), log.labels == 1)
+    )
+    usual = log.labels.mean()
+    rate = {f"N{row}": (clicks[row + 1] + 100 * usual) / (showings[row + 1] + 100) for row in range(12)}
+    popular = sorted((news_id for news_id in IDS if rate[news_id] > usual + 1e-12), key=lambda one: -rate[one])
+    model.set_news(dataclasses.replace(toy_news(), extra=pa.table({"published": [None, *range(12)]})))
+    others = [news_id for news_id in reversed(IDS) if news_id not in popular]
+    assert 2 < len(popular) < 10
+    assert [news_id for news_id, _ in model.recommend([], k=12)] == popular + others
+    assert [news_id for news_id, _ in model.recommend(["gone"], k=12, on_error="skip")] == popular + others
+
+
+def test_clicks_on_articles_that_are_gone_are_an_error_or_passed_over():
+    model = toy_model("nrms")
+    with pytest.raises(UnknownNewsError, match="'gone'"):
+        model.recommend(["gone", *IDS[:2]])
+    expected = model.recommend(IDS[:2], IDS[4:])
+    assert model.recommend(["gone", *IDS[:2]], ["away", *IDS[4:]], on_error="skip") == expected
+    assert model.recommend(["gone"], ["away"], on_error="skip") == []
+
+
+def test_without_clicks_in_training_equal_scores_stay_in_order():
+    model, built = unbuilt("nrms"), toy_model("nrms")
+    model.adopt(
+        built.network, Vocabularies({name: of for name, of in built.vocabularies.parts.items() if name != "popular"})
+    )
+    model.set_news(toy_news())
+    assert [news_id for news_id, _ in model.recommend([], k=12)] == IDS
 
 
 def test_encode_news_gives_what_the_rest_of_the_network_reads():

@@ -16,7 +16,9 @@ import keras
 import numpy as np
 import pytest
 
+from recommenders_miner.data.log import CACHE_FOLDER
 from recommenders_miner.errors import DataFormatError, HParamsError, NotWrittenError, RecommendersMinerError
+from recommenders_miner.evaluation.scoring import LogScorer
 from recommenders_miner.models import MODELS, load_model
 from recommenders_miner.models.saving import DESCRIPTION, NETWORK
 from tests.models.toy import (
@@ -226,3 +228,94 @@ def test_a_model_over_a_language_model_brings_its_pieces_along(tmp_path):
     again.set_news(toy_news())
     assert np.array_equal(again.score(IDS[:2], IDS), model.score(IDS[:2], IDS))
     assert toy_preset() not in again.hparams.plm
+
+
+# === What a loaded model encodes is kept beside it ===
+
+
+@pytest.fixture
+def encodings(monkeypatch):
+    """The sizes of the tables that are encoded; those of five articles and more are kept."""
+    sizes, encode = [], LogScorer.encode_news
+
+    def counted(scorer, features):
+        sizes.append(len(next(iter(features.values()))))
+        return encode(scorer, features)
+
+    monkeypatch.setattr(LogScorer, "encode_news", counted)
+    monkeypatch.setattr(LogScorer.__init__, "__kwdefaults__", {"user_aware": False, "news_batch": 5})
+    return sizes
+
+
+def kept(folder):
+    return sorted(path.name for path in folder.glob(f"{CACHE_FOLDER}/*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("nrms", {}),
+        ("miner", {}),
+        ("npa", {}),
+        ("glory", {}),
+        ("nrms", {"precision": "bfloat16"}),
+        ("nrms-plm none", {}),
+    ],
+)
+def test_news_are_encoded_once_for_all_who_load_a_model(name, options, tmp_path, encodings):
+    toy_model(name, **options).save(tmp_path)
+    first, again = (loaded(tmp_path).encode_news(IDS) for _ in range(2))
+    assert encodings == [13]
+    assert len(kept(tmp_path)) == 1
+    assert first.keys() == again.keys()
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert [of.dtype for of in again.values()] == [
+        of.dtype for of in toy_model(name, **options).encode_news(IDS).values()
+    ]
+    expected = toy_model(name, **options).score(IDS[:3], IDS, "U1")
+    assert np.array_equal(loaded(tmp_path).score(IDS[:3], IDS, "U1"), expected)
+
+
+def test_what_was_encoded_is_of_those_weights_and_that_table_alone(tmp_path, encodings):
+    model = fresh_toy_model("nrms")
+    model.save(tmp_path)
+    for _ in range(2):
+        other = loaded(tmp_path)
+        other.network.weights[0].assign(other.network.weights[0] + 1)
+        scores = other.score(IDS[:2], IDS)
+    assert encodings == [13]
+    assert not np.array_equal(scores, loaded(tmp_path).score(IDS[:2], IDS))
+    assert encodings == [13, 13]
+    other.set_news(toy_news().select(IDS[::-1]))
+    assert other.score(IDS[:2], IDS) == pytest.approx(scores, abs=1e-5)
+    assert encodings == [13] * 3
+    for size in (6, 7, 8):
+        other.set_news(toy_news().select(IDS[:size]))
+        other.score(IDS[:1], IDS[:3])
+    assert len(kept(tmp_path)) == 3
+
+
+def test_small_tables_are_not_kept_nor_any_where_nothing_is_to_be(tmp_path, encodings):
+    toy_model("nrms").save(tmp_path / "one")
+    model = loaded(tmp_path / "one")
+    model.set_news(toy_news().select(IDS[:4]))
+    model.score(IDS[:1], IDS[:3])
+    toy_model("nrms", cache=False).save(tmp_path / "other")
+    loaded(tmp_path / "other").score(IDS[:1], IDS)
+    assert kept(tmp_path / "one") == kept(tmp_path / "other") == []
+    assert encodings == [5, 13]
+
+
+def test_news_are_encoded_once_where_nothing_can_be_kept(tmp_path, encodings, caplog):
+    toy_model("nrms").save(tmp_path)
+    (tmp_path / CACHE_FOLDER).write_text("a file stands where the folder would")
+    scores = loaded(tmp_path).score(IDS[:2], IDS)
+    assert np.array_equal(scores, toy_model("nrms").score(IDS[:2], IDS))
+    assert encodings[0] == 13
+    assert "No cache of the encoded news could be kept" in caplog.text
+    (tmp_path / CACHE_FOLDER).unlink()
+    loaded(tmp_path).score(IDS[:2], IDS)
+    [path] = (tmp_path / CACHE_FOLDER).glob("*/vector.bin")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert np.array_equal(loaded(tmp_path).score(IDS[:2], IDS), scores)
+    assert "is removed and will be rebuilt" in caplog.text
