@@ -13,7 +13,7 @@ import importlib
 import logging
 import os
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -38,6 +38,26 @@ def hparam(section: str, default: Any, help: str, **bounds: Any) -> Any:
 
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
+
+
+def _known_to_keras(activation: str) -> str:
+    import keras  # takes seconds; models have imported it long before
+
+    try:
+        keras.activations.get(activation)
+    except ValueError:
+        raise ValueError("Keras has no such activation; it has relu, tanh and gelu, say") from None
+    return activation
+
+
+Activation = Annotated[str, pydantic.AfterValidator(_known_to_keras)]
+"""The name of one of Keras' activations."""
+
+Sizes = list[Annotated[int, pydantic.Field(ge=1, le=_LARGEST)]]
+"""Of hidden layers, windows and the like."""
+
+CHECKS: dict[str, Callable[[Any], object]] = {}
+"""By hyperparameter, what raises `ValueError` for a value that names nothing there is; filled as `MODELS` is."""
 
 
 class HParams(pydantic.BaseModel):
@@ -128,10 +148,11 @@ class HParams(pydantic.BaseModel):
             super().__init__(**{name: self._as_yaml_writes(name, value) for name, value in values.items()})
         except pydantic.ValidationError as error:
             found = error.errors()[0]
-            if found["type"] == "value_error":  # of a validator of ours
-                raise HParamsError(str(found["ctx"]["error"])) from None
+            said = found.get("ctx", {}).get("error", found["msg"])  # the former of a validator of ours
+            if isinstance(said, HParamsError):
+                raise said from None
             key = ".".join(str(part) for part in found["loc"] if isinstance(part, str))
-            raise HParamsError(f"{key}: {found['msg']}, got {reprlib.repr(found['input'])}.") from None
+            raise HParamsError(f"{key}: {said}, got {reprlib.repr(found['input'])}.") from None
 
     @classmethod
     def _as_yaml_writes(cls, name: str, value: Any) -> Any:
@@ -141,6 +162,17 @@ class HParams(pydantic.BaseModel):
             with contextlib.suppress(ValueError):
                 return float(value)
         return list(value) if isinstance(value, tuple) else value
+
+    @pydantic.model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        for name, check in CHECKS.items():
+            try:
+                check(getattr(self, name))
+            except HParamsError:
+                raise
+            except ValueError as error:
+                raise HParamsError(f"{name}: {error}") from None
+        return self
 
     @pydantic.model_validator(mode="after")
     def _one_source_of_words(self) -> Self:

@@ -17,7 +17,7 @@ from recommenders_miner.data.features import FEATURES, NewsFeatures
 from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.sampling import Draw, TrainingSamples, hold_out
-from recommenders_miner.data.tsv import fingerprint
+from recommenders_miner.data.tsv import OnError, fingerprint
 from recommenders_miner.data.vectors import glove_folder
 from recommenders_miner.data.vocabularies import COMMON, TrainingTables, Vocabularies
 from recommenders_miner.data.vocabulary import Vocabulary
@@ -66,27 +66,32 @@ class NewsIterator:
         self.earlier: Past | None = None
         self._loaded: dict[tuple, Dataset] = {}
 
-    def load(self, news_file: str | Path, behaviors_file: str | Path) -> Dataset:
-        """Read a pair of files, or return what was read if neither has changed since."""
-        key = fingerprint(news_file), fingerprint(behaviors_file)
+    def load(self, news_file: str | Path, behaviors_file: str | Path, on_error: OnError = "raise") -> Dataset:
+        """Read a pair of files, or return what was read if neither has changed since.
+
+        `on_error`, here and elsewhere, is as of `ImpressionLog.read` and `NewsTable.read`.
+        """
+        key = fingerprint(news_file), fingerprint(behaviors_file), on_error
         if key not in self._loaded:
-            news = self.read_news(news_file)
-            log = ImpressionLog.read(behaviors_file, news, separator=self.separator)
+            news = self.read_news(news_file, on_error)
+            log = ImpressionLog.read(behaviors_file, news, on_error, self.separator)
             if self.vocabularies is None:
                 self.train_folder = Path(news_file).parent
                 self.vocabularies = self.build_vocabularies(news, log)
             self._loaded = {key: self.dataset(news, log, Path(news_file).parent / CACHE_FOLDER)}
         return self._loaded[key]
 
-    def load_training(self, news_file: str | Path, behaviors_file: str | Path) -> tuple[Dataset, Dataset | None]:
+    def load_training(
+        self, news_file: str | Path, behaviors_file: str | Path, on_error: OnError = "raise"
+    ) -> tuple[Dataset, Dataset | None]:
         """Read a pair of files to train on, and divide it as `hold_out` does.
 
         Vocabularies that are not there yet are built of what is trained on alone.
         """
         if self.hparams.held_out == "none":
-            return self.load(news_file, behaviors_file), None
-        news = self.read_news(news_file)
-        whole = ImpressionLog.read(behaviors_file, news, separator=self.separator)
+            return self.load(news_file, behaviors_file, on_error), None
+        news = self.read_news(news_file, on_error)
+        whole = ImpressionLog.read(behaviors_file, news, on_error, self.separator)
         log, held_out = hold_out(whole, self.hparams)
         if self.vocabularies is None:
             self.train_folder = Path(news_file).parent
@@ -104,9 +109,9 @@ class NewsIterator:
         """Let the context of what is loaded from now on continue from the counts of an earlier log."""
         self.earlier, self._loaded = earlier, {}
 
-    def read_news(self, news_file: str | Path) -> NewsTable:
+    def read_news(self, news_file: str | Path, on_error: OnError = "raise") -> NewsTable:
         """Read a news file."""
-        return NewsTable.read(news_file, separator=self.separator)
+        return NewsTable.read(news_file, on_error, self.separator)
 
     def find(self, path: str) -> str:
         """Look for a file of the hyperparameters as it stands, beside the training news, and among fetched vectors."""

@@ -20,7 +20,7 @@ from recommenders_miner.encoders import (
     word_convolution,
     word_vectors,
 )
-from recommenders_miner.hparams import HParams, hparam
+from recommenders_miner.hparams import Activation, HParams, hparam
 from recommenders_miner.layers import AdditiveAttention, News, Tensor, WordConvolution
 from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
@@ -30,7 +30,7 @@ class MultiViewHParams(ConvolutionHParams, CategoryHParams):
     """Hyperparameters of NAML's news encoder."""
 
     body_size: int = hparam("data", 50, "words of an abstract that are read", ge=1)
-    dense_activation: str = hparam("model", "relu", "activation behind category embeddings")
+    dense_activation: Activation = hparam("model", "relu", "activation behind category embeddings")
 
 
 @news_encoder("multi_view", MultiViewHParams)
