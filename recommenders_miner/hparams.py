@@ -279,15 +279,17 @@ def prepare_hparams(yaml_file: str | Path | None = None, *, scale: str = "paper"
         HParamsError: the file cannot be found or parsed, a key is unknown (the nearest known one is named), a value has
             the wrong type or is out of range, or there is no such scale.
     """
-    config = {} if yaml_file is None else _read_yaml(_find_file(Path(yaml_file)))
-    of_scale = {} if scale == "paper" else _of_scale(scale, Path(yaml_file or "").stem)
+    config = {} if yaml_file is None else _read_yaml(find_hparams_file(Path(yaml_file)))
+    of_scale = changes_of_scale(scale, Path(yaml_file or "").stem)
     overrides = _known(overrides, "an override")
     of_words = {"word_embedding": None} if overrides.get("wordEmb_file") else {}
     return _of_model({**config, **of_scale, **of_words, **overrides})
 
 
-def _of_scale(scale: str, name: str) -> dict[str, Any]:
-    """Return what a file of `scales/` changes in all hyperparameter files, and in the one of this name."""
+def changes_of_scale(scale: str, name: str = "") -> dict[str, Any]:
+    """Return what a scale changes in all hyperparameter files, and in the one of this name; `HParamsError` for none."""
+    if scale == "paper":
+        return {}
     for folder in hparams_folders():
         path = folder / "scales" / f"{scale}.yaml"
         if path.is_file():
@@ -308,8 +310,8 @@ def hparams_files() -> list[str]:
     return sorted({path.stem for folder in hparams_folders() for path in folder.glob("*.yaml")})
 
 
-def _find_file(name: Path, *folders: Path) -> Path:
-    """Find a YAML file, its ending left out or not, by path, in some folders, or among the package's."""
+def find_hparams_file(name: Path, *folders: Path) -> Path:
+    """Find a YAML file, its ending left out or not, by path, in some folders, or among the package's; or refuse it."""
     names = [name] if name.suffix in (".yaml", ".yml") else [Path(f"{name}.yaml"), name]
     for candidate in names:
         for folder in (*folders, Path(), *hparams_folders()):
@@ -331,7 +333,7 @@ def _read_yaml(path: Path, derived: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise HParamsError(f"{path}: expected the sections {', '.join(SECTIONS)}, found {type(config).__name__}.")
     base, flat = config.pop("base", None), {}
     if base is not None:
-        flat = _read_yaml(_find_file(Path(str(base)), path.parent), (*derived, path.resolve()))
+        flat = _read_yaml(find_hparams_file(Path(str(base)), path.parent), (*derived, path.resolve()))
     for section, values in config.items():
         if section not in SECTIONS or not isinstance(values, dict):
             expected = f"sections of keys and values, named {', '.join(SECTIONS)}"

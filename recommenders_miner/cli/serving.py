@@ -7,19 +7,39 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
-from recommenders_miner.cli.app import DataDir, app, console, open_model, open_reranker
+from recommenders_miner.cli.app import (
+    DataDir,
+    OnError,
+    a_split,
+    app,
+    console,
+    finite,
+    new_file,
+    open_model,
+    open_reranker,
+    print_json,
+    say_left_out,
+)
+from recommenders_miner.data.folders import Split
 from recommenders_miner.progress import progress_bar
 
 Run = Annotated[Path, typer.Argument(help="Folder of a run or of a saved model.")]
 
+ScoresFile = Annotated[
+    Path | None, typer.Option(help="Write the candidates' scores, one line an impression.", callback=new_file)
+]
+Submission = Annotated[Path | None, typer.Option(help="Write MIND's prediction.zip.", callback=new_file)]
+SplitName = Annotated[str, typer.Option(help="train, dev or test.", callback=a_split)]
 
-ScoresFile = Annotated[Path | None, typer.Option(help="Write the candidates' scores, one line an impression.")]
-Submission = Annotated[Path | None, typer.Option(help="Write MIND's prediction.zip.")]
-SplitName = Annotated[str, typer.Option(help="train, dev or test.")]
+
+def _cutoffs(text: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*", text):
+        raise typer.BadParameter(f"{text!r}: expected numbers like 10,50,100.")
+    return text
 
 
 @app.command()
@@ -37,9 +57,10 @@ def evaluate(
             "of the data's train, and kept there.",
         ),
     ] = False,
+    on_error: OnError = "raise",
 ) -> None:
     """Evaluate a saved model; write its scores, or a submission for an unlabelled test split."""
-    _evaluate([run], data, split, scores, submission, rerank)
+    _evaluate([run], data, split, scores, submission, on_error, rerank)
 
 
 @app.command()
@@ -49,29 +70,40 @@ def ensemble(
     split: SplitName = "dev",
     scores: ScoresFile = None,
     submission: Submission = None,
+    on_error: OnError = "raise",
 ) -> None:
     """Evaluate several saved models as one, by the mean of the ranks that they give; otherwise as evaluate."""
-    _evaluate(runs, data, split, scores, submission)
+    _evaluate(runs, data, split, scores, submission, on_error)
 
 
 def _evaluate(
-    runs: list[Path], data: Path, split: str, scores: Path | None, submission: Path | None, rerank: bool = False
+    runs: list[Path],
+    data: Path,
+    split: str,
+    scores: Path | None,
+    submission: Path | None,
+    on_error: OnError,
+    rerank: bool = False,
 ) -> None:
-    from recommenders_miner.data.folders import Split
+    files = Split.find(data, split)
+    if rerank:
+        Split.find(data, "train")
     from recommenders_miner.data.ragged import Ragged
     from recommenders_miner.evaluation.metrics import evaluate_scores, mean_ranks
     from recommenders_miner.evaluation.submission import write_scores, write_submission
 
     of_models = []
     for run in runs:
-        reranker = open_reranker(run, data) if rerank else None
-        model, files = reranker.model if reranker else open_model(run), Split.find(data, split)
-        dataset = model.read(files.news, files.behaviors)
+        reranker = open_reranker(run, data, on_error) if rerank else None
+        model = reranker.model if reranker else open_model(run)
+        dataset = model.read(files.news, files.behaviors, on_error)
         log = dataset.log
         if not (log.labelled or scores or submission):
             raise typer.BadParameter(
                 "the split has no labels: name --scores or --submission to write.", param_hint="--split"
             )
+        if not (scores or submission):
+            log.require("evaluate on")
         with progress_bar(f"scoring by {run}" if len(runs) > 1 else "scoring") as report:
             found = (reranker.score if reranker else model.score_log)(dataset, progress=report)
             of_models.append(Ragged(found, log.candidates.offsets))
@@ -82,7 +114,10 @@ def _evaluate(
     if submission:
         write_submission(submission, log.impression_id, found)
         console.print(f"Submission written to {submission}.")
-    if log.labelled:
+    say_left_out({report.path: report.counts for report in model.test_iterator.skipped.values()})
+    if log.labelled and (problem := log.lacking_to("evaluate on")):
+        console.print(f"{log.path}: {problem}", soft_wrap=True)
+    elif log.labelled:
         result = evaluate_scores(found.values, log.labels, found.offsets, model.hparams.metrics)
         console.print_json(json.dumps(result.metrics))
         console.print(
@@ -97,16 +132,18 @@ def recommend(
     history: Annotated[str, typer.Option(help="Ids of clicked news, newest last, separated by commas.")] = "",
     user: Annotated[str | None, typer.Option(help="The user's id, for models that know users.")] = None,
     k: Annotated[int, typer.Option("-k", help="How many.", min=1)] = 10,
+    on_error: OnError = "raise",
 ) -> None:
     """Recommend news for a history."""
     from rich.table import Table
 
     from recommenders_miner.data.news import NewsTable
 
-    table = NewsTable.read(news)
+    table = NewsTable.read(news, on_error)
+    clicked = [news_id for news_id in history.split(",") if news_id]
+    table.rows(clicked)  # refuses ids that are not in the table
     model = open_model(run)
     model.set_news(table)
-    clicked = [news_id for news_id in history.split(",") if news_id]
     shown = Table("", "score", "news", "category", "title", title=f"For a user who clicked {len(clicked)} articles")
     for place, (news_id, score) in enumerate(model.recommend(clicked, k=k, user=user), start=1):
         row = table.row_of[news_id]
@@ -119,23 +156,28 @@ def explain(
     run: Run,
     data: DataDir,
     impression: Annotated[int, typer.Option(help="Which impression: its id in behaviors.tsv.")],
-    split: Annotated[str, typer.Option(help="train, dev or test.")] = "dev",
+    split: SplitName = "dev",
     top: Annotated[int, typer.Option(help="How many candidates, the best first.", min=1)] = 5,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all of it as JSON; - writes it to standard output instead.")
+        Path | None,
+        typer.Option(
+            "--json", help="Write all of it as JSON; - writes it to standard output instead.", callback=new_file
+        ),
     ] = None,
-    figure: Annotated[Path | None, typer.Option(help="Draw the three best candidates, as PNG and SVG.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw the three best candidates, as PNG and SVG.", callback=new_file)
+    ] = None,
+    on_error: OnError = "raise",
 ) -> None:
     """Explain the scores of an impression: which interests count, and which clicks they come from."""
+    files = Split.find(data, split)
     model = open_model(run)
-    from recommenders_miner.data.folders import Split
     from recommenders_miner.explain import find_impression
     from recommenders_miner.plots.one_user import draw_explanation
     from recommenders_miner.plots.style import save_figure
     from recommenders_miner.storage import atomic_write
 
-    files = Split.find(data, split)
-    dataset = model.read(files.news, files.behaviors)
+    dataset = model.read(files.news, files.behaviors, on_error)
     user, history, candidates, labels = find_impression(dataset, impression, files.behaviors)
     model.set_news(dataset.news.select([*history, *candidates]))
     ranking = (-model.score(history, candidates, user)).argsort(kind="stable")
@@ -145,10 +187,9 @@ def explain(
         labels=None if labels is None else labels[best],
     )
     document = {"impression": impression, "user": user, **explanation.to_json()}
-    as_json = json.dumps(document, indent=1, ensure_ascii=False)
     to_stdout = str(json_file) == "-"
     if to_stdout:
-        typer.echo(as_json)
+        print_json(document)
     else:
         title = f"Impression {impression}, user {user}: {len(ranking)} candidates"
         if labels is not None:
@@ -157,7 +198,7 @@ def explain(
         console.print(explanation.render())
     if json_file and not to_stdout:
         with atomic_write(json_file) as temporary:
-            temporary.write_text(as_json + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if figure:
         save_figure(draw_explanation(explanation, dataset.news.category.to_pylist()[1:]), figure)
 
@@ -166,16 +207,19 @@ def explain(
 def recall(
     run: Run,
     data: DataDir,
-    split: Annotated[str, typer.Option(help="The split whose news are the pool, and whose clicks are looked for.")] = (
-        "dev"
-    ),
-    k: Annotated[str, typer.Option("--k", help="How many articles are retrieved; several, separated by commas.")] = (
-        "10,50,100,200"
-    ),
+    split: Annotated[
+        str, typer.Option(help="The split whose news are the pool, and whose clicks are looked for.", callback=a_split)
+    ] = "dev",
+    k: Annotated[
+        str,
+        typer.Option("--k", help="How many articles are retrieved; several, separated by commas.", callback=_cutoffs),
+    ] = "10,50,100,200",
     strategy: Annotated[
-        str, typer.Option(help="average, multi or category; auto: what finds the model's own best.")
+        Literal["auto", "average", "multi", "category"], typer.Option(help="auto: what finds the model's own best.")
     ] = "auto",
-    index: Annotated[str, typer.Option(help="flat: exact; ivf, hnsw: faster in pools of a million.")] = "flat",
+    index: Annotated[
+        Literal["flat", "ivf", "hnsw"], typer.Option(help="flat: exact; ivf, hnsw: faster in pools of a million.")
+    ] = "flat",
     rerank: Annotated[
         int | None, typer.Option(help="Score that many of the articles found by the full model.", min=1)
     ] = None,
@@ -184,18 +228,25 @@ def recall(
     ] = False,
     max_age_days: Annotated[
         float | None,
-        typer.Option(help="Leave out articles first seen longer before the impression, or after it.", min=0),
+        typer.Option(
+            help="Leave out articles first seen longer before the impression, or after it.", min=0, callback=finite
+        ),
     ] = None,
     keep_clicked: Annotated[
         bool, typer.Option("--keep-clicked", help="Keep articles of the user's own history.")
     ] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the metrics to this file.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the metrics to this file.", callback=new_file)
+    ] = None,
+    on_error: OnError = "raise",
 ) -> None:
     """Retrieve from all the news of a split, and count the clicked articles among the top k."""
+    if in_turns and strategy != "multi":
+        raise typer.BadParameter(f"goes with --strategy multi, not {strategy}.", param_hint="--in-turns")
+    files, training_files = Split.find(data, split), Split.find(data, "train")
     model = open_model(run)
     import numpy as np
 
-    from recommenders_miner.data.folders import Split
     from recommenders_miner.data.log import ImpressionLog
     from recommenders_miner.data.news import NewsTable
     from recommenders_miner.data.ragged import Ragged
@@ -206,17 +257,13 @@ def recall(
     from recommenders_miner.storage import atomic_write
     from recommenders_miner.tables import terminal_table
 
-    if not re.fullmatch(r"[1-9][0-9]*(,[1-9][0-9]*)*", k):
-        raise typer.BadParameter(f"{k!r}: expected numbers like 10,50,100.", param_hint="--k")
     cutoffs = sorted(set(map(int, k.split(","))))
-    files = Split.find(data, split)
-    dataset = model.read(files.news, files.behaviors)
+    dataset = model.read(files.news, files.behaviors, on_error)
     log, news = dataset.log, dataset.news
-    if not log.labelled:
-        raise typer.BadParameter("the split has no labels: there are no clicks to look for.", param_hint="--split")
-    files = Split.find(data, "train")
-    training_news = NewsTable.read(files.news)
-    training_log = ImpressionLog.read(files.behaviors, training_news)
+    log.require("look for", non_clicks=False)
+    training_news = NewsTable.read(training_files.news, on_error)
+    training_log = ImpressionLog.read(training_files.behaviors, training_news, on_error)
+    training_log.require("count clicks in", non_clicks=False)
     search = NewsRecall(
         model,
         dataset,
@@ -254,5 +301,7 @@ def recall(
             cells.append("-" if value is None else column.write(value) + spread)
         shown.add_row(str(cutoff), *cells)
     console.print(shown)
+    tables: list[Any] = [news, log, training_news, training_log]
+    say_left_out({table.skipped.path: table.skipped.counts for table in tables if table.skipped})
     counts = f"{evaluation.num_impressions:,} impressions; {evaluation.num_left_out:,} more have no click."
     console.print(f"{counts} In percent, novelty in bits, calibration in nats; docs/metrics.md says what they are.")

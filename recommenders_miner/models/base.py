@@ -218,9 +218,10 @@ class BaseModel(Answers, RecommendersNames):
         epochs_done = checkpoint.restore(self.network) if resume else 0
         selection.restore(checkpoint.epoch_logs[: epochs_done if checkpoint.is_evaluated else -1])
         if not checkpoint.is_evaluated:  # the run ended in the evaluation of its last epoch, which is made now
-            logs = checkpoint.epoch_logs[-1]
-            for end in (ends[0], selection, checkpoint):
+            logs, again = checkpoint.epoch_logs[-1], (ends[0], selection, checkpoint)
+            for end in again:
                 end.set_model(self.network)
+            for end in again:
                 end.on_epoch_end(epochs_done - 1, logs)
         self.trained_on = list(dict.fromkeys([*self.trained_on, content_digest(train_behaviors_file)]))
         batches.first_step = epochs_done * batches.steps_per_epoch
