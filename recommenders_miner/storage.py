@@ -109,7 +109,7 @@ MODEL_FILE = "model.keras"
 def require_model(folder: str | Path) -> Path:
     """Return the file of a saved model; `RecommendersMinerError` where the folder has none."""
     path = Path(folder) / MODEL_FILE
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise RecommendersMinerError(f"{folder}: holds no saved model ({MODEL_FILE} is missing).")
     return path
 
@@ -153,7 +153,10 @@ def _temporary_name(path: Path) -> Iterator[Path]:
                     _remove(left)
         yield temporary
     except OSError as error:
-        if error.errno in _CANNOT_WRITE and not isinstance(error, NotWrittenError):
+        # What is read meanwhile may be refused by the system, too.
+        at = str(error.filename or temporary)
+        is_ours = temporary.name in at or at in map(str, (path, *path.parents))
+        if error.errno in _CANNOT_WRITE and is_ours and not isinstance(error, NotWrittenError):
             raise NotWrittenError(path, error) from error
         raise
     finally:

@@ -143,7 +143,7 @@ def test_what_is_wrong_is_named_in_a_line(words, named, folder, monkeypatch, cap
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     for module in ("app", "training"):
-        monkeypatch.setattr(f"recommenders_miner.cli.{module}.import_backend_quietly", too_late)
+        monkeypatch.setattr(sys.modules[f"recommenders_miner.cli.{module}"], "import_backend_quietly", too_late)
     monkeypatch.setattr("urllib.request.urlopen", too_late)
     before = sorted(folder.rglob("*"))
     monkeypatch.setattr(sys, "argv", ["recommenders-miner", *words])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -44,6 +45,13 @@ def new_folder(path: Path | None) -> Path | None:
     """Refuse, before any work is done, a folder that could not be written to."""
     if path is not None:
         require_writable(path, is_folder=True)
+    return path
+
+
+def existing(path: Path | None) -> Path | None:
+    """Refuse a file or folder that there is none of."""
+    if path is not None and not os.path.exists(path):
+        raise typer.BadParameter(f"{path}: there is no such file or folder.")
     return path
 
 
@@ -145,7 +153,7 @@ def parse_overrides(options: list[str] | None) -> dict[str, Any]:
 
 def model_folder(run: Path) -> Path:
     """Return where the model of a run lies, or a saved model."""
-    return run / "model" if (run / "model").is_dir() else run
+    return run / "model" if os.path.isdir(run / "model") else run
 
 
 def open_model(run: Path) -> Any:

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from recommenders_miner.cli.app import MaxHistory, OnError, app, console, finite, new_folder, say_left_out
+from recommenders_miner.cli.app import (
+    MaxHistory,
+    OnError,
+    app,
+    console,
+    existing,
+    finite,
+    new_folder,
+    say_left_out,
+)
 from recommenders_miner.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -49,7 +58,9 @@ Seed = Annotated[int, typer.Option(help="The same seed draws the same negatives.
 def ebnerd(
     bundle: Annotated[Path, typer.Argument(help="Folder of a bundle: articles.parquet, train/, validation/.")],
     out: Out,
-    test: Annotated[Path | None, typer.Option(help="Folder of the test set: articles.parquet, test/.")] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="Folder of the test set: articles.parquet, test/.", callback=existing)
+    ] = None,
     max_history: MaxHistory = None,
     on_error: OnError = "raise",
     overwrite: Overwrite = False,

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
-from recommenders_miner.cli.app import app, console, new_folder, resumable
+from recommenders_miner.cli.app import app, console, existing, new_folder, resumable
 from recommenders_miner.progress import progress_bar
 
 Vectors = Literal["glove-6b-100d", "glove-6b-200d", "glove-6b-300d", "glove-840b-300d"]
@@ -53,7 +53,11 @@ def fetch(
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option("--from", help="Take it from here: a zip file, or a folder with zip files or unpacked ones."),
+        typer.Option(
+            "--from",
+            help="Take it from here: a zip file, or a folder with zip files or unpacked ones.",
+            callback=existing,
+        ),
     ] = None,
     split: Annotated[
         list[str] | None,

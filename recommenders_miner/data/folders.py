@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ class Split:
         folder = _named(Path(data_dir)).get(name, Path(data_dir) / name)
         files = [folder / file for file in (NEWS_FILE, BEHAVIORS_FILE)]
         for path in files:
-            if not path.is_file():
+            if not os.path.isfile(path):
                 files = f"{NEWS_FILE} and {BEHAVIORS_FILE}"
                 problem = f"is missing; a data folder has train, dev and perhaps test, each with {files}."
                 raise DataFormatError(path, problem, remedy=_remedy(Path(data_dir)))
@@ -67,7 +68,7 @@ def split_folders(folder: str | Path) -> dict[str, Path]:
         DataFormatError: there is nothing of that, or several folders may be meant by one split.
     """
     folder = Path(folder)
-    if any((folder / file).exists() for file in (NEWS_FILE, BEHAVIORS_FILE)):
+    if any(os.path.exists(folder / file) for file in (NEWS_FILE, BEHAVIORS_FILE)):  # Path's raise for long names
         name = folder.resolve().name
         return {split_name(name) or name: folder}
     found = _named(folder)
@@ -132,4 +133,4 @@ def _remedy(folder: Path) -> str:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if os.path.isdir(folder) else []
