@@ -201,3 +201,26 @@ def test_a_model_has_its_own_hyperparameters_and_those_of_its_encoder():
     assert nrms.replace(news_encoder="plm").plm is None
     assert nrms.replace(model_type="miner", num_interests=4).num_interests == 4
     assert prepare_hparams("nrms", news_encoder="multi_view").body_size == 50
+
+
+# === Every hyperparameter with values that are wrong ===
+
+WRONG = {
+    "bool": ["maybe", 2, [True]],
+    "int": ["many", 1.5, -(2**40), 2**40, [3]],
+    "float": ["much", [0.5], "1e", {"a": 1}],
+    "str": [3, ["a"], {"a": 1}],
+    "list": ["nonsense", 3, [{}], [["a"]]],
+}
+
+
+@pytest.mark.parametrize("file", hparams_files())
+def test_a_wrong_value_of_any_hyperparameter_is_refused_by_its_name(file):
+    fields = type(prepare_hparams(file)).model_fields
+    assert len(fields) > 30
+    for name, field in fields.items():
+        kind = str(field.annotation)
+        kinds = [of for of in ("list", "bool", "int", "float", "str") if of in kind][:1] or ["str"]
+        for value in (WRONG[kinds[0]]) if "Literal" not in kind else ["nonsense", 3.5]:
+            with pytest.raises(HParamsError, match=rf"\b{name}\b"):
+                prepare_hparams(file, **{name: value})

@@ -263,7 +263,8 @@ def recall(
     log.require("look for", non_clicks=False)
     training_news = NewsTable.read(training_files.news, on_error)
     training_log = ImpressionLog.read(training_files.behaviors, training_news, on_error)
-    training_log.require("count clicks in", non_clicks=False)
+    if not training_log.labelled:
+        training_log.require("count clicks in")
     search = NewsRecall(
         model,
         dataset,

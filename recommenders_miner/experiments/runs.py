@@ -186,13 +186,14 @@ class DevLog:
         """Read both splits, to know what is new in dev; `on_error` is as in `BaseModel.fit`.
 
         Raises:
-            DataFormatError: a file is missing or damaged, train has no click, or dev none with a non-click beside it.
+            DataFormatError: a file is missing or damaged, train has no labels, or dev no click with a non-click beside.
         """
         training_news, news = NewsTable.read(train.news, on_error), NewsTable.read(dev.news, on_error)
         logs = ImpressionLog.read(dev.behaviors, news, on_error), news
         logs += ImpressionLog.read(train.behaviors, training_news, on_error), training_news
         logs[0].require("evaluate on")
-        logs[2].require("train on", non_clicks=False)
+        if not logs[2].labelled:
+            logs[2].require("train on")
         return cls(dev, *logs, cold_candidates(*logs), BeyondAccuracy.fit(*logs))
 
     @property
