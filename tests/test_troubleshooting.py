@@ -29,7 +29,7 @@ def is_text(node):
 
 def parts_of(message):
     """The parts of a message between what differs."""
-    return [part for part in message.split("…") if re.search(r"\w", part)]
+    return [part.strip() for part in message.split("…") if re.search(r"\w", part)]
 
 
 @pytest.mark.parametrize("message", ENTRIES)
