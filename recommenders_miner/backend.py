@@ -15,6 +15,8 @@ import platform
 import sys
 import tempfile
 
+from recommenders_miner.errors import RecommendersMinerError
+
 
 def choose_backend() -> None:
     """Set KERAS_BACKEND where the user has not, and keep what TensorFlow says below errors out of the terminal."""
@@ -40,10 +42,14 @@ def import_backend_quietly() -> None:
         os.dup2(heard.fileno(), 2)
         try:
             importlib.import_module("keras")
-        except BaseException:
+        except BaseException as error:
             heard.seek(0)
             os.write(terminal, heard.read())
-            raise
+            if not isinstance(error, ImportError | ValueError):
+                raise
+            chosen = os.environ.get("KERAS_BACKEND")
+            remedy = "Install it, or set KERAS_BACKEND to another: tensorflow, jax or torch."
+            raise RecommendersMinerError(f"The backend {chosen} cannot be imported ({error}). {remedy}") from error
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)

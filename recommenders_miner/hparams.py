@@ -13,7 +13,7 @@ import importlib
 import logging
 import os
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -38,6 +38,26 @@ def hparam(section: str, default: Any, help: str, **bounds: Any) -> Any:
 
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
+
+
+def _known_to_keras(activation: str) -> str:
+    import keras  # takes seconds; models have imported it long before
+
+    try:
+        keras.activations.get(activation)
+    except ValueError:
+        raise ValueError("Keras has no such activation; it has relu, tanh and gelu, say") from None
+    return activation
+
+
+Activation = Annotated[str, pydantic.AfterValidator(_known_to_keras)]
+"""The name of one of Keras' activations."""
+
+Sizes = list[Annotated[int, pydantic.Field(ge=1, le=_LARGEST)]]
+"""Of hidden layers, windows and the like."""
+
+CHECKS: dict[str, Callable[[Any], object]] = {}
+"""By hyperparameter, what raises `ValueError` for a value that names nothing there is; filled as `MODELS` is."""
 
 
 class HParams(pydantic.BaseModel):
@@ -131,10 +151,11 @@ class HParams(pydantic.BaseModel):
             super().__init__(**{name: self._as_yaml_writes(name, value) for name, value in values.items()})
         except pydantic.ValidationError as error:
             found = error.errors()[0]
-            if found["type"] == "value_error":  # of a validator of ours
-                raise HParamsError(str(found["ctx"]["error"])) from None
+            said = found.get("ctx", {}).get("error", found["msg"])  # the former of a validator of ours
+            if isinstance(said, HParamsError):
+                raise said from None
             key = ".".join(str(part) for part in found["loc"] if isinstance(part, str))
-            raise HParamsError(f"{key}: {found['msg']}, got {reprlib.repr(found['input'])}.") from None
+            raise HParamsError(f"{key}: {said}, got {reprlib.repr(found['input'])}.") from None
 
     @classmethod
     def _as_yaml_writes(cls, name: str, value: Any) -> Any:
@@ -144,6 +165,17 @@ class HParams(pydantic.BaseModel):
             with contextlib.suppress(ValueError):
                 return float(value)
         return list(value) if isinstance(value, tuple) else value
+
+    @pydantic.model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        for name, check in CHECKS.items():
+            try:
+                check(getattr(self, name))
+            except HParamsError:
+                raise
+            except ValueError as error:
+                raise HParamsError(f"{name}: {error}") from None
+        return self
 
     @pydantic.model_validator(mode="after")
     def _one_source_of_words(self) -> Self:
@@ -250,15 +282,17 @@ def prepare_hparams(yaml_file: str | Path | None = None, *, scale: str = "paper"
         HParamsError: the file cannot be found or parsed, a key is unknown (the nearest known one is named), a value has
             the wrong type or is out of range, or there is no such scale.
     """
-    config = {} if yaml_file is None else _read_yaml(_find_file(Path(yaml_file)))
-    of_scale = {} if scale == "paper" else _of_scale(scale, Path(yaml_file or "").stem)
+    config = {} if yaml_file is None else _read_yaml(find_hparams_file(Path(yaml_file)))
+    of_scale = changes_of_scale(scale, Path(yaml_file or "").stem)
     overrides = _known(overrides, "an override")
     of_words = {"word_embedding": None} if overrides.get("wordEmb_file") else {}
     return _of_model({**config, **of_scale, **of_words, **overrides})
 
 
-def _of_scale(scale: str, name: str) -> dict[str, Any]:
-    """Return what a file of `scales/` changes in all hyperparameter files, and in the one of this name."""
+def changes_of_scale(scale: str, name: str = "") -> dict[str, Any]:
+    """Return what a scale changes in all hyperparameter files, and in the one of this name; `HParamsError` for none."""
+    if scale == "paper":
+        return {}
     for folder in hparams_folders():
         path = folder / "scales" / f"{scale}.yaml"
         if path.is_file():
@@ -279,8 +313,8 @@ def hparams_files() -> list[str]:
     return sorted({path.stem for folder in hparams_folders() for path in folder.glob("*.yaml")})
 
 
-def _find_file(name: Path, *folders: Path) -> Path:
-    """Find a YAML file, its ending left out or not, by path, in some folders, or among the package's."""
+def find_hparams_file(name: Path, *folders: Path) -> Path:
+    """Find a YAML file, its ending left out or not, by path, in some folders, or among the package's; or refuse it."""
     names = [name] if name.suffix in (".yaml", ".yml") else [Path(f"{name}.yaml"), name]
     for candidate in names:
         for folder in (*folders, Path(), *hparams_folders()):
@@ -302,7 +336,7 @@ def _read_yaml(path: Path, derived: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise HParamsError(f"{path}: expected the sections {', '.join(SECTIONS)}, found {type(config).__name__}.")
     base, flat = config.pop("base", None), {}
     if base is not None:
-        flat = _read_yaml(_find_file(Path(str(base)), path.parent), (*derived, path.resolve()))
+        flat = _read_yaml(find_hparams_file(Path(str(base)), path.parent), (*derived, path.resolve()))
     for section, values in config.items():
         if section not in SECTIONS or not isinstance(values, dict):
             expected = f"sections of keys and values, named {', '.join(SECTIONS)}"

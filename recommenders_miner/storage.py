@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from recommenders_miner.errors import FolderExistsError, NotWrittenError
+from recommenders_miner.errors import FolderExistsError, NotWrittenError, RecommendersMinerError
 
 _CANNOT_WRITE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG),
@@ -88,6 +88,32 @@ def new_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
         _remove(old)
 
 
+def require_writable(path: str | Path, is_folder: bool = False) -> None:
+    """Find out before a long piece of work that its result could not be written: `NotWrittenError`."""
+    path = Path(path)
+    there = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
+    problem = None
+    if not os.path.isdir(there):
+        problem = errno.ENOTDIR if is_folder or there != path else None
+    elif there == path and not is_folder:
+        problem = errno.EISDIR
+    if problem is None and not os.access(there, os.W_OK):
+        problem = errno.EACCES
+    if problem is not None:
+        raise NotWrittenError(path, OSError(problem, os.strerror(problem)))
+
+
+MODEL_FILE = "model.keras"
+
+
+def require_model(folder: str | Path) -> Path:
+    """Return the file of a saved model; `RecommendersMinerError` where the folder has none."""
+    path = Path(folder) / MODEL_FILE
+    if not os.path.isfile(path):
+        raise RecommendersMinerError(f"{folder}: holds no saved model ({MODEL_FILE} is missing).")
+    return path
+
+
 def cache_home() -> Path:
     """Return where fetched files are kept: RECOMMENDERS_MINER_HOME, or `recommenders_miner` in the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -127,7 +153,10 @@ def _temporary_name(path: Path) -> Iterator[Path]:
                     _remove(left)
         yield temporary
     except OSError as error:
-        if error.errno in _CANNOT_WRITE and not isinstance(error, NotWrittenError):
+        # What is read meanwhile may be refused by the system, too.
+        at = str(error.filename or temporary)
+        is_ours = temporary.name in at or at in map(str, (path, *path.parents))
+        if error.errno in _CANNOT_WRITE and is_ours and not isinstance(error, NotWrittenError):
             raise NotWrittenError(path, error) from error
         raise
     finally:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import json
+import os
 import pickle
 import re
 import subprocess
@@ -16,7 +20,7 @@ import typer
 import recommenders_miner
 from recommenders_miner.backend import keep_freed_memory
 from recommenders_miner.cli import main
-from recommenders_miner.cli.app import console, resumable
+from recommenders_miner.cli.app import console, print_json, resumable
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.evaluation.metrics import evaluate_scores
@@ -205,16 +209,21 @@ def test_version_and_models():
             "word_dict.pkl: the path does not exist; expected JSON, or a pickle, of a dictionary",
         ),
         ("train --data nowhere --out x", "nowhere/train/news.tsv: is missing"),
-        ("train --data nowhere --out x -o bacth_size=3", "Did you mean 'batch_size'"),
-        ("compare --data nowhere --out x --models nrms,npa -o bacth_size=3", "Did you mean 'batch_size'"),
+        ("train --data {data} --out x -o bacth_size=3", "Did you mean 'batch_size'"),
+        ("train --data {data} --out x -o metrics=[group_auc,hit@-5]", "metrics: Unknown metric 'hit@-5'"),
+        ("train --data {data} --out x -o negatives=random", "negatives: expected one of impression, popularity"),
+        ("train --data {data} --out x --hparams naml -o cnn_activation=sigmoide", "cnn_activation: Keras has no such"),
+        ("train --data {data} --out x --hparams dkn -o window_sizes=[99]", "window_sizes: expected one or more, none"),
+        ("train --data {data} --out x --hparams hierec -o topic_weight=0.9", "topic_weight, subtopic_weight: add up"),
+        ("compare --data {data} --out x --models nrms,npa -o bacth_size=3", "Did you mean 'batch_size'"),
         ("compare --data nowhere --out x --models bert4rec", "no hyperparameter file bert4rec"),
         ("evaluate nowhere --data x", "holds no saved model"),
         ("inspect nowhere", "nowhere: holds neither news.tsv and behaviors.tsv"),
     ],
 )
-def test_mistakes_are_one_line_and_status_one(arguments, message, failing, monkeypatch, tmp_path):
+def test_mistakes_are_one_line_and_status_one(arguments, message, failing, monkeypatch, tmp_path, data):
     monkeypatch.chdir(tmp_path)
-    assert message in failing(*arguments.split()).replace("\n", " ")
+    assert message in failing(*arguments.format(data=data).split()).replace("\n", " ")
     assert not list(tmp_path.iterdir())
 
 
@@ -229,6 +238,64 @@ def test_names_and_texts_of_users_are_printed_as_they_are(tmp_path, failing, cap
     with pytest.raises(typer.Exit), resumable(name):
         raise KeyboardInterrupt
     assert f"What is finished is in {name};" in capsys.readouterr().err
+
+
+def test_an_error_of_our_own_has_a_traceback_and_asks_to_be_reported(failing, monkeypatch):
+    def fail(folder):
+        raise KeyError("of our own")
+
+    monkeypatch.setattr("recommenders_miner.inspection.inspect_data", fail)
+    said = failing("inspect", "x")
+    assert "Traceback" in said
+    assert "KeyError: 'of our own'" in said
+    assert said.rstrip().endswith("Please report it, with the lines above and the command.")
+
+
+def test_what_the_system_refuses_is_one_line(failing, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "d/train/news.tsv")
+
+    monkeypatch.setattr("recommenders_miner.inspection.inspect_data", refuse)
+    assert failing("inspect", "d") == "Error: d/train/news.tsv: Permission denied\n"
+
+
+# === The terminal's encoding ===
+
+
+@pytest.fixture(params=["latin-1", "cp1252", "gbk", "ascii", "utf-8"])
+def terminal(request, monkeypatch):
+    """Runs commands on a terminal of some encoding; returns what arrives there, as bytes, and the encoding."""
+
+    def run_on(*arguments):
+        written = io.BytesIO()
+        stream = io.TextIOWrapper(written, encoding=request.param, errors="strict")
+        monkeypatch.setattr(sys, "stdout", stream)
+        monkeypatch.setattr(sys, "argv", ["recommenders-miner", *map(str, arguments)])
+        with contextlib.suppress(SystemExit):
+            main()
+        stream.flush()
+        return written.getvalue(), request.param
+
+    return run_on
+
+
+def test_no_output_dies_of_the_terminals_encoding(terminal, tmp_path):
+    folder = tmp_path / "新闻-naïve-நாள்"
+    folder.mkdir()
+    articles = "".join(f"N{i}\t体育{i} … நாள்\t足球\tŁódź ± 新闻\t\t\t[]\t[]\n" for i in range(30))
+    (folder / "news.tsv").write_text(articles, encoding="utf-8")
+    (folder / "behaviors.tsv").write_text("1\tU新\t11/12/2019 9:00:00 AM\t\tN1-1 N2-0\n", encoding="utf-8")
+    shown, encoding = terminal("inspect", folder, "--out", tmp_path / "out")
+    assert "What is there" in shown.decode(encoding)
+    assert ("体育" in shown.decode(encoding)) == (encoding in ("gbk", "utf-8"))
+    assert "体育" in (tmp_path / "out" / "inspect.md").read_text(encoding="utf-8"), "files are UTF-8 whatever that is"
+
+
+def test_json_on_the_terminal_is_whole_in_every_encoding(terminal, monkeypatch):
+    document = {"titles": ["新闻 … நாள்", "café", "🙂"]}
+    monkeypatch.setattr("recommenders_miner.inspection.inspect_data", lambda folder: print_json(document))
+    shown, encoding = terminal("inspect", "x")
+    assert json.loads(shown.decode(encoding)) == document
 
 
 # === What an import does ===

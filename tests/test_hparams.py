@@ -201,3 +201,28 @@ def test_a_model_has_its_own_hyperparameters_and_those_of_its_encoder():
     assert nrms.replace(news_encoder="plm").plm is None
     assert nrms.replace(model_type="miner", num_interests=4).num_interests == 4
     assert prepare_hparams("nrms", news_encoder="multi_view").body_size == 50
+
+
+# === Every hyperparameter with values that are wrong ===
+
+WRONG = {
+    "bool": ["maybe", 2, [True]],
+    "int": ["many", 1.5, -(2**40), 2**40, [3]],
+    "float": ["much", [0.5], "1e", {"a": 1}],
+    "str": [3, ["a"], {"a": 1}],
+    "list": ["nonsense", 3, [{}], [["a"]]],
+}
+
+
+def test_a_wrong_value_of_any_hyperparameter_is_refused_by_its_name():
+    seen = {}
+    for file in hparams_files():
+        hparams = prepare_hparams(file)
+        seen |= {name: (hparams, field) for name, field in type(hparams).model_fields.items() if name not in seen}
+    assert len(seen) > 60
+    for name, (hparams, field) in seen.items():
+        kind = str(field.annotation)
+        kinds = [of for of in ("list", "bool", "int", "float", "str") if of in kind] or ["str"]
+        for value in ["nonsense", 3.5] if "Literal" in kind else WRONG[kinds[0]]:
+            with pytest.raises(HParamsError, match=rf"\b{name}\b"):
+                hparams.replace(**{name: value})

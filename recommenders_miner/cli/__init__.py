@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import traceback
 
 from rich.logging import RichHandler
 from rich.text import Text
@@ -19,10 +20,16 @@ from recommenders_miner.errors import RecommendersMinerError
 
 __all__ = ["app", "main"]
 
+_REPORT = "This is an error of recommenders-miner itself. Please report it, with the lines above and the command."
+
 
 def main() -> None:
-    """Run the command line; the package's own errors become one line and exit status 1."""
+    """Run the command line; errors become one line and exit status 1, and those of our own a traceback above it."""
     keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):
+        # A character that the terminal's encoding lacks is no reason to die; files are UTF-8 whatever that is.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     logging.basicConfig(
         level=logging.WARNING,
         format="%(message)s",
@@ -32,9 +39,17 @@ def main() -> None:
     progress.show_progress_bars()
     try:
         app()
-    except (RecommendersMinerError, FileExistsError) as error:
+    except Exception as error:
         if os.environ.get("RECOMMENDERS_MINER_DEBUG"):
             raise
+        # What the system refuses concerns a file or a connection of the user's.
+        if isinstance(error, OSError) and not isinstance(error, RecommendersMinerError) and error.filename:
+            said = f"{error.filename}: {error.strerror}"
+        elif isinstance(error, RecommendersMinerError | OSError):
+            said = str(error)
+        else:
+            traceback.print_exc()
+            said = _REPORT
         # A text, not a string: what users named their files, and wrote in them, is no markup.
-        progress.console.print(Text.assemble(("Error:", "bold red"), f" {error}"), soft_wrap=True)
+        progress.console.print(Text.assemble(("Error:", "bold red"), f" {said}"), soft_wrap=True)
         sys.exit(1)

@@ -1,18 +1,26 @@
-"""What the commands share: the application, the console, options, and how a model is opened."""
+"""What the commands share: the application, the console, options with their checks, and how a model is opened.
+
+What can be checked without the data is checked while the command line is read: nothing heavy is imported before.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
 from recommenders_miner import __version__, progress
 from recommenders_miner.backend import import_backend_quietly
-from recommenders_miner.storage import parse_yaml
+from recommenders_miner.data.folders import SPLIT_NAMES, split_name
+from recommenders_miner.storage import parse_yaml, require_model, require_writable
 
 app = typer.Typer(
     help="MINER and the news recommenders that its paper compares with.",
@@ -23,8 +31,71 @@ app = typer.Typer(
 console = Console(markup=False, emoji=False)
 """Prints what it is given as it stands: paths and ids of users may look like Rich's markup, `[/a]` or `:smile:`."""
 
+# === Checks of options ===
+
+
+def new_file(path: Path | None) -> Path | None:
+    """Refuse, before any work is done, a file that could not be written; `-` is standard output."""
+    if path is not None and str(path) != "-":
+        require_writable(path)
+    return path
+
+
+def new_folder(path: Path | None) -> Path | None:
+    """Refuse, before any work is done, a folder that could not be written to."""
+    if path is not None:
+        require_writable(path, is_folder=True)
+    return path
+
+
+def existing(path: Path | None) -> Path | None:
+    """Refuse a file or folder that there is none of."""
+    if path is not None and not os.path.exists(path):
+        raise typer.BadParameter(f"{path}: there is no such file or folder.")
+    return path
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse what is no number, and infinity, which bounds let through."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value}: expected a finite number.")
+    return value
+
+
+def a_split(name: str) -> str:
+    """Return the split of some name, `valid` being dev."""
+    if (split := split_name(name)) not in SPLIT_NAMES:
+        raise typer.BadParameter(f"{name!r}: expected {', '.join(SPLIT_NAMES[:-1])} or {SPLIT_NAMES[-1]}.")
+    return split
+
+
+def a_scale(name: str) -> str:
+    """Refuse a scale that there is none of: `HParamsError`."""
+    from recommenders_miner.hparams import changes_of_scale
+
+    changes_of_scale(name)
+    return name
+
+
+def hparams_file(name: str) -> str:
+    """Refuse a hyperparameter file that there is none of: `HParamsError`."""
+    from recommenders_miner.hparams import find_hparams_file
+
+    find_hparams_file(Path(name))
+    return name
+
+
+# === Options ===
+
 DataDir = Annotated[
     Path, typer.Option("--data", help="Folder with train/ and dev/, each with news.tsv and behaviors.tsv.")
+]
+OnError = Annotated[
+    Literal["raise", "skip"],
+    typer.Option(
+        help="raise: stop at the first faulty line; skip: leave out such lines, and news ids that are not in news.tsv, "
+        "and count them."
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -38,13 +109,14 @@ Overrides = Annotated[
 Scale = Annotated[
     str,
     typer.Option(
-        help="paper: as published; recommenders: as in Recommenders' notebooks; fast: for two cores and little data."
+        help="paper: as published; recommenders: as in Recommenders' notebooks; fast: for two cores and little data.",
+        callback=a_scale,
     ),
 ]
 MaxHistory = Annotated[
     int | None, typer.Option(help="Keep so many clicks of a history, the newest; by default all.", min=0)
 ]
-Seed = Annotated[int, typer.Option(help="Fixes weights, shuffling, negatives and dropout.")]
+Seed = Annotated[int, typer.Option(help="Fixes weights, shuffling, negatives and dropout.", min=0)]
 
 
 def _show_version(wanted: bool) -> None:
@@ -76,26 +148,52 @@ def parse_overrides(options: list[str] | None) -> dict[str, Any]:
     return overrides
 
 
+# === Models ===
+
+
 def model_folder(run: Path) -> Path:
     """Return where the model of a run lies, or a saved model."""
-    return run / "model" if (run / "model").is_dir() else run
+    return run / "model" if os.path.isdir(run / "model") else run
 
 
 def open_model(run: Path) -> Any:
     """Load the model of a run, or a saved model."""
+    require_model(model_folder(run))
     import_backend_quietly()
     from recommenders_miner.models import load_model
 
     return load_model(model_folder(run))
 
 
-def open_reranker(run: Path, data: Path) -> Any:
+def open_reranker(run: Path, data: Path, on_error: Literal["raise", "skip"] = "raise") -> Any:
     """Load the reranker beside the model of a run, or fit it on the data's training split."""
+    require_model(model_folder(run))
     import_backend_quietly()
     from recommenders_miner.models.reranker import BoostedReranker
 
     with progress.progress_bar("fitting the reranker") as report:
-        return BoostedReranker.beside(model_folder(run), data, report)
+        return BoostedReranker.beside(model_folder(run), data, report, on_error)
+
+
+# === What is said ===
+
+
+def print_json(document: Any, indent: int | None = 1) -> None:
+    """Print JSON to standard output; where its encoding lacks a character, with escapes in the place of all such."""
+    text = json.dumps(document, indent=indent, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(document, indent=indent)
+    typer.echo(text)
+
+
+def say_left_out(left_out: Mapping[Any, Mapping[str, int]]) -> None:
+    """Print what was left out of files, counted by reason."""
+    for file, reasons in left_out.items():
+        if reasons:
+            shown = ", ".join(f"{count:,} ({reason})" for reason, count in reasons.items())
+            console.print(f"Left out of {file}: {shown}", soft_wrap=True)
 
 
 @contextmanager

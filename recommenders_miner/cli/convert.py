@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import astuple
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from recommenders_miner.cli.app import MaxHistory, app, console
+from recommenders_miner.cli.app import (
+    MaxHistory,
+    OnError,
+    app,
+    console,
+    existing,
+    finite,
+    new_folder,
+    say_left_out,
+)
 from recommenders_miner.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -25,17 +35,16 @@ app.add_typer(convert, name="convert")
 _TIME_FORMATS = ["%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%m/%d/%Y %I:%M:%S %p"]
 _TO_MINUTES = len("2019-11-14 08:00")  # with seconds, the table would be wider than 80 columns
 
-Out = Annotated[Path, typer.Argument(help="Folder to write.")]
+Out = Annotated[Path, typer.Argument(help="Folder to write.", callback=new_folder)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists, whatever it holds.")]
-OnError = Annotated[
-    Literal["raise", "skip"],
-    typer.Option(help="raise: stop at the first faulty row; skip: leave such rows out, count them."),
-]
 Count = Annotated[int, typer.Option("--negatives", help="Articles drawn beside each click, at most.", min=1)]
 Window = Annotated[
     float,
     typer.Option(
-        help="Negatives are articles that somebody clicked on so many hours before or after.", min=0.01, max=8_760_000
+        help="Negatives are articles that somebody clicked on so many hours before or after.",
+        min=0.01,
+        max=8_760_000,
+        callback=finite,
     ),
 ]
 Draw = Annotated[
@@ -49,7 +58,9 @@ Seed = Annotated[int, typer.Option(help="The same seed draws the same negatives.
 def ebnerd(
     bundle: Annotated[Path, typer.Argument(help="Folder of a bundle: articles.parquet, train/, validation/.")],
     out: Out,
-    test: Annotated[Path | None, typer.Option(help="Folder of the test set: articles.parquet, test/.")] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="Folder of the test set: articles.parquet, test/.", callback=existing)
+    ] = None,
     max_history: MaxHistory = None,
     on_error: OnError = "raise",
     overwrite: Overwrite = False,
@@ -136,9 +147,7 @@ def _report(conversion: Conversion) -> None:
     for split, counts in conversion.counts.items():
         shown = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
         console.print(f"{split}: {shown}", soft_wrap=True)
-    for file, reasons in conversion.left_out.items():
-        shown = ", ".join(f"{count:,} ({reason})" for reason, count in reasons.items())
-        console.print(f"Left out of {file}: {shown}", soft_wrap=True)
+    say_left_out(conversion.left_out)
     console.print(f"Written to {conversion.folder}.", soft_wrap=True)
     if list(conversion.counts) == ["all"]:
         console.print(f"Next: recommenders-miner split {conversion.folder / 'all'} DATA", soft_wrap=True)
@@ -149,7 +158,9 @@ def split(
     data: Annotated[
         Path, typer.Argument(metavar="DIR", help="Folder with news.tsv and behaviors.tsv, or with several splits.")
     ],
-    out: Annotated[Path, typer.Argument(help="Folder to write: train/, dev/, perhaps test/, and split.json.")],
+    out: Annotated[
+        Path, typer.Argument(help="Folder to write: train/, dev/, perhaps test/, and split.json.", callback=new_folder)
+    ],
     dev_from: Annotated[
         datetime | None,
         typer.Option(metavar="TIME", formats=_TIME_FORMATS, help="When dev begins, by the clock of the files."),
@@ -181,6 +192,7 @@ def split(
     all_news: Annotated[
         bool, typer.Option("--all-news", help="Give each split the whole news table, not only what it refers to.")
     ] = False,
+    on_error: OnError = "raise",
     overwrite: Overwrite = False,
 ) -> None:
     """Split a click log by time, with histories of past clicks only."""
@@ -195,8 +207,9 @@ def split(
         raise typer.BadParameter(f"{dev_share}: expected a share between 0 and 1.", param_hint="--dev-share")
     if rebuild_histories is False and histories_at == "split":
         raise typer.BadParameter("--keep-histories leaves them as they are.", param_hint="--histories-at")
+    histories = rebuild_histories, histories_at
     written = split_by_time(
-        data, out, dev_from, dev_share, test_from, rebuild_histories, histories_at, all_news, max_history, overwrite
+        data, out, dev_from, dev_share, test_from, *histories, all_news, max_history, overwrite, on_error
     )
     table = terminal_table()
     for title in ("Split", "Impressions", "Users", "News", "Clicks", "First", "Last"):
@@ -205,4 +218,5 @@ def split(
         *figures, first, last = astuple(counts)
         table.add_row(name, *(f"{figure:,}" for figure in figures), first[:_TO_MINUTES], last[:_TO_MINUTES])
     console.print(table)
+    say_left_out(json.loads((out / "split.json").read_text(encoding="utf-8")).get("left_out", {}))
     console.print(f"Written to {out}.", soft_wrap=True)

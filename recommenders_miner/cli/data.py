@@ -10,7 +10,7 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
-from recommenders_miner.cli.app import app, console, resumable
+from recommenders_miner.cli.app import app, console, existing, new_folder, resumable
 from recommenders_miner.progress import progress_bar
 
 Vectors = Literal["glove-6b-100d", "glove-6b-200d", "glove-6b-300d", "glove-840b-300d"]
@@ -19,9 +19,9 @@ What = Literal["mind-demo", "mind-small", "mind-large", Vectors, "minilm"]
 
 @app.command("demo-data")
 def demo_data(
-    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write.", callback=new_folder)],
     preset: Annotated[Literal["tiny", "demo", "spliced", "mind-small"], typer.Option(help="How much of it.")] = "demo",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 42,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.", min=0)] = 42,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove what is in the folder first.")] = False,
 ) -> None:
     """Write the synthetic benchmark: click logs in MIND's format whose truth is known."""
@@ -48,11 +48,16 @@ def convert_dict(
 def fetch(
     what: Annotated[What, typer.Argument(metavar="WHAT", help=f"One of {', '.join(get_args(What))}.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder; by default data/WHAT for MIND, else one of the user's cache.")
+        Path | None,
+        typer.Option(help="Folder; by default data/WHAT for MIND, else one of the user's cache.", callback=new_folder),
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option("--from", help="Take it from here: a zip file, or a folder with zip files or unpacked ones."),
+        typer.Option(
+            "--from",
+            help="Take it from here: a zip file, or a folder with zip files or unpacked ones.",
+            callback=existing,
+        ),
     ] = None,
     split: Annotated[
         list[str] | None,
@@ -99,7 +104,10 @@ def inspect(
         Path, typer.Argument(metavar="DIR", help="Folder with train/, dev/, test/, or with news.tsv and behaviors.tsv.")
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Write inspect.json, inspect.md and the plots, inspect.png, to this folder.")
+        Path | None,
+        typer.Option(
+            help="Write inspect.json, inspect.md and the plots, inspect.png, to this folder.", callback=new_folder
+        ),
     ] = None,
 ) -> None:
     """Describe a data set, and say what of it would break training; then the exit status is 1."""

@@ -12,7 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from recommenders_miner import progress
-from recommenders_miner.cli.app import DataDir, app, console, open_model, open_reranker
+from recommenders_miner.cli.app import (
+    DataDir,
+    OnError,
+    a_split,
+    app,
+    console,
+    existing,
+    finite,
+    new_file,
+    open_model,
+    open_reranker,
+    print_json,
+    say_left_out,
+)
+from recommenders_miner.data.folders import Split
 from recommenders_miner.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -22,16 +36,25 @@ _SHOWN_IDS = 5
 
 Run = Annotated[Path, typer.Argument(help="Folder of a run or of a saved model.")]
 
-
-ScoresFile = Annotated[Path | None, typer.Option(help="Write the candidates' scores, one line an impression.")]
-Submission = Annotated[Path | None, typer.Option(help="Write the zip that MIND's or EB-NeRD's leaderboard takes.")]
+ScoresFile = Annotated[
+    Path | None, typer.Option(help="Write the candidates' scores, one line an impression.", callback=new_file)
+]
+Submission = Annotated[
+    Path | None, typer.Option(help="Write the zip that MIND's or EB-NeRD's leaderboard takes.", callback=new_file)
+]
 SubmissionFile = Annotated[
     Literal["prediction.txt", "predictions.txt"] | None,
     typer.Option(
         help="Name of the file in it.", show_default="predictions.txt where the data is EB-NeRD's, else prediction.txt"
     ),
 ]
-SplitName = Annotated[str, typer.Option(help="train, dev or test.")]
+SplitName = Annotated[str, typer.Option(help="train, dev or test.", callback=a_split)]
+
+
+def _cutoffs(text: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*", text):
+        raise typer.BadParameter(f"{text!r}: expected numbers like 10,50,100.")
+    return text
 
 
 @app.command()
@@ -50,9 +73,10 @@ def evaluate(
             "of the data's train, and kept there.",
         ),
     ] = False,
+    on_error: OnError = "raise",
 ) -> None:
     """Evaluate a saved model; write its scores, or a submission for an unlabelled test split."""
-    _evaluate([run], data, split, scores, submission, submission_file, rerank)
+    _evaluate([run], data, split, scores, submission, submission_file, on_error, rerank)
 
 
 @app.command()
@@ -63,9 +87,10 @@ def ensemble(
     scores: ScoresFile = None,
     submission: Submission = None,
     submission_file: SubmissionFile = None,
+    on_error: OnError = "raise",
 ) -> None:
     """Evaluate several saved models as one, by the mean of the ranks that they give; otherwise as evaluate."""
-    _evaluate(runs, data, split, scores, submission, submission_file)
+    _evaluate(runs, data, split, scores, submission, submission_file, on_error)
 
 
 def _evaluate(
@@ -75,23 +100,28 @@ def _evaluate(
     scores: Path | None,
     submission: Path | None,
     file_name: str | None,
+    on_error: OnError,
     rerank: bool = False,
 ) -> None:
-    from recommenders_miner.data.folders import Split
+    files = Split.find(data, split)
+    if rerank:
+        Split.find(data, "train")
     from recommenders_miner.data.ragged import Ragged
     from recommenders_miner.evaluation.metrics import evaluate_scores, mean_ranks
     from recommenders_miner.evaluation.submission import submission_file, write_scores, write_submission
 
     of_models = []
     for run in runs:
-        reranker = open_reranker(run, data) if rerank else None
-        model, files = reranker.model if reranker else open_model(run), Split.find(data, split)
-        dataset = model.read(files.news, files.behaviors)
+        reranker = open_reranker(run, data, on_error) if rerank else None
+        model = reranker.model if reranker else open_model(run)
+        dataset = model.read(files.news, files.behaviors, on_error)
         log = dataset.log
         if not (log.labelled or scores or submission):
             raise typer.BadParameter(
                 "the split has no labels: name --scores or --submission to write.", param_hint="--split"
             )
+        if not (scores or submission):
+            log.require("evaluate on")
         with progress_bar(f"scoring by {run}" if len(runs) > 1 else "scoring") as report:
             found = (reranker.score if reranker else model.score_log)(dataset, progress=report)
             of_models.append(Ragged(found, log.candidates.offsets))
@@ -102,7 +132,10 @@ def _evaluate(
     if submission:
         write_submission(submission, log.impression_id, found, file_name or submission_file(data))
         console.print(f"Submission written to {submission}.")
-    if log.labelled:
+    say_left_out({report.path: report.counts for report in model.test_iterator.skipped.values()})
+    if log.labelled and (problem := log.lacking_to("evaluate on")):
+        console.print(f"{log.path}: {problem}", soft_wrap=True)
+    elif log.labelled:
         result = evaluate_scores(found.values, log.labels, found.offsets, model.hparams.metrics)
         console.print_json(json.dumps(result.metrics))
         console.print(
@@ -120,17 +153,25 @@ def recommend(
         Path | None,
         typer.Option(
             help="Many users instead, a line each: user id, tab, ids of clicked news separated by spaces; or a "
-            'behaviors.tsv; or JSON, {"user": …, "history": […]}.'
+            'behaviors.tsv; or JSON, {"user": …, "history": […]}.',
+            callback=existing,
         ),
     ] = None,
     pool: Annotated[
         Path | None,
-        typer.Option(help="What to choose from: ids, one a line, or a news.tsv, whose articles need not be in --news."),
+        typer.Option(
+            help="What to choose from: ids, one a line, or a news.tsv, whose articles need not be in --news.",
+            callback=existing,
+        ),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="How many.", min=1)] = 10,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write JSON, a line for each user; - writes to standard output.")
+        Path | None,
+        typer.Option(
+            "--json", help="Write JSON, a line for each user; - writes to standard output.", callback=new_file
+        ),
     ] = None,
+    on_error: OnError = "raise",
 ) -> None:
     """Recommend news for a history, or for each of many.
 
@@ -145,9 +186,9 @@ def recommend(
     if histories and (history or user):
         raise typer.BadParameter("goes without --history and --user.", param_hint="--histories")
     asked = read_users(histories) if histories else [(user, [news_id for news_id in history.split(",") if news_id])]
-    table, ids = NewsTable.read(news), None
+    table, ids = NewsTable.read(news, on_error), None
     if pool:
-        table, ids = _with_pool(table, pool)
+        table, ids = _with_pool(table, pool, on_error)
     model = open_model(run)
     model.set_news(table)
     gone = [[news_id for news_id in clicked if news_id not in table.row_of] for _, clicked in asked]
@@ -163,11 +204,12 @@ def recommend(
         {"user": user, "history": clicked, "ignored": ignored, "recommended": [article(*pair) for pair in best]}
         for (user, _), clicked, ignored, best in zip(asked, known, gone, found, strict=True)
     ]
+    if str(json_file) == "-":
+        for document in documents:
+            print_json(document, indent=None)
+        return
     if json_file:
         lines = "".join(f"{json.dumps(document, ensure_ascii=False)}\n" for document in documents)
-        if str(json_file) == "-":
-            typer.echo(lines, nl=False)
-            return
         with atomic_write(json_file) as temporary:
             temporary.write_text(lines, encoding="utf-8")
         console.print(f"Recommendations for {len(documents):,} histories written to {json_file}.")
@@ -181,7 +223,7 @@ def recommend(
         console.print(shown)
 
 
-def _with_pool(table: NewsTable, path: Path) -> tuple[NewsTable, list[str]]:
+def _with_pool(table: NewsTable, path: Path, on_error: OnError) -> tuple[NewsTable, list[str]]:
     """Read a pool: a table in which its articles are, too, and which they are."""
     from recommenders_miner.data.news import NewsTable
     from recommenders_miner.data.tsv import LineErrors, read_tsv, require_file
@@ -191,7 +233,7 @@ def _with_pool(table: NewsTable, path: Path) -> tuple[NewsTable, list[str]]:
     with open(path, "rb") as file:
         is_table = b"\t" in file.readline()
     if is_table:
-        further = NewsTable.read(path)
+        further = NewsTable.read(path, on_error)
         return table.joined(further), further.texts("ids")
     errors = LineErrors(path, "raise")
     ids = [news_id for block, _ in read_tsv(path, ["news id"], errors) for news_id in block["news id"].to_pylist()]
@@ -217,23 +259,28 @@ def explain(
     run: Run,
     data: DataDir,
     impression: Annotated[int, typer.Option(help="Which impression: its id in behaviors.tsv.")],
-    split: Annotated[str, typer.Option(help="train, dev or test.")] = "dev",
+    split: SplitName = "dev",
     top: Annotated[int, typer.Option(help="How many candidates, the best first.", min=1)] = 5,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all of it as JSON; - writes it to standard output instead.")
+        Path | None,
+        typer.Option(
+            "--json", help="Write all of it as JSON; - writes it to standard output instead.", callback=new_file
+        ),
     ] = None,
-    figure: Annotated[Path | None, typer.Option(help="Draw the three best candidates, as PNG and SVG.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw the three best candidates, as PNG and SVG.", callback=new_file)
+    ] = None,
+    on_error: OnError = "raise",
 ) -> None:
     """Explain the scores of an impression: which interests count, and which clicks they come from."""
+    files = Split.find(data, split)
     model = open_model(run)
-    from recommenders_miner.data.folders import Split
     from recommenders_miner.explain import find_impression
     from recommenders_miner.plots.one_user import draw_explanation
     from recommenders_miner.plots.style import save_figure
     from recommenders_miner.storage import atomic_write
 
-    files = Split.find(data, split)
-    dataset = model.read(files.news, files.behaviors)
+    dataset = model.read(files.news, files.behaviors, on_error)
     user, history, candidates, labels = find_impression(dataset, impression, files.behaviors)
     model.set_news(dataset.news.select([*history, *candidates]))
     ranking = (-model.score(history, candidates, user)).argsort(kind="stable")
@@ -243,10 +290,9 @@ def explain(
         labels=None if labels is None else labels[best],
     )
     document = {"impression": impression, "user": user, **explanation.to_json()}
-    as_json = json.dumps(document, indent=1, ensure_ascii=False)
     to_stdout = str(json_file) == "-"
     if to_stdout:
-        typer.echo(as_json)
+        print_json(document)
     else:
         title = f"Impression {impression}, user {user}: {len(ranking)} candidates"
         if labels is not None:
@@ -255,7 +301,7 @@ def explain(
         console.print(explanation.render())
     if json_file and not to_stdout:
         with atomic_write(json_file) as temporary:
-            temporary.write_text(as_json + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if figure:
         save_figure(draw_explanation(explanation, dataset.news.category.to_pylist()[1:]), figure)
 
@@ -264,16 +310,19 @@ def explain(
 def recall(
     run: Run,
     data: DataDir,
-    split: Annotated[str, typer.Option(help="The split whose news are the pool, and whose clicks are looked for.")] = (
-        "dev"
-    ),
-    k: Annotated[str, typer.Option("--k", help="How many articles are retrieved; several, separated by commas.")] = (
-        "10,50,100,200"
-    ),
+    split: Annotated[
+        str, typer.Option(help="The split whose news are the pool, and whose clicks are looked for.", callback=a_split)
+    ] = "dev",
+    k: Annotated[
+        str,
+        typer.Option("--k", help="How many articles are retrieved; several, separated by commas.", callback=_cutoffs),
+    ] = "10,50,100,200",
     strategy: Annotated[
-        str, typer.Option(help="average, multi or category; auto: what finds the model's own best.")
+        Literal["auto", "average", "multi", "category"], typer.Option(help="auto: what finds the model's own best.")
     ] = "auto",
-    index: Annotated[str, typer.Option(help="flat: exact; ivf, hnsw: faster in pools of a million.")] = "flat",
+    index: Annotated[
+        Literal["flat", "ivf", "hnsw"], typer.Option(help="flat: exact; ivf, hnsw: faster in pools of a million.")
+    ] = "flat",
     rerank: Annotated[
         int | None, typer.Option(help="Score that many of the articles found by the full model.", min=1)
     ] = None,
@@ -282,18 +331,25 @@ def recall(
     ] = False,
     max_age_days: Annotated[
         float | None,
-        typer.Option(help="Leave out articles first seen longer before the impression, or after it.", min=0),
+        typer.Option(
+            help="Leave out articles first seen longer before the impression, or after it.", min=0, callback=finite
+        ),
     ] = None,
     keep_clicked: Annotated[
         bool, typer.Option("--keep-clicked", help="Keep articles of the user's own history.")
     ] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the metrics to this file.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the metrics to this file.", callback=new_file)
+    ] = None,
+    on_error: OnError = "raise",
 ) -> None:
     """Retrieve from all the news of a split, and count the clicked articles among the top k."""
+    if in_turns and strategy != "multi":
+        raise typer.BadParameter(f"goes with --strategy multi, not {strategy}.", param_hint="--in-turns")
+    files, training_files = Split.find(data, split), Split.find(data, "train")
     model = open_model(run)
     import numpy as np
 
-    from recommenders_miner.data.folders import Split
     from recommenders_miner.data.log import ImpressionLog
     from recommenders_miner.data.news import NewsTable
     from recommenders_miner.data.ragged import Ragged
@@ -304,17 +360,14 @@ def recall(
     from recommenders_miner.storage import atomic_write
     from recommenders_miner.tables import terminal_table
 
-    if not re.fullmatch(r"[1-9][0-9]*(,[1-9][0-9]*)*", k):
-        raise typer.BadParameter(f"{k!r}: expected numbers like 10,50,100.", param_hint="--k")
     cutoffs = sorted(set(map(int, k.split(","))))
-    files = Split.find(data, split)
-    dataset = model.read(files.news, files.behaviors)
+    dataset = model.read(files.news, files.behaviors, on_error)
     log, news = dataset.log, dataset.news
-    if not log.labelled:
-        raise typer.BadParameter("the split has no labels: there are no clicks to look for.", param_hint="--split")
-    files = Split.find(data, "train")
-    training_news = NewsTable.read(files.news)
-    training_log = ImpressionLog.read(files.behaviors, training_news)
+    log.require("look for", non_clicks=False)
+    training_news = NewsTable.read(training_files.news, on_error)
+    training_log = ImpressionLog.read(training_files.behaviors, training_news, on_error)
+    if not training_log.labelled:
+        training_log.require("count clicks in")
     search = NewsRecall(
         model,
         dataset,
@@ -352,5 +405,7 @@ def recall(
             cells.append("-" if value is None else column.write(value) + spread)
         shown.add_row(str(cutoff), *cells)
     console.print(shown)
+    tables: list[Any] = [news, log, training_news, training_log]
+    say_left_out({table.skipped.path: table.skipped.counts for table in tables if table.skipped})
     counts = f"{evaluation.num_impressions:,} impressions; {evaluation.num_left_out:,} more have no click."
     console.print(f"{counts} In percent, novelty in bits, calibration in nats; docs/metrics.md says what they are.")

@@ -5,12 +5,26 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from recommenders_miner.backend import import_backend_quietly
-from recommenders_miner.cli.app import DataDir, Overrides, Scale, Seed, app, console, parse_overrides, resumable
+from recommenders_miner.cli.app import (
+    DataDir,
+    OnError,
+    Overrides,
+    Scale,
+    Seed,
+    app,
+    console,
+    hparams_file,
+    new_folder,
+    parse_overrides,
+    resumable,
+    say_left_out,
+)
+from recommenders_miner.data.folders import Split, split_folders
 
 if TYPE_CHECKING:
     from recommenders_miner.experiments.plan import Plan
@@ -18,7 +32,18 @@ if TYPE_CHECKING:
 SkipUnavailable = Annotated[
     bool, typer.Option("--skip-unavailable", help="Exit with status 0 although some models cannot run or failed.")
 ]
+Experiment = Literal["table2", "table3", "figure3", "figure4", "figure5", "figure6", "plus", "recommenders", "all"]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run, what not and why, and stop.")]
+
+
+def _known_models(names: str) -> str:
+    """Refuse a list that names neither a hyperparameter file nor a floor: `HParamsError`."""
+    from recommenders_miner.evaluation.baselines import FLOORS
+
+    for name in [] if names == "all" else names.split(","):
+        if name.strip() not in FLOORS:
+            hparams_file(name.strip())
+    return names
 
 
 def _see_plan(dry_run: bool) -> Callable[[Mapping[str, Plan]], None]:
@@ -44,12 +69,16 @@ def _end(failed: Mapping[str, str], skip_unavailable: bool) -> None:
 @app.command()
 def compare(
     data: DataDir,
-    out: Annotated[Path, typer.Option(help="Folder for results.json, results.md, the chart, and the models.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder for results.json, results.md, the chart, and the models.", callback=new_folder),
+    ],
     models: Annotated[
         str,
         typer.Option(
             help="Names of hyperparameter files, separated by commas; all: those of MINER's Table 2; popularity-now or "
-            "another floor alone: no training."
+            "another floor alone: no training.",
+            callback=_known_models,
         ),
     ] = "all",
     scale: Scale = "paper",
@@ -60,6 +89,7 @@ def compare(
         bool,
         typer.Option("--rerank", help="Also show each model with boosted trees over it; needs -o held_out=users."),
     ] = False,
+    on_error: OnError = "raise",
     skip_unavailable: SkipUnavailable = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -67,6 +97,9 @@ def compare(
 
     A model that cannot run, or fails, becomes a row that says why, and the others go on; the exit status is then 1.
     """
+    overrides = parse_overrides(option)
+    for split in ("train", "dev"):
+        Split.find(data, split)
     import_backend_quietly()
     from recommenders_miner.experiments.compare import compare
     from recommenders_miner.experiments.runs import TABLE_2
@@ -74,7 +107,7 @@ def compare(
     names = TABLE_2 if models == "all" else [name.strip() for name in models.split(",")]
     every_seed = range(seed, seed + seeds)
     with resumable(out):
-        found = compare(data, names, out, parse_overrides(option), every_seed, scale, _see_plan(dry_run), rerank)
+        found = compare(data, names, out, overrides, every_seed, scale, _see_plan(dry_run), rerank, on_error)
     console.print(found.render())
     console.print(f"Look at {out / 'results.md'} and {out / 'results.png'}.", soft_wrap=True)
     _end(found.failed, skip_unavailable)
@@ -83,47 +116,61 @@ def compare(
 @app.command()
 def train(
     data: DataDir,
-    out: Annotated[Path, typer.Option(help="Folder of the run: a checkpoint after each epoch, then the model.")],
-    hparams: Annotated[str, typer.Option(help="Name or path of a hyperparameter file.")] = "miner",
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder of the run: a checkpoint after each epoch, then the model.", callback=new_folder),
+    ],
+    hparams: Annotated[
+        str, typer.Option(help="Name or path of a hyperparameter file.", callback=hparams_file)
+    ] = "miner",
     scale: Scale = "paper",
     option: Overrides = None,
     seed: Seed = 42,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's checkpoint.")] = False,
     with_dev: Annotated[bool, typer.Option("--with-dev", help="Train on dev too, as for a leaderboard.")] = False,
+    on_error: OnError = "raise",
 ) -> None:
     """Train one model, evaluating on dev after each epoch where there is a dev split."""
+    overrides = parse_overrides(option)
+    split = Split.find(data, "train")
     import_backend_quietly()
-    from recommenders_miner.data.folders import Split
     from recommenders_miner.data.split import join_splits
     from recommenders_miner.hparams import prepare_hparams
     from recommenders_miner.models import MODELS
 
-    values = prepare_hparams(hparams, **{"scale": scale, **parse_overrides(option)})
+    values = prepare_hparams(hparams, **{"scale": scale, **overrides})
     if with_dev:
         joined = out / "train-and-dev"
-        data = joined if joined.exists() else join_splits(data, joined)
-    split = Split.find(data, "train")
-    dev = Split.find(data, "dev") if (data / "dev").exists() else None
+        data = joined if joined.exists() else join_splits(data, joined, on_error=on_error)
+        split = Split.find(data, "train")
+    dev = Split.find(data, "dev") if "dev" in split_folders(data) else None
+    if dev is None and not with_dev:
+        console.print(f"There is no dev split in {data}: the epochs are not evaluated.", soft_wrap=True)
     model = MODELS[values.model_type](values, seed=seed)
     valid = (dev.news, dev.behaviors) if dev else ()
     verbose = 1 if sys.stdout.isatty() else 2
-    model.fit(split.news, split.behaviors, *valid, run_dir=out, resume=resume, verbose=verbose)
+    model.fit(split.news, split.behaviors, *valid, run_dir=out, resume=resume, on_error=on_error, verbose=verbose)
     model.save(out / "model")
+    left_out = model.train_iterator.skipped | model.test_iterator.skipped
+    say_left_out({path: report.counts for path, report in left_out.items()})
     console.print(f"The model is in {out / 'model'}.")
 
 
 @app.command()
 def reproduce(
-    experiment: Annotated[
-        str, typer.Argument(help="table2, table3, figure3 to figure6, all of these, or recommenders.")
-    ],
+    experiment: Annotated[Experiment, typer.Argument(help="A table or a figure, all of these, plus, or recommenders.")],
     data: DataDir,
-    out: Annotated[Path, typer.Option(help="Folder for the runs, and for results.md with its figures.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the runs, and for results.md with its figures.", callback=new_folder)
+    ],
     seeds: Annotated[int, typer.Option(help="Runs of each model, each with its own seed.", min=1)] = 3,
     scale: Scale = "fast",
     seed: Seed = 42,
     option: Overrides = None,
-    size: Annotated[str, typer.Option(help="Whose figures of the paper's Table 2: MIND-small's or large's.")] = "small",
+    size: Annotated[
+        Literal["small", "large"], typer.Option(help="Whose figures of the paper's Table 2: MIND-small's or large's.")
+    ] = "small",
+    on_error: OnError = "raise",
     skip_unavailable: SkipUnavailable = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -132,19 +179,18 @@ def reproduce(
     `recommenders` does so for the notebooks of Microsoft Recommenders. Finished runs are kept: the same command goes on
     where it was stopped. With a test split without labels, table2 writes each model's prediction.zip.
     """
+    overrides = parse_overrides(option)
+    for split in ("train", "dev"):
+        Split.find(data, split)
     import_backend_quietly()
-    from recommenders_miner.experiments import EXPERIMENTS, Study, reproduce
+    from recommenders_miner.experiments import Study, reproduce
     from recommenders_miner.experiments.paper import PAPER
 
-    if experiment not in (*EXPERIMENTS, "all"):
-        known = ", ".join([*EXPERIMENTS, "all"])
-        raise typer.BadParameter(f"{experiment!r}: the experiments are {known}.", param_hint="EXPERIMENT")
     every_seed = range(seed, seed + seeds)
-    if size not in ("small", "large"):
-        raise typer.BadParameter(f"{size!r}: small or large.", param_hint="--size")
-    study = Study(data, out, every_seed, scale, parse_overrides(option), size)
+    study = Study(data, out, every_seed, scale, overrides, size, on_error)
     with resumable(out):
         page = reproduce(study, [*PAPER] if experiment == "all" else [experiment], _see_plan(dry_run))
+    say_left_out({report.path: report.counts for report in study.runs.dev.left_out})
     console.print(f"Look at {page}; its figures are in {out / 'results'}.", soft_wrap=True)
     _end(study.failed, skip_unavailable)
 

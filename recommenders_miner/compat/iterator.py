@@ -13,6 +13,7 @@ from recommenders_miner.data.features import NewsFeatures
 from recommenders_miner.data.iterator import Dataset, NewsIterator
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.tsv import OnError
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.errors import NotBuiltError
 from recommenders_miner.hparams import HParams
@@ -59,12 +60,14 @@ class MINDIterator(NewsIterator):
         self.npratio = npratio
         self._last_news: NewsTable | None = None
 
-    def read_news(self, news_file: str | Path) -> NewsTable:
+    def read_news(self, news_file: str | Path, on_error: OnError = "raise") -> NewsTable:
         """Read a news file, which a behaviors file may then refer to."""
-        self._last_news = super().read_news(news_file)
+        self._last_news = super().read_news(news_file, on_error)
         return self._last_news
 
-    def load_data_from_file(self, news_file: str | Path, behavior_file: str | Path) -> Iterator[dict[str, np.ndarray]]:
+    def load_data_from_file(
+        self, news_file: str | Path, behavior_file: str | Path, on_error: OnError = "raise"
+    ) -> Iterator[dict[str, np.ndarray]]:
         """Yield samples in Recommenders' dense form.
 
         With `npratio` > 0 a sample is a click and its negatives; otherwise every candidate is one.
@@ -74,7 +77,7 @@ class MINDIterator(NewsIterator):
             and `candidate_title_batch` (B, 1 + npratio or 1, title_size), all int; `labels` (B, 1 + npratio or 1)
             float32. `MINDAllIterator` adds `clicked_ab_batch`, `candidate_vert_batch` and so on.
         """
-        data = self.load(news_file, behavior_file)
+        data = self.load(news_file, behavior_file, on_error)
         if self.npratio > 0:
             stream = self.batches(data, {"category": data.features["category"]}, seed=0).samples
             for step in range(stream.steps_per_epoch):
@@ -88,9 +91,11 @@ class MINDIterator(NewsIterator):
             candidates, labels = data.log.candidates.values[slots, None], data.log.labels[slots, None]
             yield self._dense(data, impression_of[slots], candidates, labels.astype("float32"))
 
-    def load_user_from_file(self, news_file: str | Path, behavior_file: str | Path) -> Iterator[dict[str, np.ndarray]]:
+    def load_user_from_file(
+        self, news_file: str | Path, behavior_file: str | Path, on_error: OnError = "raise"
+    ) -> Iterator[dict[str, np.ndarray]]:
         """Yield `user_index_batch`, `impr_index_batch`, (B, 1) each, `clicked_title_batch` and so on."""
-        data = self.load(news_file, behavior_file)
+        data = self.load(news_file, behavior_file, on_error)
         for impressions in self._cut(len(data.log)):
             yield {
                 "user_index_batch": data.users[data.log.user_of[impressions]][:, None],
@@ -98,21 +103,23 @@ class MINDIterator(NewsIterator):
                 **self._clicked(data, impressions),
             }
 
-    def load_news_from_file(self, news_file: str | Path) -> Iterator[dict[str, np.ndarray]]:
+    def load_news_from_file(
+        self, news_file: str | Path, on_error: OnError = "raise"
+    ) -> Iterator[dict[str, np.ndarray]]:
         """Yield `news_index_batch` (B, 1), `candidate_title_batch` (B, title_size) and so on, row 0 being padding."""
         if self.vocabularies is None:
             raise NotBuiltError("There are no vocabularies yet: load training files first, or pass `vocabularies`.")
-        features = NewsFeatures(self.read_news(news_file), self.vocabularies, self.hparams)
+        features = NewsFeatures(self.read_news(news_file, on_error), self.vocabularies, self.hparams)
         for rows in self._cut(len(features["title"])):
             yield {"news_index_batch": rows[:, None], **self._of_news(features, rows, "candidate")}
 
     def load_impression_from_file(
-        self, behaviors_file: str | Path
+        self, behaviors_file: str | Path, on_error: OnError = "raise"
     ) -> Iterator[tuple[int, np.ndarray, int, np.ndarray]]:
         """Yield (impression index, news rows (C,), user id, labels (C,)) over the news file that was read last."""
         if self._last_news is None or self.vocabularies is None:
             raise NotBuiltError("Read a news file first: behaviors refer to it.")
-        log = ImpressionLog.read(behaviors_file, self._last_news, separator=self.separator)
+        log = ImpressionLog.read(behaviors_file, self._last_news, on_error, self.separator)
         users = self.vocabularies.users.encode(log.users.to_pylist())
         for index, rows in enumerate(log.candidates):
             labels = log.labels[log.candidates.offsets[index] :][: len(rows)]

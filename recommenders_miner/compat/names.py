@@ -10,6 +10,7 @@ import numpy as np
 
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.tsv import OnError
 from recommenders_miner.errors import NoVectorError
 from recommenders_miner.evaluation.scoring import score_directly
 
@@ -18,7 +19,10 @@ ByImpression = tuple[list[int], list[np.ndarray], list[np.ndarray]]
 
 
 class RecommendersNames:
-    """Recommenders' attributes and methods of a model, for notebooks that were written against them."""
+    """Recommenders' attributes and methods of a model, for notebooks that were written against them.
+
+    Those that read files take `on_error` besides, as `BaseModel.fit` does.
+    """
 
     @property
     def model(self) -> keras.Model | None:
@@ -49,38 +53,44 @@ class RecommendersNames:
         self.require_built()
         return self.network.user_encoder
 
-    def run_fast_eval(self, news_filename: str | Path, behaviors_file: str | Path) -> ByImpression:
+    def run_fast_eval(
+        self, news_filename: str | Path, behaviors_file: str | Path, on_error: OnError = "raise"
+    ) -> ByImpression:
         """Score each impression, articles and histories encoded once; return impression indices, labels and scores."""
-        data = self.read(news_filename, behaviors_file)
+        data = self.read(news_filename, behaviors_file, on_error)
         return _by_impression(data.log, self.score_log(data))
 
-    def run_slow_eval(self, news_filename: str | Path, behaviors_file: str | Path) -> ByImpression:
+    def run_slow_eval(
+        self, news_filename: str | Path, behaviors_file: str | Path, on_error: OnError = "raise"
+    ) -> ByImpression:
         """Do as `run_fast_eval`, but compute every impression from its words, as in training."""
-        data = self.read(news_filename, behaviors_file)
+        data = self.read(news_filename, behaviors_file, on_error)
         features = self.network_features(data)
         scores = score_directly(
             self.network, features, data.log, data.users, self.hparams.his_size, self.context_of(data)
         )
         return _by_impression(data.log, scores)
 
-    def run_news(self, news_filename: str | Path) -> dict[int, np.ndarray]:
+    def run_news(self, news_filename: str | Path, on_error: OnError = "raise") -> dict[int, np.ndarray]:
         """Encode a news file; return row of the news table (0 is padding) → vector (d,).
 
         Raises:
             NoVectorError: an article has a vector in view of a user only.
         """
         self.require_built()
-        news = self.encode_table(NewsTable.read(news_filename))
+        news = self.encode_table(NewsTable.read(news_filename, on_error))
         if "vector" not in news:
             raise NoVectorError(f"{type(self).__name__} has no vector of an article by itself, without a user.")
         return dict(enumerate(news["vector"]))
 
-    def run_user(self, news_filename: str | Path, behaviors_file: str | Path) -> dict[int, Any]:
+    def run_user(
+        self, news_filename: str | Path, behaviors_file: str | Path, on_error: OnError = "raise"
+    ) -> dict[int, Any]:
         """Encode the users of a behaviors file; return impression index → user.
 
         A user is a vector (d,); for MINER, interest vectors (K, d), without category weights for want of a candidate.
         """
-        data = self.read(news_filename, behaviors_file)
+        data = self.read(news_filename, behaviors_file, on_error)
         news = self.log_scorer.encode_news(self.network_features(data))
         users = self.log_scorer.distinct_users(data.log, data.users)
         vectors = self.log_scorer.user_vectors(news, data.log, users)

@@ -90,7 +90,8 @@ class TrainingBatches(keras.utils.PyDataset):
         history_lengths = self.log.histories.lengths
         lengths = np.minimum(history_lengths[self.log.history_of[self.samples.impression_of(probed)]], self.his_size)
         self._history_edges = length_edges(lengths, 1 if self.static_shapes else groups)
-        self._history_edges[-1] = self.his_size if self.static_shapes else min(history_lengths.max(), self.his_size)
+        longest = min(max(history_lengths.max(), 1), self.his_size)  # a log without any history has padding, one wide
+        self._history_edges[-1] = self.his_size if self.static_shapes else longest
         self._capacities: np.ndarray | None = None
         if self.static_shapes:
             probes = [self.samples.of_step(s) for s in range(0, self.steps_per_epoch, -(-self.steps_per_epoch // 16))]

@@ -52,7 +52,9 @@ _OF_A_USER = (
     '{"user": …, "history": […]}'
 )
 _UNKNOWN, _NO_TOKEN, _BAD_LABEL = -1, 0, -2  # what a token stands for, beside a row of the table
-_UNKNOWN_REMEDY = 'Is the news table that of the same split? on_error="skip" leaves unknown news out.'
+_UNKNOWN_REMEDY = (
+    'Is the news table that of the same split? --on-error skip, in Python on_error="skip", leaves unknown news out.'
+)
 
 
 def read_behaviors(

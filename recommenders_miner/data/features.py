@@ -168,8 +168,8 @@ def _word_ids(features: NewsFeatures, text: str, size: int) -> list[list[int]]:
 @feature("body", "tokens", needs=["words"])
 def _body(features: NewsFeatures) -> np.ndarray:
     """Words of the text itself, the column `body` of articles.parquet, (N+1, body_size) int32; zeros without one."""
-    words, size = features.vocabularies.words, features.hparams.body_size
-    return padded([words.encode(tokenize(text)[:size]) for text in features.news.texts("body")], size)
+    size = features.hparams.body_size
+    return padded(_word_ids(features, "body", size), size)
 
 
 @feature("article_vector", "vector", needs=["vector_scale"])

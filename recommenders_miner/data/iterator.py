@@ -17,7 +17,7 @@ from recommenders_miner.data.features import FEATURES, NewsFeatures
 from recommenders_miner.data.log import CACHE_FOLDER, ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.sampling import Draw, TrainingSamples, hold_out
-from recommenders_miner.data.tsv import fingerprint
+from recommenders_miner.data.tsv import OnError, SkipReport, fingerprint
 from recommenders_miner.data.vectors import glove_folder
 from recommenders_miner.data.vocabularies import COMMON, TrainingTables, Vocabularies
 from recommenders_miner.data.vocabulary import Vocabulary
@@ -51,6 +51,9 @@ class NewsIterator:
         vocabularies: what names the ids; where left out, they are built of the first files that are loaded.
         given: vocabularies that are there already, by name, and take the place of those that would be built.
         separator: what stands between columns.
+
+    Attributes:
+        skipped: by file, what was left out of those that were read with `on_error="skip"`.
     """
 
     def __init__(
@@ -64,29 +67,33 @@ class NewsIterator:
         self.given = dict(given or {})
         self.train_folder: Path | None = None
         self.earlier: Past | None = None
+        self.skipped: dict[Path, SkipReport] = {}
         self._loaded: dict[tuple, Dataset] = {}
 
-    def load(self, news_file: str | Path, behaviors_file: str | Path) -> Dataset:
-        """Read a pair of files, or return what was read if neither has changed since."""
-        key = fingerprint(news_file), fingerprint(behaviors_file)
+    def load(self, news_file: str | Path, behaviors_file: str | Path, on_error: OnError = "raise") -> Dataset:
+        """Read a pair of files, or return what was read if neither has changed since.
+
+        `on_error`, here and elsewhere, is as of `ImpressionLog.read` and `NewsTable.read`.
+        """
+        key = fingerprint(news_file), fingerprint(behaviors_file), on_error
         if key not in self._loaded:
-            news = self.read_news(news_file)
-            log = ImpressionLog.read(behaviors_file, news, separator=self.separator)
+            news, log = self._read(news_file, behaviors_file, on_error)
             if self.vocabularies is None:
                 self.train_folder = Path(news_file).parent
                 self.vocabularies = self.build_vocabularies(news, log)
             self._loaded = {key: self.dataset(news, log, Path(news_file).parent / CACHE_FOLDER)}
         return self._loaded[key]
 
-    def load_training(self, news_file: str | Path, behaviors_file: str | Path) -> tuple[Dataset, Dataset | None]:
+    def load_training(
+        self, news_file: str | Path, behaviors_file: str | Path, on_error: OnError = "raise"
+    ) -> tuple[Dataset, Dataset | None]:
         """Read a pair of files to train on, and divide it as `hold_out` does.
 
         Vocabularies that are not there yet are built of what is trained on alone.
         """
         if self.hparams.held_out == "none":
-            return self.load(news_file, behaviors_file), None
-        news = self.read_news(news_file)
-        whole = ImpressionLog.read(behaviors_file, news, separator=self.separator)
+            return self.load(news_file, behaviors_file, on_error), None
+        news, whole = self._read(news_file, behaviors_file, on_error)
         log, held_out = hold_out(whole, self.hparams)
         if self.vocabularies is None:
             self.train_folder = Path(news_file).parent
@@ -104,9 +111,17 @@ class NewsIterator:
         """Let the context of what is loaded from now on continue from the counts of an earlier log."""
         self.earlier, self._loaded = earlier, {}
 
-    def read_news(self, news_file: str | Path) -> NewsTable:
+    def read_news(self, news_file: str | Path, on_error: OnError = "raise") -> NewsTable:
         """Read a news file."""
-        return NewsTable.read(news_file, separator=self.separator)
+        return NewsTable.read(news_file, on_error, self.separator)
+
+    def _read(
+        self, news_file: str | Path, behaviors_file: str | Path, on_error: OnError
+    ) -> tuple[NewsTable, ImpressionLog]:
+        news = self.read_news(news_file, on_error)
+        log = ImpressionLog.read(behaviors_file, news, on_error, self.separator)
+        self.skipped |= {table.skipped.path: table.skipped for table in (news, log) if table.skipped}
+        return news, log
 
     def find(self, path: str) -> str:
         """Look for a file of the hyperparameters as it stands, beside the training news, and among fetched vectors."""

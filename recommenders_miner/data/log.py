@@ -25,6 +25,9 @@ LOGGER = logging.getLogger("recommenders_miner")
 
 CACHE_FOLDER = ".recommenders_miner_cache"
 _IN_MEMORY = Path("<columns>")
+LABELS_REMEDY = (
+    "Write each candidate as N123-1 (clicked) or N123-0 (not clicked), or, in a test split, none with a label."
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,6 +49,7 @@ class ImpressionLog:
         users: the distinct user ids, in the order of their first impression.
         skipped: what `read(…, on_error="skip")` left out; None where nothing may be left out.
         key: what the log's cache is kept under; None where it has none.
+        path: the file that the log was read from, or a part of, which errors name.
     """
 
     candidates: Ragged
@@ -58,6 +62,7 @@ class ImpressionLog:
     users: pa.StringArray
     skipped: SkipReport | None = None
     key: str | None = None
+    path: Path = _IN_MEMORY
 
     @classmethod
     def read(
@@ -105,7 +110,7 @@ class ImpressionLog:
         skipped = read_behaviors(
             path, news, on_error, separator, lambda **new: [parts[name].append(part) for name, part in new.items()]
         )
-        return cls._from_arrays({name: np.concatenate(parts.pop(name)) for name in list(parts)}, skipped)
+        return cls._from_arrays({name: np.concatenate(parts.pop(name)) for name in list(parts)}, path, skipped)
 
     @classmethod
     def _read_cached(
@@ -134,7 +139,7 @@ class ImpressionLog:
         skipped = None if on_error == "raise" else SkipReport(path, **meta)
         if not is_new and skipped is not None and skipped.counts:
             LOGGER.warning("%s", skipped.summary())
-        return cls._from_arrays(arrays, skipped, key)
+        return cls._from_arrays(arrays, path, skipped, key)
 
     @classmethod
     def from_columns(
@@ -189,14 +194,14 @@ class ImpressionLog:
 
     @classmethod
     def _from_arrays(
-        cls, arrays: Mapping[str, np.ndarray], skipped: SkipReport | None, key: str | None = None
+        cls, arrays: Mapping[str, np.ndarray], path: Path, skipped: SkipReport | None, key: str | None = None
     ) -> ImpressionLog:
         """Make a log of the arrays that `read_behaviors` makes and the cache holds."""
         columns = dict(arrays)
         columns["candidates"] = Ragged(columns["candidates"], columns.pop("offsets"))
         columns["histories"] = Ragged(columns["histories"], columns.pop("history_offsets"))
         users = array_cache.unpack_strings(columns.pop("user_bytes"), columns.pop("user_offsets"))
-        return cls(**columns, users=users, skipped=skipped, key=key)
+        return cls(**columns, users=users, skipped=skipped, key=key, path=path)
 
     def __post_init__(self) -> None:
         for name, values in list(vars(self).items()):
@@ -238,7 +243,29 @@ class ImpressionLog:
             time=self.time[impressions],
             impression_id=self.impression_id[impressions],
             users=self.users.take(pa.array(users)),
+            path=self.path,
         )
+
+    def lacking_to(self, use: str, non_clicks: bool = True) -> str:
+        """Say why there is nothing to "train on", say, or "evaluate on": "" where there is.
+
+        There has to be an impression with a click, and with a non-click beside it unless `non_clicks` are not needed.
+        """
+        clicks = self.candidates.sums(self.labels == 1)
+        if not self.labelled:
+            problem = "no candidate has a label"
+        elif not clicks.any():
+            problem = "no candidate was clicked"
+        elif non_clicks and not ((clicks > 0) & (clicks < self.candidates.lengths)).any():
+            problem = "no impression has both a click and a non-click"
+        else:
+            return ""
+        return f"{problem}: there is nothing to {use}."
+
+    def require(self, use: str, non_clicks: bool = True) -> None:
+        """Refuse a log that lacks what it takes to use it so: `DataFormatError`; the arguments are `lacking_to`'s."""
+        if problem := self.lacking_to(use, non_clicks):
+            raise DataFormatError(self.path, problem, remedy=LABELS_REMEDY)
 
     @property
     def labelled(self) -> bool:

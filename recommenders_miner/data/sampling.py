@@ -8,7 +8,7 @@ import numpy as np
 
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.errors import HParamsError
-from recommenders_miner.hparams import HParams
+from recommenders_miner.hparams import CHECKS, HParams
 
 _IMPRESSIONS_AT_ONCE = 2**20  # when the clicks are looked for
 
@@ -35,12 +35,14 @@ def hold_out(log: ImpressionLog, hparams: HParams) -> tuple[ImpressionLog, Impre
         count = round(hparams.held_out_share * len(log.users))
         users = np.random.default_rng(0).permutation(len(log.users))[:count]
         is_held = np.isin(log.user_of, users)
+    taken = f"held_out: {hparams.held_out} takes {is_held.sum():,} of the log's {len(log):,} impressions of "
+    taken += f"{len(log.users):,} users: "
     if is_held.all() or not is_held.any():
-        raise HParamsError(
-            f"held_out: {hparams.held_out} takes {is_held.sum():,} of the log's {len(log):,} impressions of "
-            f"{len(log.users):,} users: there is nothing left, or nothing held out."
-        )
-    return log.select(np.flatnonzero(~is_held)), log.select(np.flatnonzero(is_held))
+        raise HParamsError(f"{taken}there is nothing left, or nothing held out.")
+    held_out = log.select(np.flatnonzero(is_held))
+    if log.labelled and (problem := held_out.lacking_to("evaluate on")):
+        raise HParamsError(f"{taken}among these, {problem}")
+    return log.select(np.flatnonzero(~is_held)), held_out
 
 
 class TrainingSamples:
@@ -69,8 +71,9 @@ class TrainingSamples:
 
     Raises:
         HParamsError: there is no strategy of that name.
-        ValueError: the log has no labels, or no impression with both a click and a non-click where negatives are drawn
-            from these, or `batch_size` is no multiple of the processes.
+        DataFormatError: the log has no labels, or no impression with both a click and a non-click where negatives are
+            drawn from these.
+        ValueError: `batch_size` is no multiple of the processes.
     """
 
     def __init__(
@@ -84,12 +87,9 @@ class TrainingSamples:
         negatives: str | Callable[[ImpressionLog], Draw] = "impression",
         accumulate_steps: int = 1,
     ) -> None:
-        if not log.labelled:
-            raise ValueError("Training needs a labelled log: this one has no clicks marked (a test split?).")
+        require_clicks(log, negatives)
         if batch_size % shard[1]:
             raise ValueError(f"batch_size {batch_size} is no multiple of the {shard[1]} processes.")
-        if isinstance(negatives, str) and negatives not in NEGATIVES:
-            raise HParamsError(f"negatives: expected one of {', '.join(NEGATIVES)}, got {negatives!r}.")
         self.log, self.batch_size, self.npratio = log, batch_size, npratio
         self.clicks_per_user, self.seed, self.shard = clicks_per_user, seed, shard
         self.accumulate_steps = accumulate_steps
@@ -107,8 +107,8 @@ class TrainingSamples:
             clicked = np.bincount(impression, minlength=len(shown) - 1)
             found.append(clicks[(clicked < np.diff(shown))[impression]] if need_non_clicks else clicks)
         clicks = np.concatenate(found)
-        if not len(clicks):
-            raise ValueError("No impression of this log has both a click and a non-click: there is nothing to learn.")
+        if not len(clicks):  # a strategy of the user's own may say so only now
+            self.log.require("train on")
         return clicks
 
     def __len__(self) -> int:
@@ -209,6 +209,27 @@ NEGATIVES: dict[str, Callable[[ImpressionLog], Draw]] = {
     "popularity": PopularityNegatives,
 }
 """Strategies by the names that the hyperparameter `negatives` takes."""
+
+
+def require_clicks(log: ImpressionLog, negatives: str | Callable[[ImpressionLog], Draw]) -> None:
+    """Refuse a log that has nothing to train on, as far as can be told without going through it sample by sample.
+
+    Raises:
+        HParamsError: there is no strategy of that name.
+        DataFormatError: the log has no labels or no clicks, or none with the non-clicks that the strategy draws.
+    """
+    if isinstance(negatives, str):
+        _require_known(negatives)
+        negatives = NEGATIVES[negatives]
+    log.require("train on", non_clicks=getattr(negatives, "needs_non_clicks", False))
+
+
+def _require_known(negatives: str) -> None:
+    if negatives not in NEGATIVES:
+        raise HParamsError(f"negatives: expected one of {', '.join(NEGATIVES)}, got {negatives!r}.")
+
+
+CHECKS["negatives"] = _require_known
 
 
 def bundled(owners: np.ndarray, size: int) -> np.ndarray:

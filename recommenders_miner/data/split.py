@@ -27,7 +27,7 @@ from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import FILE_COLUMNS, NewsTable, read_news_lines
 from recommenders_miner.data.past_clicks import Histories, are_past_clicks, require_length
 from recommenders_miner.data.ragged import Ragged
-from recommenders_miner.data.tsv import LineErrors
+from recommenders_miner.data.tsv import LineErrors, OnError
 from recommenders_miner.data.write import require_apart, write_articles, write_behaviors, write_table
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.storage import new_folder
@@ -60,6 +60,7 @@ def split_by_time(
     all_news: bool = False,
     max_history: int | None = None,
     overwrite: bool = False,
+    on_error: OnError = "raise",
 ) -> dict[str, SplitCounts]:
     """Split a MIND-format data set by time, with histories that hold past clicks only.
 
@@ -90,6 +91,8 @@ def split_by_time(
         all_news: give each split the whole table, with the articles that nobody refers to.
         max_history: clicks of a history that are kept, the newest; None keeps all.
         overwrite: whether to replace a folder `out` that holds something.
+        on_error: "raise" stops at the first faulty line; "skip" leaves out such lines, and ids that the news lack.
+            `split.json` says how many.
 
     Raises:
         DataFormatError: a file is missing or faulty, no split has labels, or a split would be empty.
@@ -103,7 +106,7 @@ def split_by_time(
     require_apart(out, source)
     with new_folder(out, overwrite) as new:
         folders = split_folders(source)
-        log, news, articles = _pool(folders)
+        log, news, articles, left_out = _pool(folders, on_error)
         starts = _starts(source, log.time, dev_from, dev_share, test_from)
         split_of = np.searchsorted(starts[1:], log.time, side="right")
         if rebuild_histories is None:
@@ -143,13 +146,18 @@ def split_by_time(
             "histories": f"at each {histories_at}" if rebuild_histories else "kept",
             "all_news": all_news,
             "splits": {name: asdict(counts) for name, counts in written.items()},
+            **({"left_out": left_out} if left_out else {}),
         }
         (new / "split.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     return written
 
 
-def join_splits(data_dir: str | Path, out: str | Path, names: Sequence[str] = ("train", "dev")) -> Path:
+def join_splits(
+    data_dir: str | Path, out: str | Path, names: Sequence[str] = ("train", "dev"), on_error: OnError = "raise"
+) -> Path:
     """Write labelled splits as one, `out/train`, their histories as they are: to train on dev too, for a leaderboard.
+
+    `on_error` is as of `split_by_time`.
 
     Raises:
         DataFormatError: a file is missing or faulty, or no split has labels.
@@ -157,7 +165,7 @@ def join_splits(data_dir: str | Path, out: str | Path, names: Sequence[str] = ("
     """
     folders = {name: Split.find(data_dir, name).news.parent for name in names}
     with new_folder(Path(out)) as new:
-        log, news, articles = _pool(folders)
+        log, news, articles, _ = _pool(folders, on_error)
         folder = new / "train"
         folder.mkdir()
         everything = [(log, Histories.of_log(log), np.arange(len(log)))]
@@ -169,24 +177,29 @@ def join_splits(data_dir: str | Path, out: str | Path, names: Sequence[str] = ("
     return Path(out)
 
 
-def _pool(folders: Mapping[str, Path]) -> tuple[ImpressionLog, pa.Table, pa.Table | None]:
+def _pool(
+    folders: Mapping[str, Path], on_error: OnError
+) -> tuple[ImpressionLog, pa.Table, pa.Table | None, dict[str, dict[str, int]]]:
     """Read splits as one log, whose articles are rows of one table of news; splits without labels are left out.
 
     Return the log, with the files' own impression ids where they are all distinct, else 1 … I; the lines of news.tsv;
-    and the rows of articles.parquet, in the same order, None where no split has one.
+    and the rows of articles.parquet, in the same order, None where no split has one; and what was left out of each
+    file, counted by reason.
     """
-    logs, tables, lines = [], [], []
+    logs, tables, lines, left_out = [], [], [], {}
     for name, folder in folders.items():
         path = folder / NEWS_FILE
-        table = NewsTable.read(path)
-        log = ImpressionLog.read(folder / BEHAVIORS_FILE, table, cache=False)
+        table = NewsTable.read(path, on_error)
+        log = ImpressionLog.read(folder / BEHAVIORS_FILE, table, on_error, cache=False)
         if not log.labelled:
             LOGGER.warning("%s has no labels, and is left out: nobody knows what was clicked in it.", name)
             continue
         logs.append(log)
         tables.append(table)
+        left_out |= {str(read.skipped.path): read.skipped.counts for read in (table, log) if read.skipped}
         # What NewsTable has accepted, as it stands in the file, with the urls.
-        lines.append(read_news_lines(path, LineErrors(path, "raise")).select(FILE_COLUMNS))
+        of_file = read_news_lines(path, LineErrors(path, on_error)).select(FILE_COLUMNS)
+        lines.append(of_file.filter(pc.is_in(of_file["news id"], value_set=table.ids.slice(1))))
     if not logs:
         raise DataFormatError(
             next(iter(folders.values())),
@@ -196,7 +209,8 @@ def _pool(folders: Mapping[str, Path]) -> tuple[ImpressionLog, pa.Table, pa.Tabl
     news = _distinct_news(pa.concat_tables(lines))
     ids = news["news id"].combine_chunks()
     rows = [pc.index_in(table.ids, value_set=ids).fill_null(0).to_numpy() for table in tables]
-    return _join(logs, rows), news, _join_articles(tables, ids)
+    counted = {path: counts for path, counts in left_out.items() if counts}
+    return _join(logs, rows), news, _join_articles(tables, ids), counted
 
 
 def _distinct_news(news: pa.Table) -> pa.Table:

@@ -14,7 +14,7 @@ from recommenders_miner.data.features import NewsFeatures
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders.base import NewsEncoder, news_encoder
 from recommenders_miner.encoders.initial_vectors import InitialVectors, PretrainedVectors, random_vectors
-from recommenders_miner.hparams import HParams, hparam
+from recommenders_miner.hparams import Activation, HParams, hparam
 from recommenders_miner.layers import AdditiveAttention, CompositeLayer, News, SelfAttention, Tensor, WordConvolution
 
 # === Words ===
@@ -112,7 +112,7 @@ class ConvolutionHParams(HParams):
 
     filter_num: int = hparam("model", 400, "filters of the title CNN", ge=1)
     window_size: int = hparam("model", 3, "words under one filter", ge=1)
-    cnn_activation: str = hparam("model", "relu", "activation of the title CNN")
+    cnn_activation: Activation = hparam("model", "relu", "activation of the title CNN")
 
 
 def word_convolution(hparams: HParams) -> WordConvolution:

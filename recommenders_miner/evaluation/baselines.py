@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from recommenders_miner.data.news import NewsTable
 
 
+FLOORS = ("random", "popularity", "popularity-now")
+"""The names of the scores that need neither training nor the truth."""
+
+
 def random_scores(log: ImpressionLog, seed: int) -> np.ndarray:
     """Score every candidate of a log at random, uniformly in [0, 1): (candidates,) float64."""
     return np.random.default_rng(seed).random(len(log.candidates.values))

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from recommenders_miner.data.ragged import Ragged
+from recommenders_miner.hparams import CHECKS
 
 if TYPE_CHECKING:
     from recommenders_miner.data.log import ImpressionLog
@@ -295,6 +296,9 @@ def _metric_names(metrics: Sequence[str]) -> list[str]:
     if not names:
         raise ValueError("Name at least one metric.")
     return names
+
+
+CHECKS["metrics"] = _metric_names
 
 
 def _ranking_order(scores: np.ndarray, impression: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recommenders_miner.data.folders import Split
+from recommenders_miner.data.tsv import OnError
 from recommenders_miner.datasets.synthetic.benchmark import benchmark_name
 from recommenders_miner.evaluation.baselines import (
     history_oracle_scores,
@@ -57,6 +58,7 @@ def compare(
     scale: str = "paper",
     see_plan: Callable[[Mapping[str, Plan]], None] = lambda planned: None,
     rerank: bool = False,
+    on_error: OnError = "raise",
 ) -> Comparison:
     """Train and evaluate models on `data_dir/train` and `data_dir/dev`.
 
@@ -75,12 +77,14 @@ def compare(
             notebooks; `fast` sizes that suit two cores and little data.
         see_plan: given what will run, what not and why, by name, before anything is trained.
         rerank: whether each model gets a second row, with a `BoostedReranker` over its scores.
+        on_error: "raise" stops at the first faulty line of the data; "skip" leaves out such lines, and ids that the
+            news lack, and says how many.
 
     A model that cannot run, or fails, becomes a row that says why, and the others go on; the same call then tries it
     again, and finds the others done.
 
     Raises:
-        DataFormatError: a file of the data is missing or damaged.
+        DataFormatError: a file of the data is missing or damaged, or dev has nothing to evaluate on.
         HParamsError: a hyperparameter file is wrong, or an override, or a model that is to be reranked holds nothing
             out; raised before anything is trained.
     """
@@ -92,11 +96,12 @@ def compare(
     horizon = prepare_hparams(**{"model_type": "nrms", **of_all}).horizon
     for of_model in hparams.values() if rerank else ():
         require_held_out(of_model)
-    runs = Runs(data_dir, Path(out) / "runs")
+    runs = Runs(data_dir, Path(out) / "runs", on_error)
     planned = runs.plan(hparams, seeds)
     see_plan(planned)
     rows, benchmark = reference_rows(runs.dev, seeds, horizon), benchmark_name(data_dir)
     comparison = Comparison(str(data_dir), seeds[0], rows, len(seeds), benchmark=benchmark)
+    comparison.left_out = [report.summary() for report in runs.dev.left_out]
     comparison.write(out)
     made: dict[str, list[Run]] = {}
 
@@ -223,6 +228,8 @@ class Comparison:
     num_seeds: int = 1
     differences: Differences | None = None
     benchmark: str | None = None
+    left_out: list[str] = field(default_factory=list)
+    """What was left out of the data, a sentence a file."""
 
     @property
     def failed(self) -> dict[str, str]:
@@ -237,6 +244,7 @@ class Comparison:
             **({"benchmark": self.benchmark} if self.benchmark else {}),
             "seed": self.seed,
             **({"num_seeds": self.num_seeds} if self.num_seeds > 1 else {}),
+            **({"left_out": self.left_out} if self.left_out else {}),
             "results": [row.to_json() for row in self.results],
         }
         if self.differences:
@@ -284,8 +292,9 @@ class Comparison:
         return "\n".join(texts)
 
     def _remarks(self) -> list[str]:
-        """Say what failed and why, what a model had to do without, and how epochs were selected."""
-        remarks = [f"{name} failed: {why}" for name, why in self.failed.items()]
+        """Say what was left out, what failed and why, what a model did without, and how epochs were selected."""
+        remarks = [*self.left_out]
+        remarks += [f"{name} failed: {why}" for name, why in self.failed.items()]
         remarks += [f"{row.model}: {row.note}" for row in self.results if row.note]
         selected = {row.model: row.selected for row in self.results if row.selected}
         ways = dict.fromkeys(selected.values())

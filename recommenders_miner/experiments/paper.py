@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from recommenders_miner.data.ragged import Ragged
+from recommenders_miner.errors import DataFormatError
 from recommenders_miner.evaluation.metrics import evaluate_recall, rank_candidates
 from recommenders_miner.experiments.compare import Comparison, reference_rows
 from recommenders_miner.experiments.differences import differences_to_best, paired_difference
@@ -233,7 +234,7 @@ def _figure4(study: Study, made: Made) -> Page:
             report(place / len(made), name)
             recalls[name] = []
             for model in (run.load() for run in runs):
-                data = model.read(*study.runs.dev_paths)
+                data = model.read(*study.runs.dev_paths, study.runs.on_error)
                 rows, _ = NewsRecall(model, data, strategy="average").search(data.log, data.users, max(CUTOFFS))
                 recalls[name].append(evaluate_recall(rows, data.log, CUTOFFS).metrics)
     by_cutoff = {
@@ -337,14 +338,19 @@ def _figure6(study: Study, made: Made) -> Page:
     """Compare how alike the interests of all dev users are with the regulariser and without."""
     log, news = study.runs.dev.log, study.runs.dev.news
     lengths, (shortest, longest) = log.histories.lengths, MAP_HISTORY
-    history = log.histories[int(np.flatnonzero((lengths >= shortest) & (lengths <= longest))[0])]
+    fitting = np.flatnonzero((lengths >= shortest) & (lengths <= longest))
+    if not len(fitting):
+        raise DataFormatError(log.path, f"figure6 shows a history of {shortest} to {longest} clicks: there is none.")
+    history = log.histories[int(fitting[0])]
     maps: dict[str, np.ndarray] = {}  # attention (K, M) of one history
     cosines: dict[str, list[float]] = {}
     rows = []
     for label, variant in FIGURE_6.items():
         models = [run.load() for run in made[variant.name]]
         # The interests of Eq. 1 of every dev impression's user, (I, K, d).
-        interests = [np.stack(list(model.run_user(*study.runs.dev_paths).values())) for model in models]
+        interests = [
+            np.stack(list(model.run_user(*study.runs.dev_paths, study.runs.on_error).values())) for model in models
+        ]
         cosines[label] = [mean_pairwise_cosine(of[np.abs(of).sum(axis=(1, 2)) > 0]) for of in interests]
         models[0].set_news(news)
         clicked = models[0].encode_news(news.ids.take(history).to_pylist())["vector"]

@@ -15,8 +15,9 @@ from recommenders_miner.data.folders import ARTICLES_FILE
 from recommenders_miner.data.iterator import NewsIterator
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.sampling import hold_out, require_clicks
 from recommenders_miner.encoders.pretrained import load_backbone
-from recommenders_miner.errors import PresetError
+from recommenders_miner.errors import DataFormatError, HParamsError, PresetError
 from recommenders_miner.experiments.memory import training_memory
 from recommenders_miner.hparams import HParams
 
@@ -75,6 +76,16 @@ def lacking(hparams: HParams, folder: Path) -> str:
         except PresetError as error:
             problems.append(str(error))
     return " ".join(problems)
+
+
+def untrainable(hparams: HParams, log: ImpressionLog) -> str:
+    """Say that there is nothing to train on in a log, or nothing to hold out of it; "" where there is."""
+    try:
+        kept, _ = hold_out(log, hparams)
+        require_clicks(kept, hparams.negatives)
+    except (HParamsError, DataFormatError) as error:
+        return str(error)
+    return ""
 
 
 def too_large(hparams: HParams, news: NewsTable, log: ImpressionLog) -> str:

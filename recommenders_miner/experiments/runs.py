@@ -23,7 +23,9 @@ from recommenders_miner.data.context import Context
 from recommenders_miner.data.folders import Split
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.tsv import OnError, SkipReport
 from recommenders_miner.errors import DataFormatError, HParamsError, RecommendersMinerError
+from recommenders_miner.evaluation.baselines import FLOORS
 from recommenders_miner.evaluation.beyond_accuracy import BeyondAccuracy
 from recommenders_miner.evaluation.metrics import (
     DEFAULT_METRICS,
@@ -32,7 +34,7 @@ from recommenders_miner.evaluation.metrics import (
     evaluate_cold,
     evaluate_scores,
 )
-from recommenders_miner.experiments.plan import Plan, lacking, too_large, without_entity_vectors
+from recommenders_miner.experiments.plan import Plan, lacking, too_large, untrainable, without_entity_vectors
 from recommenders_miner.hparams import HParams, prepare_hparams
 from recommenders_miner.models import MODELS, BaseModel, load_model
 from recommenders_miner.models.reranker import BoostedReranker
@@ -48,7 +50,6 @@ PUBLISHED: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "published.y
 TABLE_2: tuple[str, ...] = tuple(PUBLISHED["table2"]["small"])
 """The hyperparameter files of the models in Table 2 of the MINER paper, in its order."""
 
-FLOORS = ("random", "popularity", "popularity-now")
 REFERENCE_MODELS = (*FLOORS, "history-oracle", "oracle")
 """The names of rows that are not trained models, but floors and ceilings to read those against."""
 
@@ -181,20 +182,25 @@ class DevLog:
     beyond: BeyondAccuracy
 
     @classmethod
-    def read(cls, train: Split, dev: Split) -> Self:
-        """Read both splits, to know what is new in dev.
+    def read(cls, train: Split, dev: Split, on_error: OnError = "raise") -> Self:
+        """Read both splits, to know what is new in dev; `on_error` is as in `BaseModel.fit`.
 
         Raises:
-            DataFormatError: a file is missing or damaged, or has no labels.
+            DataFormatError: a file is missing or damaged, train has no labels, or dev no click with a non-click beside.
         """
-        training_news, news = NewsTable.read(train.news), NewsTable.read(dev.news)
-        logs = ImpressionLog.read(dev.behaviors, news), news
-        logs += ImpressionLog.read(train.behaviors, training_news), training_news
-        for files, log in ((dev, logs[0]), (train, logs[2])):
-            if not log.labelled:
-                problem = "has no labels: nobody knows what was clicked."
-                raise DataFormatError(files.behaviors, problem, remedy="Candidates should read N1-0 N2-1.")
+        training_news, news = NewsTable.read(train.news, on_error), NewsTable.read(dev.news, on_error)
+        logs = ImpressionLog.read(dev.behaviors, news, on_error), news
+        logs += ImpressionLog.read(train.behaviors, training_news, on_error), training_news
+        logs[0].require("evaluate on")
+        if not logs[2].labelled:
+            logs[2].require("train on")
         return cls(dev, *logs, cold_candidates(*logs), BeyondAccuracy.fit(*logs))
+
+    @property
+    def left_out(self) -> list[SkipReport]:
+        """What was left out of the files, where anything was."""
+        read = (self.training_news, self.training_log, self.news, self.log)
+        return [table.skipped for table in read if table.skipped and table.skipped.counts]
 
     def context(self, horizon: float | str) -> Context:
         """Return what is known at each impression, on from the training log; `horizon` is that of `Context`."""
@@ -232,11 +238,14 @@ class Runs:
     A run that is there already, with the same hyperparameters, seed, data and version of the package, is not made
     again; one that was stopped goes on from its last epoch.
 
+    Faulty lines of the data stop it, or with `on_error="skip"` are left out.
+
     Raises:
         DataFormatError: a file is missing.
     """
 
-    def __init__(self, data_dir: str | Path, out: str | Path) -> None:
+    def __init__(self, data_dir: str | Path, out: str | Path, on_error: OnError = "raise") -> None:
+        self.on_error = on_error
         self.train, self.dev_files = Split.find(data_dir, "train"), Split.find(data_dir, "dev")
         self.dev_paths = self.dev_files.news, self.dev_files.behaviors
         self.out = Path(out)
@@ -244,7 +253,7 @@ class Runs:
     @cached_property
     def dev(self) -> DevLog:
         """The log that the models are evaluated on."""
-        return DevLog.read(self.train, self.dev_files)
+        return DevLog.read(self.train, self.dev_files, self.on_error)
 
     def each(
         self, planned: Mapping[str, Plan], seeds: Sequence[int], each_epoch: bool = False
@@ -274,6 +283,7 @@ class Runs:
                 is_done = all(self._is_done(name, hparams, seed, each_epoch) for seed in seeds)
                 if not is_done:
                     lacks = lacking(hparams, self.train.news.parent)
+                    lacks = lacks or untrainable(hparams, self.dev.training_log)
                     lacks = lacks or too_large(hparams, self.dev.training_news, self.dev.training_log)
             except Exception as error:  # as of a damaged file of a run, which concerns this model alone
                 lacks = _why(name, error)
@@ -300,8 +310,9 @@ class Runs:
         try:
             for run in made:
                 with progress_bar(f"{name}: fitting") as report:
-                    reranker = BoostedReranker.beside(run.folder / MODEL, self.train.news.parents[1], report)
-                scores = reranker.score(reranker.model.read(*self.dev_paths), run.scores)
+                    data_dir = self.train.news.parents[1]
+                    reranker = BoostedReranker.beside(run.folder / MODEL, data_dir, report, self.on_error)
+                scores = reranker.score(reranker.model.read(*self.dev_paths, self.on_error), run.scores)
                 row = ResultRow.from_evaluation(name, self.dev.evaluate(scores))
                 row = replace(row, note=run.row.note, selected=run.row.selected)
                 reranked.append(replace(run, scores=scores, row=row))
@@ -329,12 +340,13 @@ class Runs:
                 *(self.dev_paths if "each_epoch" in identity else ()),
                 run_dir=unfinished,
                 resume=True,
+                on_error=self.on_error,
                 callbacks=[TrainingBar(report)],
                 verbose=0 if console.is_terminal else 2,
             )
         trained = time.perf_counter()
         with progress_bar(f"{name}, seed {seed}: evaluation") as report:
-            scores = model.score_log(model.read(*self.dev_paths), progress=report)
+            scores = model.score_log(model.read(*self.dev_paths, self.on_error), progress=report)
         costs = {
             "train_seconds": None if resumed else trained - began,
             "eval_seconds": time.perf_counter() - trained,

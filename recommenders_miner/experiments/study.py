@@ -11,8 +11,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from recommenders_miner.data.folders import Split
+from recommenders_miner.data.folders import Split, split_folders
 from recommenders_miner.data.ragged import Ragged
+from recommenders_miner.data.tsv import OnError
 from recommenders_miner.datasets.mind import mind_size
 from recommenders_miner.datasets.synthetic.benchmark import benchmark_name
 from recommenders_miner.evaluation.metrics import DEFAULT_METRICS
@@ -77,6 +78,7 @@ class Study:
         scale: `paper`, the published settings, or `fast`.
         overrides: hyperparameters that win over all others, for those of the models that have them; for trials.
         size: of MIND, small or large, whose figures of the paper are set beside those found here.
+        on_error: as of `Runs`.
 
     Attributes:
         failed: why there are no figures of a model, by its name.
@@ -94,11 +96,12 @@ class Study:
         scale: str = "fast",
         overrides: dict[str, Any] | None = None,
         size: str = "small",
+        on_error: OnError = "raise",
     ) -> None:
         self.data_dir, self.out, self.seeds, self.scale = Path(data_dir), Path(out), tuple(seeds), scale
         self.overrides, self.size, self.failed = overrides or {}, size, dict[str, str]()
         self.miner = Variant("miner").hparams(scale, self.overrides)
-        self.runs = Runs(data_dir, self.out / "runs")
+        self.runs = Runs(data_dir, self.out / "runs", on_error)
         self._planned: dict[str, Plan] = {}
         self.mind = mind_size(self.data_dir)
         benchmark = benchmark_name(self.data_dir)
@@ -173,14 +176,14 @@ class Study:
 
     def write_submissions(self, made: Made) -> None:
         """Write `prediction.zip` for the test split, where there is one, beside each model of the first seed."""
-        if not (self.data_dir / "test").exists():
+        if "test" not in split_folders(self.data_dir):
             return
         files = Split.find(self.data_dir, "test")
         for name, (run, *_) in made.items():
             target = run.folder / "prediction.zip"
             if not target.exists():
                 model = run.load()
-                data = model.read(files.news, files.behaviors)
+                data = model.read(files.news, files.behaviors, self.runs.on_error)
                 with progress_bar(f"{name}: scoring the test split") as report:
                     scores = model.score_log(data, progress=report)
                 ranked = Ragged(scores, data.log.candidates.offsets)

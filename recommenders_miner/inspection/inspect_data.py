@@ -13,8 +13,15 @@ import numpy as np
 import pyarrow.compute as pc
 
 from recommenders_miner.data.entities import news_neighbours, title_entities
-from recommenders_miner.data.folders import BEHAVIORS_FILE, NEWS_FILE, SPLIT_NAMES, split_folders
-from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.folders import (
+    BEHAVIORS_FILE,
+    NEWS_FILE,
+    SPLIT_NAMES,
+    UNREAD,
+    split_folders,
+    unread_folders,
+)
+from recommenders_miner.data.log import LABELS_REMEDY, ImpressionLog
 from recommenders_miner.data.news import NewsTable, read_news_lines
 from recommenders_miner.data.tsv import LineErrors, OnError, SkipReport
 from recommenders_miner.data.vectors import read_vector_names, read_word_vectors
@@ -46,8 +53,7 @@ again or not: up to half of the clicks of the tiny demo data, but with 5 times t
 
 _RIGHT_FORM = "recommenders-miner demo-data writes files of the right form, to compare with."
 _MAKE_HISTORIES = "recommenders-miner split DIR OUT --histories-at impression"
-_LABELS = "Write each candidate as N123-1 (clicked) or N123-0 (not clicked), or, in a test split, none with a label."
-_UNKNOWN = "Is news.tsv that of the same split? Add the news to it, or take the ids out."
+_UNKNOWN = "Is news.tsv that of the same split? Add the news to it, or leave the ids out by --on-error skip."
 _AS_IT_CAME = "A split that is to be submitted is left as it came."
 _REMEDIES = {
     "bytes that are not UTF-8": "Convert the file to UTF-8.",
@@ -62,9 +68,9 @@ _REMEDIES = {
     "bad time": "Write times as 11/12/2019 2:14:46 PM or 2019-11-12 14:14:46.",
     "no candidates": "Take these lines out: they show nothing.",
     "no known candidates": _UNKNOWN,
-    "bad label": _LABELS,
-    "some candidates labelled and some not": _LABELS,
-    "labels where the log has none, or none where it has them": _LABELS,
+    "bad label": LABELS_REMEDY,
+    "some candidates labelled and some not": LABELS_REMEDY,
+    "labels where the log has none, or none where it has them": LABELS_REMEDY,
     UNKNOWN_CANDIDATE: _UNKNOWN,
     UNKNOWN_IN_HISTORY: _UNKNOWN,
 }
@@ -85,17 +91,22 @@ def inspect_data(data_dir: str | Path) -> DataReport:
         DataFormatError: the folder holds no data at all.
     """
     data_dir = Path(data_dir)
-    folders = split_folders(data_dir)
-    found: list[Finding] = []
-    if "train" not in folders and folders.keys() & set(SPLIT_NAMES) and data_dir not in folders.values():
-        remedy = "recommenders-miner split DIR OUT makes train and dev of any log."
-        found.append(Finding(data_dir / "train", "the folder is missing: there is nothing to train on.", remedy, True))
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # the report has all that the readers warn of
     try:
-        splits = {name: _inspect_split(name, folder, found) for name, folder in folders.items()}
+        return _inspect(data_dir)
     finally:
         logging.disable(before)
+
+
+def _inspect(data_dir: Path) -> DataReport:
+    folders = split_folders(data_dir)
+    remedy = "Rename it if it is one of these."
+    found = [Finding(path, UNREAD, remedy) for path in unread_folders(data_dir)]
+    if "train" not in folders and folders.keys() & set(SPLIT_NAMES) and data_dir not in folders.values():
+        remedy = "recommenders-miner split DIR OUT makes train and dev of any log."
+        found.append(Finding(data_dir / "train", "the folder is missing: there is nothing to train on.", remedy, True))
+    splits = {name: _inspect_split(name, folder, found) for name, folder in folders.items()}
     readable = {name: split for name, split in splits.items() if split.log is not None}
     train, beside_train = readable.pop("train", None), {}
     for name, split in readable.items() if train else ():
@@ -223,12 +234,9 @@ def _of_news(
 
 def _of_log(path: Path, log: ImpressionLog, facts: LogFacts, doubtful: DoubtfulRows, name: str) -> Iterator[Finding]:
     """Yield what is wrong with a log whose lines can be read, or may be; a split named test needs no labels."""
-    use = "evaluate on" if name == "dev" else "train on"
-    if name != "test" and not facts.labelled:
-        yield Finding(path, f"no candidate has a label: there is nothing to {use}.", _LABELS, is_error=True, lines=(1,))
-    elif name != "test" and facts.without_click + facts.without_non_click == facts.impressions:
-        problem = f"no impression has both a click and a non-click: there is nothing to {use}."
-        yield Finding(path, problem, "Add the articles that were shown and not clicked on, as N123-0.", is_error=True)
+    problem = log.lacking_to("evaluate on" if name == "dev" else "train on") if name != "test" else ""
+    if problem:  # training goes on where dev is at fault
+        yield Finding(path, problem, LABELS_REMEDY, is_error=name != "dev", lines=() if facts.labelled else (1,))
     if facts.without_history == len(log):
         problem = "no impression has a history: models know nothing of the users."
         yield Finding(path, problem, f"{_MAKE_HISTORIES} makes them of the clicks before each impression.")

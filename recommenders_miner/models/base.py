@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Self, TypeVar
@@ -19,8 +20,8 @@ from recommenders_miner.data.counts import Past
 from recommenders_miner.data.iterator import Dataset, NewsIterator
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
-from recommenders_miner.data.sampling import Draw
-from recommenders_miner.data.tsv import content_digest
+from recommenders_miner.data.sampling import Draw, require_clicks
+from recommenders_miner.data.tsv import OnError, content_digest
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import InitialVectors
 from recommenders_miner.errors import NotBuiltError, RecommendersMinerError
@@ -158,11 +159,15 @@ class BaseModel(Answers, RecommendersNames):
         *,
         run_dir: str | Path | None = None,
         resume: bool = False,
+        on_error: OnError = "raise",
         negatives: str | Callable[[ImpressionLog], Draw] | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: str | int = "auto",
     ) -> Self:
         """Train for `hparams.epochs` epochs, evaluating after each on what is held out and on the files given for that.
+
+        All files are read before the training begins. Those that nothing can be evaluated on, for want of labels say,
+        are left out with a warning.
 
         A model that is not built yet takes its vocabularies from the training files. One that is goes on from its
         weights. On Linux, freed memory stays with the process: see `backend.keep_freed_memory`.
@@ -176,46 +181,58 @@ class BaseModel(Answers, RecommendersNames):
             test_behaviors_file: its behaviors.tsv.
             run_dir: folder for a checkpoint after each epoch.
             resume: go on from the checkpoint in `run_dir`, if there is one; the result is that of an unbroken run.
+            on_error: "raise" stops at the first faulty line of a file; "skip" leaves out such lines, and ids that the
+                news file lacks, and logs how many.
             negatives: how negatives are drawn, a name or a strategy of one's own as those of `data/sampling.py`; what
                 `hparams.negatives` says where left out.
             callbacks: more Keras callbacks; they find the evaluation as `val_group_auc`, ….
             verbose: as in `keras.Model.fit`.
 
         Raises:
-            DataFormatError: a file is missing or damaged.
+            DataFormatError: a file is missing or damaged, or the training log has nothing to train on.
             RecommendersMinerError: the checkpoint is of another run.
-            ValueError: the training log has no labels; or `resume` without `run_dir`.
             HParamsError: there is nothing to select an epoch by.
+            ValueError: `resume` without `run_dir`, or a news file without its behaviors file.
         """
         if resume and run_dir is None:
             raise ValueError("resume needs run_dir, the folder of the run to go on with.")
         keep_freed_memory()
-        data, held_out = self.train_iterator.load_training(train_news_file, train_behaviors_file)
+        files = {"val": (valid_news_file, valid_behaviors_file), "test": (test_news_file, test_behaviors_file)}
+        files = training.paired(files)
+        data, held_out = self.train_iterator.load_training(train_news_file, train_behaviors_file, on_error)
+        require_clicks(data.log, negatives or self.hparams.negatives)
         if self.network is None:
             self.build(self.train_iterator.vocabularies)
         if (context := self.context_of(data)) is not None:
             self.go_on_from(context.counts())
+        files = training.evaluable(files, functools.partial(self.read, on_error=on_error))
+        prefix = "held_out" if held_out else "val" if "val" in files else None
+        selection = training.Selection.of(self.hparams, prefix, run_dir)
         batches = self.training_batches(data, negatives)
         self.compile(batches.steps_per_epoch * self.hparams.epochs)
-        files = {"val": (valid_news_file, valid_behaviors_file), "test": (test_news_file, test_behaviors_file)}
-        measure = held_out and (lambda: self.evaluate(held_out).metrics)
-        evaluation = training.epoch_evaluation(self.run_eval, files, measure)
-        prefix = "held_out" if held_out else "val" if valid_news_file else None
-        selection = training.Selection.of(self.hparams, prefix, run_dir)
         self.throughput = training.Throughput(self.hparams.batch_size)
         identity = {} if run_dir is None else {"news": data.news.digest, "log": data.log.digest}
         identity |= {"model": type(self).__name__, "hparams": self.hparams.to_dict(), "seed": self.seed}
         checkpoint = training.TrainingCheckpoint(run_dir, identity)
+        measure = held_out and (lambda: self.evaluate(held_out).metrics)
+        run_eval = functools.partial(self.run_eval, on_error=on_error)
+        ends = [training.epoch_evaluation(run_eval, files, measure, checkpoint), *callbacks, selection, checkpoint]
         epochs_done = checkpoint.restore(self.network) if resume else 0
-        has_ended = selection.restore(checkpoint.epoch_logs)
+        selection.restore(checkpoint.epoch_logs[: epochs_done if checkpoint.is_evaluated else -1])
+        if not checkpoint.is_evaluated:  # the run ended in the evaluation of its last epoch, which is made now
+            logs, again = checkpoint.epoch_logs[-1], (ends[0], selection, checkpoint)
+            for end in again:
+                end.set_model(self.network)
+            for end in again:
+                end.on_epoch_end(epochs_done - 1, logs)
         self.trained_on = list(dict.fromkeys([*self.trained_on, content_digest(train_behaviors_file)]))
         batches.first_step = epochs_done * batches.steps_per_epoch
         self.network.fit(
             batches,
             steps_per_epoch=batches.steps_per_epoch,
-            initial_epoch=self.hparams.epochs if has_ended else epochs_done,
+            initial_epoch=self.hparams.epochs if selection.has_ended else epochs_done,
             epochs=self.hparams.epochs,
-            callbacks=[self.throughput, evaluation, *callbacks, selection, checkpoint],
+            callbacks=[self.throughput, *ends],
             shuffle=False,
             verbose=verbose,
         )
@@ -249,27 +266,33 @@ class BaseModel(Answers, RecommendersNames):
         self.require_built()
         return self._scorer
 
-    def run_eval(self, news_filename: str | Path, behaviors_file: str | Path) -> dict[str, float]:
-        """Evaluate on a pair of files.
+    def run_eval(
+        self, news_filename: str | Path, behaviors_file: str | Path, on_error: OnError = "raise"
+    ) -> dict[str, float]:
+        """Evaluate on a pair of files; `on_error` is as in `fit`.
 
         Returns:
             `group_auc`, `mean_mrr`, `ndcg@5`, `ndcg@10`, or what `hparams.metrics` lists; means over the impressions
             that have both a click and a non-click.
 
         Raises:
-            DataFormatError: a file is missing or damaged.
-            ValueError: the log has no labels.
+            DataFormatError: a file is missing or damaged, or no impression has both a click and a non-click.
         """
-        return self.evaluate(self.read(news_filename, behaviors_file)).metrics
+        return self.evaluate(self.read(news_filename, behaviors_file, on_error)).metrics
 
     def evaluate(self, data: Dataset) -> Evaluation:
-        """Evaluate on a data set that `read` gave: metrics, their standard errors, and the impressions left out."""
+        """Evaluate on a data set that `read` gave: metrics, their standard errors, and the impressions left out.
+
+        Raises:
+            DataFormatError: no impression has both a click and a non-click.
+        """
+        data.log.require("evaluate on")
         return evaluate_scores(self.score_log(data), data.log.labels, data.log.candidates.offsets, self.hparams.metrics)
 
-    def read(self, news_file: str | Path, behaviors_file: str | Path) -> Dataset:
-        """Read a pair of files for this model to score."""
+    def read(self, news_file: str | Path, behaviors_file: str | Path, on_error: OnError = "raise") -> Dataset:
+        """Read a pair of files for this model to score; `on_error` is as in `fit`."""
         self.require_built()
-        return self.test_iterator.load(news_file, behaviors_file)
+        return self.test_iterator.load(news_file, behaviors_file, on_error)
 
     def network_features(self, data: Dataset) -> dict[str, np.ndarray]:
         """Return what the network reads of a data set's news: arrays of N+1 rows by name."""
@@ -277,9 +300,19 @@ class BaseModel(Answers, RecommendersNames):
         return self.network.prepare(data.features)
 
     def score_log(self, data: Dataset, progress: Callable[[float], None] | None = None) -> np.ndarray:
-        """Score every candidate of a log: (candidates,) float32, in the order of `data.log.candidates`."""
+        """Score every candidate of a log: (candidates,) float32, in the order of `data.log.candidates`.
+
+        Raises:
+            RecommendersMinerError: the scores are no numbers.
+        """
         news = self.log_scorer.encode_news(self.network_features(data))
-        return self.log_scorer.score(news, data.log, data.users, progress, self.context_of(data))
+        scores = self.log_scorer.score(news, data.log, data.users, progress, self.context_of(data))
+        if unusable := np.count_nonzero(~np.isfinite(scores)):
+            raise RecommendersMinerError(
+                f"{unusable:,} of {len(scores):,} scores of the model are NaN or infinite: its training has diverged. "
+                "Train it anew with a smaller learning_rate, or with clip_norm=1.0."
+            )
+        return scores
 
     def context_of(self, data: Dataset) -> Context | None:
         """Return the context of a data set, with the columns that the network reads, None where there are none."""

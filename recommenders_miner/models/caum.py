@@ -11,7 +11,7 @@ from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import InitialVectors, SelfAttentionHParams, build_encoder
-from recommenders_miner.hparams import HParams, hparam
+from recommenders_miner.hparams import HParams, Sizes, hparam
 from recommenders_miner.layers import News, Tensor, masked_softmax
 from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import DotProductPredictor, NewsRecommender, UserEncoder, Users
@@ -22,7 +22,7 @@ class CAUMHParams(SelfAttentionHParams):
 
     candidate_heads: int = hparam("model", 20, "heads of the candidate-aware self-attention, of head_dim each", ge=1)
     click_window: int = hparam("model", 3, "clicks under the candidate-aware CNN", ge=1)
-    candidate_layers: list[int] = hparam("model", [400, 256], "hidden layers of the candidate-aware attention")
+    candidate_layers: Sizes = hparam("model", [400, 256], "hidden layers of the candidate-aware attention")
 
 
 class CAUMUserEncoder(UserEncoder):

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from recommenders_miner.hparams import HParams, hparam
+from recommenders_miner.hparams import HParams, Sizes, hparam
 from recommenders_miner.layers import News, Tensor
 from recommenders_miner.models.base import register
 from recommenders_miner.models.libfm import FactorHParams, FactorizationMachinePredictor, LibFMModel
@@ -18,7 +18,7 @@ from recommenders_miner.models.network import ClickPredictor, Users
 class DeepFMHParams(FactorHParams):
     """Hyperparameters of DeepFM."""
 
-    layer_sizes: list[int] = hparam("model", [300], "hidden layers of the deep component")
+    layer_sizes: Sizes = hparam("model", [300], "hidden layers of the deep component")
 
 
 class DeepFMPredictor(FactorizationMachinePredictor):

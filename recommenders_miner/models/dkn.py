@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import keras
+import pydantic
 from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
@@ -18,7 +19,8 @@ from recommenders_miner.encoders import (
     news_encoder,
     word_vectors,
 )
-from recommenders_miner.hparams import HParams, hparam
+from recommenders_miner.errors import HParamsError
+from recommenders_miner.hparams import Activation, HParams, Sizes, hparam
 from recommenders_miner.layers import CandidateAttention, News, Tensor
 from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import ClickPredictor, NewsRecommender, UserEncoder, Users
@@ -31,14 +33,23 @@ class KnowledgeCNNHParams(EntityHParams):
         "info", None, "file of triples, a line `head relation tail`, whose neighbours are an entity's context"
     )
     filter_num: int = hparam("model", 400, "filters of each width", ge=1)
-    window_sizes: list[int] = hparam("model", [1, 2, 3], "words under the filters")
-    cnn_activation: str = hparam("model", "relu", "activation of the CNN")
+    window_sizes: Sizes = hparam("model", [1, 2, 3], "words under the filters")
+    cnn_activation: Activation = hparam("model", "relu", "activation of the CNN")
+
+    @pydantic.model_validator(mode="after")
+    def _windows_fit(self) -> Self:
+        if not 1 <= max(self.window_sizes, default=0) <= self.title_size:
+            raise HParamsError(
+                f"window_sizes: expected one or more, none longer than title_size, {self.title_size}; "
+                f"got {self.window_sizes}."
+            )
+        return self
 
 
 class DKNHParams(HParams):
     """Hyperparameters of DKN's click predictor."""
 
-    layer_sizes: list[int] = hparam("model", [300], "its hidden layers")
+    layer_sizes: Sizes = hparam("model", [300], "its hidden layers")
 
 
 @news_encoder("kcnn", KnowledgeCNNHParams)

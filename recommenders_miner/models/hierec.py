@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, Self
 
 import keras
+import pydantic
 from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import InitialVectors, build_encoder
+from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import News, Tensor, masked_softmax
 from recommenders_miner.models.base import BaseModel, register
@@ -23,6 +25,13 @@ class HieRecHParams(HParams):
     topic_weight: float = hparam("model", 0.15, "λ_t, weight of the topic level", ge=0.0, le=1.0)
     subtopic_weight: float = hparam("model", 0.7, "λ_s, weight of the subtopic level", ge=0.0, le=1.0)
     news_dropout: float = hparam("model", 0.0, "share of the news vectors' numbers dropped in training", ge=0.0, lt=1.0)
+
+    @pydantic.model_validator(mode="after")
+    def _weights_are_shares(self) -> Self:
+        if self.topic_weight + self.subtopic_weight > 1:
+            problem = f"add up to more than 1: {self.topic_weight:g} and {self.subtopic_weight:g}."
+            raise HParamsError(f"topic_weight, subtopic_weight: {problem} The user's own level has the rest.")
+        return self
 
 
 class HieRecUserEncoder(UserEncoder):

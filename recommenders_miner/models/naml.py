@@ -21,7 +21,7 @@ from recommenders_miner.encoders import (
     word_convolution,
     word_vectors,
 )
-from recommenders_miner.hparams import HParams, hparam
+from recommenders_miner.hparams import Activation, HParams, hparam
 from recommenders_miner.layers import AdditiveAttention, News, Tensor, WordConvolution
 from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import NewsRecommender, UserEncoder
@@ -34,7 +34,7 @@ class MultiViewHParams(ConvolutionHParams, CategoryHParams):
     view_texts: Annotated[list[Literal["title", "abstract", "body"]], pydantic.Field(min_length=1)] = hparam(
         "model", ["title", "abstract"], "the texts that are views; body is a column of articles.parquet"
     )
-    dense_activation: str = hparam("model", "relu", "activation behind category embeddings")
+    dense_activation: Activation = hparam("model", "relu", "activation behind category embeddings")
 
 
 @news_encoder("multi_view", MultiViewHParams)

@@ -11,7 +11,7 @@ from keras import ops
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import CNNEncoder, ConvolutionHParams, InitialVectors
 from recommenders_miner.errors import HParamsError
-from recommenders_miner.hparams import HParams, hparam
+from recommenders_miner.hparams import Activation, HParams, hparam
 from recommenders_miner.layers import News, PersonalizedAttention, Tensor, pool_by_query
 from recommenders_miner.models.base import BaseModel, register
 from recommenders_miner.models.network import DotProductPredictor, NewsRecommender, UserEncoder, Users
@@ -21,7 +21,7 @@ class NPAHParams(ConvolutionHParams):
     """Hyperparameters of NPA."""
 
     user_emb_dim: int = hparam("model", 50, "dimension of user embeddings", ge=1)
-    dense_activation: str = hparam("model", "relu", "activation behind the queries")
+    dense_activation: Activation = hparam("model", "relu", "activation behind the queries")
 
 
 class PersonalizedEncoder(CNNEncoder):

@@ -16,7 +16,7 @@ from recommenders_miner.encoders import (
     SelfAttentionHParams,
     random_vectors,
 )
-from recommenders_miner.hparams import HParams, hparam
+from recommenders_miner.hparams import HParams, Sizes, hparam
 from recommenders_miner.layers import AdditiveAttention, CompositeLayer, News, SelfAttention, Tensor, recent_rate
 from recommenders_miner.models.base import register
 from recommenders_miner.models.network import ClickPredictor, DotProductPredictor, Interests, UserEncoder
@@ -31,9 +31,9 @@ class PPRecHParams(SelfAttentionHParams):
     recency_levels: int = hparam("model", 1500, "ages that have an embedding; older articles have the last one", ge=1)
     popularity_levels: int = hparam("model", 200, "popularities of clicked articles that have an embedding", ge=2)
     popularity_emb_dim: int = hparam("model", 100, "dimension of the embeddings of ages and of popularities", ge=1)
-    content_layers: list[int] = hparam("model", [256, 256], "hidden layers of the popularity by content")
-    recency_layers: list[int] = hparam("model", [64, 64], "hidden layers of the popularity by age")
-    gate_layers: list[int] = hparam("model", [128, 64], "hidden layers of either gate")
+    content_layers: Sizes = hparam("model", [256, 256], "hidden layers of the popularity by content")
+    recency_layers: Sizes = hparam("model", [64, 64], "hidden layers of the popularity by age")
+    gate_layers: Sizes = hparam("model", [128, 64], "hidden layers of either gate")
 
 
 class ScalarNetwork(CompositeLayer):

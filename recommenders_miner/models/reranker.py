@@ -23,7 +23,7 @@ from recommenders_miner.data.counts import Past
 from recommenders_miner.data.folders import Split
 from recommenders_miner.data.iterator import Dataset
 from recommenders_miner.data.ragged import Ragged
-from recommenders_miner.data.tsv import content_digest
+from recommenders_miner.data.tsv import OnError, content_digest
 from recommenders_miner.errors import DataFormatError, HParamsError, RecommendersMinerError
 from recommenders_miner.evaluation.metrics import mean_ranks
 from recommenders_miner.hparams import HParams
@@ -124,6 +124,7 @@ class BoostedReranker:
         train_behaviors_file: str | Path,
         max_impressions: int = 100_000,
         progress: Callable[[float], None] | None = None,
+        on_error: OnError = "raise",
     ) -> Self:
         """Fit trees on the impressions that were held out when the model was trained on some files.
 
@@ -137,18 +138,18 @@ class BoostedReranker:
             train_behaviors_file: its behaviors.tsv.
             max_impressions: of what was held out, if it is more, so many at most are drawn.
             progress: told the share of the scoring that is done.
+            on_error: as in the model's training.
 
         Raises:
             HParamsError: nothing was held out.
             RecommendersMinerError: the model was trained on other files, or on more.
             DataFormatError: a file is missing or damaged.
-            ValueError: no impression that was held out has both a click and a non-click.
         """
         from sklearn.ensemble import HistGradientBoostingClassifier  # takes a second to import
 
         require_held_out(model.hparams)
         model.require_built()
-        _, held_out = model.train_iterator.load_training(train_news_file, train_behaviors_file)
+        _, held_out = model.train_iterator.load_training(train_news_file, train_behaviors_file, on_error)
         if model.trained_on != [content_digest(train_behaviors_file)]:
             raise RecommendersMinerError(
                 f"{train_behaviors_file}: is not what the {type(model).__name__} was trained on, or not all of it: "
@@ -226,7 +227,13 @@ class BoostedReranker:
             raise DataFormatError(path, f"not a readable reranker ({error}).", remedy=remedy) from error
 
     @classmethod
-    def beside(cls, folder: str | Path, data_dir: str | Path, progress: Callable[[float], None] | None = None) -> Self:
+    def beside(
+        cls,
+        folder: str | Path,
+        data_dir: str | Path,
+        progress: Callable[[float], None] | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
         """Load the reranker beside a saved model; where there is none, fit it on `data_dir/train` and keep it there.
 
         Raises:
@@ -235,7 +242,7 @@ class BoostedReranker:
         if (Path(folder) / FILE).exists():
             return cls.load(folder)
         files = Split.find(data_dir, "train")
-        reranker = cls.fit(load_model(folder), files.news, files.behaviors, progress=progress)
+        reranker = cls.fit(load_model(folder), files.news, files.behaviors, progress=progress, on_error=on_error)
         reranker.save(folder)
         return reranker
 
@@ -253,8 +260,6 @@ def _useful(model: BaseModel, data: Dataset, at_most: int) -> Dataset:
     """Return a data set of the impressions that have both a click and a non-click, of at most so many of them."""
     clicks = data.log.candidates.sums(data.log.labels == 1)
     rows = np.flatnonzero((clicks > 0) & (clicks < data.log.candidates.lengths))
-    if not len(rows):
-        raise ValueError("No impression that was held out has both a click and a non-click: there is nothing to learn.")
     if len(rows) > at_most:
         rows = np.sort(np.random.default_rng(0).choice(rows, at_most, replace=False))
     log = data.log.select(rows)

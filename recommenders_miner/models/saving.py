@@ -15,13 +15,14 @@ from typing import Any
 import keras
 
 from recommenders_miner.compat import settings
-from recommenders_miner.errors import DataFormatError, HParamsError, RecommendersMinerError
+from recommenders_miner.errors import DataFormatError, HParamsError
 from recommenders_miner.hparams import MODELS, SECTIONS, hparams_class
 from recommenders_miner.models.network import NewsRecommender
-from recommenders_miner.storage import atomic_write
+from recommenders_miner.storage import MODEL_FILE as NETWORK
+from recommenders_miner.storage import atomic_write, require_model
 
 FORMAT = 3
-NETWORK, DESCRIPTION = "model.keras", "model.json"
+DESCRIPTION = "model.json"
 _MOST_EXPANSION = 100
 
 
@@ -62,9 +63,7 @@ def load_model(folder: str | Path) -> Any:
         DataFormatError: the model is damaged.
         HParamsError: the hyperparameters are not this version's.
     """
-    path = Path(folder) / NETWORK
-    if not path.is_file():
-        raise RecommendersMinerError(f"{folder}: holds no saved model ({NETWORK} is missing).")
+    path = require_model(folder)
     try:
         require_plain(path)
         network = keras.saving.load_model(path, compile=False, safe_mode=True)

@@ -15,6 +15,7 @@ from typing import Any, Self
 import keras
 import numpy as np
 
+from recommenders_miner.data.iterator import Dataset
 from recommenders_miner.errors import HParamsError, RecommendersMinerError
 from recommenders_miner.hparams import HParams
 from recommenders_miner.storage import atomic_write
@@ -53,7 +54,8 @@ class TrainingCheckpoint(keras.callbacks.Callback):
 
     After each epoch one file, `checkpoint.npz`, replaces the one before: weights (but not the frozen ones of a language
     model), optimiser state, the states of the dropout generators, and the logs so far. Data order needs no state: a
-    training step depends on its number alone.
+    training step depends on its number alone. Where an epoch is evaluated it is written before that too, so that
+    whatever goes wrong there does not cost the epoch: `is_evaluated` says which of the two was restored.
     (Keras' `BackupAndRestore` writes two files that a kill between them leaves at odds.)
 
     Args:
@@ -68,6 +70,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         self.path = None if folder is None else Path(folder) / self.FILE
         self.identity = json.loads(json.dumps(identity))
         self.epoch_logs: list[dict[str, float]] = []
+        self.is_evaluated = True
 
     def restore(self, network: keras.Model) -> int:
         """Put a compiled network where the last checkpoint left it, and return the epoch to go on with.
@@ -99,15 +102,21 @@ class TrainingCheckpoint(keras.callbacks.Callback):
             )
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
-        self.epoch_logs = record["epoch_logs"]
+        self.epoch_logs, self.is_evaluated = record["epoch_logs"], record.get("is_evaluated", True)
         return record["epochs_done"]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Called by Keras."""
-        self.epoch_logs.append({name: float(value) for name, value in (logs or {}).items()})
+        """Called by Keras, after all else that is done at the end of an epoch."""
+        self.write(epoch, logs or {}, is_evaluated=True)
+
+    def write(self, epoch: int, logs: Mapping[str, float], is_evaluated: bool) -> None:
+        """Keep what there is after an epoch, counted from 0, in the place of what was kept of it before."""
+        self.epoch_logs[epoch:] = [{name: float(value) for name, value in logs.items()}]
+        self.is_evaluated = is_evaluated
         if self.path is None:
             return
         record = {"identity": self.identity, "epochs_done": epoch + 1, "epoch_logs": self.epoch_logs}
+        record["is_evaluated"] = is_evaluated
         arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables(self.model))}
         with atomic_write(self.path) as partial, open(partial, "wb") as file:
             np.savez(file, record=np.frombuffer(json.dumps(record).encode(), "uint8"), **arrays)
@@ -124,24 +133,48 @@ def _own_weights(network: keras.Model) -> list[Any]:
     return [weight for weight in network.weights if weight.trainable or id(weight) not in pretrained]
 
 
+Pair = tuple[str | Path, str | Path]
+"""A news file and the behaviors file that goes with it."""
+
+
+def paired(files: Mapping[str, tuple[str | Path | None, str | Path | None]]) -> dict[str, Pair]:
+    """Leave out, of news and behaviors by name, the pairs of None; one without the other is a `ValueError`."""
+    for name, pair in files.items():
+        if pair.count(None) == 1:
+            raise ValueError(f"{name}: a news file and a behaviors file go together; received {pair}.")
+    return {name: pair for name, pair in files.items() if None not in pair}
+
+
+def evaluable(files: Mapping[str, Pair], read: Callable[[str | Path, str | Path], Dataset]) -> dict[str, Pair]:
+    """Read all pairs, so that what is wrong with one is known before the training, and keep what has to be clicked in.
+
+    A log without labels, or without an impression of both kinds, is left out with a warning.
+    """
+    problems = {name: read(*pair).log.lacking_to("evaluate on") for name, pair in files.items()}
+    for name, problem in problems.items():
+        if problem:
+            LOGGER.warning("%s: %s The training goes on without that.", files[name][1], problem)
+    return {name: pair for name, pair in files.items() if not problems[name]}
+
+
 def epoch_evaluation(
     evaluate: Callable[[str | Path, str | Path], dict[str, float]],
-    files: dict[str, tuple[str | Path | None, str | Path | None]],
-    held_out: Callable[[], dict[str, float]] | None = None,
+    files: Mapping[str, Pair],
+    held_out: Callable[[], dict[str, float]] | None,
+    checkpoint: TrainingCheckpoint,
 ) -> keras.callbacks.Callback:
     """Return what evaluates after each epoch, and puts the results where early stopping and TensorBoard find them.
 
-    `files` are news and behaviors by prefix (`val`, `test`), which a pair of None leaves out; one of a pair without the
-    other is a `ValueError`. `held_out` evaluates on what is held out of the training impressions.
+    `files` are news and behaviors by prefix (`val`, `test`). `held_out` evaluates on what is held out of the training
+    impressions. The checkpoint is written first, where there is anything to evaluate.
     """
-    for prefix, pair in files.items():
-        if pair.count(None) == 1:
-            raise ValueError(f"{prefix}: a news file and a behaviors file go together; received {pair}.")
-    evaluations = {prefix: functools.partial(evaluate, *pair) for prefix, pair in files.items() if None not in pair}
+    evaluations = {prefix: functools.partial(evaluate, *pair) for prefix, pair in files.items()}
     if held_out is not None:
         evaluations["held_out"] = held_out
 
     def on_epoch_end(epoch: int, logs: dict[str, float]) -> None:
+        if evaluations:
+            checkpoint.write(epoch, logs, is_evaluated=False)
         for prefix, measure in evaluations.items():
             results = measure()
             logs.update({f"{prefix}_{name}": value for name, value in results.items()})
@@ -184,10 +217,9 @@ class Selection(keras.callbacks.Callback):
         measure = f"{prefix}_{hparams.metrics[0].partition(';')[0]}"
         return cls(measure, hparams.patience, folder, keep=hparams.select == "best")
 
-    def restore(self, epoch_logs: Sequence[Mapping[str, float]]) -> bool:
-        """Go on from the epochs that are done, and return whether the training has ended by itself."""
+    def restore(self, epoch_logs: Sequence[Mapping[str, float]]) -> None:
+        """Go on from the epochs that are done, and evaluated."""
         self.values = [] if self.measure is None else [logs[self.measure] for logs in epoch_logs]
-        return self._has_ended
 
     @property
     def best_epoch(self) -> int | None:
@@ -195,7 +227,8 @@ class Selection(keras.callbacks.Callback):
         return int(np.argmax(self.values)) if self.values else None
 
     @property
-    def _has_ended(self) -> bool:
+    def has_ended(self) -> bool:
+        """Whether the training has ended by itself."""
         return bool(self.values and self.patience and len(self.values) - 1 - self.best_epoch >= self.patience)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -210,7 +243,7 @@ class Selection(keras.callbacks.Callback):
             else:
                 with atomic_write(self.path) as partial, open(partial, "wb") as file:
                     np.savez(file, *weights)
-        self.model.stop_training = self.model.stop_training or self._has_ended
+        self.model.stop_training = self.model.stop_training or self.has_ended
 
     def take(self, network: keras.Model) -> None:
         """Put a network where the best epoch left it."""

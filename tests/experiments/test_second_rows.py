@@ -72,12 +72,12 @@ def test_an_unknown_override_is_refused_without_a_model_too(data, tmp_path):
 @pytest.mark.parametrize("split", ["train", "dev"])
 def test_a_split_without_labels_is_an_error_that_names_the_file(data, tmp_path, split, monkeypatch, capsys):
     folder = rewritten(data, tmp_path / "data", "", split)
-    with pytest.raises(DataFormatError, match=rf"{split}/behaviors.tsv: has no labels: .* should read N1-0 N2-1"):
+    with pytest.raises(DataFormatError, match=rf"{split}/behaviors.tsv: no candidate has a label: .* Write each"):
         compare(folder, ["popularity-now"], tmp_path / "out")
     monkeypatch.setattr("sys.argv", ["x", "compare", "--data", str(folder), "--models", "random", "--out", "out"])
     with pytest.raises(SystemExit):
         main()
-    assert "has no labels" in capsys.readouterr().err
+    assert "no candidate has a label" in capsys.readouterr().err
 
 
 def test_without_a_click_in_training_dev_itself_is_counted(data, tmp_path):

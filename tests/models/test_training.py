@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 
@@ -11,7 +12,8 @@ import pytest
 
 from recommenders_miner.data.features import with_related
 from recommenders_miner.data.vocabulary import Vocabulary
-from recommenders_miner.errors import NotBuiltError, RecommendersMinerError
+from recommenders_miner.errors import DataFormatError, HParamsError, NotBuiltError, RecommendersMinerError
+from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.training import seeded
 from tests.models.toy import (
     EVERY_MODEL,
@@ -21,6 +23,7 @@ from tests.models.toy import (
     STILL,
     every_model,
     fresh_toy_model,
+    some_slow,
     toy_dataset,
     toy_log,
     toy_model,
@@ -315,6 +318,122 @@ def test_fit_evaluates_after_each_epoch_and_tells_callbacks(files):
     assert len(seen) == SIZES["epochs"]
     assert {"loss", "val_group_auc", "val_ndcg@10", "test_mean_mrr"} <= set(seen[-1])
     assert model.history[-1]["val_group_auc"] == pytest.approx(model.run_eval(*files)["group_auc"])
+
+
+def changed(files, edit):
+    """Write other files beside these, whose impressions are edited: cells of a line in, cells out."""
+    news, behaviors = files
+    lines = [edit(line.split("\t")) for line in behaviors.read_text().splitlines()]
+    other = behaviors.with_name("changed.tsv")
+    other.write_text("".join("\t".join(line) + "\n" for line in lines))
+    return news, other
+
+
+LACKING = {
+    "no candidate was clicked": lambda line: [*line[:4], line[4].replace("-1", "-0")],
+    "no impression has both a click and a non-click": lambda line: [*line[:4], line[4].replace("-0", "-1")],
+    "no candidate has a label": lambda line: [*line[:4], line[4].replace("-1", "").replace("-0", "")],
+}
+
+
+@pytest.mark.parametrize("lacking", LACKING)
+def test_what_nothing_can_be_evaluated_on_is_left_out_with_a_warning(files, lacking, caplog):
+    useless = changed(files, LACKING[lacking])
+    model = unbuilt("nrms", epochs=1)
+    model.fit(*files, *useless, *files, verbose=0)
+    assert f"{useless[1]}: {lacking}: there is nothing to evaluate on. The training goes on without" in caplog.text
+    assert {"loss", "test_group_auc"} <= set(model.history[-1])
+    assert not any(name.startswith("val") for name in model.history[-1])
+    with pytest.raises(DataFormatError, match=f"{lacking}: there is nothing to evaluate on. Write each candidate as"):
+        model.run_eval(*useless)
+    with pytest.raises(HParamsError, match="select, patience: need held_out, or files to evaluate on"):
+        unbuilt("nrms", select="best").fit(*files, *useless, verbose=0)
+
+
+@pytest.mark.parametrize("lacking", LACKING)
+def test_what_nothing_can_be_trained_on_is_refused_before_a_network_is_made(files, lacking):
+    model = unbuilt("nrms")
+    with pytest.raises(DataFormatError, match=rf"changed\.tsv: {lacking}: there is nothing to train on\."):
+        model.fit(*changed(files, LACKING[lacking]), verbose=0)
+    assert model.network is None
+
+
+def test_clicks_alone_can_be_trained_on_with_negatives_from_elsewhere(files):
+    clicks = changed(files, lambda line: [*line[:4], " ".join(c for c in line[4].split() if c.endswith("-1"))])
+    assert unbuilt("nrms", epochs=1, negatives="popularity").fit(*clicks, verbose=0).history
+
+
+def test_all_files_are_read_before_the_training(files, tmp_path):
+    damaged = changed(files, lambda line: [*line[:2], "yesterday", *line[3:]])
+    model = unbuilt("nrms")
+    with pytest.raises(DataFormatError, match=r"changed\.tsv, line 1: expected a time like"):
+        model.fit(*files, *damaged, run_dir=tmp_path / "run", verbose=0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_skipping_what_is_faulty_goes_for_all_files(files, caplog):
+    def name_unknown(line):
+        number = int(line[0])
+        history = f"{line[3]} N98".strip() if number % 2 else line[3]
+        return [*line[:2], "yesterday" if number == 3 else line[2], history, f"N99-0 {line[4]}"]
+
+    faulty = changed(files, name_unknown)
+    model = unbuilt("nrms", epochs=1)
+    with pytest.raises(DataFormatError, match=r"line 1: the candidate 'N99-0' .*--on-error skip.*on_error=\"skip\""):
+        model.fit(*faulty, verbose=0)
+    model.fit(*faulty, *faulty, on_error="skip", verbose=0)
+    assert "val_group_auc" in model.history[-1]
+    data = model.read(*faulty, on_error="skip")
+    assert len(data.log) == len(toy_log(toy_news())) - 1
+    assert data.log.skipped.counts["unknown news id among the candidates"] == len(data.log)
+    assert model.run_eval(*faulty, on_error="skip")
+    for ask in (model.read, model.run_eval, model.run_fast_eval, model.run_user):
+        with pytest.raises(DataFormatError, match="the candidate 'N99-0'"):
+            ask(*faulty)
+        assert ask(*faulty, on_error="skip")
+
+
+@pytest.mark.parametrize("selection", [{}, {"select": "best", "patience": 1}])
+def test_an_epoch_is_kept_before_its_evaluation(files, tmp_path, monkeypatch, selection):
+    def fit(folder, resume=False):
+        return unbuilt("nrms", seed=3, **selection).fit(*files, *files, run_dir=folder, resume=resume, verbose=0)
+
+    unbroken, evaluate = fit(tmp_path / "unbroken"), BaseModel.run_eval
+    for epoch in range(SIZES["epochs"]):
+        asked = itertools.count()
+
+        def killed(self, *args, at=epoch, asked=asked, **kwargs):
+            if next(asked) == at:
+                raise Killed
+            return evaluate(self, *args, **kwargs)
+
+        folder = tmp_path / f"killed-{epoch}"
+        monkeypatch.setattr(BaseModel, "run_eval", killed)
+        with pytest.raises(Killed):
+            fit(folder)
+        assert (folder / "checkpoint.npz").exists()
+        monkeypatch.setattr(BaseModel, "run_eval", evaluate)
+        resumed = fit(folder, resume=True)
+        assert_same_weights(unbroken, resumed, tolerance=1e-6)
+        assert len(resumed.history) == len(unbroken.history)
+        for logs, expected in zip(resumed.history, unbroken.history, strict=True):
+            assert logs == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_training_that_diverged_is_said(files):
+    model = unbuilt("nrms", epochs=1, learning_rate=1e38)
+    with pytest.raises(RecommendersMinerError, match=r"scores of the model are NaN .* smaller learning_rate"):
+        model.fit(*files, *files, verbose=0)
+
+
+@pytest.mark.parametrize("name", some_slow(EVERY_MODEL, fast=["lstur", "libfm", "deepfm", "nrms"]))
+def test_a_log_without_any_history_can_be_trained_and_evaluated_on(files, name):
+    without = changed(files, lambda line: [*line[:3], "", line[4]])
+    model = unbuilt(name, epochs=1)
+    model.fit(*without, *without, verbose=0)
+    assert np.isfinite(model.history[-1]["val_group_auc"])
+    model.set_news(toy_news())
+    assert np.isfinite(model.score([], IDS[:3])).all()
 
 
 def test_a_second_data_file_is_not_ignored(files, tmp_path):
