@@ -31,7 +31,7 @@ _LARGEST = 2**31 - 1
 
 def hparam(section: str, default: Any, help: str, **bounds: Any) -> Any:
     """Declare a hyperparameter: its section in a YAML file, default, meaning, and bounds as of pydantic's `Field`."""
-    if isinstance(default, int) and "ge" in bounds:
+    if isinstance(bounds.get("ge"), int):
         bounds.setdefault("le", _LARGEST)
     return pydantic.Field(default, description=help, json_schema_extra={"section": section}, **bounds)
 

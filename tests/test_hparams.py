@@ -223,6 +223,6 @@ def test_a_wrong_value_of_any_hyperparameter_is_refused_by_its_name():
     for name, (hparams, field) in seen.items():
         kind = str(field.annotation)
         kinds = [of for of in ("list", "bool", "int", "float", "str") if of in kind] or ["str"]
-        for value in ["nonsense", 3.5] if "Literal" in kind else WRONG[kinds[0]]:
+        for value in ["nonsense", -3.5] if "Literal" in kind else WRONG[kinds[0]]:
             with pytest.raises(HParamsError, match=rf"\b{name}\b"):
                 hparams.replace(**{name: value})
