@@ -36,6 +36,7 @@ VALID = {
     "files": "words.json",
     "bundle": "data",
     "source": "data",
+    "names": "names.tsv",
 }
 """Values of what a command cannot do without, which only have to be well-formed: `out` is new wherever it is."""
 
@@ -124,6 +125,7 @@ def folder(tmp_path_factory):
         (folder / "data" / split / "behaviors.tsv").write_text(BEHAVIORS.format(day=day))
     (folder / A_FILE).write_text("no model, no data")
     (folder / "words.json").write_text("{}")
+    (folder / "names.tsv").write_text("Denmark\tQ35\n")
     (folder / "schema.yaml").write_text("{}")
     (folder / A_FOLDER).mkdir()
     (folder / "texts").mkdir()
