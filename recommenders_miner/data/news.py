@@ -233,7 +233,8 @@ class NewsTable:
         except pa.ArrowException as error:
             raise RecommendersMinerError(f"Two files {ARTICLES_FILE} do not go together: {error}") from None
         extra = extra.drop_columns("id").combine_chunks()
-        return NewsTable(*columns, extra=extra if extra.num_columns else None)
+        lines = np.arange(len(self) + pc.sum(new).as_py())
+        return NewsTable(*columns, _IN_MEMORY, lines, extra if extra.num_columns else None)
 
     def frame(self, ids: Sequence[str]) -> pd.DataFrame:
         """Show some articles as a pandas table: `category`, `subcategory` and `title`, under their ids as given.

@@ -238,6 +238,7 @@ def test_joined_tables_keep_their_own_articles_and_columns():
     second = NewsTable.from_columns(["N2", "N3"], ["other", "three"], extra={"published": [8, 9], "body": ["x", "y"]})
     plain = NewsTable.from_columns(["N4"], ["four"])
     joined = first.joined(second).joined(plain)
+    assert len(joined.lines) == len(joined)
     assert joined.ids.to_pylist() == ["", "N1", "N2", "N3", "N4"]
     assert joined.texts("title") == ["one", "two", "three", "four"]
     assert joined.published.tolist() == [0, 1, 2, 9, 0]
