@@ -138,13 +138,15 @@ class Context:
         if articles.ndim == 2:
             of_each = self.of(np.repeat(impressions, articles.shape[1]), articles.ravel())
             return of_each.reshape(*articles.shape, len(self.columns))
-        distinct, place = np.unique(impressions, return_inverse=True)
+        starts = np.flatnonzero(np.diff(impressions, prepend=-1))  # what is one impression's often stands together
+        place = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(impressions)))
+        distinct = impressions[starts]
         found = self._of_articles(impressions, articles)
         if self._want("click_rate", "click_rate_rank"):
             prior = self._usual_rate(distinct)
             found["click_rate"] = shrunk_rate(found["clicks"], found["showings"], prior[place], PRIOR_SHOWINGS)
         if self._want("click_rate_rank"):
-            found["click_rate_rank"] = self._ranks(distinct, place, found["click_rate"], prior)
+            found["click_rate_rank"] = self._ranks(distinct, place, articles, found["click_rate"], prior)
         history_of = self.log.history_of[distinct]
         found["user_clicks"] = self.log.histories.lengths[history_of][place]
         for label in _LABELS:
@@ -204,18 +206,25 @@ class Context:
         of_all = self.articles.between(np.zeros_like(ends), ends)
         return (of_all["clicks"] + 1) / (of_all["showings"] + 25)
 
-    def _ranks(self, distinct: np.ndarray, place: np.ndarray, own: np.ndarray, usual: np.ndarray) -> np.ndarray:
+    def _ranks(
+        self, distinct: np.ndarray, place: np.ndarray, articles: np.ndarray, own: np.ndarray, usual: np.ndarray
+    ) -> np.ndarray:
         """Return the share of each impression's candidates whose rate is above one's own, (n,).
 
         The impressions are some `distinct` ones, at `place` (n,); `usual` is the usual rate there.
         """
         shown = self.log.candidates.take(distinct)
-        order, starts, ends = self._past(shown.repeat(distinct), shown.values)
-        past = self.articles.between(starts, ends)
-        rates = np.empty(len(order))
-        rates[order] = shrunk_rate(past["clicks"], past["showings"], shown.repeat(usual)[order], PRIOR_SHOWINGS)
+        row = shown.rows()
+        if np.array_equal(shown.values, articles) and np.array_equal(
+            row, place
+        ):  # as in evaluation: all that was shown
+            rates = own
+        else:
+            order, starts, ends = self._past(shown.repeat(distinct), shown.values)
+            past, rates = self.articles.between(starts, ends), np.empty(len(order))
+            rates[order] = shrunk_rate(past["clicks"], past["showings"], shown.repeat(usual)[order], PRIOR_SHOWINGS)
         # One ascending array for all: a rate is below 1, and those of the i-th impression are moved to i … i + 1.
-        ranked = np.sort(shown.rows() + rates)
+        ranked = np.sort(row + rates)
         higher = shown.offsets[place + 1] - np.searchsorted(ranked, place + own, side="right")
         return higher / shown.lengths[place]
 

@@ -187,7 +187,7 @@ def test_training_says_on_what(train, tmp_path):
 
 def test_impressions_without_a_choice_teach_nothing(tmp_path):
     files = write_log(tmp_path / "train", click=lambda rng, place, shown: None)
-    with pytest.raises(ValueError, match="held_out: users takes .* no candidate was clicked"):
+    with pytest.raises(ValueError, match=r"held_out: users takes .* no candidate was clicked"):
         BoostedReranker.fit(as_if_trained(files), *files)
 
 
