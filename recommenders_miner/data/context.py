@@ -215,9 +215,7 @@ class Context:
         """
         shown = self.log.candidates.take(distinct)
         row = shown.rows()
-        if np.array_equal(shown.values, articles) and np.array_equal(
-            row, place
-        ):  # as in evaluation: all that was shown
+        if np.array_equal(shown.values, articles) and np.array_equal(row, place):  # all that was shown
             rates = own
         else:
             order, starts, ends = self._past(shown.repeat(distinct), shown.values)

@@ -393,7 +393,7 @@ def test_skipping_what_is_faulty_goes_for_all_files(files, caplog):
         assert ask(*faulty, on_error="skip")
 
 
-@pytest.mark.parametrize("selection", [{}, {"select": "best", "patience": 1}])
+@pytest.mark.parametrize("selection", [{"select": "best", "patience": 1}, pytest.param({}, marks=pytest.mark.slow)])
 def test_an_epoch_is_kept_before_its_evaluation(files, tmp_path, monkeypatch, selection):
     def fit(folder, resume=False):
         return unbuilt("nrms", seed=3, **selection).fit(*files, *files, run_dir=folder, resume=resume, verbose=0)
@@ -426,7 +426,10 @@ def test_a_training_that_diverged_is_said(files):
         model.fit(*files, *files, verbose=0)
 
 
-@pytest.mark.parametrize("name", some_slow(EVERY_MODEL, fast=["lstur", "libfm", "deepfm", "nrms"]))
+@pytest.mark.parametrize(
+    "name",
+    some_slow(["lstur", "libfm", "deepfm", "nrms", "dkn", "unbert", "glory", "miner plm"], fast=["lstur", "libfm"]),
+)
 def test_a_log_without_any_history_can_be_trained_and_evaluated_on(files, name):
     without = changed(files, lambda line: [*line[:3], "", line[4]])
     model = unbuilt(name, epochs=1)
