@@ -215,9 +215,11 @@ def explain_scores(
     else:
         names, (interest_scores, weights) = tuple(interests.names), (_array(part)[0] for part in interests[1:])
     if attention is not None:
-        # What all candidates share is repeated for each; the padding of an empty history is cut off.
-        shape = (len(candidates), len(names), len(clicks))
-        attention = np.broadcast_to(_array(attention)[0, :, :, : len(clicks)], shape)
+        attention = _array(attention)[0, :, :, : len(clicks)]  # the padding of an empty history is cut off
+        # What is no interest of the user, such as popularity, comes last and looks at no click.
+        attention = np.pad(attention, [(0, 0), (0, len(names) - attention.shape[1]), (0, 0)])
+        # What all candidates share is repeated for each.
+        attention = np.broadcast_to(attention, (len(candidates), len(names), len(clicks)))
     news = list(dict.fromkeys((*clicks, *candidates)))
     rows = model.news.rows(news)
     titles, categories = (

@@ -153,7 +153,7 @@ class LogScorer:
         """Score every candidate of a log, (candidates,) float32, in the order of `log.candidates.values`.
 
         `news` is what `encode_news` gave, `users` (log users,) int32 the model's ids of the log's users; `progress` is
-        told the share that is done, now and then; `context` is the log's, with the columns that the network reads.
+        told the share that is done, now and then; `context` is the log's, for networks that read it.
         """
         return self.score_users(news, log, self.distinct_users(log, users), progress, context)
 
@@ -169,6 +169,7 @@ class LogScorer:
 
         Those of `users` that no impression has are passed over: a log may be scored piece by piece.
         """
+        context = context and context.only(self.network.context)
         members, user_of = np.unique(users.of_impression, return_inverse=True)
         by_user = np.argsort(user_of, kind="stable")
         bounds = np.searchsorted(user_of[by_user], np.arange(len(members) + 1))
@@ -259,6 +260,7 @@ def score_directly(
 
     The plain form that `LogScorer` must agree with; the arguments are those of `LogScorer` and its methods.
     """
+    context = context and context.only(network.context)
     scores = np.empty(len(log.labels), "float32")
     sizes = log.candidates.lengths
     together = int(np.clip(network.click_predictor.candidates_at_once // sizes.max(), 1, 32))

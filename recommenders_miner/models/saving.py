@@ -48,7 +48,10 @@ def save_model(model: Any, folder: str | Path) -> None:
     network.build()
     network.set_weights(model.network.get_weights())
     network.description, network.vocabularies, network.counts = description, model.vocabularies, model.counts
-    with atomic_write(Path(folder) / NETWORK) as partial, tempfile.TemporaryDirectory(dir=partial.parent) as workplace:
+    with (
+        atomic_write(Path(folder) / NETWORK) as partial,
+        tempfile.TemporaryDirectory(dir=partial.parent, prefix=partial.name) as workplace,
+    ):
         network.save(Path(workplace) / NETWORK)  # Keras wants the ending
         (Path(workplace) / NETWORK).replace(partial)
     with atomic_write(Path(folder) / DESCRIPTION) as partial:

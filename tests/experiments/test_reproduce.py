@@ -95,7 +95,7 @@ def test_plus_takes_each_part_out_and_sets_the_news_encoder_alone_beside_miner(d
     plm = {"plm": tiny_preset(tmp_path / "plm"), "plm_depth": None, "title_size": 8, "text_size": 8}
     reproduce(Study(data, tmp_path, [42], overrides={**SMALL, **plm}), ["plus"])
     found = json.loads((tmp_path / "results" / "plus.json").read_text())
-    assert {effect["part"] for effect in found["effects"]} == {"context", "places", "abstracts", "plm", "subcategory"}
+    assert {effect["part"] for effect in found["effects"]} == {"context", "places", "plm", "subcategory"}
     assert set(found["leads"]) == {
         f"{one} less {other}" for one in ("miner-plus", "miner-joined") for other in ("hierec", "nrms", "miner")
     }

@@ -61,7 +61,7 @@ def check(model, name, history, user):
 
     assert found.interest_scores.shape == found.interest_weights.shape == (len(CANDIDATES), count)
     assert found.contributions.sum(axis=1) == pytest.approx(found.scores, rel=1e-5, abs=1e-5)
-    if name not in ("miner", "hierec"):
+    if name not in ("miner", "hierec", "pp-rec"):
         assert found.interest_names == ("user",)
         assert (found.interest_weights == 1).all()
 
@@ -72,6 +72,7 @@ def check(model, name, history, user):
         assert (found.attention >= 0).all()
         totals = found.attention.sum(axis=-1)
         exists = (used > 0) & (found.interest_weights > 0 if name == "hierec" else np.ones(totals.shape, bool))
+        exists &= np.array(found.interest_names) != "popularity"
         assert totals == pytest.approx(exists.astype(float), abs=1e-5)
 
     assert found.influence.shape == (len(CANDIDATES), used)

@@ -95,6 +95,9 @@ def test_an_explanation_adds_up_with_the_context_as_one_more_interest():
     assert [*found.interest_names[-2:]] == ["labels", "context"]
     assert (found.interest_scores * found.interest_weights).sum(axis=-1) == pytest.approx(found.scores, abs=1e-5)
     assert found.scores == pytest.approx(model.score(IDS[:3], IDS[4:8]), abs=1e-5)
+    if found.attention is not None:
+        assert not found.attention[:, -2:].any()
+        assert found.attention[:, :-2].any()
 
 
 def test_a_saved_model_goes_on_from_what_it_counted_in_training(tmp_path):
