@@ -64,9 +64,11 @@ def _page(study: Study, made: Made) -> Page:
 
 {comparison.to_markdown(title=False)}
 
-{PAIRED}
+How far each is ahead, in points, ± the standard error, paired over the same impressions and seeds:
 
 {markdown_table(["Lead", *METRIC_TITLES.values()], lead_rows)}
+
+{PAIRED}
 
 {markdown_table(["Taken out", *METRIC_TITLES.values()], effect_rows)}
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -142,6 +143,7 @@ class Study:
         remarks = "".join(f"\n- {variant} failed: {why}\n" for variant, why in lacking.items())
         path = self._page_path(name)
         options = f"--data {self.data_dir} --out {self.out} --scale {self.scale} --seeds {len(self.seeds)}"
+        options += "".join(f" -o {shlex.quote(f'{key}={value}')}" for key, value in self.overrides.items())
         command = f"    recommenders-miner reproduce {name} {options}"
         text = f"## {page.title}\n\n{command}\n\n{_filled(page.text)}\n{remarks}"
         if page.figure is not None:
