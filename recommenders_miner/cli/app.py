@@ -9,10 +9,10 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -21,6 +21,9 @@ from recommenders_miner import __version__, progress
 from recommenders_miner.backend import import_backend_quietly
 from recommenders_miner.data.folders import SPLIT_NAMES, split_name
 from recommenders_miner.storage import parse_yaml, require_model, require_writable
+
+if TYPE_CHECKING:
+    from recommenders_miner.data.tsv import SkipReport
 
 app = typer.Typer(
     help="MINER and the news recommenders that its paper compares with.",
@@ -186,6 +189,11 @@ def print_json(document: Any, indent: int | None = 1) -> None:
     except UnicodeEncodeError:
         text = json.dumps(document, indent=indent)
     typer.echo(text)
+
+
+def say_skipped(reports: Iterable[SkipReport | None]) -> None:
+    """Print what was left out of the tables and logs that were read."""
+    say_left_out({report.path: report.counts for report in reports if report})
 
 
 def say_left_out(left_out: Mapping[Any, Mapping[str, int]]) -> None:

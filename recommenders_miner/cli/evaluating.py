@@ -7,7 +7,7 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,7 +21,7 @@ from recommenders_miner.cli.app import (
     new_file,
     open_model,
     open_reranker,
-    say_left_out,
+    say_skipped,
 )
 from recommenders_miner.data.folders import Split
 from recommenders_miner.progress import progress_bar
@@ -123,7 +123,7 @@ def _evaluate(
     if submission:
         write_submission(submission, log.impression_id, found, file_name or submission_file(data))
         console.print(f"Submission written to {submission}.")
-    say_left_out({report.path: report.counts for report in model.test_iterator.skipped.values()})
+    say_skipped(model.test_iterator.skipped.values())
     if log.labelled and (problem := log.lacking_to("evaluate on")):
         console.print(f"{log.path}: {problem}", soft_wrap=True)
     elif log.labelled:
@@ -233,7 +233,6 @@ def recall(
             cells.append("-" if value is None else column.write(value) + spread)
         shown.add_row(str(cutoff), *cells)
     console.print(shown)
-    tables: list[Any] = [news, log, training_news, training_log]
-    say_left_out({table.skipped.path: table.skipped.counts for table in tables if table.skipped})
+    say_skipped(table.skipped for table in (news, log, training_news, training_log))
     counts = f"{evaluation.num_impressions:,} impressions; {evaluation.num_left_out:,} more have no click."
     console.print(f"{counts} In percent, novelty in bits, calibration in nats; docs/metrics.md says what they are.")

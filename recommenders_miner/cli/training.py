@@ -22,7 +22,7 @@ from recommenders_miner.cli.app import (
     new_folder,
     parse_overrides,
     resumable,
-    say_left_out,
+    say_skipped,
 )
 from recommenders_miner.data.folders import Split, split_folders
 
@@ -151,8 +151,7 @@ def train(
     verbose = 1 if sys.stdout.isatty() else 2
     model.fit(split.news, split.behaviors, *valid, run_dir=out, resume=resume, on_error=on_error, verbose=verbose)
     model.save(out / "model")
-    left_out = model.train_iterator.skipped | model.test_iterator.skipped
-    say_left_out({path: report.counts for path, report in left_out.items()})
+    say_skipped((model.train_iterator.skipped | model.test_iterator.skipped).values())
     console.print(f"The model is in {out / 'model'}.")
 
 
@@ -190,7 +189,7 @@ def reproduce(
     study = Study(data, out, every_seed, scale, overrides, size, on_error)
     with resumable(out):
         page = reproduce(study, [*PAPER] if experiment == "all" else [experiment], _see_plan(dry_run))
-    say_left_out({report.path: report.counts for report in study.runs.dev.left_out})
+    say_skipped(study.runs.dev.left_out)
     console.print(f"Look at {page}; its figures are in {out / 'results'}.", soft_wrap=True)
     _end(study.failed, skip_unavailable)
 

@@ -83,10 +83,9 @@ class Counts:
     @classmethod
     def of_users(cls, log: ImpressionLog) -> Self:
         """Count when each user of a log clicked; row u + 1 is that of user u."""
-        clicks = log.candidates.sums(log.labels == 1)
-        rows = np.flatnonzero(clicks > 0)
+        rows = np.flatnonzero(log.clicks > 0)
         ids = pa.concat_arrays([pa.array([""]), log.users])
-        return cls.of_events(ids, log.user_of[rows] + 1, log.time[rows], clicks[rows], clicks[rows])
+        return cls.of_events(ids, log.user_of[rows] + 1, log.time[rows], *[log.clicks[rows]] * 2)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return all of it as arrays by name, to be written to a file."""
@@ -221,7 +220,7 @@ def clicks_with_label(histories: Ragged, history: np.ndarray, label: np.ndarray,
 
 def _events(log: ImpressionLog, size: int, first: int, span: int) -> Iterator[tuple[np.ndarray, ...]]:
     """Yield a part after another of a log's events: ascending keys as of `Counts`, showings and clicks."""
-    yield _distinct(log.time - first, log.candidates.lengths, log.candidates.sums(log.labels == 1))
+    yield _distinct(log.time - first, log.candidates.lengths, log.clicks)
     share = np.cumsum(np.bincount(log.candidates.values, minlength=size)) // _EVENTS_AT_ONCE
     edges = np.flatnonzero(np.diff(share, prepend=-1, append=share[-1] + 1))
     for low, high in itertools.pairwise(edges):

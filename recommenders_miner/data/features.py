@@ -123,13 +123,8 @@ class NewsFeatures(Mapping[str, np.ndarray]):
         """Return the array of a digest `key` from the cache, or make and keep it; a damaged one is made anew."""
         if self.cache is None:
             return make()
-        folder = self.cache / f"{name}-{key}"
-        cached = array_cache.load(folder, key)
-        if cached is None:
-            made = make()
-            array_cache.store(folder, key, name, lambda writer: writer.append(**{name: made}))
-            cached = array_cache.load(folder, key) or ({name: made}, {})
-        return cached[0][name]
+        made = functools.cache(make)  # once, too, where it cannot be written
+        return array_cache.kept(self.cache / f"{name}-{key}", key, name, lambda append: append(**{name: made()}))[name]
 
     @functools.cached_property
     def weighed_titles(self) -> tuple[list[np.ndarray], list[np.ndarray]]:

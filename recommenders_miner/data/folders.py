@@ -120,7 +120,7 @@ def _named(folder: Path) -> dict[str, Path]:
         folders = [path for path in folders if any((path / file).exists() for file in (NEWS_FILE, BEHAVIORS_FILE))]
         if len(exact or folders) > 1:
             names = " and ".join(path.name for path in folders)
-            raise DataFormatError(folder, f"{names} may each be meant by {name}.", remedy=f"Name one of them {name}.")
+            raise DataFormatError(folder, f"{names} could each be {name}.", remedy=f"Name one of them {name}.")
         if exact or folders:
             [found[name]] = exact or folders
     return found

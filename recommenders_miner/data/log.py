@@ -251,12 +251,11 @@ class ImpressionLog:
 
         There has to be an impression with a click, and with a non-click beside it unless `non_clicks` are not needed.
         """
-        clicks = self.candidates.sums(self.labels == 1)
         if not self.labelled:
             problem = "no candidate has a label"
-        elif not clicks.any():
+        elif not self.clicks.any():
             problem = "no candidate was clicked"
-        elif non_clicks and not ((clicks > 0) & (clicks < self.candidates.lengths)).any():
+        elif non_clicks and not self.has_both.any():
             problem = "no impression has both a click and a non-click"
         else:
             return ""
@@ -266,6 +265,16 @@ class ImpressionLog:
         """Refuse a log that lacks what it takes to use it so: `DataFormatError`; the arguments are `lacking_to`'s."""
         if problem := self.lacking_to(use, non_clicks):
             raise DataFormatError(self.path, problem, remedy=LABELS_REMEDY)
+
+    @cached_property
+    def clicks(self) -> np.ndarray:
+        """How many candidates of each impression were clicked, (I,) int64."""
+        return self.candidates.sums(self.labels == 1)
+
+    @property
+    def has_both(self) -> np.ndarray:
+        """Which impressions have both a click and a non-click, (I,) bool."""
+        return (self.clicks > 0) & (self.clicks < self.candidates.lengths)
 
     @property
     def labelled(self) -> bool:

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from recommenders_miner.data.entities import EntityNames
 from recommenders_miner.data.folders import NEWS_FILE, split_folders
-from recommenders_miner.data.news import FILE_COLUMNS
-from recommenders_miner.data.tsv import LineErrors, read_tsv
+from recommenders_miner.data.news import FILE_COLUMNS, read_news_lines
+from recommenders_miner.data.tsv import LineErrors
 from recommenders_miner.data.write import require_apart, write_table
 from recommenders_miner.storage import new_folder
 
@@ -46,9 +46,8 @@ def link_entities(
             for path in filter(Path.is_file, source.iterdir()):
                 shutil.copy2(path, target)
         for split, source in splits.items():
-            errors = LineErrors(source / NEWS_FILE, "raise")
-            blocks = [_linked(block, known) for block, _ in read_tsv(source / NEWS_FILE, FILE_COLUMNS, errors)]
-            news = pa.concat_tables(blocks)
+            path = source / NEWS_FILE
+            news = _linked(read_news_lines(path, LineErrors(path, "raise")).select(FILE_COLUMNS), known)
             write_table(folder / source.relative_to(data) / NEWS_FILE, news)
             named = sum(found not in ("", "[]") for found in news["title entities"].to_pylist())
             counts[split] = len(news), named

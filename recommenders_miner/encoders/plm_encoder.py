@@ -22,7 +22,7 @@ from recommenders_miner.encoders.pretrained import BACKBONES, KNOWN, load_backbo
 from recommenders_miner.encoders.whole_table import NetworkPart, encode_table, encoded_batches
 from recommenders_miner.errors import HParamsError, PresetError
 from recommenders_miner.hparams import HParams, hparam
-from recommenders_miner.layers import AdditiveAttention, News, Tensor, call_without_keeping
+from recommenders_miner.layers import AdditiveAttention, News, Tensor, call_without_keeping, weights_digest
 
 TEXTS = {"title": "", "abstract": "abstract_", "body": "body_"}
 """The texts of an article, and what the names of their features begin with."""
@@ -282,7 +282,7 @@ class PLMEncoder(NewsEncoder):
 
     def prepare(self, features: NewsFeatures) -> dict[str, np.ndarray]:
         """Return what `call` reads, for a whole table; the frozen layers' outputs from the cache or computed here."""
-        found = {}
+        found, frozen = {}, self._frozen_digest() if self.is_cached else ""
         for prefix in self.prefixes:
             pieces = self._checked(features[f"{prefix}pieces"])
             if not self.is_frozen:
@@ -291,11 +291,11 @@ class PLMEncoder(NewsEncoder):
                 # In parts, so that whoever is stopped among many thousands of texts goes on there.
                 parts = [pieces[first : first + _KEPT_AT_ONCE] for first in range(1, len(pieces), _KEPT_AT_ONCE)]
                 parts = [np.concatenate([pieces[:1], part]) for part in parts]  # the padding article stands first
-                vectors = [self._kept(features, f"{prefix}plm_vector", part) for part in parts]
+                vectors = [self._kept(features, f"{prefix}plm_vector", part, frozen) for part in parts]
                 whole = [vectors[0], *(part[1:] for part in vectors[1:])]
                 found[f"{prefix}plm_vector"] = np.concatenate(whole) if len(whole) > 1 else whole[0]
             elif self.is_cached:
-                found[f"{prefix}plm_states"] = self._kept(features, f"{prefix}plm_states", pieces)
+                found[f"{prefix}plm_states"] = self._kept(features, f"{prefix}plm_states", pieces, frozen)
         return found
 
     def _checked(self, pieces: np.ndarray) -> np.ndarray:
@@ -307,8 +307,10 @@ class PLMEncoder(NewsEncoder):
             raise HParamsError(f"title_size, text_size: {name} reads {longest} word pieces of a text at most.")
         return pieces
 
-    def _kept(self, features: NewsFeatures, name: str, pieces: np.ndarray) -> np.ndarray:
-        return features.kept(name, self._digest(pieces), lambda: self.frozen_outputs(pieces))
+    def _kept(self, features: NewsFeatures, name: str, pieces: np.ndarray, frozen: str) -> np.ndarray:
+        digest = hashlib.blake2b(f"{frozen} {pieces.shape}".encode(), digest_size=16)
+        digest.update(np.ascontiguousarray(pieces))
+        return features.kept(name, digest.hexdigest(), lambda: self.frozen_outputs(pieces))
 
     def frozen_outputs(self, pieces: np.ndarray) -> np.ndarray:
         """Run the frozen layers over a table's pieces (N+1, L).
@@ -341,17 +343,11 @@ class PLMEncoder(NewsEncoder):
 
         return encode_table(NetworkPart(self, vectors), {"pieces": pieces}, batch_size=256)["output"]
 
-    def _digest(self, pieces: np.ndarray) -> str:
-        """Name the frozen outputs: by the weights that make them, the pieces, and how the vectors are pooled."""
-        digest = hashlib.blake2b(digest_size=16)
+    def _frozen_digest(self) -> str:
+        """Name what frozen layers do: by their weights, and how vectors are pooled."""
         settings = (self.num_frozen, self.is_frozen and self.pooling, self.dtype_policy.name)
         settings += (self.config["activation"], self.config["layer_norm_epsilon"])
-        digest.update(repr((settings, pieces.shape)).encode())
-        digest.update(np.ascontiguousarray(pieces))
-        for weight in self.backbone.weights:
-            if not weight.trainable:
-                digest.update(np.ascontiguousarray(ops.convert_to_numpy(ops.cast(weight, "float32"))))
-        return digest.hexdigest()
+        return f"{settings} {weights_digest(weight for weight in self.backbone.weights if not weight.trainable)}"
 
     def example(self) -> dict[str, Any]:
         """Return what `call` reads, of one article of two pieces."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import keras
 import pyarrow.parquet as pq
 
+from recommenders_miner.data.features import FEATURES
 from recommenders_miner.data.folders import ARTICLES_FILE
 from recommenders_miner.data.iterator import NewsIterator
 from recommenders_miner.data.log import ImpressionLog
@@ -68,9 +69,11 @@ def lacking(hparams: HParams, folder: Path) -> str:
             if glove := re.fullmatch(r"glove\.(\d+b)\.(\d+d)\.txt", path.lower()):
                 problems.append(f"Get it by: recommenders-miner fetch glove-{glove[1]}-{glove[2]}")
     articles = folder / ARTICLES_FILE
-    if "body_pieces" in hparams.features and not (articles.is_file() and "body" in pq.read_schema(articles).names):
-        problems.append(f"plm_texts: there is no column body in {articles}.")
-    if not {"pieces", "abstract_pieces", "body_pieces"}.isdisjoint(hparams.features):
+    names = {"body_pieces": "plm_texts", "body": "views" if hasattr(hparams, "views") else "view_texts"}
+    read = [name for feature, name in names.items() if feature in hparams.features]
+    if read and not (articles.is_file() and "body" in pq.read_schema(articles).names):
+        problems.append(f"{', '.join(read)}: there is no column body in {articles}.")
+    if any("pieces" in FEATURES[feature].needs for feature in hparams.features):
         try:
             _require_language_model(hparams.plm)
         except PresetError as error:

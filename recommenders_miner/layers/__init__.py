@@ -26,6 +26,7 @@ from recommenders_miner.layers.common import (
     mean_of_means,
     mean_weights,
     unit_vectors,
+    weights_digest,
 )
 from recommenders_miner.layers.context import (
     ContextScore,
@@ -79,4 +80,5 @@ __all__ = [
     "recent_rate",
     "unit_vectors",
     "user_features",
+    "weights_digest",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+from collections.abc import Iterable
 from typing import Any, Self
 
 import keras
@@ -107,6 +109,14 @@ class HistoryPositions(ConfiguredLayer):
         clicks = ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True)
         place = ops.clip(clicks - 1 - ops.arange(ops.shape(mask)[1], dtype="int32"), 0, self.size - 1)
         return history + ops.take(self.places, place, axis=0)
+
+
+def weights_digest(weights: Iterable[Any]) -> str:
+    """Return a hex BLAKE2b digest of weights as they are now, which tells a trained layer from others."""
+    digest = hashlib.blake2b(digest_size=16)
+    for weight in weights:
+        digest.update(ops.convert_to_numpy(weight).tobytes())
+    return digest.hexdigest()
 
 
 def mean_weights(mask: Tensor) -> Tensor:

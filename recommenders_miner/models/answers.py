@@ -24,7 +24,8 @@ from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.data.tsv import OnError, content_digest
 from recommenders_miner.data.vocabulary import UNKNOWN_ID
 from recommenders_miner.errors import NotBuiltError
-from recommenders_miner.models.saving import NETWORK
+from recommenders_miner.layers import weights_digest
+from recommenders_miner.storage import MODEL_FILE
 
 if TYPE_CHECKING:
     from recommenders_miner.explain import Explanation
@@ -214,7 +215,7 @@ class Answers:
             return self.log_scorer.encode_news(self.network.prepare(features))
 
         is_small = len(news) <= self.log_scorer.news_batch
-        if is_small or not self.hparams.cache or self.folder is None or not (self.folder / NETWORK).is_file():
+        if is_small or not self.hparams.cache or self.folder is None or not (self.folder / MODEL_FILE).is_file():
             return encoded()
         key = self._encoding_key(news)
         folder = self.folder / CACHE_FOLDER / f"{_ENCODED}{key}"
@@ -224,13 +225,10 @@ class Answers:
 
     def _encoding_key(self, news: NewsTable) -> str:
         """Name what `encode_table` returns: by the saved model, its weights as they are now, and the table."""
-        digest = hashlib.blake2b(digest_size=16)
         software = keras.backend.backend(), keras.version(), __version__
-        settings = content_digest(self.folder / NETWORK), news.digest, self.hparams.to_dict(), software
-        digest.update(repr(settings).encode())
-        for weight in self.network.weights:
-            digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(keras.ops.cast(weight, "float32"))))
-        return digest.hexdigest()
+        saved, now = content_digest(self.folder / MODEL_FILE), weights_digest(self.network.weights)
+        depends_on = saved, now, self.hparams.to_dict(), news.digest, software
+        return hashlib.blake2b(repr(depends_on).encode(), digest_size=16).hexdigest()
 
     def _require_news(self) -> None:
         self.require_built()

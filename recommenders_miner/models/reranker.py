@@ -9,7 +9,6 @@ it was trained on better than others, and trees fitted on these would trust it t
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from recommenders_miner.data.tsv import OnError, content_digest
 from recommenders_miner.errors import DataFormatError, HParamsError, RecommendersMinerError
 from recommenders_miner.evaluation.metrics import mean_ranks
 from recommenders_miner.hparams import HParams
+from recommenders_miner.layers import weights_digest
 from recommenders_miner.models.base import BaseModel
 from recommenders_miner.models.saving import load_model, require_plain
 from recommenders_miner.storage import atomic_write
@@ -158,7 +158,7 @@ class BoostedReranker:
         data = _useful(model, held_out, max_impressions)
         columns = np.concatenate(list(_columns(model.score_log(data, progress), data.context)))
         shown, clicked = data.log.candidates, data.log.labels == 1
-        clicks = shown.sums(clicked)
+        clicks = data.log.clicks
         weight = 1 / np.where(clicked, shown.repeat(clicks), shown.repeat(shown.lengths - clicks))
         classifier = HistGradientBoostingClassifier(**_SETTINGS, early_stopping=False, random_state=0)
         with threadpool_limits(1, "openmp"):  # threads that wait for each other are slow beside other work
@@ -190,7 +190,11 @@ class BoostedReranker:
         Raises:
             NotWrittenError: the disk is full, or the folder may not be written to; what it held still stands.
         """
-        arrays = {"columns": np.array(COLUMNS), "model": np.array(_digest(self.model)), **vars(self.trees)}
+        arrays = {
+            "columns": np.array(COLUMNS),
+            "model": np.array(weights_digest(self.model.network.weights)),
+            **vars(self.trees),
+        }
         with atomic_write(Path(folder) / FILE) as partial, open(partial, "wb") as file:
             np.savez_compressed(file, **arrays, **self.counts.arrays())
 
@@ -211,7 +215,7 @@ class BoostedReranker:
             require_plain(path)
             with np.load(path, allow_pickle=False) as found:
                 arrays = dict(found)
-            if arrays["model"].item() != _digest(model):
+            if arrays["model"].item() != weights_digest(model.network.weights):
                 raise ValueError("it is of another model than the one beside it")
             if arrays["columns"].tolist() != list(COLUMNS):
                 raise ValueError("it is of another version of the package")
@@ -258,8 +262,7 @@ def require_held_out(hparams: HParams) -> None:
 
 def _useful(model: BaseModel, data: Dataset, at_most: int) -> Dataset:
     """Return a data set of the impressions that have both a click and a non-click, of at most so many of them."""
-    clicks = data.log.candidates.sums(data.log.labels == 1)
-    rows = np.flatnonzero((clicks > 0) & (clicks < data.log.candidates.lengths))
+    rows = np.flatnonzero(data.log.has_both)
     if len(rows) > at_most:
         rows = np.sort(np.random.default_rng(0).choice(rows, at_most, replace=False))
     log = data.log.select(rows)
@@ -273,11 +276,3 @@ def _columns(scores: np.ndarray, context: Context) -> Iterator[np.ndarray]:
     rank = (-mean_ranks([Ragged(scores, shown.offsets)]).values - 0.5) / shown.repeat(shown.lengths)
     for place, known in context.parts():
         yield np.concatenate([scores[place, None], rank[place, None], known], axis=1, dtype="float32")
-
-
-def _digest(model: BaseModel) -> str:
-    """Return a digest of a model's weights, which tells it from others."""
-    digest = hashlib.blake2b(digest_size=16)
-    for weight in model.network.get_weights():
-        digest.update(np.ascontiguousarray(weight))
-    return digest.hexdigest()

@@ -18,8 +18,7 @@ from recommenders_miner.compat import settings
 from recommenders_miner.errors import DataFormatError, HParamsError
 from recommenders_miner.hparams import MODELS, SECTIONS, hparams_class
 from recommenders_miner.models.network import NewsRecommender
-from recommenders_miner.storage import MODEL_FILE as NETWORK
-from recommenders_miner.storage import atomic_write, require_model
+from recommenders_miner.storage import MODEL_FILE, atomic_write, require_model
 
 FORMAT = 3
 DESCRIPTION = "model.json"
@@ -49,11 +48,11 @@ def save_model(model: Any, folder: str | Path) -> None:
     network.set_weights(model.network.get_weights())
     network.description, network.vocabularies, network.counts = description, model.vocabularies, model.counts
     with (
-        atomic_write(Path(folder) / NETWORK) as partial,
+        atomic_write(Path(folder) / MODEL_FILE) as partial,
         tempfile.TemporaryDirectory(dir=partial.parent, prefix=partial.name) as workplace,
     ):
-        network.save(Path(workplace) / NETWORK)  # Keras wants the ending
-        (Path(workplace) / NETWORK).replace(partial)
+        network.save(Path(workplace) / MODEL_FILE)  # Keras wants the ending
+        (Path(workplace) / MODEL_FILE).replace(partial)
     with atomic_write(Path(folder) / DESCRIPTION) as partial:
         partial.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 

@@ -153,7 +153,7 @@ def evaluable(files: Mapping[str, Pair], read: Callable[[str | Path, str | Path]
     problems = {name: read(*pair).log.lacking_to("evaluate on") for name, pair in files.items()}
     for name, problem in problems.items():
         if problem:
-            LOGGER.warning("%s: %s The training goes on without that.", files[name][1], problem)
+            LOGGER.warning("%s: %s Training goes on without it.", files[name][1], problem)
     return {name: pair for name, pair in files.items() if not problems[name]}
 
 

@@ -52,7 +52,7 @@ def test_the_very_name_comes_first_and_two_others_are_refused(tmp_path, caplog):
     findings = [str(finding) for finding in inspect_data(tmp_path).warnings]
     assert sum("but no command reads it: the splits are train, dev, test" in finding for finding in findings) == 2
     (tmp_path / "dev").rename(tmp_path / "val")
-    with pytest.raises(DataFormatError, match=r"val and valid may each be meant by dev\. Name one of them dev\."):
+    with pytest.raises(DataFormatError, match=r"val and valid could each be dev\. Name one of them dev\."):
         split_folders(tmp_path)
 
 

@@ -45,6 +45,7 @@ def test_what_is_missing_is_found_before_anything_is_trained(without_vectors, tm
             "miner-minilm": {"plm": str(tmp_path / "nowhere"), "word_embedding": None, "category_embedding": "learned"},
             "libfm": {},
             "nrms-plm": {"plm_texts": ["title", "body"], "plm": str(tmp_path / "nowhere")},
+            "caum": {"news_encoder": "multi_view", "view_texts": ["title", "body"], "word_embedding": None},
             "naml": {"word_embedding": None, "select": "best"},
         }.items()
     }
@@ -58,6 +59,9 @@ def test_what_is_missing_is_found_before_anything_is_trained(without_vectors, tm
     assert planned["libfm"].state == "will be trained"
     assert planned["nrms-plm"].lacks.startswith(
         f"plm_texts: there is no column body in {without_vectors}/train/articles.parquet. {tmp_path}/nowhere: no lang"
+    )
+    assert planned["caum"].lacks == (
+        f"view_texts: there is no column body in {without_vectors}/train/articles.parquet."
     )
     assert planned["naml"].lacks.startswith("select, patience: need held_out")
 

@@ -20,7 +20,7 @@ from recommenders_miner.data.log import CACHE_FOLDER
 from recommenders_miner.errors import DataFormatError, HParamsError, NotWrittenError, RecommendersMinerError
 from recommenders_miner.evaluation.scoring import LogScorer
 from recommenders_miner.models import MODELS, load_model
-from recommenders_miner.models.saving import DESCRIPTION, NETWORK
+from recommenders_miner.models.saving import DESCRIPTION, MODEL_FILE
 from tests.models.toy import (
     COLD,
     IDS,
@@ -67,7 +67,7 @@ def test_a_saved_model_scores_to_the_last_bit_as_before(name, tmp_path):
     model = toy_model(name)
     model.history = [{"loss": 0.5}]
     model.save(tmp_path / "saved")
-    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == [DESCRIPTION, NETWORK]
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == [DESCRIPTION, MODEL_FILE]
     again = loaded(tmp_path / "saved", of=MODELS[name])
     for history in ([], IDS[:3]):
         assert np.array_equal(again.score(history, IDS, "U1"), model.score(history, IDS, "U1"))
@@ -105,7 +105,7 @@ def test_saving_replaces_a_saved_model_and_nothing_else(folder):
     other.save(folder)
     assert np.array_equal(loaded(folder).score(IDS[:3], IDS), other.score(IDS[:3], IDS))
     assert (folder / "thesis.tex").read_text() == "precious"
-    assert sorted(path.name for path in folder.iterdir()) == [DESCRIPTION, NETWORK, "thesis.tex"]
+    assert sorted(path.name for path in folder.iterdir()) == [DESCRIPTION, MODEL_FILE, "thesis.tex"]
 
 
 @pytest.mark.parametrize(
@@ -137,9 +137,9 @@ def test_loading_says_what_is_wrong(folder, tmp_path):
 
 def rewrite(folder, change):
     """Write the archive anew with members that `change` makes of its own."""
-    with zipfile.ZipFile(folder / NETWORK) as archive:
+    with zipfile.ZipFile(folder / MODEL_FILE) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(folder / NETWORK, "w") as archive:
+    with zipfile.ZipFile(folder / MODEL_FILE, "w") as archive:
         for name, content in change(members).items():
             archive.writestr(name, content, zipfile.ZIP_DEFLATED)
 
@@ -155,21 +155,21 @@ def description(**changes):
 def refused(folder, error=DataFormatError):
     with pytest.raises(error) as caught:
         load_model(folder)
-    assert error is HParamsError or caught.value.path == folder / NETWORK
+    assert error is HParamsError or caught.value.path == folder / MODEL_FILE
     return str(caught.value)
 
 
 @pytest.mark.slow
 def test_a_damaged_archive_is_refused(folder):
-    whole = (folder / NETWORK).read_bytes()
-    with zipfile.ZipFile(folder / NETWORK) as archive:
+    whole = (folder / MODEL_FILE).read_bytes()
+    with zipfile.ZipFile(folder / MODEL_FILE) as archive:
         starts = {info.filename: info.header_offset + 30 + len(info.filename) for info in archive.infolist()}
     assert {"config.json", "assets/words.txt", "assets/terms/term_idf.txt"} < starts.keys()
     for start in starts.values():  # a byte of each member's content
-        (folder / NETWORK).write_bytes(whole[: start + 20] + bytes([whole[start + 20] ^ 1]) + whole[start + 21 :])
+        (folder / MODEL_FILE).write_bytes(whole[: start + 20] + bytes([whole[start + 20] ^ 1]) + whole[start + 21 :])
         refused(folder)
     for cut in (0, 1, 100, len(whole) // 2, len(whole) - 1):
-        (folder / NETWORK).write_bytes(whole[:cut])
+        (folder / MODEL_FILE).write_bytes(whole[:cut])
         refused(folder)
 
 
@@ -202,7 +202,7 @@ def test_an_archive_that_says_something_else_is_refused(folder, change, error):
 
 
 def test_another_models_archive_is_refused(folder):
-    keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)]).save(folder / NETWORK)
+    keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)]).save(folder / MODEL_FILE)
     refused(folder)
 
 

@@ -341,7 +341,7 @@ def test_what_nothing_can_be_evaluated_on_is_left_out_with_a_warning(files, lack
     useless = changed(files, LACKING[lacking])
     model = unbuilt("nrms", epochs=1)
     model.fit(*files, *useless, *files, verbose=0)
-    assert f"{useless[1]}: {lacking}: there is nothing to evaluate on. The training goes on without" in caplog.text
+    assert f"{useless[1]}: {lacking}: there is nothing to evaluate on. Training goes on without it." in caplog.text
     assert {"loss", "test_group_auc"} <= set(model.history[-1])
     assert not any(name.startswith("val") for name in model.history[-1])
     with pytest.raises(DataFormatError, match=f"{lacking}: there is nothing to evaluate on. Write each candidate as"):
