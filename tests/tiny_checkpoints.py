@@ -28,6 +28,10 @@ HIDDEN, INNER, POSITIONS = 8, 16, 40
 
 BERT, ROBERTA = {"model_type": "bert"}, {"model_type": "roberta"}
 XLMR, DISTIL = {"model_type": "xlm-roberta"}, {"model_type": "distilbert"}
+DEBERTA = {"model_type": "deberta-v2", "relative_attention": True, "position_buckets": 4, "share_att_key": True}
+DEBERTA |= {"norm_rel_ebd": "layer_norm", "pos_att_type": "p2c|c2p", "position_biased_input": False}
+DEBERTA |= {"type_vocab_size": 0, "layer_norm_eps": 1e-7}
+PIECES_ALONE = {"tokenizer": {"tokenizer_class": "PreTrainedTokenizerFast"}, "json": {"lowercase": True}}
 CASES = {
     "bert": {"config": BERT},
     **{act: {"config": {**BERT, "hidden_act": act}} for act in ("gelu_new", "gelu_fast", "relu", "silu", "tanh")},
@@ -60,6 +64,8 @@ CASES = {
     "distilbert": {"config": DISTIL, "prefix": "distilbert."},
     "bare distilbert": {"config": DISTIL},
     "distilbert relu": {"config": {**DISTIL, "activation": "relu"}},
+    "deberta": {"config": DEBERTA, "prefix": "deberta.", **PIECES_ALONE},
+    "bare deberta": {"config": {**DEBERTA, "hidden_act": "relu", "layer_norm_eps": 0.1}, "layers": 2, **PIECES_ALONE},
     # Tokenizers, over BERT or RoBERTa
     "cased": {"config": BERT, "tokenizer": {"do_lower_case": False}},
     "accents kept": {"config": BERT, "tokenizer": {"do_lower_case": True, "strip_accents": False}},
@@ -114,6 +120,12 @@ def weights(config, prefix="", left=(), heads=(), renamed=None, dtype="float32",
             **{"attention.output.dense": "attention.out_lin", "attention.output.LayerNorm": "sa_layer_norm"},
             **{"output.LayerNorm": "output_layer_norm", "intermediate.dense": "ffn.lin1", "output.dense": "ffn.lin2"},
         }
+    if config["model_type"] == "deberta-v2":
+        left = ("embeddings.position", "embeddings.token_type", "pooler")
+        own = {"rel_embeddings.weight": (2 * config["position_buckets"], HIDDEN), "LayerNorm.weight": HIDDEN}
+        own |= {"LayerNorm.bias": HIDDEN}
+        found |= {f"encoder.{name}": rng.normal(name == "LayerNorm.weight", 0.5, size) for name, size in own.items()}
+        renamed = {f"self.{part}": f"self.{part}_proj" for part in ("query", "key", "value")}
     for berts, name in (renamed or {}).items():
         found = {own.replace(berts, name): values for own, values in found.items()}
     found = {prefix + name: values for name, values in found.items() if not name.startswith(tuple(left))}

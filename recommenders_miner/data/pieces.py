@@ -29,9 +29,9 @@ _AT_ONCE = 4096  # texts
 
 # Hugging Face's classes of tokenizers that are known here, without "Tokenizer" and "Fast" in their names.
 _WORD_PIECES = ("Bert", "DistilBert", "Electra")
-_FROM_JSON = (*_WORD_PIECES, "Roberta", "XLMRoberta", "Camembert", "PreTrained", "TokenizersBackend")
+_FROM_JSON = (*_WORD_PIECES, "Roberta", "XLMRoberta", "Camembert", "DebertaV2", "PreTrained", "TokenizersBackend")
 _OF_MODELS = dict.fromkeys(("bert", "distilbert", "electra"), "Bert")
-_OF_MODELS |= {"roberta": "Roberta", "xlm-roberta": "XLMRoberta"}
+_OF_MODELS |= {"roberta": "Roberta", "xlm-roberta": "XLMRoberta", "deberta-v2": "DebertaV2"}
 """What a model that names no tokenizer has."""
 _ROLES = ("cls_token", "sep_token", "pad_token", "unk_token", "mask_token")
 _BERTS, _ROBERTAS = ("[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"), ("<s>", "</s>", "<pad>", "<unk>", "<mask>")
@@ -232,6 +232,8 @@ def _of_keras(tokenizer: Any, is_named: bool = False) -> Tokenizer:
         return _finished(_byte_pairs(dict(tokenizer.vocabulary), merges, tokenizer.add_prefix_space), _ROBERTAS)
     if type(tokenizer).__name__ == "XLMRobertaTokenizer":
         return _finished(_sentence_pieces(tokenizer.proto), _ROBERTAS)
+    if type(tokenizer).__name__ == "DebertaV3Tokenizer":
+        return _finished(_sentence_pieces(tokenizer.proto, of_xlmr=False), _BERTS)
     raise ValueError(_unknown(type(tokenizer).__name__))
 
 
@@ -251,17 +253,19 @@ def _byte_pairs(vocabulary: dict[str, int], merges: list[tuple[str, str]], prefi
     return tokenizer
 
 
-def _sentence_pieces(proto: bytes) -> Tokenizer:
-    """XLM-R's, of a SentencePiece model, whose first three pieces give way to four of its own."""
+def _sentence_pieces(proto: bytes, of_xlmr: bool = True) -> Tokenizer:
+    """DeBERTa-v3's, of a SentencePiece model, or XLM-R's, whose first three pieces give way to four of its own."""
     from sentencepiece import sentencepiece_model_pb2
 
     read = sentencepiece_model_pb2.ModelProto.FromString(proto)
     if read.trainer_spec.model_type != read.trainer_spec.UNIGRAM:
-        raise ValueError("its SentencePiece model is of another type than XLM-R's, unigram.")
-    first, last = ("<s>", "<pad>", "</s>", "<unk>"), ("<mask>",)
-    scored = [(piece.piece, piece.score) for piece in read.pieces[3:]]
-    vocabulary = [*((piece, 0.0) for piece in first), *scored, *((piece, 0.0) for piece in last)]
-    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=first.index("<unk>"), byte_fallback=False))
+        raise ValueError("its SentencePiece model is of another type than its authors', unigram.")
+    vocabulary, unknown = [(piece.piece, piece.score) for piece in read.pieces], read.trainer_spec.unk_id
+    if of_xlmr:
+        first, last = ("<s>", "<pad>", "</s>", "<unk>"), ("<mask>",)
+        vocabulary = [*((piece, 0.0) for piece in first), *vocabulary[3:], *((piece, 0.0) for piece in last)]
+        unknown = first.index("<unk>")
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=unknown, byte_fallback=False))
     if charsmap := read.normalizer_spec.precompiled_charsmap:
         tokenizer.normalizer = normalizers.Precompiled(charsmap)
     spaces = pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")

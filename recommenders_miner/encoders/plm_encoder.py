@@ -81,7 +81,7 @@ class PLMEncoder(NewsEncoder):
     where neither a layer nor the pooling is trained.
 
     Args:
-        backbone: a KerasHub backbone: BERT, DistilBERT, RoBERTa or XLM-R.
+        backbone: a KerasHub backbone: BERT, DistilBERT, RoBERTa, XLM-R or DeBERTa-v3.
         trainable_layers: "all" trains the embeddings too; a number, that many of the upper layers; 0 none.
         pooling: "cls", the first position; "mean", the mean over the pieces; or "attention", additive attention over
             them (Wu et al., "Empowering News Recommendation with Pre-trained Language Models", SIGIR 2021, Section
@@ -140,6 +140,8 @@ class PLMEncoder(NewsEncoder):
                 layer.activation = layer._feedforward_intermediate_dense.activation = _in_float32(activation)
         if layer_norm_epsilon is not None:
             backbone.embeddings_layer_norm.epsilon = layer_norm_epsilon
+            if hasattr(backbone, "relative_embeddings"):
+                backbone.relative_embeddings.layer_norm.epsilon = layer_norm_epsilon
             for layer in backbone.transformer_layers:
                 norms = layer._self_attention_layer_norm, layer._feedforward_layer_norm
                 layer.layer_norm_epsilon = norms[0].epsilon = norms[1].epsilon = layer_norm_epsilon
@@ -235,6 +237,10 @@ class PLMEncoder(NewsEncoder):
             places = backbone.position_embedding(vectors, positions=positions)
             segments = backbone.segment_embedding(ops.zeros_like(tokens) if segments is None else segments)
             vectors = backbone.embeddings_add((vectors, places, segments))
+        elif hasattr(backbone, "relative_embeddings"):
+            if positions is not None:
+                raise PresetError(backbone.name, "knows distances alone, not places in a text, which UNBERT reads.")
+            vectors = backbone.token_embedding(tokens)
         else:
             vectors = backbone.embeddings(tokens, positions=positions)
         vectors = vectors if added is None else vectors + added
@@ -260,10 +266,12 @@ class PLMEncoder(NewsEncoder):
 
     def run_layer(self, layer: keras.layers.Layer, states: Tensor, mask: Tensor, training: bool | None) -> Tensor:
         """Run a layer of the language model, or of `new_layer`, over states (U, L, hidden); mask (U, L)."""
-        states = ops.cast(states, self.compute_dtype)
+        inputs = [ops.cast(states, self.compute_dtype)]
+        if hasattr(self.backbone, "relative_embeddings"):  # of DeBERTa, whose layers all read the same
+            inputs.append(self.backbone.relative_embeddings(inputs[0]))
         if training and self.config["remat"] and layer.built:
-            return call_without_keeping(layer, states, padding_mask=mask, training=training)
-        return layer(states, padding_mask=mask, training=training)
+            return call_without_keeping(layer, *inputs, padding_mask=mask, training=training)
+        return layer(*inputs, padding_mask=mask, training=training)
 
     def new_layer(self, name: str) -> keras.layers.Layer:
         """Return an untrained layer of the kind and the sizes of the language model's own."""

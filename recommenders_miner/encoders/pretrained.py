@@ -17,20 +17,26 @@ import safetensors
 from recommenders_miner.data.pieces import TO_SAFETENSORS, hugging_face_config, preset_folder
 from recommenders_miner.errors import PresetError
 
-BACKBONES = ("BertBackbone", "DistilBertBackbone", "RobertaBackbone", "XLMRobertaBackbone")
-KNOWN = "The language models that can be news encoders here: Bert, DistilBert, Roberta, XLMRoberta."
+BACKBONES = ("BertBackbone", "DistilBertBackbone", "RobertaBackbone", "XLMRobertaBackbone", "DebertaV3Backbone")
+KNOWN = "The language models that can be news encoders here: Bert, DistilBert, Roberta, XLMRoberta, DebertaV3."
 
-_KINDS = {"bert": "Bert", "electra": "Bert", "distilbert": "DistilBert"}
+_KINDS = {"bert": "Bert", "electra": "Bert", "distilbert": "DistilBert", "deberta-v2": "DebertaV3"}
 _KINDS |= {"roberta": "Roberta", "camembert": "Roberta", "xlm-roberta": "XLMRoberta"}
 """KerasHub's classes for Hugging Face's kinds of models, `model_type` in config.json."""
 _INSTEAD = {
     "mpnet": "sentence-transformers/all-MiniLM-L12-v2 or BAAI/bge-base-en-v1.5",
     "modernbert": "thenlper/gte-base or BAAI/bge-base-en-v1.5",
-    "deberta-v2": "FacebookAI/roberta-base or FacebookAI/xlm-roberta-base",
 }
 """What comes near a kind that people ask for and that is not here."""
 _ONLY = {"position_embedding_type": "absolute", "is_decoder": False, "pruned_heads": {}, "quantization_config": None}
 """Values of a config.json that the models here stand for; another value is another model."""
+_ONLY_DEBERTA = {"relative_attention": True, "share_att_key": True, "norm_rel_ebd": "layer_norm"}
+_ONLY_DEBERTA |= {"pos_att_type": ["c2p", "p2c"], "position_biased_input": False}
+_ONLY_DEBERTA |= {"conv_kernel_size": 0, "max_relative_positions": -1}
+"""Those of DeBERTa's version 3; the versions before have the same `model_type`."""
+_DEBERTA = {"relative_attention": False, "share_att_key": False, "norm_rel_ebd": "none", "layer_norm_eps": 1e-7}
+_DEBERTA |= {"position_biased_input": True}
+"""What transformers takes where such a config.json says nothing."""
 _ACTIVATIONS = {name: name for name in ("gelu", "relu", "silu", "sigmoid", "tanh", "relu6", "mish", "linear")}
 _ACTIVATIONS |= {"swish": "silu", "gelu_python": "gelu"}
 _ACTIVATIONS |= dict.fromkeys(("gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh"), "gelu_tanh")
@@ -49,6 +55,8 @@ _NAMES = {
     "output_layer_norm": "output.LayerNorm",
     "ffn.lin1": "intermediate.dense",
     "ffn.lin2": "output.dense",
+    # DeBERTa's.
+    **{f"attention.self.{part}_proj": f"attention.self.{part}" for part in ("query", "key", "value")},
     # What the first of all BERTs were written with.
     "LayerNorm.gamma": "LayerNorm.weight",
     "LayerNorm.beta": "LayerNorm.bias",
@@ -100,8 +108,13 @@ def _untrained(config: dict[str, Any], dropout: float) -> tuple[keras.Model, dic
         config = {_SIZES.get(name, name): value for name, value in config.items()}
     if "AutoModel" in (config.get("auto_map") or {}):
         raise ValueError(f"its authors have code of their own for it, {config['auto_map']['AutoModel']}. {KNOWN}")
-    for name, value in _ONLY.items():
-        if (config.get(name) or value) != value:
+    only = _ONLY
+    if kind == "deberta-v2":
+        kinds = config.get("pos_att_type") or []
+        kinds = sorted(kinds.split("|") if isinstance(kinds, str) else kinds)
+        config, only = {**_DEBERTA, **config, "pos_att_type": kinds}, {**only, **_ONLY_DEBERTA}
+    for name, value in only.items():
+        if config.get(name, value) not in (value, None):
             raise ValueError(f"config.json says {name}: {config[name]!r}; here it can only be {value!r}.")
     activation = config.get("hidden_act", "gelu")
     if activation not in _ACTIVATIONS:
@@ -114,6 +127,7 @@ def _untrained(config: dict[str, Any], dropout: float) -> tuple[keras.Model, dic
         intermediate_dim=config["intermediate_size"],
         max_sequence_length=config["max_position_embeddings"] - _first_position(config),
         dropout=dropout,
+        **({"bucket_size": config["position_buckets"]} if kind == "deberta-v2" else {}),
     )
     epsilon = config.get("layer_norm_eps", 1e-12)
     return backbone, {"activation": _ACTIVATIONS[activation], "layer_norm_epsilon": epsilon}
@@ -185,23 +199,28 @@ def _assign(backbone: keras.Model, tensors: dict[str, Callable[[], np.ndarray]],
         put(layer.beta, read(f"{name}.bias"), f"{name}.bias")
 
     put(backbone.token_embedding.embeddings, read(_EMBEDDING), _EMBEDDING)
-    places = read("embeddings.position_embeddings.weight")[_first_position(config) :]
-    segments = None if config["model_type"] == "distilbert" else read("embeddings.token_type_embeddings.weight")
-    if hasattr(backbone, "segment_embedding"):
-        table = backbone.segment_embedding.embeddings
-        table.assign(np.resize(segments, table.shape))  # a model of one kind of text has it for a second one too
-        backbone.pooled_dense.set_weights([np.zeros(weight.shape) for weight in backbone.pooled_dense.weights])
-        positions = backbone.position_embedding
+    if hasattr(backbone, "relative_embeddings"):
+        name = "encoder.rel_embeddings.weight"
+        put(backbone.relative_embeddings.rel_embeddings, read(name), name)
+        norm(backbone.relative_embeddings.layer_norm, "encoder.LayerNorm")
     else:
-        positions = backbone.embeddings.position_embedding
-        places = places if segments is None else places + segments[0]  # RoBERTa adds the first one to every piece
-    put(positions.position_embeddings, places, "embeddings.position_embeddings.weight")
+        places = read("embeddings.position_embeddings.weight")[_first_position(config) :]
+        segments = None if config["model_type"] == "distilbert" else read("embeddings.token_type_embeddings.weight")
+        if hasattr(backbone, "segment_embedding"):
+            table = backbone.segment_embedding.embeddings
+            table.assign(np.resize(segments, table.shape))  # a model of one kind of text has it for a second one too
+            backbone.pooled_dense.set_weights([np.zeros(weight.shape) for weight in backbone.pooled_dense.weights])
+            positions = backbone.position_embedding
+        else:
+            positions = backbone.embeddings.position_embedding
+            places = places if segments is None else places + segments[0]  # RoBERTa adds the first one to every piece
+        put(positions.position_embeddings, places, "embeddings.position_embeddings.weight")
     norm(backbone.embeddings_layer_norm, "embeddings.LayerNorm")
     for index, layer in enumerate(backbone.transformer_layers):
         name, attention = f"encoder.layer.{index}", layer._self_attention_layer
         for part in ("query", "key", "value"):
-            dense(getattr(attention, f"{part}_dense"), f"{name}.attention.self.{part}")
-        dense(attention.output_dense, f"{name}.attention.output.dense")
+            dense(getattr(attention, f"_{part}_dense"), f"{name}.attention.self.{part}")
+        dense(attention._output_dense, f"{name}.attention.output.dense")
         norm(layer._self_attention_layer_norm, f"{name}.attention.output.LayerNorm")
         dense(layer._feedforward_intermediate_dense, f"{name}.intermediate.dense")
         dense(layer._feedforward_output_dense, f"{name}.output.dense")

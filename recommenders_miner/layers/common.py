@@ -184,7 +184,7 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
     return ops.matmul(unit_vectors(a), ops.swapaxes(unit_vectors(b), -1, -2))
 
 
-def call_without_keeping(layer: keras.layers.Layer, inputs: Tensor, **options: Any) -> Tensor:
+def call_without_keeping(layer: keras.layers.Layer, *inputs: Tensor, **options: Any) -> Tensor:
     """Call a built layer, keep its inputs alone, and compute what stands between again for the gradients.
 
     This is gradient checkpointing (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016). Dropout must be
@@ -193,20 +193,22 @@ def call_without_keeping(layer: keras.layers.Layer, inputs: Tensor, **options: A
 
     Args:
         layer: what gives one array.
-        inputs: an array of floats, (…).
+        *inputs: arrays of floats, (…).
         **options: of the call; gradients do not pass through them.
 
     Returns:
-        What `layer(inputs, **options)` returns.
+        What `layer(*inputs, **options)` returns.
     """
     weights, states = layer.trainable_variables, layer.non_trainable_variables
     before = [ops.copy(state) for state in states]
 
-    def call(inputs: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-        output, after = layer.stateless_call(weights, before, inputs, **options)
+    def call(*arrays: Tensor) -> tuple[Tensor, ...]:
+        inputs, weights = arrays[:count], arrays[count:]
+        output, after = layer.stateless_call(weights, before, *inputs, **options)
         return (output, *after)
 
-    output, *after = keras.remat(call)(inputs, *(ops.copy(weight) for weight in weights))
+    count = len(inputs)
+    output, *after = keras.remat(call)(*inputs, *(ops.copy(weight) for weight in weights))
     for state, value in zip(states, after, strict=True):
         state.assign(value)
     return output

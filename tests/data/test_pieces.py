@@ -7,6 +7,8 @@ from pathlib import Path
 
 import keras_hub
 import pytest
+import sentencepiece
+from sentencepiece import sentencepiece_model_pb2
 
 from recommenders_miner.data import pieces as pieces_module
 from recommenders_miner.data.pieces import Pieces
@@ -198,6 +200,26 @@ def test_tokenizers_in_keras_form_make_the_pieces_of_those_in_hugging_faces(tmp_
         tokenizer.save_to_preset(str(tmp_path / name))
         found = Pieces(tmp_path / name).encode(TEXTS, SIZE)
         assert [[piece - 1 for piece in row] for row in found] == STORED[name]["pieces"], name
+
+
+def test_debertas_tokenizer_in_keras_form_makes_the_pieces_of_sentencepiece(tmp_path):
+    proto = sentencepiece_model_pb2.ModelProto.FromString(tiny_checkpoints.sentence_pieces())
+    first = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")
+    del proto.pieces[:3]
+    pieces, scored = [sentencepiece_model_pb2.ModelProto.SentencePiece() for _ in first], list(proto.pieces)
+    for piece, name in zip(pieces, first, strict=True):
+        piece.piece, piece.score, piece.type = name, 0.0, 2 if name == "[UNK]" else 3
+    del proto.pieces[:]
+    proto.pieces.extend([*pieces, *scored])
+    spec = proto.trainer_spec
+    spec.pad_id, spec.bos_id, spec.eos_id, spec.unk_id = range(4)
+    spec.pad_piece, spec.bos_piece, spec.eos_piece, spec.unk_piece = first
+    keras_hub.models.DebertaV3Tokenizer(proto.SerializeToString()).save_to_preset(str(tmp_path))
+    plain = [text for text in TEXTS if set(text) <= {*"abcdefghijklmnopqrstuvwxyz", " "} and text.strip() == text]
+    read = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
+    expected = [[1, *read.encode(text)[: SIZE - 2], 2] for text in plain]
+    assert [[piece - 1 for piece in row] for row in Pieces(tmp_path).encode(plain, SIZE)] == expected
+    assert any(len(set(row) - {1, 2, 3}) > 2 for row in expected)
 
 
 def test_a_tokenizer_of_kerashub_that_no_language_model_here_has_is_named(tmp_path):

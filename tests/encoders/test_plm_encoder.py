@@ -67,7 +67,7 @@ def test_a_projection_and_nothing_else_stands_behind_the_model():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", some_slow(KINDS, fast=["Bert"]))
+@pytest.mark.parametrize("kind", [*KINDS, "DebertaV3"])
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_however_much_is_frozen_the_vectors_are_the_same(kind, pooling):
     whole = vectors(shared(kind, pooling=pooling))
@@ -159,6 +159,12 @@ def test_states_are_had_at_some_places_alone(kind, layers):
     places = np.array([[0, 0], [0, 3], [5, 1], [1, 0]], "int32")
     found = to_numpy(encoder.read(encoder.embed(PIECES), mask, places=places))
     assert found == pytest.approx(np.take_along_axis(states, places[..., None], axis=1), abs=1e-5)
+
+
+def test_places_in_a_text_are_refused_by_a_model_that_knows_none():
+    encoder = shared("DebertaV3")
+    with pytest.raises(PresetError, match="knows distances alone"):
+        encoder.embed(PIECES, positions=np.zeros(PIECES.shape, "int32"))
 
 
 @pytest.mark.slow

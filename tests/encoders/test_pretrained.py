@@ -16,12 +16,12 @@ from recommenders_miner.encoders.pretrained import load_backbone
 from recommenders_miner.errors import PresetError
 from tests.layers.layer_checks import to_numpy
 from tests.models.toy import some_slow
-from tests.tiny_checkpoints import CASES, SIZE, TEXTS, write_case, write_json
+from tests.tiny_checkpoints import CASES, DEBERTA, SIZE, TEXTS, write_case, write_json
 
 STORED = json.loads(Path(__file__).with_name("plm_vectors.json").read_text(encoding="utf-8"))
 OF_TOKENIZERS = ("cased", "accents", "no ", "its class", "json", "added", "prefix space")
 OF_MODELS = [name for name in CASES if not name.startswith(OF_TOKENIZERS) and "json" not in name]
-FAST = ["relu", "another epsilon", "masked LM", "one type", "roberta relu", "padding 0", "bare distilbert"]
+FAST = ["relu", "another epsilon", "masked LM", "one type", "deberta", "roberta relu", "padding 0", "bare distilbert"]
 
 
 def means(encoder, pieces):
@@ -72,8 +72,10 @@ def changed(folder, **config):
     [
         ({"model_type": "mpnet"}, "it is a mpnet.*What comes near it: sentence-transformers/all-MiniLM-L12-v2"),
         ({"model_type": "modernbert"}, "it is a modernbert.*What comes near it"),
-        ({"model_type": "deberta-v2"}, "it is a deberta-v2.*What comes near it"),
-        ({"model_type": "nomic_bert"}, "it is a nomic_bert.*Bert, DistilBert, Roberta, XLMRoberta"),
+        ({"model_type": "deberta-v2"}, "config.json says relative_attention: False; here it can only be True"),
+        ({**DEBERTA, "conv_kernel_size": 3}, "conv_kernel_size: 3; here it can only be 0"),
+        ({**DEBERTA, "pos_att_type": ["c2p"]}, r"pos_att_type: \['c2p'\]"),
+        ({"model_type": "nomic_bert"}, "it is a nomic_bert.*Bert, DistilBert, Roberta, XLMRoberta, DebertaV3"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type: 'relative_key'.*only be 'absolute'"),
         ({"is_decoder": True}, "is_decoder: True"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),

@@ -8,6 +8,7 @@ import pytest
 
 from tests.layers.layer_checks import to_numpy
 from tests.models.toy import SLOW, TOYS, fresh_toy_model, some_slow, toy_dataset
+from tests.tiny_plm import tiny_preset
 
 CLOSE = {"rel": 1e-5, "abs": 1e-5}
 PLM_MODELS = ["miner plm", "miner plm last", "nrms-plm all", "lstur-plm all", "unbert", "unbert mean"]
@@ -68,6 +69,16 @@ def test_what_is_computed_again_gives_the_same_gradients(name):
     states = [[to_numpy(state) for state in generators_of(of[2].network)] for of in (kept, again)]
     assert np.array_equal(states[0], states[1])
     assert kept[0] != pytest.approx(update_of(name, plm_dropout=0.0, dropout=0.2)[0], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_layers_that_share_a_table_of_distances_give_it_the_same_gradients(tmp_path):
+    """DeBERTa's, which is no layer's own."""
+    plm = tiny_preset(tmp_path, kind="DebertaV3")
+    kept, again = (update_of("miner plm", plm=plm, remat=remat) for remat in (False, True))
+    assert_same_update(again, kept)
+    [gradient] = [values for name, values in again[1].items() if name.endswith(" rel_embedding")]
+    assert np.abs(gradient).max() > 1e-5
 
 
 @pytest.mark.parametrize("name", some_slow(PLM_MODELS, fast=["miner plm"]))
