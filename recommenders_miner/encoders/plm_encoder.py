@@ -266,12 +266,13 @@ class PLMEncoder(NewsEncoder):
 
     def run_layer(self, layer: keras.layers.Layer, states: Tensor, mask: Tensor, training: bool | None) -> Tensor:
         """Run a layer of the language model, or of `new_layer`, over states (U, L, hidden); mask (U, L)."""
-        inputs = [ops.cast(states, self.compute_dtype)]
+        inputs, options = [ops.cast(states, self.compute_dtype)], {"padding_mask": mask, "training": training}
         if hasattr(self.backbone, "relative_embeddings"):  # of DeBERTa, whose layers all read the same
             inputs.append(self.backbone.relative_embeddings(inputs[0]))
+            del options["training"]  # which they leave to Keras
         if training and self.config["remat"] and layer.built:
-            return call_without_keeping(layer, *inputs, padding_mask=mask, training=training)
-        return layer(*inputs, padding_mask=mask, training=training)
+            return call_without_keeping(layer, *inputs, **options)
+        return layer(*inputs, **options)
 
     def new_layer(self, name: str) -> keras.layers.Layer:
         """Return an untrained layer of the kind and the sizes of the language model's own."""
