@@ -238,8 +238,6 @@ class PLMEncoder(NewsEncoder):
             segments = backbone.segment_embedding(ops.zeros_like(tokens) if segments is None else segments)
             vectors = backbone.embeddings_add((vectors, places, segments))
         elif hasattr(backbone, "relative_embeddings"):
-            if positions is not None:
-                raise PresetError(backbone.name, "knows distances alone, not places in a text, which UNBERT reads.")
             vectors = backbone.token_embedding(tokens)
         else:
             vectors = backbone.embeddings(tokens, positions=positions)

@@ -9,7 +9,7 @@ from keras import ops
 
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import InitialVectors, NewsEncoder, PLMEncoder, build_encoder
-from recommenders_miner.errors import HParamsError
+from recommenders_miner.errors import HParamsError, PresetError
 from recommenders_miner.hparams import HParams, hparam
 from recommenders_miner.layers import News, SegmentPooling, Tensor
 from recommenders_miner.models.base import BaseModel, register
@@ -204,6 +204,9 @@ class UNBERTModel(BaseModel):
         if hparams.news_encoder != "plm":
             raise HParamsError(f"news_encoder: {hparams.news_encoder!r} reads no word pieces; UNBERT needs 'plm'.")
         plm = build_encoder(hparams, vocabularies, vectors)
+        if hasattr(plm.backbone, "relative_embeddings"):
+            problem = "knows distances between pieces alone, not places in a text, which UNBERT reads"
+            raise PresetError(str(hparams.plm), f"{problem}. Take a BERT or a RoBERTa.")
         input_size = min(hparams.input_size, plm.backbone.max_sequence_length)
         room = input_size - hparams.title_size
         if room < hparams.title_size:

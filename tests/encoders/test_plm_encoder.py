@@ -161,12 +161,6 @@ def test_states_are_had_at_some_places_alone(kind, layers):
     assert found == pytest.approx(np.take_along_axis(states, places[..., None], axis=1), abs=1e-5)
 
 
-def test_places_in_a_text_are_refused_by_a_model_that_knows_none():
-    encoder = shared("DebertaV3")
-    with pytest.raises(PresetError, match="knows distances alone"):
-        encoder.embed(PIECES, positions=np.zeros(PIECES.shape, "int32"))
-
-
 @pytest.mark.slow
 def test_frozen_layers_drop_nothing():
     pieces, mask = PIECES[1:2], PIECES[1:2] > 0

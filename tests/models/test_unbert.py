@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from recommenders_miner.encoders import PLMEncoder
+from recommenders_miner.errors import PresetError
 from recommenders_miner.evaluation.scoring import score_directly
 from recommenders_miner.models.unbert import UNBERTUserEncoder
 from tests.layers.layer_checks import to_numpy
 from tests.models.reference import Reference
 from tests.models.reference_unbert import text_of
 from tests.models.toy import IDS, fresh_toy_model, some_slow, toy_dataset, toy_model
-from tests.tiny_plm import KINDS, tiny_backbone
+from tests.tiny_plm import KINDS, tiny_backbone, tiny_preset
 
 
 def from_preset(kind, preset, plm_dropout, depth, **arguments):
@@ -122,3 +123,8 @@ def test_a_step_of_evaluation_stays_within_its_memory(size, monkeypatch):
     pairs = predictor.candidates_at_once
     assert 4 * pairs * size * max(3072, 12 * size) <= 150e6
     assert pairs * size > 2000
+
+
+def test_a_language_model_that_knows_no_places_in_a_text_is_refused(tmp_path):
+    with pytest.raises(PresetError, match=f"{tmp_path}.*knows distances between pieces alone"):
+        fresh_toy_model("unbert", plm=tiny_preset(tmp_path, kind="DebertaV3"))
