@@ -84,8 +84,8 @@ class Counts:
     def of_users(cls, log: ImpressionLog) -> Self:
         """Count when each user of a log clicked; row u + 1 is that of user u."""
         rows = np.flatnonzero(log.clicks > 0)
-        ids = pa.concat_arrays([pa.array([""]), log.users])
-        return cls.of_events(ids, log.user_of[rows] + 1, log.time[rows], *[log.clicks[rows]] * 2)
+        ids, clicks = pa.concat_arrays([pa.array([""]), log.users]), log.clicks[rows]
+        return cls.of_events(ids, log.user_of[rows] + 1, log.time[rows], clicks, clicks)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return all of it as arrays by name, to be written to a file."""

@@ -259,7 +259,7 @@ def _sentence_pieces(proto: bytes, of_xlmr: bool = True) -> Tokenizer:
 
     read = sentencepiece_model_pb2.ModelProto.FromString(proto)
     if read.trainer_spec.model_type != read.trainer_spec.UNIGRAM:
-        raise ValueError("its SentencePiece model is of another type than its authors', unigram.")
+        raise ValueError("its SentencePiece model is no unigram model.")
     vocabulary, unknown = [(piece.piece, piece.score) for piece in read.pieces], read.trainer_spec.unk_id
     if of_xlmr:
         first, last = ("<s>", "<pad>", "</s>", "<unk>"), ("<mask>",)

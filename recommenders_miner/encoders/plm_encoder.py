@@ -140,8 +140,8 @@ class PLMEncoder(NewsEncoder):
                 layer.activation = layer._feedforward_intermediate_dense.activation = _in_float32(activation)
         if layer_norm_epsilon is not None:
             backbone.embeddings_layer_norm.epsilon = layer_norm_epsilon
-            if hasattr(backbone, "relative_embeddings"):
-                backbone.relative_embeddings.layer_norm.epsilon = layer_norm_epsilon
+            if self.distances is not None:
+                self.distances.layer_norm.epsilon = layer_norm_epsilon
             for layer in backbone.transformer_layers:
                 norms = layer._self_attention_layer_norm, layer._feedforward_layer_norm
                 layer.layer_norm_epsilon = norms[0].epsilon = norms[1].epsilon = layer_norm_epsilon
@@ -198,6 +198,11 @@ class PLMEncoder(NewsEncoder):
         return self.config["news_dim"] or len(self.prefixes) * self.backbone.hidden_dim
 
     @property
+    def distances(self) -> keras.layers.Layer | None:
+        """What all layers of DeBERTa read beside the states; None for models that know a piece's place instead."""
+        return getattr(self.backbone, "relative_embeddings", None)
+
+    @property
     def pretrained_weights(self) -> list[Any]:
         """The language model's weights, trained or frozen."""
         return self.backbone.weights
@@ -237,7 +242,7 @@ class PLMEncoder(NewsEncoder):
             places = backbone.position_embedding(vectors, positions=positions)
             segments = backbone.segment_embedding(ops.zeros_like(tokens) if segments is None else segments)
             vectors = backbone.embeddings_add((vectors, places, segments))
-        elif hasattr(backbone, "relative_embeddings"):
+        elif self.distances is not None:
             vectors = backbone.token_embedding(tokens)
         else:
             vectors = backbone.embeddings(tokens, positions=positions)
@@ -265,9 +270,9 @@ class PLMEncoder(NewsEncoder):
     def run_layer(self, layer: keras.layers.Layer, states: Tensor, mask: Tensor, training: bool | None) -> Tensor:
         """Run a layer of the language model, or of `new_layer`, over states (U, L, hidden); mask (U, L)."""
         inputs, options = [ops.cast(states, self.compute_dtype)], {"padding_mask": mask, "training": training}
-        if hasattr(self.backbone, "relative_embeddings"):  # of DeBERTa, whose layers all read the same
-            inputs.append(self.backbone.relative_embeddings(inputs[0]))
-            del options["training"]  # which they leave to Keras
+        if self.distances is not None:
+            inputs.append(self.distances(inputs[0]))
+            del options["training"]  # which DeBERTa's layers leave to Keras
         if training and self.config["remat"] and layer.built:
             return call_without_keeping(layer, *inputs, **options)
         return layer(*inputs, **options)

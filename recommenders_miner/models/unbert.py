@@ -204,7 +204,7 @@ class UNBERTModel(BaseModel):
         if hparams.news_encoder != "plm":
             raise HParamsError(f"news_encoder: {hparams.news_encoder!r} reads no word pieces; UNBERT needs 'plm'.")
         plm = build_encoder(hparams, vocabularies, vectors)
-        if hasattr(plm.backbone, "relative_embeddings"):
+        if plm.distances is not None:
             problem = "knows distances between pieces alone, not places in a text, which UNBERT reads"
             raise PresetError(str(hparams.plm), f"{problem}. Take a BERT or a RoBERTa.")
         input_size = min(hparams.input_size, plm.backbone.max_sequence_length)

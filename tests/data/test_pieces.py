@@ -165,6 +165,7 @@ def test_pieces_are_those_of_transformers(name, tmp_path):
         (ROBERTA, {"tokenizer_class": "PhobertTokenizer"}, "a PhobertTokenizer"),
         (ROBERTA, {"tokenizer_class": "BertweetTokenizer"}, "a BertweetTokenizer"),
         ({"model_type": "camembert"}, {"tokenizer_class": "CamembertTokenizer"}, "a CamembertTokenizer"),
+        (tiny_checkpoints.DEBERTA, {"tokenizer_class": "DebertaV2Tokenizer"}, "a DebertaV2Tokenizer"),
     ],
 )
 def test_a_tokenizer_of_another_kind_is_refused_with_what_to_do(tmp_path, config, tokenizer, said):
