@@ -1,11 +1,11 @@
-"""Commands that answer with what has been trained: recommend, explain."""
+"""Commands that answer with what has been trained, or make it ready to: recommend, explain, export."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -190,3 +190,25 @@ def explain(
             temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if figure:
         save_figure(draw_explanation(explanation, dataset.news.category.to_pylist()[1:]), figure)
+
+
+@app.command()
+def export(
+    run: Run,
+    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    format: Annotated[
+        Literal["onnx", "saved_model"],
+        typer.Option(help="ONNX, which `serve` takes, or TensorFlow's SavedModel."),
+    ] = "onnx",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
+) -> None:
+    """Write a model as files that answer without TensorFlow, once they are found to say what it says."""
+    model = open_model(run)
+    from recommenders_miner.serving.export import export_model
+
+    manifest = export_model(model, out, format, overwrite)
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) / 2**20
+    said = f"{manifest['name']}: {', '.join(manifest['parts'])} written to {out}, {size:.1f} MiB."
+    if parity := manifest.get("parity"):
+        said += f" Its scores are the model's to {parity['largest_difference']:.0e} of the largest."
+    console.print(said, soft_wrap=True, highlight=False)

@@ -329,18 +329,21 @@ class PLMEncoder(NewsEncoder):
 
         It gives vectors (N+1, hidden) where all layers are frozen, else states (N+1, L, hidden), zero at padding.
         """
-        if self.is_frozen:
-            return self.title_vectors(pieces)
-
-        def states(features: News) -> News:
-            mask = features["pieces"] > 0
-            states = self._run(slice(self.num_frozen), self.embed(features["pieces"]), mask)
-            return {"output": ops.cast(states, "float32") * ops.cast(mask, "float32")[..., None]}
-
-        table = np.zeros((*pieces.shape, self.backbone.hidden_dim), "float32")
-        for rows, batch in encoded_batches(NetworkPart(self, states), {"pieces": pieces}, batch_size=256):
-            table[rows, : batch["output"].shape[1]] = batch["output"]
+        part = NetworkPart(self, lambda features: self.frozen_step(**features))
+        shape = pieces.shape[:1] if self.is_frozen else pieces.shape
+        table = np.zeros((*shape, self.backbone.hidden_dim), "float32")
+        for rows, batch in encoded_batches(part, {"pieces": pieces}, batch_size=256):
+            place = rows if self.is_frozen else (rows, slice(batch["output"].shape[1]))
+            table[place] = batch["output"]
         return table
+
+    def frozen_step(self, pieces: Tensor) -> News:
+        """Return, as `output`, what `frozen_outputs` gives of some pieces (U, L)."""
+        mask = pieces > 0
+        states = self._run(slice(self.num_frozen), self.embed(pieces), mask)
+        if self.is_frozen:
+            return {"output": ops.cast(self._pool(states, mask), "float32")}
+        return {"output": ops.cast(states, "float32") * ops.cast(mask, "float32")[..., None]}
 
     def title_vectors(self, pieces: np.ndarray) -> np.ndarray:
         """Return the language model's own vectors, (N+1, hidden) float32, of a table's pieces (N+1, L).

@@ -315,7 +315,10 @@ class InterestAggregation(ConfiguredLayer):
             vectors.append(self.target(candidates) if target is None else target)
         matches, *logits = [match_interests(interests, v) for v in vectors] if summed else interests.match(*vectors)
         if self.mode == "max":
-            scores, weights = ops.max(matches, axis=-1), ops.one_hot(ops.argmax(matches, axis=-1), matches.shape[-1])
+            scores = ops.max(matches, axis=-1)
+            is_best = ops.equal(matches, scores[..., None])
+            is_first = ops.equal(ops.cumsum(ops.cast(is_best, "int32"), axis=-1), 1)
+            weights = ops.cast(is_best & is_first, "float32")
         elif self.mode == "mean":
             scores, weights = ops.mean(matches, axis=-1), ops.full_like(matches, 1 / matches.shape[-1])
         else:

@@ -126,7 +126,7 @@ class HieRecUserEncoder(UserEncoder):
 
     def _pool(self, values: Tensor, logits: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
         """Pool (B, M, d) by logits (B, M, 1) over each row of `members` (B, R, M): (B, R, d), and weights (B, R, M)."""
-        weights = masked_softmax(ops.swapaxes(logits, 1, 2), members)
+        weights = masked_softmax(ops.squeeze(logits, axis=-1)[:, None], members)
         return ops.matmul(ops.cast(weights, values.dtype), values), weights
 
     def _count_logit(self, count: Tensor) -> Tensor:

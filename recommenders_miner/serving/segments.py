@@ -1,0 +1,215 @@
+"""The articles that a recommender knows, in arrays, and the search for the best of them for one user.
+
+A pool is a few segments, each with its articles in the order of their categories, so that the articles of a category
+are a run of rows. A change makes a new pool, which shares the segments that stay; whoever reads the old one goes on
+undisturbed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from recommenders_miner.data.news import NewsTable
+
+_FIRST_WEIGHED = 256
+"""Articles of the highest bounds that are weighed first; how many does not matter much."""
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """N articles: their table, its N+1 rows in the order of categories, and what the network reads of them.
+
+    Attributes:
+        table: the news table.
+        news: arrays of N rows by name, `vector` (N, d) among them where the model has vectors.
+        rank: (N,) what decides between equal scores, the lowest first.
+        alive: (N,) bool, false for what has been removed or replaced.
+    """
+
+    table: NewsTable
+    news: Arrays
+    rank: np.ndarray
+    alive: np.ndarray
+
+    @classmethod
+    def of(cls, table: NewsTable, news: Arrays, rank: np.ndarray) -> Segment:
+        """Sort a table's articles (N+1 rows) and their arrays (N rows) by category."""
+        everything = np.ones(len(rank), bool)
+        if "category" not in news:
+            return cls(table, news, rank, everything)
+        order = np.argsort(news["category"], kind="stable")
+        table = table.select(table.ids.take(order + 1).to_pylist())
+        return cls(table, {name: values[order] for name, values in news.items()}, rank[order], everything)
+
+    def ids_of(self, rows: np.ndarray) -> list[str]:
+        """Return the ids of some rows."""
+        return self.table.ids.take(rows + 1).to_pylist()
+
+    @cached_property
+    def runs(self) -> tuple[np.ndarray, np.ndarray]:
+        """The ids of the categories (P,), and where their rows begin and the last one's end (P+1,)."""
+        categories, starts = np.unique(self.news["category"], return_index=True)
+        return categories, np.append(starts, len(self.rank))
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Segments, and where each article stands: (segment, row) by id."""
+
+    segments: tuple[Segment, ...] = ()
+    places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    def without(self, ids: Iterable[str]) -> Pool:
+        """Return the pool without some articles; ids that it lacks are passed over."""
+        places, dead = dict(self.places), {}
+        for news_id in ids:
+            if (place := places.pop(news_id, None)) is not None:
+                dead.setdefault(place[0], []).append(place[1])
+        segments = list(self.segments)
+        for number, rows in dead.items():
+            alive = segments[number].alive.copy()
+            alive[rows] = False
+            segments[number] = replace(segments[number], alive=alive)
+        return Pool(tuple(segments), places)
+
+    def joined(self, added: Segment, as_one: Callable[[list[Segment]], Segment]) -> Pool:
+        """Return the pool with a segment of further articles behind; `as_one` makes one segment of several.
+
+        A segment stays by itself while it is twice the size of all behind it, so that an article is moved but a few
+        times.
+        """
+        segments, tail, size = list(self.segments), [added], len(added.rank)
+        while segments and len(segments[-1].rank) < 2 * size:
+            tail.insert(0, segments.pop())
+            size += len(tail[0].rank)
+        segments.append(as_one(tail) if len(tail) > 1 else added)
+        last, ids = segments[-1], segments[-1].table.texts("ids")
+        rows = np.flatnonzero(last.alive).tolist()
+        return Pool(tuple(segments), {**self.places, **{ids[row]: (len(segments) - 1, row) for row in rows}})
+
+    def published(self, news_id: str) -> int:
+        """Return the Unix second in which an article was published, 0 where that is not known."""
+        number, row = self.places[news_id]
+        return int(self.segments[number].table.published[row + 1])
+
+    def gather(self, ids: Sequence[str]) -> Arrays:
+        """Return the arrays of some articles, (1, len(ids), …) by name; of none those of one padding article."""
+        first = self.segments[0].news
+        places = [self.places[news_id] for news_id in ids]
+        if not places:
+            return {name: np.zeros((1, 1, *array.shape[1:]), array.dtype) for name, array in first.items()}
+        if len({number for number, _ in places}) == 1:
+            rows = [row for _, row in places]
+            return {name: array[rows][None] for name, array in self.segments[places[0][0]].news.items()}
+        return {name: np.stack([self.segments[n].news[name][row] for n, row in places])[None] for name in first}
+
+
+# === Search ===
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """How a user scores articles by interests: `max` or `mean` over i of s_i = e_i^T h, or `weighted`, Σ_i w_i s_i.
+
+    The weights are w = softmax_i(e_i^T t), t being the article's `target` (MINER, Section 3.4). They add up to 1, so
+    that the largest s_i is a bound: articles whose bound does not reach the k-th score need no weights. This is the
+    threshold algorithm of Fagin, Lotem and Naor, JCSS 2003.
+
+    `interests` are (P, K, d): one set for all articles, or those of each category, whose ids are `categories` (P,).
+    """
+
+    aggregation: str
+    interests: np.ndarray
+    categories: np.ndarray | None = None
+
+    def search(self, segment: Segment, allowed: np.ndarray, k: int, shortlist: int | None = None) -> np.ndarray:
+        """Return scores (N,) of which the k highest are right: those of the best `allowed` rows (N,) bool.
+
+        With a shortlist so many articles are scored, the best by the mean interest; all others have -inf.
+        """
+        if shortlist is not None:
+            nearly = np.where(allowed, self._by_mean(segment), -np.inf)
+            return self._of(segment, _highest(nearly, shortlist))
+        bounds = np.where(allowed, self._bounds(segment), -np.inf)
+        if self.aggregation != "weighted":
+            return bounds
+        first = _highest(bounds, max(_FIRST_WEIGHED, k))
+        scores = self._of(segment, first)
+        lowest = _kth(scores[first], k)
+        rest = np.flatnonzero((bounds >= lowest) & (bounds > -np.inf) & (scores == -np.inf))
+        scores[rest] = self._exact(segment, rest)
+        return scores
+
+    def _runs(self, segment: Segment) -> Iterable[tuple[slice, np.ndarray]]:
+        """Yield the runs of rows that share their interests (K, d), and these."""
+        if self.categories is None:
+            yield slice(0, len(segment.rank)), self.interests[0]
+            return
+        categories, bounds = segment.runs
+        places = np.searchsorted(self.categories, categories)
+        for place, first, end in zip(places, bounds[:-1], bounds[1:], strict=True):
+            yield slice(first, end), self.interests[place]
+
+    def _by_mean(self, segment: Segment) -> np.ndarray:
+        scores = np.empty(len(segment.rank), "float32")
+        for rows, interests in self._runs(segment):
+            np.matmul(segment.news["vector"][rows], interests.mean(axis=0), out=scores[rows])
+        return scores
+
+    def _bounds(self, segment: Segment) -> np.ndarray:
+        """Return scores (N,), or with `weighted` what they cannot exceed."""
+        if self.aggregation == "mean" or self.interests.shape[1] == 1:
+            return self._by_mean(segment)
+        scores = np.empty(len(segment.rank), "float32")
+        for rows, interests in self._runs(segment):
+            np.max(interests @ segment.news["vector"][rows].T, axis=0, out=scores[rows])
+        return scores
+
+    def _exact(self, segment: Segment, rows: np.ndarray) -> np.ndarray:
+        """Return the scores of some rows (n,), ascending."""
+        scores = np.empty(len(rows), "float32")
+        for run, interests in self._runs(segment):
+            own = slice(*np.searchsorted(rows, (run.start, run.stop)))
+            if own.start == own.stop:
+                continue
+            matches = interests @ segment.news["vector"][rows[own]].T
+            if self.aggregation == "weighted":
+                logits = interests @ segment.news["target"][rows[own]].T
+                weights = np.exp(logits - logits.max(axis=0))
+                scores[own] = (weights * matches).sum(axis=0) / weights.sum(axis=0)
+            else:
+                scores[own] = matches.mean(axis=0) if self.aggregation == "mean" else matches.max(axis=0)
+        return scores
+
+    def _of(self, segment: Segment, rows: np.ndarray) -> np.ndarray:
+        scores = np.full(len(segment.rank), -np.inf, "float32")
+        scores[rows] = self._exact(segment, rows)
+        return scores
+
+
+def _kth(values: np.ndarray, k: int) -> float:
+    """Return the k-th highest of some values, the lowest where there are fewer, -inf where there are none."""
+    return np.partition(values, -min(k, len(values)))[-min(k, len(values))] if len(values) else -np.inf
+
+
+def _highest(values: np.ndarray, count: int) -> np.ndarray:
+    """Return where the `count` highest values stand, ascending places; -inf is none."""
+    places = np.argpartition(-values, count)[:count] if count < len(values) else np.arange(len(values))
+    return np.sort(places[values[places] > -np.inf])
+
+
+def best(found: Iterable[tuple[Segment, np.ndarray]], k: int) -> list[tuple[str, float]]:
+    """Return ids and scores of the k best articles of segments with scores (N,), equal ones by their rank."""
+    pairs: list[tuple[float, int, str]] = []
+    for segment, scores in found:
+        rows = np.flatnonzero((scores >= _kth(scores, k)) & (scores > -np.inf))
+        rows = rows[np.lexsort((segment.rank[rows], -scores[rows]))[:k]]
+        ids = segment.ids_of(rows)
+        pairs += zip((-scores[rows]).tolist(), segment.rank[rows].tolist(), ids, strict=True)
+    return [(news_id, -score) for score, _, news_id in sorted(pairs)[:k]]
