@@ -24,6 +24,7 @@ LEVELS = (
     ("retrieval", "plots"),
     ("inspection",),
     ("experiments",),
+    ("serving",),
     ("cli",),
 )
 MODULES = {

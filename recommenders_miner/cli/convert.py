@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from recommenders_miner.datasets import Conversion
 
 convert = typer.Typer(
-    help="Turn EB-NeRD, Adressa, xMIND or your own logs into news.tsv and behaviors.tsv.",
+    help="Turn EB-NeRD, Adressa, xMIND, your own logs or those of `serve` into news.tsv and behaviors.tsv.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -125,6 +125,21 @@ def own(
 
     negatives = Negatives(count, window_hours, draw, seed)
     _report(convert_own_logs(schema, out, negatives, on_error, max_history, overwrite))
+
+
+@convert.command()
+def served(
+    logs: Annotated[Path, typer.Argument(help="Folder of the service's log, or one of its files.", callback=existing)],
+    out: Out,
+    news: Annotated[Path, typer.Option(help="news.tsv that was served.", callback=existing)],
+    max_history: MaxHistory = None,
+    on_error: OnError = "raise",
+    overwrite: Overwrite = False,
+) -> None:
+    """The log of `serve`: answers with the clicks on them."""
+    from recommenders_miner.datasets.served import convert_served
+
+    _report(convert_served(logs, out, news, on_error, max_history, overwrite))
 
 
 @convert.command()

@@ -341,9 +341,8 @@ class PLMEncoder(NewsEncoder):
         """Return, as `output`, what `frozen_outputs` gives of some pieces (U, L)."""
         mask = pieces > 0
         states = self._run(slice(self.num_frozen), self.embed(pieces), mask)
-        if self.is_frozen:
-            return {"output": ops.cast(self._pool(states, mask), "float32")}
-        return {"output": ops.cast(states, "float32") * ops.cast(mask, "float32")[..., None]}
+        states = ops.cast(states, "float32")
+        return {"output": self._pool(states, mask) if self.is_frozen else states * ops.cast(mask, "float32")[..., None]}
 
     def title_vectors(self, pieces: np.ndarray) -> np.ndarray:
         """Return the language model's own vectors, (N+1, hidden) float32, of a table's pieces (N+1, L).
@@ -352,9 +351,8 @@ class PLMEncoder(NewsEncoder):
         """
 
         def vectors(features: News) -> News:
-            mask = features["pieces"] > 0
-            states = self._run(slice(None), self.embed(features["pieces"]), mask)
-            return {"output": ops.cast(self._pool(states, mask), "float32")}
+            states, mask = self.embed(features["pieces"]), features["pieces"] > 0
+            return {"output": ops.cast(self._pool(self._run(slice(None), states, mask), mask), "float32")}
 
         return encode_table(NetworkPart(self, vectors), {"pieces": pieces}, batch_size=256)["output"]
 

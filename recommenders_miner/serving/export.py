@@ -165,14 +165,26 @@ def _write_onnx(network: NewsRecommender, parts: dict[str, Part], folder: Path) 
     except ImportError as error:
         raise RecommendersMinerError("ONNX needs tf2onnx: pip install 'recommenders-miner[export]'.") from error
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    written = {}
+    written, handlers = {}, {"Erfc": (_write_erfc, [])}
     for name, part in parts.items():
         function, inputs, outputs = _traced(part)
-        proto, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=_OPSET)
+        proto, _ = tf2onnx.convert.from_function(
+            function, function.input_signature, opset=_OPSET, custom_op_handlers=handlers
+        )
         taken = _rename(proto.graph, part, inputs, outputs)
         (folder / f"{name}.onnx").write_bytes(proto.SerializeToString())
         written[name] = {"inputs": taken, "outputs": outputs}
     return written
+
+
+def _write_erfc(graph: Any, node: Any, name: str, *_: Any) -> None:
+    """Write erfc x, of which TensorFlow makes the exact GELU and which tf2onnx does not know, as 1 - erf x."""
+    output = node.output[0]
+    of = {"shapes": [graph.get_shape(output)], "dtypes": [graph.get_dtype(output)]}
+    source = node.input[0]
+    graph.remove_node(node.name)
+    one = graph.make_const(f"{name}/one", np.array(1.0, "float32")).output[0]
+    graph.make_node("Sub", [one, graph.make_node("Erf", [source], **of).output[0]], outputs=[output], **of)
 
 
 def _rename(graph: Any, part: Part, inputs: list[str], outputs: list[str]) -> dict[str, Any]:
