@@ -73,8 +73,9 @@ def ready(arguments: argparse.Namespace) -> None:
     imported = time.perf_counter() - start
     recommender = Recommender.load(arguments.export, arguments.snapshot)
     recommender.recommend(arguments.history.split(","), k=K)
-    sizes = {line.split(":")[0]: int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("Rss")}
-    print(json.dumps([imported, time.perf_counter() - start, sizes["RssAnon"] / 1024]))
+    answered = time.perf_counter() - start
+    [memory] = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "RssAnon" in line]
+    print(json.dumps([imported, answered, int(memory) / 1024]))
 
 
 def child(mode: str, *options: object) -> str:

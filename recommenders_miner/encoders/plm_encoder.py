@@ -340,8 +340,7 @@ class PLMEncoder(NewsEncoder):
     def frozen_step(self, pieces: Tensor) -> News:
         """Return, as `output`, what `frozen_outputs` gives of some pieces (U, L)."""
         mask = pieces > 0
-        states = self._run(slice(self.num_frozen), self.embed(pieces), mask)
-        states = ops.cast(states, "float32")
+        states = ops.cast(self._run(slice(self.num_frozen), self.embed(pieces), mask), "float32")
         return {"output": self._pool(states, mask) if self.is_frozen else states * ops.cast(mask, "float32")[..., None]}
 
     def title_vectors(self, pieces: np.ndarray) -> np.ndarray:
