@@ -48,8 +48,9 @@ def trained(data):
 @pytest.fixture(autouse=True)
 def _eager_tensorflow(request):
     """Runs the networks' tests eagerly: at toy sizes, building a graph takes a hundred times longer than running it."""
-    folders = ("models", "encoders", "compat", "explain", "retrieval", "experiments", "serving")
-    networks = request.path.parent.name in folders or request.path.name == "test_cli.py"
+    folders = ("models", "encoders", "compat", "explain", "retrieval", "experiments")
+    files = ("test_cli.py", "test_export.py", "test_runtime.py", "test_loop.py")
+    networks = request.path.parent.name in folders or request.path.name in files
     if not networks or os.environ["KERAS_BACKEND"] != "tensorflow" or request.config.getoption("--compiled"):
         yield
         return

@@ -20,13 +20,15 @@ from recommenders_miner.cli.app import app
 NONSENSE = "nonsense"
 A_FILE, A_FOLDER = "a-file", "a-folder"
 FILES = ("scores", "submission", "json_file", "figure")
-WRITTEN = ("out", *FILES)
+WRITTEN = ("out", "log", "snapshot", *FILES)
 
 VALID = {
     "data": "data",
     "mind": "data",
     "news": "data/dev/news.tsv",
     "run": "run",
+    "exports": "run",
+    "logs": "data",
     "runs": "run",
     "schema": "schema.yaml",
     "what": "mind-demo",

@@ -13,7 +13,7 @@ from recommenders_miner.hparams import prepare_hparams
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "examples").glob("*.ipynb"))
 [OWN_LOGS] = [path for path in NOTEBOOKS if path.stem == "own_logs"]
-OF_MODELS = [path for path in NOTEBOOKS if path != OWN_LOGS]
+OF_MODELS = [path for path in NOTEBOOKS if path.stem not in ("own_logs", "serving")]
 OWN_CELLS = {"system", "imports", "training", "table", "about-particular", "particular"}
 """The cells that differ from model to model; the others are the same in all."""
 

@@ -17,6 +17,7 @@ from recommenders_miner.cli.app import (
     console,
     existing,
     new_file,
+    new_folder,
     open_model,
     print_json,
 )
@@ -195,7 +196,7 @@ def explain(
 @app.command()
 def export(
     run: Run,
-    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    out: Annotated[Path, typer.Argument(help="The folder to write.", callback=new_folder)],
     format: Annotated[
         Literal["onnx", "saved_model"],
         typer.Option(help="ONNX, which `serve` takes, or TensorFlow's SavedModel."),

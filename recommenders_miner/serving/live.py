@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recommenders_miner.data.context import Context
+from recommenders_miner.data.context import HOUR, WINDOWS, Context
 from recommenders_miner.data.counts import Counts, Past
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
@@ -36,7 +36,7 @@ class LiveContext:
         self._lock = threading.Lock()
         self._events: list[tuple[str, str, int, int]] = []
         self._current: tuple[NewsTable, Context] | None = None
-        self._counted, self._counted_at = 0, 0.0
+        self._counted_at = 0.0
 
     def record(self, events: Iterable[tuple[str, str, int, bool]]) -> None:
         """Count events: user, article, Unix seconds, and whether it is a click, else a showing."""
@@ -50,28 +50,29 @@ class LiveContext:
         asked = {"users": [user or ""], "time": [int(now)]}
         log = ImpressionLog.from_columns(table, [list(clicks)], [list(candidates)], **asked)
         with self._lock:
-            waiting = len(self._events) > self._counted
-            is_due = waiting and time.monotonic() - self._counted_at > COUNTED_AGAIN_SECONDS
+            is_due = bool(self._events) and time.monotonic() - self._counted_at > COUNTED_AGAIN_SECONDS
             if self._current is None or self._current[0] is not table or is_due:
-                self._counted, self._counted_at = len(self._events), time.monotonic()
-                context = Context.of_log(log, table, self._until_now(table), self._horizon)
+                self._count(table, now)
+                context = Context.of_log(log, table, self._counts, self._horizon)
                 self._current = table, context.only(self.columns)
             context = self._current[1]
         period = int(now), int(now)
         return replace(context, log=log, period=period).of(np.zeros(1, np.int64), log.candidates.values[None])
 
-    def _until_now(self, table: NewsTable) -> Past | None:
-        if self._counts is None or not self._events or self._horizon == "split":
-            return self._counts
-        users, articles, times, clicks = (np.array(column) for column in zip(*self._events, strict=True))
-        known = set(self._counts.users.ids.to_pylist())
-        names = pa.concat_arrays([self._counts.users.ids, pa.array(sorted({*users.tolist()} - known), pa.string())])
-        of_articles = _followed_by(self._counts.articles, table.ids, articles, times, 1 - clicks, clicks)
-        clicked = clicks == 1
-        of_users = _followed_by(
-            self._counts.users, names, users[clicked], times[clicked], clicks[clicked], clicks[clicked]
-        )
-        return self._counts._replace(articles=of_articles, users=of_users)
+    def _count(self, table: NewsTable, now: float) -> None:
+        """Add the events to the counts, which keep no more detail than can be asked for."""
+        events, self._events, self._counted_at = self._events, [], time.monotonic()
+        if self._counts is None or not events or self._horizon == "split":
+            return
+        users, articles, times, clicks = (np.array(column) for column in zip(*events, strict=True))
+        past, clicked = self._counts, clicks == 1
+        known = set(past.users.ids.to_pylist())
+        names = pa.concat_arrays([past.users.ids, pa.array(sorted({*users.tolist()} - known), pa.string())])
+        of_articles = _followed_by(past.articles, table.ids, articles, times, 1 - clicks, clicks)
+        of_users = _followed_by(past.users, names, users[clicked], times[clicked], clicks[clicked], clicks[clicked])
+        detailed = int(now) - max(WINDOWS.values()) - round(float(self._horizon) * HOUR)
+        of_articles = of_articles.without_detail_before(detailed)
+        self._counts = past._replace(articles=of_articles, users=of_users.without_detail_before(detailed, keep="last"))
 
 
 def _followed_by(

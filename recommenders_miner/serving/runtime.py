@@ -198,11 +198,14 @@ class Recommender:
             At most k pairs of id and score.
 
         Raises:
-            HParamsError: `where` names a column that articles do not have, or values of another type.
+            HParamsError: `where` names a column that no article has, or values of another type.
         """
         pool, now = self._pool, time.time() if now is None else now
         if not pool.places or k < 1:
             return []
+        for name in where or {}:
+            if all(_column(segment.table, name) is None for segment in pool.segments):
+                raise HParamsError(f"where: no article has a column {name!r}.")
         hidden = {*exclude, *(() if keep_clicked else history)}
         allowed = [_allowed(pool, segment, max_age, where, hidden, now) for segment in pool.segments]
         clicks = self._known(pool, history)
@@ -354,14 +357,19 @@ def _allowed(
     return allowed
 
 
+def _column(table: NewsTable, name: str) -> pa.Array | None:
+    """Return a column that articles may be limited by; None where the table has none."""
+    if name in ("category", "subcategory", "title"):
+        return getattr(table, name)
+    is_there = table.extra is not None and name in table.extra.column_names
+    return table.extra[name].combine_chunks() if is_there else None
+
+
 def _has(table: NewsTable, column: str, wanted: Sequence[Any]) -> np.ndarray:
     """Say which articles of a table have one of some values in a column, (N,) bool."""
-    if column in ("category", "subcategory", "title"):
-        values = getattr(table, column)
-    elif table.extra is not None and column in table.extra.column_names:
-        values = table.extra[column].combine_chunks()
-    else:
-        raise HParamsError(f"where: articles have no column {column!r}.")
+    values = _column(table, column)
+    if values is None:
+        return np.zeros(len(table) - 1, bool)
     try:
         found = pc.is_in(values, value_set=pa.array(wanted).cast(values.type))
     except (pa.ArrowException, TypeError) as error:

@@ -94,8 +94,11 @@ def test_limits():
     assert found(where={"language": "en"}) == set(IDS[3::2])
     assert found(where={"language": ["en", "da"]}, exclude=IDS[5:]) == set(IDS[2:5])
     assert found(where={"category": "nothing"}) == set()
-    with pytest.raises(HParamsError, match="no column 'colour'"):
-        found(where={"colour": "red"})
+    served.add_articles([{"id": "one", "title": "word1", "colour": "blue"}])
+    assert found(where={"colour": "blue"}) == {"one"}
+    served.remove(["one"])
+    with pytest.raises(HParamsError, match="no article has a column 'tone'"):
+        found(where={"tone": "red"})
     with pytest.raises(HParamsError, match="published is of the type int64"):
         found(where={"published": "yesterday"})
 
