@@ -28,6 +28,7 @@ COMPILED = tests/models/test_training.py tests/compat $(SCORES)
 
 demo: demo-data
 	$(COMPARE) --models $(DEMO_MODELS) --out demo/results
+	@echo "What they recommend, and why, on a page: $(BIN)/recommenders-miner serve demo/results/runs/*/seed-42 --news demo/data/dev/news.tsv"
 
 # The table in README.md: every system of MINER's Table 2.
 table: demo-data

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,9 +48,7 @@ class ExportedNetwork:
             self.hparams = SimpleNamespace(**self.manifest["hparams"])
             self.vocabularies = Vocabularies.load(folder / VOCABULARIES)
             self.counts = _read_counts(folder / COUNTS)
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads, options.log_severity_level = threads, 3
-            self._parts = {name: _Part(folder / f"{name}.onnx", options) for name in self.manifest["parts"]}
+            self._parts = {name: _Part(folder / f"{name}.onnx", threads) for name in self.manifest["parts"]}
         except _DAMAGED as error:
             raise DataFormatError(
                 folder, f"no export in ONNX that can be read ({error}).", remedy="Write one: recommenders-miner export."
@@ -113,14 +113,29 @@ def _read_counts(path: Path) -> Past | None:
 
 
 class _Part:
-    def __init__(self, path: Path, options: onnxruntime.SessionOptions) -> None:
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self._inputs: Sequence[str] = [value.name for value in self._session.get_inputs()]
-        self._outputs: Sequence[str] = [value.name for value in self._session.get_outputs()]
+    """One file; what only new articles, or reasons, need is loaded when it is first needed."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self._path, self._options, self._lock = path, onnxruntime.SessionOptions(), Lock()
+        self._options.intra_op_num_threads, self._options.log_severity_level = threads, 3
+        is_rare = path.stem in ("plm", "news", "explain") or path.stem.startswith("relate")
+        self._options.enable_cpu_mem_arena = not is_rare  # which keeps what the largest batch took
+        if not path.is_file():
+            raise FileNotFoundError(f"{path.name} is missing")
+        if not is_rare:
+            self._opened  # noqa: B018
+
+    @cached_property
+    def _opened(self) -> tuple[onnxruntime.InferenceSession, list[str], list[str]]:
+        with self._lock:
+            session = onnxruntime.InferenceSession(str(self._path), self._options, ["CPUExecutionProvider"])
+        inputs, outputs = ([value.name for value in of] for of in (session.get_inputs(), session.get_outputs()))
+        return session, inputs, outputs
 
     def __call__(self, arrays: Mapping[str, Any]) -> Arrays:
-        found = self._session.run(None, {name: arrays[name] for name in self._inputs})
-        return dict(zip(self._outputs, found, strict=True))
+        session, inputs, outputs = self._opened
+        found = session.run(None, {name: arrays[name] for name in inputs})
+        return dict(zip(outputs, found, strict=True))
 
 
 _of_onnx = onnxruntime.capi.onnxruntime_pybind11_state

@@ -38,7 +38,8 @@ def network_parts(network: NewsRecommender, features: NewsFeatures) -> dict[str,
       learn from related ones.
     - `user`: clicked articles → the state of a user, whatever that is.
     - `search`: the same → interests (R, P, K, d), for each of P categories where they depend on these, by whose inner
-      products with articles a pool is searched; only of models that allow it.
+      products with articles a pool is searched; only of models that allow it. With `match`, articles' largest inner
+      products with some interests, which onnxruntime computes in half of numpy's time.
     - `score`: states and candidates, with their context where it is read → scores (R, C).
     - `explain`: users and candidates → scores and weights of the interests, their attention to clicks; where there are.
     """
@@ -76,6 +77,8 @@ def network_parts(network: NewsRecommender, features: NewsFeatures) -> dict[str,
         asked = {"category": np.array([0, 1, 2], "int32")} if network.user_encoder.candidate_aware else {}
         axes = of_users | {"category": ("categories",)}
         parts["search"] = Part(functools.partial(_interests, network, encode_user), {**users, **asked}, axes)
+        pair = {"vectors": np.eye(3, 4, dtype="float32"), "interests": np.ones((2, 4), "float32")}
+        parts["match"] = Part(_match, pair, {"vectors": ("articles", "dim"), "interests": ("interests", "dim")})
     shown: dict[str, Any] = {"candidates": {name: array[[[1, 2, 3, 4], [3, 4, 5, 6]]] for name, array in news.items()}}
     if network.context:
         shown["context"] = np.zeros((2, 4, len(network.context)), "float32")
@@ -105,6 +108,10 @@ def _interests(network: NewsRecommender, encode_user: Callable, category: Any = 
         tiled = ops.repeat(category[None], ops.shape(clicked["mask"])[0], axis=0)
         vectors = encoder.for_categories(encode_user(**clicked)["state"], tiled)
     return {"interests": ops.cast(vectors, "float32")}
+
+
+def _match(vectors: Any, interests: Any) -> dict[str, Any]:
+    return {"best": ops.max(ops.matmul(vectors, ops.transpose(interests)), axis=-1)}
 
 
 def _score(network: NewsRecommender, state: Any, candidates: Any, context: Any = None) -> dict[str, Any]:

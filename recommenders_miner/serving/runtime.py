@@ -192,7 +192,7 @@ class Recommender:
             exclude: ids that must not be among them.
             keep_clicked: whether articles of the history may be.
             now: Unix seconds; the present where left out.
-            shortlist: score only so many articles, the best by the mean of a user's interests; all where left out.
+            shortlist: score only so many articles, the best in the vectors' main directions; all where left out.
 
         Returns:
             At most k pairs of id and score.
@@ -216,7 +216,7 @@ class Recommender:
         else:
             query, is_exact = self._query(pool, clicked), self._search["exact"]
             depth = k if is_exact else max(shortlist or RERANKED, k)
-            near = (shortlist if is_exact else depth) if query.interests.shape[1] > 1 else None
+            near = shortlist if is_exact else depth
             found = best([(segment, query.search(segment, of, depth, near)) for segment, of in pairs], depth)
             if is_exact:
                 return found
@@ -258,7 +258,10 @@ class Recommender:
             categories = np.unique(np.concatenate([segment.runs[0] for segment in pool.segments]))
             clicked = {**clicked, "category": categories}
         [interests] = self.network.run("search", clicked)["interests"]
-        return Query(self._search["aggregation"], interests, categories)
+        return Query(self._search["aggregation"], interests, self._match, categories)
+
+    def _match(self, vectors: np.ndarray, interests: np.ndarray) -> np.ndarray:
+        return self.network.run("match", {"vectors": vectors, "interests": interests})["best"]
 
     def _scores(
         self, pool: Pool, clicks: Sequence[str], state: Arrays, candidates: Sequence[str], user: str | None, now: float

@@ -15,8 +15,9 @@ import numpy as np
 
 from recommenders_miner.data.news import NewsTable
 
-_FIRST_WEIGHED = 256
+_FIRST_WEIGHED = 64
 """Articles of the highest bounds that are weighed first; how many does not matter much."""
+_SKETCH_DIM = 64
 
 Arrays = dict[str, np.ndarray]
 
@@ -50,6 +51,13 @@ class Segment:
     def ids_of(self, rows: np.ndarray) -> list[str]:
         """Return the ids of some rows."""
         return self.table.ids.take(rows + 1).to_pylist()
+
+    @cached_property
+    def sketch(self) -> tuple[np.ndarray, np.ndarray]:
+        """The directions (d, s) that most of the vectors is in, and the vectors' parts in these, (N, s), s ≤ 64."""
+        vectors = self.news["vector"]
+        directions = np.linalg.eigh(vectors.T @ vectors)[1][:, -_SKETCH_DIM:]
+        return directions, np.ascontiguousarray(vectors @ directions)
 
     @cached_property
     def runs(self) -> tuple[np.ndarray, np.ndarray]:
@@ -122,19 +130,27 @@ class Query:
     threshold algorithm of Fagin, Lotem and Naor, JCSS 2003.
 
     `interests` are (P, K, d): one set for all articles, or those of each category, whose ids are `categories` (P,).
+    `match` gives the largest inner products, (n,), of vectors (n, d) with interests (K, d).
     """
 
     aggregation: str
     interests: np.ndarray
+    match: Callable[[np.ndarray, np.ndarray], np.ndarray]
     categories: np.ndarray | None = None
+
+    @property
+    def _is_one(self) -> bool:
+        """Whether the interests' mean says it all."""
+        return self.aggregation == "mean" or self.interests.shape[1] == 1
 
     def search(self, segment: Segment, allowed: np.ndarray, k: int, shortlist: int | None = None) -> np.ndarray:
         """Return scores (N,) of which the k highest are right: those of the best `allowed` rows (N,) bool.
 
-        With a shortlist so many articles are scored, the best by the mean interest; all others have -inf.
+        With a shortlist so many articles are scored, all others have -inf: the best by the best and the mean interest
+        together, in the vectors' main directions.
         """
-        if shortlist is not None:
-            nearly = np.where(allowed, self._by_mean(segment), -np.inf)
+        if shortlist is not None and not self._is_one:
+            nearly = np.where(allowed, self._nearly(segment), -np.inf)
             return self._of(segment, _highest(nearly, shortlist))
         bounds = np.where(allowed, self._bounds(segment), -np.inf)
         if self.aggregation != "weighted":
@@ -156,19 +172,19 @@ class Query:
         for place, first, end in zip(places, bounds[:-1], bounds[1:], strict=True):
             yield slice(first, end), self.interests[place]
 
-    def _by_mean(self, segment: Segment) -> np.ndarray:
-        scores = np.empty(len(segment.rank), "float32")
-        for rows, interests in self._runs(segment):
-            np.matmul(segment.news["vector"][rows], interests.mean(axis=0), out=scores[rows])
-        return scores
-
     def _bounds(self, segment: Segment) -> np.ndarray:
         """Return scores (N,), or with `weighted` what they cannot exceed."""
-        if self.aggregation == "mean" or self.interests.shape[1] == 1:
-            return self._by_mean(segment)
-        scores = np.empty(len(segment.rank), "float32")
+        scores, by_mean = np.empty(len(segment.rank), "float32"), self._is_one
         for rows, interests in self._runs(segment):
-            np.max(interests @ segment.news["vector"][rows].T, axis=0, out=scores[rows])
+            vectors = segment.news["vector"][rows]
+            scores[rows] = vectors @ interests.mean(axis=0) if by_mean else self.match(vectors, interests)
+        return scores
+
+    def _nearly(self, segment: Segment) -> np.ndarray:
+        scores, (directions, vectors) = np.empty(len(segment.rank), "float32"), segment.sketch
+        for rows, interests in self._runs(segment):
+            sketched = interests @ directions
+            scores[rows] = self.match(vectors[rows], sketched) + vectors[rows] @ sketched.mean(axis=0)
         return scores
 
     def _exact(self, segment: Segment, rows: np.ndarray) -> np.ndarray:
@@ -208,7 +224,8 @@ def best(found: Iterable[tuple[Segment, np.ndarray]], k: int) -> list[tuple[str,
     """Return ids and scores of the k best articles of segments with scores (N,), equal ones by their rank."""
     pairs: list[tuple[float, int, str]] = []
     for segment, scores in found:
-        rows = np.flatnonzero((scores >= _kth(scores, k)) & (scores > -np.inf))
+        rows = np.flatnonzero(scores > -np.inf)
+        rows = rows[scores[rows] >= _kth(scores[rows], k)]
         rows = rows[np.lexsort((segment.rank[rows], -scores[rows]))[:k]]
         ids = segment.ids_of(rows)
         pairs += zip((-scores[rows]).tolist(), segment.rank[rows].tolist(), ids, strict=True)

@@ -19,7 +19,7 @@ from tests.serving.exports import exported, recommender
 
 pytest.importorskip("tf2onnx")
 
-FAST = ["miner", "nrms", "hierec", "libfm"]
+FAST = ["miner", "nrms"]
 every_toy = pytest.mark.parametrize("name", some_slow(TOYS, FAST))
 NOW = 1_700_000_000
 

@@ -134,7 +134,10 @@ def test_the_bound_hides_nothing(seed, count, parts, by_category, aggregation):
     table = NewsTable.from_columns([f"N{i}" for i in range(count)], ["x"] * count)
     segment = Segment.of(table, news, np.arange(count))
     interests = rng.normal(size=(parts, 3, 4)).astype("float32")
-    query = Query(aggregation, interests if by_category else interests[:1], np.arange(parts) if by_category else None)
+    categories = np.arange(parts) if by_category else None
+    query = Query(
+        aggregation, interests if by_category else interests[:1], lambda v, e: (v @ e.T).max(axis=1), categories
+    )
     own = interests[segment.news["category"]] if by_category else np.broadcast_to(interests[0], (count, 3, 4))
     matches, logits = (np.einsum("nkd,nd->nk", own, segment.news[name]) for name in ("vector", "target"))
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
