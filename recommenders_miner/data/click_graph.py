@@ -8,7 +8,6 @@ from typing import Self
 
 import numpy as np
 
-from recommenders_miner.data.entities import title_entities
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.past_clicks import before_the_log
@@ -51,6 +50,8 @@ class ClickGraph:
             neighbours: at most how many, M of an article and E of an entity.
             entity_size: entities of a title that count.
         """
+        from recommenders_miner.data.entities import title_entities
+
         _, histories = before_the_log(log)
         of_one_user = np.diff(histories.rows()) == 0
         pairs = np.stack([histories.values[1:], histories.values[:-1]])[:, of_one_user]

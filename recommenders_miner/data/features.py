@@ -11,17 +11,18 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from recommenders_miner.data import cache as array_cache
-from recommenders_miner.data.entities import title_entities, word_entities
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.text import tokenize
 from recommenders_miner.data.vectors import article_vectors
 from recommenders_miner.data.vocabularies import Vocabularies
-from recommenders_miner.hparams import HParams
+
+if TYPE_CHECKING:
+    from recommenders_miner.hparams import HParams
 
 Kind = Literal["tokens", "id", "number", "vector", "rows"]
 
@@ -186,6 +187,8 @@ def _subcategory(features: NewsFeatures) -> np.ndarray:
 @feature("entities", "tokens", needs=["entities"])
 def _entities(features: NewsFeatures) -> np.ndarray:
     """The title's Wikidata entities, (N+1, entity_size) int32."""
+    from recommenders_miner.data.entities import title_entities  # imports pydantic, in a quarter of a second
+
     names, size = features.vocabularies.entities, features.hparams.entity_size
     return padded([names.encode(entities[:size]) for entities in title_entities(features.news)], size)
 
@@ -205,6 +208,8 @@ def _clicked_before(features: NewsFeatures) -> np.ndarray:
 @feature("word_entities", "tokens", needs=["entities", "neighbours"], told_by="title")
 def _word_entities(features: NewsFeatures) -> np.ndarray:
     """The Wikidata entity that each word of the title belongs to, 0 for none, (N+1, title_size) int32."""
+    from recommenders_miner.data.entities import word_entities
+
     names, size = features.vocabularies.entities, features.hparams.title_size
     rows = word_entities(features.news, size, features.hparams.word_segmenter)
     return padded([[names[name] if name else 0 for name in row] for row in rows], size)

@@ -11,13 +11,12 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from recommenders_miner.data.click_graph import ClickGraph
 from recommenders_miner.data.counts import shrunk_rate
-from recommenders_miner.data.entities import graph_neighbours, news_neighbours, title_entities
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.pieces import Pieces
@@ -26,7 +25,9 @@ from recommenders_miner.data.text import are_unspaced, tokenize
 from recommenders_miner.data.vectors import article_vectors, read_vector_names
 from recommenders_miner.data.vocabulary import Vocabulary
 from recommenders_miner.errors import HParamsError
-from recommenders_miner.hparams import HParams
+
+if TYPE_CHECKING:
+    from recommenders_miner.hparams import HParams
 
 LOGGER = logging.getLogger("recommenders_miner")
 _PRIOR_SHOWINGS = 100.0
@@ -148,6 +149,8 @@ def _users(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
 @vocabulary("entities")
 def _entities(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
     """The entities that have vectors, and those of the training titles."""
+    from recommenders_miner.data.entities import title_entities  # imports pydantic, in a quarter of a second
+
     named = (name for names in title_entities(tables.news) for name in names)
     with_vectors = map(read_vector_names, entity_files(tables.hparams, tables.find))
     return Vocabulary.of_names([*itertools.chain(*with_vectors), *named])
@@ -162,6 +165,8 @@ def entity_files(hparams: HParams, find: Callable[[str], str]) -> list[str]:
 
 @vocabulary("neighbours")
 def _neighbours(tables: TrainingTables, built: Vocabularies) -> np.ndarray:
+    from recommenders_miner.data.entities import graph_neighbours, news_neighbours
+
     graph = getattr(tables.hparams, "entity_graph", None)
     return (
         graph_neighbours(tables.find(graph), built.entities) if graph else news_neighbours(tables.news, built.entities)
