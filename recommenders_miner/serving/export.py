@@ -165,15 +165,24 @@ def _write_onnx(network: NewsRecommender, parts: dict[str, Part], folder: Path) 
     except ImportError as error:
         raise RecommendersMinerError("ONNX needs tf2onnx: pip install 'recommenders-miner[export]'.") from error
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    # It writes the swap of an axis with one of size 1 as a Reshape whose zeros copy sizes of what it reads, and lets it
+    # read something else.
+    from tf2onnx.optimizer import _optimizers as optimizers
+
     written, handlers = {}, {"Erfc": (_write_erfc, [])}
-    for name, part in parts.items():
-        function, inputs, outputs = _traced(part)
-        proto, _ = tf2onnx.convert.from_function(
-            function, function.input_signature, opset=_OPSET, custom_op_handlers=handlers
-        )
-        taken = _rename(proto.graph, part, inputs, outputs)
-        (folder / f"{name}.onnx").write_bytes(proto.SerializeToString())
-        written[name] = {"inputs": taken, "outputs": outputs}
+    faulty = optimizers.pop("reshape_optimizer", None)
+    try:
+        for name, part in parts.items():
+            function, inputs, outputs = _traced(part)
+            signature = function.input_signature
+            options = {"opset": _OPSET, "custom_op_handlers": handlers}
+            proto, _ = tf2onnx.convert.from_function(function, signature, **options)
+            taken = _rename(proto.graph, part, inputs, outputs)
+            (folder / f"{name}.onnx").write_bytes(proto.SerializeToString())
+            written[name] = {"inputs": taken, "outputs": outputs}
+    finally:
+        if faulty:
+            optimizers["reshape_optimizer"] = faulty
     return written
 
 
