@@ -147,7 +147,8 @@ def serve(
             _export(folder, export)
     sys.stdout.flush()
     # A new program, for what this one has imported and set of its memory is for training.
-    environment = os.environ | settings.to_environment()
+    one_core = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # a process each: threads get in the way
+    environment = one_core | os.environ | settings.to_environment()
     os.execve(sys.executable, [sys.executable, "-m", "recommenders_miner.serving.server"], environment)
 
 
