@@ -18,7 +18,7 @@ OWN_CELLS = {"system", "imports", "training", "table", "about-particular", "part
 """The cells that differ from model to model; the others are the same in all."""
 
 # A path from the root of a disk; `</td>` and `news/N1` are none.
-ABSOLUTE_PATH = re.compile(r"(?<![\w.<:/*-])/(?:[\w.-]+/)+|\b[A-Z]:\\\\")
+ABSOLUTE_PATH = re.compile(r"(?<![\w.<:/*}-])/(?:[\w.-]+/)+|\b[A-Z]:\\\\")
 
 
 def cells(path):
