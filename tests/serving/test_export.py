@@ -14,13 +14,15 @@ from recommenders_miner.serving import export as exporting
 from recommenders_miner.serving.export import export_model
 from recommenders_miner.serving.runtime import Recommender
 from tests.command_line import run
-from tests.models.toy import EVERY_MODEL, IDS, TOYS, some_slow, toy_model, toy_news
+from tests.models.toy import EVERY_MODEL, IDS, some_slow, toy_model, toy_news
 from tests.serving.exports import exported, recommender
 
 pytest.importorskip("tf2onnx")
 
 FAST = ["miner", "nrms"]
-every_toy = pytest.mark.parametrize("name", some_slow(TOYS, FAST))
+VARIANTS = ["miner max", "miner mean without categories", "miner of one interest", "miner plm none", "miner plm last"]
+VARIANTS += ["miner joined", "lstur con", "unbert nsep", "dkn with a vector for no clicks"]
+every_toy = pytest.mark.parametrize("name", some_slow([*EVERY_MODEL, *VARIANTS], FAST))
 NOW = 1_700_000_000
 
 
@@ -125,7 +127,7 @@ def test_from_the_command_line(trained, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["miner", "nrms", "naml", "lstur", "hierec", "dkn"])
+@pytest.mark.parametrize("name", ["miner", "lstur", "hierec"])
 def test_what_jax_has_trained_is_exported(name, tmp_path):
     code = (
         "import sys, numpy as np\n"
