@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from keras import ops
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -61,6 +60,53 @@ class Explanation:
     attention: np.ndarray | None
     influence: np.ndarray
     labels: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls,
+        model: str,
+        clicks: Sequence[str],
+        candidates: Sequence[str],
+        scores: np.ndarray,
+        interests: tuple[Sequence[str], np.ndarray, np.ndarray] | None,
+        attention: np.ndarray | None,
+        titles: dict[str, str],
+        categories: dict[str, str],
+    ) -> Self:
+        """Put an explanation together; arguments that are not named here are the attributes.
+
+        Args:
+            model: the model's type.
+            clicks: the M clicks that are used.
+            candidates: the C candidates.
+            scores: (1 + M, C) float32, of all the clicks, and without each of them.
+            interests: their names, scores and weights, both (C, K); None where a user is one interest.
+            attention: (C, K, M) or (1, K, M), of at least one click, and of the first interests where K is less.
+            titles: the title of each of these news.
+            categories: the category of each.
+        """
+        if interests is None:
+            interests = ("user",), scores[0, :, None], np.ones((len(candidates), 1), "float32")
+        names, interest_scores, weights = interests
+        if attention is not None:
+            attention = attention[..., : len(clicks)]  # the padding of an empty history is cut off
+            # What is no interest of the user, such as popularity, comes last and looks at no click.
+            attention = np.pad(attention, [(0, 0), (0, len(names) - attention.shape[1]), (0, 0)])
+            # What all candidates share is repeated for each.
+            attention = np.broadcast_to(attention, (len(candidates), len(names), len(clicks)))
+        return cls(
+            model=model,
+            history=tuple(clicks),
+            candidates=tuple(candidates),
+            titles=titles,
+            categories=categories,
+            scores=scores[0],
+            interest_names=tuple(names),
+            interest_scores=interest_scores,
+            interest_weights=weights,
+            attention=attention,
+            influence=(scores[0] - scores[1:]).T,
+        )
 
     @property
     def best_first(self) -> np.ndarray:
@@ -203,48 +249,29 @@ def explain_scores(
 ) -> Explanation:
     """Explain the scores of candidates; see `BaseModel.explain`.
 
-    Used of the model: `news`, `hparams`, `vocabularies.users`, `score_histories`, `encode_news`, and of its `network`
-    the user encoder and the click predictor, each with its `attention_weights`, the predictor with `interests` too.
+    Used of the model: `news`, `hparams`, `vocabularies.users`, `score_histories`, `encode_news`, and its `network`.
     """
     clicks, candidates = tuple(history)[-model.hparams.his_size :], tuple(candidates)
-    without_one = [clicks[:place] + clicks[place + 1 :] for place in range(len(clicks))]
-    scores = model.score_histories([clicks, *without_one], candidates, user)
+    scores = model.score_histories([clicks, *without_each(clicks)], candidates, user)
     interests, attention = _look_inside(model, clicks, candidates, user)
-    if interests is None:
-        names, interest_scores, weights = ("user",), scores[0, :, None], np.ones((len(candidates), 1), "float32")
-    else:
-        names, (interest_scores, weights) = tuple(interests.names), (_array(part)[0] for part in interests[1:])
-    if attention is not None:
-        attention = _array(attention)[0, :, :, : len(clicks)]  # the padding of an empty history is cut off
-        # What is no interest of the user, such as popularity, comes last and looks at no click.
-        attention = np.pad(attention, [(0, 0), (0, len(names) - attention.shape[1]), (0, 0)])
-        # What all candidates share is repeated for each.
-        attention = np.broadcast_to(attention, (len(candidates), len(names), len(clicks)))
     news = list(dict.fromkeys((*clicks, *candidates)))
     rows = model.news.rows(news)
     titles, categories = (
         dict(zip(news, column.take(rows).to_pylist(), strict=True))
         for column in (model.news.title, model.news.category)
     )
-    return Explanation(
-        model=model.hparams.model_type,
-        history=clicks,
-        candidates=candidates,
-        titles=titles,
-        categories=categories,
-        scores=scores[0],
-        interest_names=names,
-        interest_scores=interest_scores,
-        interest_weights=weights,
-        attention=attention,
-        influence=(scores[0] - scores[1:]).T,
-    )
+    asked = model.hparams.model_type, clicks, candidates
+    return Explanation.of(*asked, scores, interests, attention, titles, categories)
+
+
+def without_each(clicks: Sequence[str]) -> list[Sequence[str]]:
+    """Return a history without each of its clicks in turn."""
+    return [[*clicks[:place], *clicks[place + 1 :]] for place in range(len(clicks))]
 
 
 def _look_inside(model: Any, clicks: Sequence[str], candidates: Sequence[str], user: str | None) -> tuple[Any, Any]:
-    """Run the network's parts on one sample: interests and attention weights, None what the model has not."""
-    user_encoder, click_predictor = model.network.user_encoder, model.network.click_predictor
-    length = max(len(clicks), 1)
+    """Run the network's parts on one sample: interests and attention as `Explanation.of` takes them."""
+    from keras import ops  # who explains an export's scores has no Keras
 
     def sample(ids: Sequence[str], size: int) -> Any:
         """Make a batch of one of some news, padding behind."""
@@ -253,23 +280,19 @@ def _look_inside(model: Any, clicks: Sequence[str], candidates: Sequence[str], u
             for name, array in model.encode_news(ids).items()
         }
 
-    history, shown = sample(clicks, length), sample(candidates, len(candidates))
+    def array(tensor: Any) -> np.ndarray:
+        return ops.convert_to_numpy(ops.cast(tensor, "float32"))[0]
+
+    length = max(len(clicks), 1)
     log = model.log_of_now([clicks], candidates, user)
-    if (context := model.context_of_now(log)) is not None:
-        values = context.of(np.zeros(1, int), log.candidates.values[None])
-        shown |= {name: ops.convert_to_tensor(values[..., place]) for place, name in enumerate(context.columns)}
+    context = model.context_of_now(log)
+    values = context and ops.convert_to_tensor(context.of(np.zeros(1, int), log.candidates.values[None]))
     mask = ops.convert_to_tensor(np.arange(length)[None] < len(clicks))
     user_id = ops.convert_to_tensor(np.array(model.vocabularies.users.encode([user or ""]), "int32"))
-    history, mask = model.network.with_cold(history, mask)
-    users = user_encoder.users_for(history, mask, user_id, shown)
-    attention = user_encoder.attention_weights(history, mask, user_id, shown)
-    if attention is None:
-        attention = click_predictor.attention_weights(users, shown)
-    return click_predictor.interests(users, shown), attention
-
-
-def _array(tensor: Any) -> np.ndarray:
-    return ops.convert_to_numpy(ops.cast(tensor, "float32"))
+    history, shown = sample(clicks, length), sample(candidates, len(candidates))
+    interests, attention = model.network.look_inside(history, mask, user_id, shown, values)
+    found = None if interests is None else (interests.names, *map(array, interests[1:]))
+    return found, None if attention is None else array(attention)
 
 
 def find_impression(

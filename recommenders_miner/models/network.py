@@ -309,6 +309,22 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         bound = self.user_encoder.bind_candidates(_rows(users, user), gathered)
         return self.click_predictor(bound, gathered, mask=candidates > 0)
 
+    def look_inside(
+        self, history: News, mask: Tensor, user: Tensor, candidates: News, context: Tensor | None = None
+    ) -> tuple[Interests | None, Tensor | None]:
+        """Take the scores of candidates (B, C) apart: the users' interests in them, and which clicks these look at.
+
+        The arguments are those of `UserEncoder.call`, and `context` that of `score_encoded`; what the model has not is
+        None. See `ClickPredictor.interests` and `UserEncoder.attention_weights`.
+        """
+        shown = {**candidates, **self._named(context)}
+        history, mask = self.with_cold(history, mask)
+        users = self.user_encoder.users_for(history, mask, user, shown)
+        attention = self.user_encoder.attention_weights(history, mask, user, shown)
+        if attention is None:
+            attention = self.click_predictor.attention_weights(users, shown)
+        return self.click_predictor.interests(users, shown), attention
+
     # === Saving ===
 
     def save_assets(self, dir_path: str) -> None:

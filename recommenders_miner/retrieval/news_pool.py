@@ -63,6 +63,12 @@ def is_repeated(places: np.ndarray) -> np.ndarray:
     return repeated
 
 
+def weighted_mean(scores: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Return the means over axis 0 of scores (K, n), weighted by the softmax of logits (K, n) over it, (n,)."""
+    weights = np.exp(logits - logits.max(axis=0))
+    return (weights * scores).sum(axis=0) / weights.sum(axis=0)
+
+
 @dataclass(frozen=True)
 class WeightedScores:
     """MINER-weighted's scores, from a second vector of each article (MINER, Section 3.4).
@@ -96,9 +102,8 @@ class WeightedScores:
             news = places[user, columns]
             logits = interests[user] @ self.targets[news].T
             scores = interests[user] @ self.vectors[news].T if matches is None else matches[user][:, columns]
-            weights = np.exp(logits - logits.max(axis=0))
             bounds[user] = -np.inf
-            bounds[user, columns] = (weights * scores).sum(axis=0) / weights.sum(axis=0)
+            bounds[user, columns] = weighted_mean(scores, logits)
 
 
 class NewsIndex:

@@ -6,6 +6,7 @@ the ONNX parts together again.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 from pathlib import Path
@@ -50,7 +51,7 @@ def export_model(
         overwrite: replace a folder that holds something.
 
     Raises:
-        RecommendersMinerError: the backend is not TensorFlow, tf2onnx is missing, or what the export says differs by
+        RecommendersMinerError: the backend is not TensorFlow, a package is missing, or what the export says differs by
             more than `TOLERANCE`; nothing is written then.
         FolderExistsError: `out` holds something.
     """
@@ -58,6 +59,9 @@ def export_model(
         raise RecommendersMinerError(
             "Models are exported by TensorFlow, which loads what JAX has trained, too: set KERAS_BACKEND=tensorflow."
         )
+    needed = ("tf2onnx", "onnxruntime") if format == "onnx" else ()
+    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+        raise RecommendersMinerError(f"ONNX needs {' and '.join(missing)}: pip install 'recommenders-miner[export]'.")
     with new_folder(Path(out), overwrite) as folder:
         model = load_model(run) if isinstance(run, str | Path) else run
         model.require_built()
@@ -160,10 +164,8 @@ def _traced(part: Part) -> tuple[Any, list[str], list[str]]:
 
 
 def _write_onnx(network: NewsRecommender, parts: dict[str, Part], folder: Path) -> dict[str, Any]:
-    try:
-        import tf2onnx
-    except ImportError as error:
-        raise RecommendersMinerError("ONNX needs tf2onnx: pip install 'recommenders-miner[export]'.") from error
+    import tf2onnx
+
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     # It writes the swap of an axis with one of size 1 as a Reshape whose zeros copy sizes of what it reads, and lets it
     # read something else.

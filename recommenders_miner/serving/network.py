@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +13,8 @@ import numpy as np
 import onnxruntime
 
 from recommenders_miner.data.counts import Past
-from recommenders_miner.data.features import NewsFeatures, length_feature
+from recommenders_miner.data.features import NewsFeatures
+from recommenders_miner.data.lengths import LengthGroups
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.errors import DataFormatError
@@ -69,29 +69,27 @@ class ExportedNetwork:
         of_plm = {name: name.replace("plm_vector", "pieces").replace("plm_states", "pieces") for name in sources}
         of_plm = {name: pieces for name, pieces in of_plm.items() if sources[name] == "plm"}
         made |= {pieces: features[pieces] for pieces in of_plm.values()}
-        texts = {name: values for name, values in made.items() if length_feature(name) == name}
-        length = sum((values[1:] != 0).sum(axis=1) for values in texts.values()) + np.zeros(len(table) - 1)
-        order, found = np.argsort(length, kind="stable"), {}
-        for first in range(0, len(order), _ENCODED_AT_ONCE):
-            rows = order[first : first + _ENCODED_AT_ONCE]
-            batch = {name: values[rows + 1] for name, values in made.items()}
-            longest = {name: max(int((batch[name] != 0).sum(axis=1).max()), 1) for name in texts}
-            batch = {name: values[:, : longest.get(length_feature(name))] if values.ndim > 1 else values
-                     for name, values in batch.items()}  # fmt: skip
-            batch |= {name: self.run("plm", {"pieces": batch[pieces]})["output"] for name, pieces in of_plm.items()}
-            inputs = {f"features.{name}": values for name, values in batch.items()}
-            for name, values in self.run("news", inputs).items():
-                if name not in found:
-                    found[name] = np.zeros((len(order), *self._whole_row(name, values, texts)), values.dtype)
-                found[name][(rows, *(slice(size) for size in values.shape[1:]))] = values
+        lengths, found = LengthGroups.plan(made, groups=4), {}
+        group_of = lengths.group_of(np.arange(1, len(table)))
+        for group in range(len(lengths.edges)):
+            own = np.flatnonzero(group_of == group)
+            for first in range(0, len(own), _ENCODED_AT_ONCE):
+                rows = own[first : first + _ENCODED_AT_ONCE]
+                batch = lengths.gather(made, rows + 1, group)
+                batch |= {name: self.run("plm", {"pieces": batch[pieces]})["output"] for name, pieces in of_plm.items()}
+                inputs = {f"features.{name}": values for name, values in batch.items()}
+                for name, values in self.run("news", inputs).items():
+                    if name not in found:
+                        longest = max((made[text].shape[1] for text in lengths.cuts), default=0)
+                        found[name] = np.zeros((len(group_of), *self._whole_row(name, values, longest)), values.dtype)
+                    found[name][(rows, *(slice(size) for size in values.shape[1:]))] = values
         return self._related(found)
 
-    def _whole_row(self, name: str, values: np.ndarray, texts: Arrays) -> list[int]:
-        """Return the shape that an array's rows have whatever the batch: as long as the longest text may be."""
+    def _whole_row(self, name: str, values: np.ndarray, longest: int) -> list[int]:
+        """Return the shape that an array's rows have whatever the batch: as long as the `longest` text may be."""
         parts = self.manifest["parts"]
         inputs = {**parts["user"]["inputs"], **parts["score"]["inputs"]}
         described = inputs.get(f"history.{name}") or inputs.get(f"candidates.{name}") or {"shape": values.shape}
-        longest = max((text.shape[1] for text in texts.values()), default=0)
         axes = described["shape"][-(values.ndim - 1) :] if values.ndim > 1 else []
         return [longest if isinstance(axis, str) else axis for axis in axes]
 
@@ -116,7 +114,7 @@ class _Part:
     """One file; what only new articles, or reasons, need is loaded when it is first needed."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        self._path, self._options, self._lock = path, onnxruntime.SessionOptions(), Lock()
+        self._path, self._options = path, onnxruntime.SessionOptions()
         self._options.intra_op_num_threads, self._options.log_severity_level = threads, 3
         is_rare = path.stem in ("plm", "news", "explain") or path.stem.startswith("relate")
         self._options.enable_cpu_mem_arena = not is_rare  # which keeps what the largest batch took
@@ -127,8 +125,7 @@ class _Part:
 
     @cached_property
     def _opened(self) -> tuple[onnxruntime.InferenceSession, list[str], list[str]]:
-        with self._lock:
-            session = onnxruntime.InferenceSession(str(self._path), self._options, ["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(self._path), self._options, ["CPUExecutionProvider"])
         inputs, outputs = ([value.name for value in of] for of in (session.get_inputs(), session.get_outputs()))
         return session, inputs, outputs
 

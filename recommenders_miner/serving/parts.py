@@ -83,20 +83,20 @@ def network_parts(network: NewsRecommender, features: NewsFeatures) -> dict[str,
     if network.context:
         shown["context"] = np.zeros((2, 4, len(network.context)), "float32")
     of_state = {
-        name: ("rows", *_differing(name, array, _named("state", longer)[name])[1:])
-        for name, array in _named("state", state).items()
+        name: ("rows", *_differing(name, array, named(longer, "state")[name])[1:])
+        for name, array in named(state, "state").items()
     }
     parts["score"] = Part(functools.partial(_score, network), {"state": state, **shown}, of_state | of_shown)
     explained = {**users, **shown}
-    if look_inside(network, **keras.tree.map_structure(ops.convert_to_tensor, explained)):
-        parts["explain"] = Part(functools.partial(look_inside, network), explained, of_users | of_shown)
+    if _look_inside(network, **keras.tree.map_structure(ops.convert_to_tensor, explained)):
+        parts["explain"] = Part(functools.partial(_look_inside, network), explained, of_users | of_shown)
     return parts
 
 
 def interest_names(network: NewsRecommender, part: Part) -> list[str]:
     """Return what the interests of the part `explain` are called."""
-    found = _opened(network, **keras.tree.map_structure(ops.convert_to_tensor, part.example))[0]
-    return ["user"] if found is None else list(found.names)
+    interests, _ = network.look_inside(**keras.tree.map_structure(ops.convert_to_tensor, part.example))
+    return ["user"] if interests is None else list(interests.names)
 
 
 def _interests(network: NewsRecommender, encode_user: Callable, category: Any = None, **clicked: Any) -> dict[str, Any]:
@@ -121,24 +121,12 @@ def _score(network: NewsRecommender, state: Any, candidates: Any, context: Any =
     return {"scores": network.click_predictor(users, shown, mask=mask)}
 
 
-def look_inside(network: NewsRecommender, **explained: Any) -> dict[str, Any]:
+def _look_inside(network: NewsRecommender, **explained: Any) -> dict[str, Any]:
     """Return the interests' `scores` and `weights` (R, C, K), and their `attention` to clicks, what there is of it."""
-    interests, attention = _opened(network, **explained)
+    interests, attention = network.look_inside(**explained)
     found = {} if interests is None else {"scores": interests.scores, "weights": interests.weights}
     found |= {} if attention is None else {"attention": attention}
     return {name: ops.cast(values, "float32") for name, values in found.items()}
-
-
-def _opened(
-    network: NewsRecommender, history: Any, mask: Any, user: Any, candidates: Any, context: Any = None
-) -> tuple[Any, Any]:
-    encoder, predictor = network.user_encoder, network.click_predictor
-    shown = {**candidates, **network._named(context)}
-    history, mask = network.with_cold(history, mask)
-    users = encoder.users_for(history, mask, user, shown)
-    attention = encoder.attention_weights(history, mask, user, shown)
-    attention = predictor.attention_weights(users, shown) if attention is None else attention
-    return predictor.interests(users, shown), attention
 
 
 # === Examples and their axes ===
@@ -170,15 +158,10 @@ def _differing(name: str, one: np.ndarray, other: np.ndarray) -> tuple[str | Non
     return tuple(f"{name}_{axis}" if a != b else None for axis, (a, b) in sizes)
 
 
-def _named(prefix: str, structure: Any) -> dict[str, Any]:
+def named(structure: Any, prefix: str = "") -> dict[str, Any]:
     """Return the leaves of a structure by their paths, as `history.vector`."""
     pairs = keras.tree.flatten_with_path(structure)
     return {".".join(filter(None, (prefix, *map(str, path)))): leaf for path, leaf in pairs}
-
-
-def named(structure: Any) -> dict[str, Any]:
-    """Return the leaves of a structure by their paths, as `history.vector`."""
-    return _named("", structure)
 
 
 def _arrays(structure: Any) -> Any:

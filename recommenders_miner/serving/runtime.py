@@ -18,7 +18,7 @@ from recommenders_miner.data.vocabulary import UNKNOWN_ID
 from recommenders_miner.errors import DataFormatError, HParamsError, UnknownNewsError
 from recommenders_miner.serving.live import LiveContext
 from recommenders_miner.serving.network import ExportedNetwork
-from recommenders_miner.serving.reasons import explanation, plane
+from recommenders_miner.serving.plane import plane
 from recommenders_miner.serving.segments import Arrays, Pool, Query, Segment, best
 from recommenders_miner.serving.snapshot import read_snapshot, write_snapshot
 
@@ -300,16 +300,22 @@ class Recommender:
         self, history: Sequence[str], candidates: Sequence[str], *, user: str | None = None, now: float | None = None
     ) -> dict[str, Any]:
         """Say why candidates score as they do, in the form of `explain.Explanation.to_json`; errors as of `score`."""
+        from recommenders_miner.explain import Explanation, without_each  # which imports what prints tables
+
         pool, now = self._pool, time.time() if now is None else now
         clicks, opened = self._known(pool, history), {}
-        score = functools.partial(self.score, candidates=candidates, user=user, now=now)
-        score(clicks)  # refuses unknown ones
+        of_each = [self.score(some, candidates, user=user, now=now) for some in (clicks, *without_each(clicks))]
         if "explain" in self.network and candidates:
             shown = {f"candidates.{name}": values for name, values in pool.gather(candidates).items()}
             context = self._context(pool, clicks, candidates, user, now)
             opened = self.network.run("explain", {**self._clicked(pool, clicks, user), **shown, **context})
-        names = self.network.manifest["interests"]
-        return explanation(self.kind, clicks, candidates, score, opened, names, functools.partial(_row, pool))
+        interests = None
+        if "scores" in opened:
+            interests = self.network.manifest["interests"], opened["scores"][0], opened["weights"][0]
+        attention = opened["attention"][0] if "attention" in opened else None
+        rows = {news_id: _row(pool, news_id) for news_id in (*clicks, *candidates)}
+        named = ({i: row.get(name, "") for i, row in rows.items()} for name in ("title", "category"))
+        return Explanation.of(self.kind, clicks, candidates, np.stack(of_each), interests, attention, *named).to_json()
 
     def map(self, history: Sequence[str], limit: int = 2000, *, user: str | None = None) -> dict[str, Any]:
         """Return places in a plane of the user's interests, the history and the newest `limit` articles.

@@ -8,12 +8,14 @@ undisturbed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from recommenders_miner.data.news import NewsTable
+from recommenders_miner.retrieval.news_pool import weighted_mean
 
 _FIRST_WEIGHED = 64
 """Articles of the highest bounds that are weighed first; how many does not matter much."""
@@ -48,6 +50,14 @@ class Segment:
         table = table.select(table.ids.take(order + 1).to_pylist())
         return cls(table, {name: values[order] for name, values in news.items()}, rank[order], everything)
 
+    def without(self, rows: Sequence[int]) -> Segment:
+        """Return the segment with some rows dead; what is derived of its articles stays."""
+        alive = self.alive.copy()
+        alive[rows] = False
+        other = copy(self)
+        object.__setattr__(other, "alive", alive)
+        return other
+
     def ids_of(self, rows: np.ndarray) -> list[str]:
         """Return the ids of some rows."""
         return self.table.ids.take(rows + 1).to_pylist()
@@ -81,9 +91,7 @@ class Pool:
                 dead.setdefault(place[0], []).append(place[1])
         segments = list(self.segments)
         for number, rows in dead.items():
-            alive = segments[number].alive.copy()
-            alive[rows] = False
-            segments[number] = replace(segments[number], alive=alive)
+            segments[number] = segments[number].without(rows)
         return Pool(tuple(segments), places)
 
     def joined(self, added: Segment, as_one: Callable[[list[Segment]], Segment]) -> Pool:
@@ -126,8 +134,7 @@ class Query:
     """How a user scores articles by interests: `max` or `mean` over i of s_i = e_i^T h, or `weighted`, Σ_i w_i s_i.
 
     The weights are w = softmax_i(e_i^T t), t being the article's `target` (MINER, Section 3.4). They add up to 1, so
-    that the largest s_i is a bound: articles whose bound does not reach the k-th score need no weights. This is the
-    threshold algorithm of Fagin, Lotem and Naor, JCSS 2003.
+    that the largest s_i is a bound: see `retrieval.news_pool.WeightedScores`, which searches for many users at once.
 
     `interests` are (P, K, d): one set for all articles, or those of each category, whose ids are `categories` (P,).
     `match` gives the largest inner products, (n,), of vectors (n, d) with interests (K, d).
@@ -197,8 +204,7 @@ class Query:
             matches = interests @ segment.news["vector"][rows[own]].T
             if self.aggregation == "weighted":
                 logits = interests @ segment.news["target"][rows[own]].T
-                weights = np.exp(logits - logits.max(axis=0))
-                scores[own] = (weights * matches).sum(axis=0) / weights.sum(axis=0)
+                scores[own] = weighted_mean(matches, logits)
             else:
                 scores[own] = matches.mean(axis=0) if self.aggregation == "mean" else matches.max(axis=0)
         return scores
