@@ -121,7 +121,7 @@ def _check_text(content_type: bytes, body: bytes) -> None:
     try:
         body.decode()
     except UnicodeDecodeError as error:
-        raise Problem(400, f"The body is no UTF-8: byte {error.start} is wrong.") from None
+        raise Problem(400, f"The body is not valid UTF-8: see byte {error.start}.") from None
 
 
 def _too_large() -> Problem:

@@ -51,7 +51,7 @@ class ExportedNetwork:
             self._parts = {name: _Part(folder / f"{name}.onnx", threads) for name in self.manifest["parts"]}
         except _DAMAGED as error:
             raise DataFormatError(
-                folder, f"no export in ONNX that can be read ({error}).", remedy="Write one: recommenders-miner export."
+                folder, f"not a readable ONNX export ({error}).", remedy="Write one: recommenders-miner export."
             ) from error
 
     def __contains__(self, part: str) -> bool:

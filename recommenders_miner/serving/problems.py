@@ -25,7 +25,7 @@ _SAID = {
     "extra_forbidden": "is no field of this request; leave it out, or correct its name",
     "missing": "is missing",
     "string_pattern_mismatch": "has white space, a control character or bytes that are no UTF-8, unlike ids",
-    "string_unicode": "is no valid Unicode: half of a surrogate pair",
+    "string_unicode": "is not valid Unicode: it holds half of a surrogate pair",
     "finite_number": "has to be a finite number",
 }
 """By pydantic's type of error, what is plainer than its own message."""
@@ -96,7 +96,7 @@ def _of_validation(errors: Sequence[Any]) -> Problem:
     """Say what pydantic found, the first few of it, each with its place: `events.3.time: …`."""
     if errors[0]["type"] == "json_invalid":
         said = errors[0]["ctx"]["error"]
-        return Problem(400, f"The body is no JSON: {said}, at character {errors[0]['loc'][-1]}.")
+        return Problem(400, f"The body is not valid JSON: {said}, at character {errors[0]['loc'][-1]}.")
     said = list(dict.fromkeys(f"{_place(error['loc'])}: {_message(error)}" for error in errors))
     more = f" And {len(said) - _MOST_SAID} more." if len(said) > _MOST_SAID else ""
     return Problem(422, "; ".join(said[:_MOST_SAID]) + "." + more)
