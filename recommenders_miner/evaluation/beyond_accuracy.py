@@ -84,11 +84,7 @@ class BeyondAccuracy:
 
     def evaluate(self, scores: np.ndarray) -> Evaluation:
         """Evaluate the lists that scores (candidates,) make of each impression's candidates, the highest first."""
-        candidates = self.log.candidates
-        ranks = rank_candidates(Ragged(scores, candidates.offsets))
-        ranked = np.empty_like(candidates.values)
-        ranked[candidates.repeat(candidates.offsets[:-1]) + ranks - 1] = candidates.values
-        return self.evaluate_lists(Ragged(ranked, candidates.offsets))
+        return self.evaluate_lists(ranked_lists(self.log.candidates, scores))
 
     def evaluate_lists(self, lists: Ragged, history_of: np.ndarray | None = None) -> Evaluation:
         """Evaluate lists of rows of the table, the best of each list first.
@@ -115,6 +111,14 @@ class BeyondAccuracy:
         coverage = float((recommended & self.catalogue).sum() / self.catalogue.sum())
         means = Evaluation.mean({f"{name}@{self.k}": values for name, values in by_list.items()}, sizes > 0)
         return means.with_metrics_of(Evaluation({f"coverage@{self.k}": coverage}, {}, len(lists), 0))
+
+
+def ranked_lists(candidates: Ragged, scores: np.ndarray) -> Ragged:
+    """Return each impression's candidates by descending score, equal ones as they stand."""
+    ranks = rank_candidates(Ragged(scores, candidates.offsets))
+    ranked = np.empty_like(candidates.values)
+    ranked[candidates.repeat(candidates.offsets[:-1]) + ranks - 1] = candidates.values
+    return Ragged(ranked, candidates.offsets)
 
 
 def is_beyond_accuracy(metric: str) -> bool:

@@ -178,15 +178,20 @@ def mean_ranks(of_models: Sequence[Ragged]) -> Ragged:
     return Ragged(-total / len(of_models), of_models[0].offsets)
 
 
-def cold_candidates(
-    log: ImpressionLog, news: NewsTable, training_log: ImpressionLog, training_news: NewsTable
-) -> np.ndarray:
-    """Say which candidates are cold, neither shown in the training log nor clicked in its histories."""
+def cold_articles(news: NewsTable, training_log: ImpressionLog, training_news: NewsTable) -> np.ndarray:
+    """Say which rows of a table are cold, neither shown in the training log nor clicked in its histories."""
     seen = np.zeros(len(training_news), bool)
     seen[training_log.candidates.values] = True
     seen[training_log.histories.values] = True
     known = pc.is_in(news.ids, value_set=training_news.ids.filter(seen)).to_numpy(zero_copy_only=False)
-    return ~known[log.candidates.values]
+    return ~known
+
+
+def cold_candidates(
+    log: ImpressionLog, news: NewsTable, training_log: ImpressionLog, training_news: NewsTable
+) -> np.ndarray:
+    """Say which candidates of a log are cold, see `cold_articles`."""
+    return cold_articles(news, training_log, training_news)[log.candidates.values]
 
 
 def evaluate_cold(scores: np.ndarray, log: ImpressionLog, cold: np.ndarray) -> Evaluation | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -15,6 +15,7 @@ from recommenders_miner.data.features import refer, with_related
 from recommenders_miner.data.lengths import growing_edges, length_edges
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import distinct_rows
+from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.encoders.whole_table import (
     NetworkPart,
     batches_of,
@@ -156,6 +157,30 @@ class LogScorer:
         told the share that is done, now and then; `context` is the log's, for networks that read it.
         """
         return self.score_users(news, log, self.distinct_users(log, users), progress, context)
+
+    def deal(self, log: ImpressionLog, users: DistinctUsers, count: int) -> list[np.ndarray]:
+        """Deal impressions out to so many workers, in ascending rows: users whole, and of like histories together."""
+        of_users = np.bincount(users.of_impression, log.candidates.lengths, len(users.lengths)) + users.lengths
+        done = np.cumsum(of_users)
+        worker = np.minimum((done - of_users / 2) / done[-1] * count, count - 1).astype(int)
+        return [np.flatnonzero(worker[users.of_impression] == index) for index in range(count)]
+
+    def score_some(
+        self,
+        news: dict[str, np.ndarray],
+        log: ImpressionLog,
+        users: DistinctUsers,
+        impressions: np.ndarray,
+        progress: Callable[[float], None] | None = None,
+        context: Context | None = None,
+    ) -> Ragged:
+        """Score the candidates of some impressions, (I,) ascending rows of a log, as `score_users` scores all."""
+        names = ("history_of", "user_of", "time", "impression_id")
+        shown = log.candidates.take(impressions)
+        piece = replace(log, candidates=shown, **{name: getattr(log, name)[impressions] for name in names})
+        of_piece = replace(users, of_impression=users.of_impression[impressions])
+        scores = self.score_users(news, piece, of_piece, progress, context and replace(context, log=piece))
+        return Ragged(scores, shown.offsets)
 
     def score_users(
         self,
