@@ -1,0 +1,96 @@
+"""Reports by group of users: by their clicks so far, by how often they come, by what else is known of them."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recommenders_miner.errors import DataFormatError
+from recommenders_miner.evaluation.metrics import Evaluation
+
+if TYPE_CHECKING:
+    from recommenders_miner.data.log import ImpressionLog
+
+USERS_FILE = "users.parquet"
+"""May stand beside a behaviors.tsv: a column `id`, and whatever else is known of the users, such as `region`."""
+
+_CLICKS = (0, 1, 5, 20, 50)
+_IMPRESSIONS = (1, 2, 5, 10)
+"""Where the groups by clicks, and by impressions in the log, begin."""
+
+_NOT_KNOWN = "not known"
+_MOST_VALUES = 10
+
+
+class UserGroups(NamedTuple):
+    """The group of each impression's user: the groups' names in their order, and a place (impressions,) among them."""
+
+    names: Sequence[str]
+    of_impression: np.ndarray
+
+    @classmethod
+    def find(cls, by: str, log: ImpressionLog) -> Self:
+        """Group a log's users by `clicks` (in the history so far), `activity` (impressions in the log), or a column.
+
+        A column is one of the users.parquet beside the log. Numbers with more than ten distinct values are cut at their
+        quartiles.
+
+        Raises:
+            DataFormatError: there is no such file or column; the message names the nearest one.
+        """
+        if by == "clicks":
+            return cls._cut(log.histories.lengths[log.history_of], _CLICKS)
+        if by == "activity":
+            return cls._cut(np.bincount(log.user_of)[log.user_of], _IMPRESSIONS)
+        values = _read_column(log.path.with_name(USERS_FILE), by, log.users)
+        known = values.drop_null()
+        if (pa.types.is_floating(known.type) or pa.types.is_integer(known.type)) and len(known.unique()) > _MOST_VALUES:
+            bounds = np.unique(np.quantile(known.to_numpy(), [0, 0.25, 0.5, 0.75], method="lower"))
+            place = np.searchsorted(bounds, values.fill_null(bounds[0]).to_numpy(), "right") - 1
+            place[values.is_null().to_numpy(zero_copy_only=False)] = len(bounds)
+            return cls([*(f"from {bound:g}" for bound in bounds), _NOT_KNOWN], place[log.user_of])
+        names, place = np.unique(values.cast(pa.string()).fill_null(_NOT_KNOWN).to_pylist(), return_inverse=True)
+        return cls(names.tolist(), place[log.user_of])
+
+    @classmethod
+    def _cut(cls, counts: np.ndarray, bounds: Sequence[int]) -> Self:
+        spans = itertools.pairwise(bounds)
+        names = [f"{low}" if low == high - 1 else f"{low}-{high - 1}" for low, high in spans]
+        return cls([*names, f"{bounds[-1]} or more"], np.searchsorted(bounds, counts, "right") - 1)
+
+    def evaluate(self, values: Mapping[str, np.ndarray]) -> dict[str, Evaluation]:
+        """Average metrics (impressions,), NaN where not defined, over each group that has an impression."""
+        found = {}
+        for place, name in enumerate(self.names):
+            members = self.of_impression == place
+            if members.any():
+                of_group = {metric: column[members] for metric, column in values.items()}
+                found[name] = Evaluation.mean(of_group, ~np.isnan(list(of_group.values())).all(axis=0))
+        return found
+
+
+def _read_column(path: Path, name: str, users: pa.StringArray) -> pa.Array:
+    """Read what a column of a users.parquet says of some users, null where nothing."""
+    if not path.exists():
+        problem = f"is not there, and so there is no column {name!r} to group users by."
+        raise DataFormatError(path, problem, remedy="Group by clicks or activity, which the log itself tells.")
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataFormatError(path, f"is no Parquet file that can be read ({error}).") from None
+    for column in ("id", name):
+        if column not in table.column_names:
+            known = [*(found for found in table.column_names if found != "id"), "clicks", "activity"]
+            nearest = difflib.get_close_matches(column, known, n=1, cutoff=0.0)[0]
+            remedy = None if column == "id" else f"Did you mean {nearest!r}?"
+            raise DataFormatError(path, f"there is no column {column!r}.", remedy=remedy)
+    place = pc.index_in(users, value_set=table["id"].combine_chunks().cast(pa.string()))
+    return table[name].combine_chunks().take(place)
