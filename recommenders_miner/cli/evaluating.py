@@ -183,7 +183,7 @@ def recall(
     from recommenders_miner.data.ragged import Ragged
     from recommenders_miner.evaluation.beyond_accuracy import BeyondAccuracy
     from recommenders_miner.evaluation.metrics import evaluate_recall
-    from recommenders_miner.experiments.compare import Column
+    from recommenders_miner.experiments.columns import Column
     from recommenders_miner.retrieval.news_recall import NewsRecall, first_seen
     from recommenders_miner.storage import atomic_write
     from recommenders_miner.tables import terminal_table

@@ -89,6 +89,12 @@ def compare(
         bool,
         typer.Option("--rerank", help="Also show each model with boosted trees over it; needs -o held_out=users."),
     ] = False,
+    normative: Annotated[
+        bool,
+        typer.Option(
+            "--normative", help="Also show normative diversity (RADio), and how evenly articles and sources are listed."
+        ),
+    ] = False,
     on_error: OnError = "raise",
     skip_unavailable: SkipUnavailable = False,
     dry_run: DryRun = False,
@@ -107,7 +113,8 @@ def compare(
     names = TABLE_2 if models == "all" else [name.strip() for name in models.split(",")]
     every_seed = range(seed, seed + seeds)
     with resumable(out):
-        found = compare(data, names, out, overrides, every_seed, scale, _see_plan(dry_run), rerank, on_error)
+        see = _see_plan(dry_run)
+        found = compare(data, names, out, overrides, every_seed, scale, see, rerank, on_error, normative)
     console.print(found.render())
     console.print(f"Look at {out / 'results.md'} and {out / 'results.png'}.", soft_wrap=True)
     _end(found.failed, skip_unavailable)

@@ -107,7 +107,7 @@ class Normative:
 
     Example:
         normative = Normative.fit(dev_log, dev_news, train_log, train_news)
-        normative.evaluate(ranked_lists(dev_log.candidates, scores)).metrics  # {"calibration_topic@10": …, …}
+        normative.evaluate_lists(ranked_lists(dev_log.candidates, scores)).metrics  # {"calibration_topic@10": …, …}
     """
 
     log: ImpressionLog
@@ -194,7 +194,7 @@ class Normative:
         values["cold_share"] = divided(lists.sums(self.cold[lists.values]), lists.lengths, lists.lengths > 0)
         return {f"{name}@{self.k}": of_list for name, of_list in values.items()}
 
-    def evaluate(self, lists: Ragged) -> Evaluation:
+    def evaluate_lists(self, lists: Ragged) -> Evaluation:
         """Average over lists, and add what is one number for all of them; empty lists are left out."""
         found = Evaluation.mean(self.by_list(lists), lists.lengths > 0)
         errors = found.standard_errors

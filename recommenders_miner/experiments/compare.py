@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Group
 from rich.padding import Padding
@@ -22,15 +22,15 @@ from recommenders_miner.evaluation.baselines import (
     popularity_scores,
     random_scores,
 )
-from recommenders_miner.evaluation.beyond_accuracy import is_beyond_accuracy
-from recommenders_miner.evaluation.metrics import COLD_AUC, DEFAULT_METRICS
+from recommenders_miner.evaluation.metrics import DEFAULT_METRICS
 from recommenders_miner.evaluation.submission import read_scores
+from recommenders_miner.experiments.columns import CAPTIONS, COSTS, NORMATIVE, Column, columns_read, table_of
+from recommenders_miner.experiments.dev_log import DevLog
 from recommenders_miner.experiments.differences import Differences, differences_to_best
 from recommenders_miner.experiments.plan import Plan
 from recommenders_miner.experiments.runs import (
     FLOORS,
     RERANKED,
-    DevLog,
     ResultRow,
     Run,
     Runs,
@@ -59,6 +59,7 @@ def compare(
     see_plan: Callable[[Mapping[str, Plan]], None] = lambda planned: None,
     rerank: bool = False,
     on_error: OnError = "raise",
+    normative: bool = False,
 ) -> Comparison:
     """Train and evaluate models on `data_dir/train` and `data_dir/dev`.
 
@@ -79,6 +80,7 @@ def compare(
         rerank: whether each model gets a second row, with a `BoostedReranker` over its scores.
         on_error: "raise" stops at the first faulty line of the data; "skip" leaves out such lines, and ids that the
             news lack, and says how many.
+        normative: whether lists are evaluated by the metrics of `Normative`, too.
 
     A model that cannot run, or fails, becomes a row that says why, and the others go on; the same call then tries it
     again, and finds the others done.
@@ -96,12 +98,13 @@ def compare(
     horizon = prepare_hparams(**{"model_type": "nrms", **of_all}).horizon
     for of_model in hparams.values() if rerank else ():
         require_held_out(of_model)
-    runs = Runs(data_dir, Path(out) / "runs", on_error)
+    runs = Runs(data_dir, Path(out) / "runs", on_error, normative)
     planned = runs.plan(hparams, seeds)
     see_plan(planned)
     rows, benchmark = reference_rows(runs.dev, seeds, horizon), benchmark_name(data_dir)
     comparison = Comparison(str(data_dir), seeds[0], rows, len(seeds), benchmark=benchmark)
     comparison.left_out = [report.summary() for report in runs.dev.left_out]
+    comparison.normative = runs.dev.normative.columns if runs.dev.normative else {}
     comparison.write(out)
     made: dict[str, list[Run]] = {}
 
@@ -156,62 +159,6 @@ def reference_rows(dev: DevLog, seeds: Sequence[int], horizon: float | str = 0.0
     return [ResultRow.mean(random), *(ResultRow.mean([row] * len(seeds)) for row in others)]
 
 
-# === Columns ===
-
-
-def _compact(count: float) -> str:
-    for unit, size in (("M", 1_000_000), ("K", 1_000)):
-        if count >= size:
-            return f"{count / size:.1f}{unit}"
-    return str(count)
-
-
-_TITLES = {
-    "group_auc": "AUC",
-    "mean_mrr": "MRR",
-    COLD_AUC: "Cold AUC",
-    "mrr": "MRR",
-    "ndcg": "nDCG",
-    "hit": "Hit",
-    "recall": "Recall",
-    "hit_rate": "Hit rate",
-    "ild": "Diversity",
-    "novelty": "Novelty",
-    "calibration": "Calibration",
-    "coverage": "Coverage",
-}
-_NOT_IN_PERCENT = {"novelty": "{:.2f}".format, "calibration": "{:.3f}".format}
-
-
-class Column(NamedTuple):
-    """A column of figures: its name in `ResultRow.figures`, and whether the highest is the best."""
-
-    name: str
-    title: str
-    write: Callable[[float], str]
-    has_best: bool = False
-
-    @classmethod
-    def of_metric(cls, name: str) -> Column:
-        """Make the column of a metric; of those beyond accuracy, none is simply better the higher it is."""
-        kind, at, cutoff = name.partition("@")
-        title = _TITLES.get(kind, kind) + at + cutoff
-        write = _NOT_IN_PERCENT.get(kind, lambda share: f"{100 * share:.2f}")
-        return cls(name, title, write, has_best=not is_beyond_accuracy(name))
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:,.{1 if seconds < 1000 else 0}f}"
-
-
-_COSTS = (
-    Column("train_seconds", "Train s", _seconds),
-    Column("eval_seconds", "Eval s", _seconds),
-    Column("samples_per_second", "Samples per s", "{:,.0f}".format),
-    Column("parameters", "Params", _compact),
-)
-
-
 # === Results ===
 
 
@@ -230,6 +177,8 @@ class Comparison:
     benchmark: str | None = None
     left_out: list[str] = field(default_factory=list)
     """What was left out of the data, a sentence a file."""
+    normative: Mapping[str, str] = field(default_factory=dict)
+    """The columns that `Normative` read, by metric."""
 
     @property
     def failed(self) -> dict[str, str]:
@@ -245,6 +194,7 @@ class Comparison:
             "seed": self.seed,
             **({"num_seeds": self.num_seeds} if self.num_seeds > 1 else {}),
             **({"left_out": self.left_out} if self.left_out else {}),
+            **({"normative": self.normative} if self.normative else {}),
             "results": [row.to_json() for row in self.results],
         }
         if self.differences:
@@ -348,22 +298,19 @@ class Comparison:
         return f"Models on {self.data}{f' ({self.benchmark})' if self.benchmark else ''}, {seeds}"
 
     def _tables(self) -> Iterator[tuple[str, list[Column], str]]:
-        """Yield titles, columns and captions: of accuracy and costs, and of what lies beyond where a row has it."""
+        """Yield titles, columns and captions: of accuracy and costs, and of what else a row has."""
         metrics = dict.fromkeys([*DEFAULT_METRICS, *(name for row in self.results for name in row.metrics)])
-        beyond = [Column.of_metric(name) for name in metrics if is_beyond_accuracy(name)]
-        accuracy = [Column.of_metric(name) for name in metrics if not is_beyond_accuracy(name)]
-        costs = [column for column in _COSTS if any(column.name in row.figures for row in self.results)]
+        accuracy = [Column.of_metric(name) for name in metrics if not table_of(name)]
+        costs = [column for column in COSTS if any(column.name in row.figures for row in self.results)]
         over_seeds = "" if self.num_seeds == 1 else f", ± their standard deviation over {self.num_seeds} seeds"
         errors = [row.standard_errors.get(name, 0.0) for row in self.results for name in DEFAULT_METRICS]
         at_most = f" (standard error at most {100 * max(errors):.2f})" if any(errors) else ""
         caption = f"Metrics in percent, means over impressions{at_most}{over_seeds}."
         yield self._title(), [*accuracy, *costs], caption
-        if beyond:
-            caption = (
-                "Diversity and coverage in percent, novelty in bits, calibration in nats "
-                f"(lower is closer to the user's history){over_seeds}."
-            )
-            yield "Beyond accuracy", beyond, caption
+        for heading, caption in CAPTIONS.items():
+            if columns := [Column.of_metric(name) for name in metrics if table_of(name) == heading]:
+                read = f" ({columns_read(self.normative)})" if heading == NORMATIVE else ""
+                yield heading, columns, f"{caption}{read}{over_seeds}."
 
     def _cells(self, columns: Sequence[Column], plus_minus: str) -> Iterator[tuple[ResultRow, list[str], list[bool]]]:
         """Yield the rows, references last, each with its cells and which of them are the best of the trained models."""

@@ -14,14 +14,9 @@ from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.evaluation.metrics import evaluate_recall, rank_candidates
 from recommenders_miner.experiments.compare import Comparison, reference_rows
+from recommenders_miner.experiments.dev_log import DevLog
 from recommenders_miner.experiments.differences import differences_to_best, paired_difference
-from recommenders_miner.experiments.runs import (
-    PUBLISHED,
-    TABLE_2,
-    DevLog,
-    ResultRow,
-    Variant,
-)
+from recommenders_miner.experiments.runs import PUBLISHED, TABLE_2, ResultRow, Variant
 from recommenders_miner.experiments.study import (
     METRIC_TITLES,
     Experiment,

@@ -13,27 +13,18 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import yaml
 
 from recommenders_miner import __version__
-from recommenders_miner.data.context import Context
 from recommenders_miner.data.folders import Split
-from recommenders_miner.data.log import ImpressionLog
-from recommenders_miner.data.news import NewsTable
-from recommenders_miner.data.tsv import OnError, SkipReport
+from recommenders_miner.data.tsv import OnError
 from recommenders_miner.errors import DataFormatError, HParamsError, RecommendersMinerError
 from recommenders_miner.evaluation.baselines import FLOORS
-from recommenders_miner.evaluation.beyond_accuracy import BeyondAccuracy
-from recommenders_miner.evaluation.metrics import (
-    DEFAULT_METRICS,
-    Evaluation,
-    cold_candidates,
-    evaluate_cold,
-    evaluate_scores,
-)
+from recommenders_miner.evaluation.metrics import DEFAULT_METRICS, Evaluation
+from recommenders_miner.experiments.dev_log import DevLog
 from recommenders_miner.experiments.plan import Plan, lacking, too_large, untrainable, without_entity_vectors
 from recommenders_miner.hparams import HParams, prepare_hparams
 from recommenders_miner.models import MODELS, BaseModel, load_model
@@ -169,53 +160,6 @@ class ResultRow:
 
 
 @dataclass(frozen=True)
-class DevLog:
-    """The log that models are compared on, where it was read from, and what they are trained on."""
-
-    files: Split
-    log: ImpressionLog
-    news: NewsTable
-    training_log: ImpressionLog
-    training_news: NewsTable
-    cold: np.ndarray
-    """(candidates,) bool, which of its candidates training never saw."""
-    beyond: BeyondAccuracy
-
-    @classmethod
-    def read(cls, train: Split, dev: Split, on_error: OnError = "raise") -> Self:
-        """Read both splits, to know what is new in dev; `on_error` is as in `BaseModel.fit`.
-
-        Raises:
-            DataFormatError: a file is missing or damaged, train has no labels, or dev no click with a non-click beside.
-        """
-        training_news, news = NewsTable.read(train.news, on_error), NewsTable.read(dev.news, on_error)
-        logs = ImpressionLog.read(dev.behaviors, news, on_error), news
-        logs += ImpressionLog.read(train.behaviors, training_news, on_error), training_news
-        logs[0].require("evaluate on")
-        if not logs[2].labelled:
-            logs[2].require("train on")
-        return cls(dev, *logs, cold_candidates(*logs), BeyondAccuracy.fit(*logs))
-
-    @property
-    def left_out(self) -> list[SkipReport]:
-        """What was left out of the files, where anything was."""
-        read = (self.training_news, self.training_log, self.news, self.log)
-        return [table.skipped for table in read if table.skipped and table.skipped.counts]
-
-    def context(self, horizon: float | str) -> Context:
-        """Return what is known at each impression, on from the training log; `horizon` is that of `Context`."""
-        earlier = Context.of_log(self.training_log, self.training_news, horizon=horizon).counts()
-        return Context.of_log(self.log, self.news, earlier, horizon)
-
-    def evaluate(self, scores: np.ndarray) -> Evaluation:
-        """Return what (candidates,) scores reach: accuracy, among cold news too, and beyond accuracy."""
-        found = evaluate_scores(scores, self.log.labels, self.log.candidates.offsets)
-        found = found.with_metrics_of(self.beyond.evaluate(scores))
-        cold = evaluate_cold(scores, self.log, self.cold)
-        return found if cold is None else found.with_metrics_of(cold)
-
-
-@dataclass(frozen=True)
 class Run:
     """A model that was trained and evaluated: its folder, its scores (candidates,) of the dev log, its row.
 
@@ -238,14 +182,17 @@ class Runs:
     A run that is there already, with the same hyperparameters, seed, data and version of the package, is not made
     again; one that was stopped goes on from its last epoch.
 
-    Faulty lines of the data stop it, or with `on_error="skip"` are left out.
+    Faulty lines of the data stop it, or with `on_error="skip"` are left out. `normative` adds the metrics of
+    `Normative`.
 
     Raises:
         DataFormatError: a file is missing.
     """
 
-    def __init__(self, data_dir: str | Path, out: str | Path, on_error: OnError = "raise") -> None:
-        self.on_error = on_error
+    def __init__(
+        self, data_dir: str | Path, out: str | Path, on_error: OnError = "raise", normative: bool = False
+    ) -> None:
+        self.on_error, self.normative = on_error, normative
         self.train, self.dev_files = Split.find(data_dir, "train"), Split.find(data_dir, "dev")
         self.dev_paths = self.dev_files.news, self.dev_files.behaviors
         self.out = Path(out)
@@ -253,7 +200,7 @@ class Runs:
     @cached_property
     def dev(self) -> DevLog:
         """The log that the models are evaluated on."""
-        return DevLog.read(self.train, self.dev_files, self.on_error)
+        return DevLog.read(self.train, self.dev_files, self.on_error, self.normative)
 
     def each(
         self, planned: Mapping[str, Plan], seeds: Sequence[int], each_epoch: bool = False

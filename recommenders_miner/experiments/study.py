@@ -19,7 +19,7 @@ from recommenders_miner.datasets.mind import mind_size
 from recommenders_miner.datasets.synthetic.benchmark import benchmark_name
 from recommenders_miner.evaluation.metrics import DEFAULT_METRICS
 from recommenders_miner.evaluation.submission import submission_file, write_submission
-from recommenders_miner.experiments.compare import Column
+from recommenders_miner.experiments.columns import Column
 from recommenders_miner.experiments.plan import Plan
 from recommenders_miner.experiments.runs import Run, Runs, Variant, require_known_models
 from recommenders_miner.hparams import hparams_files

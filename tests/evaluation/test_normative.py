@@ -150,7 +150,7 @@ def test_every_metric_agrees_with_its_definition(drawn, k):
     assert set(found) == set(expected)
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, atol=1e-7, err_msg=name)
-    evaluation = normative.evaluate(rows_of(lists))
+    evaluation = normative.evaluate_lists(rows_of(lists))
     for name, values in expected.items():
         known = [value for value in values if not math.isnan(value)]
         assert evaluation.metrics.get(name) == (pytest.approx(fmean(known), abs=1e-7) if known else None)
@@ -161,7 +161,7 @@ def test_every_metric_agrees_with_its_definition(drawn, k):
 def test_exposure_agrees_with_its_definition(lists, k):
     catalogue = ["A", "B", "C", "E", "F"]
     lists = [[name for name in listed if name in catalogue] for listed in lists]
-    found = fit([[]] * len(lists), [catalogue] * len(lists), k=k).evaluate(rows_of(lists)).metrics
+    found = fit([[]] * len(lists), [catalogue] * len(lists), k=k).evaluate_lists(rows_of(lists)).metrics
     listed = [name for one in lists for name in one[:k]]
     for suffix, value_of in (
         ("", str),
@@ -199,7 +199,9 @@ def test_metrics_are_there_where_their_columns_are_and_stories_fall_back_on_cate
     bare = NewsTable.from_columns(list(ARTICLES), list(ARTICLES), category=CATEGORY)
     normative = fit([["A"]], [["A", "B"]], news=bare)
     assert normative.columns == {"calibration_topic": "category", "fragmentation": "category"}
-    assert {"gini@10", "gini_category@10", "coverage_category@10"} <= set(normative.evaluate(rows_of([["A"]])).metrics)
+    found = normative.evaluate_lists(rows_of([["A"]])).metrics
+    assert {"gini@10", "gini_category@10", "coverage_category@10"} <= set(found)
+    assert "gini_source@10" not in found
     assert fit([["A"]], [["A"]]).columns["fragmentation"] == "story"
 
 
@@ -218,7 +220,7 @@ def test_fragmentation_of_many_lists_is_sampled_with_a_seed_and_near_the_exact_o
     lists = [[list(ARTICLES)[i] for i in rng.permutation(6)[:3]] for _ in range(120)]
     users = [f"u{i % 100}" for i in range(120)]
     args = [[]] * 120, [["A"]] * 120, users
-    exact = fit(*args).evaluate(rows_of(lists))
+    exact = fit(*args).evaluate_lists(rows_of(lists))
     monkeypatch.setattr("recommenders_miner.evaluation.normative._EXACT_UP_TO", 100)
     sampled = [fit(*args, seed=seed).by_list(rows_of(lists))["fragmentation@10"] for seed in (1, 1, 2)]
     assert (sampled[0] == sampled[1]).all()
@@ -232,7 +234,7 @@ def test_the_error_of_fragmentation_is_that_of_a_mean_over_pairs():
     means, errors = [], []
     for _ in range(150):
         lists = [[list(ARTICLES)[i] for i in rng.permutation(6)[:2]] for _ in range(30)]
-        found = fit([[]] * 30, [["A"]] * 30, [f"u{i}" for i in range(30)]).evaluate(rows_of(lists))
+        found = fit([[]] * 30, [["A"]] * 30, [f"u{i}" for i in range(30)]).evaluate_lists(rows_of(lists))
         means.append(found.metrics["fragmentation@10"])
         errors.append(found.standard_errors["fragmentation@10"])
     assert np.std(means) == pytest.approx(np.mean(errors), rel=0.25)

@@ -118,6 +118,21 @@ def test_second_table_has_what_lies_beyond_accuracy_and_nothing_bold(tmp_path, c
     assert "Bold" not in beyond
 
 
+def test_further_tables_have_normative_diversity_and_exposure_and_say_what_was_read(comparison):
+    figures = {"calibration_topic@10": 0.5123, "fragmentation@10": 0.7, "gini@10": 0.81, "cold_share@10": 0.25}
+    comparison.results[1].metrics.update(figures)
+    comparison.normative = {"calibration_topic": "category", "fragmentation": "story"}
+    accuracy, normative = comparison.to_markdown().split("\n## Normative diversity\n")
+    normative, exposure = normative.split("\n## Exposure\n")
+    assert "Topics" not in accuracy
+    assert "(topics by category, fragmentation by story)" in normative
+    assert cells(normative)[0] == ["Model", "Topics@10", "Fragmentation@10"]
+    assert cells(normative)[2][1:] == ["0.512", "0.700"]
+    assert cells(exposure)[0] == ["Model", "Gini@10", "Cold@10"]
+    assert cells(exposure)[2][1:] == ["0.810", "25.00"]
+    assert "0.512" in printed(comparison)
+
+
 def test_the_terminal_shows_every_figure_in_80_columns(comparison):
     comparison.results.append(row("history-oracle", 0.774, 0.41, 0.47, 0.52))
     text = printed(comparison)
