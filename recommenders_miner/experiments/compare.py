@@ -231,7 +231,7 @@ class Comparison:
                 lines.append([f"{mark}{cell}{mark}" for mark, cell in zip(around, cells, strict=True)])
             table = markdown_table(["Model", *(column.title for column in columns)], lines)
             bold = " Bold: the best trained model." if any(column.has_best for column in columns) else ""
-            above = f"{'#' * level} {heading}\n\n" if title else ""
+            above = f"{'#' * min(level, 2)} {heading}\n\n" if title else ""
             texts.append(f"{above}{table}\n\n{caption}{bold} Italic: floors and ceilings.\n")
         if remarks := self._remarks():
             texts[0] += "\n" + "".join(f"- {remark}\n" for remark in remarks)
