@@ -93,6 +93,15 @@ class BeyondAccuracy:
         impression. Lists take the place of impressions, and empty ones are left out; metrics that no list has are
         missing, and coverage has no standard error.
         """
+        values = self.by_list(lists, history_of)
+        listed = np.zeros(self.catalogue.size, bool)
+        listed[lists.values[lists.ranks() < self.k]] = True
+        coverage = float((listed & self.catalogue).sum() / self.catalogue.sum())
+        means = Evaluation.mean(values, lists.lengths > 0)
+        return means.with_metrics_of(Evaluation({f"coverage@{self.k}": coverage}, {}, len(lists), 0))
+
+    def by_list(self, lists: Ragged, history_of: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Return the metrics that each list has, (lists,) float64, NaN where it has none; as `evaluate_lists`."""
         history_of = self.log.history_of if history_of is None else history_of
         lists = lists.keep(lists.ranks() < self.k)
         sizes = lists.lengths
@@ -106,11 +115,7 @@ class BeyondAccuracy:
             "novelty": divided(information, sizes, sizes > 0),
             "calibration": _calibration(self.interests[history_of], shares),
         }
-        recommended = np.zeros(self.catalogue.size, bool)
-        recommended[lists.values] = True
-        coverage = float((recommended & self.catalogue).sum() / self.catalogue.sum())
-        means = Evaluation.mean({f"{name}@{self.k}": values for name, values in by_list.items()}, sizes > 0)
-        return means.with_metrics_of(Evaluation({f"coverage@{self.k}": coverage}, {}, len(lists), 0))
+        return {f"{name}@{self.k}": values for name, values in by_list.items()}
 
 
 def ranked_lists(candidates: Ragged, scores: np.ndarray) -> Ragged:

@@ -238,6 +238,26 @@ def evaluate_recall(rows: np.ndarray, log: ImpressionLog, cutoffs: Sequence[int]
     return Evaluation.mean(metrics, counted)
 
 
+def list_metrics(slots: Ragged, log: ImpressionLog, k: int) -> dict[str, np.ndarray]:
+    """Compute the accuracy of lists that were made of each impression's candidates, and may lack some of them.
+
+    Returns (impressions,) float64, NaN where the impression lacks a click or a non-click:
+
+    - `ndcg@k` as of `impression_metrics`; a click that is not in the list adds nothing.
+    - `clicks@k`: how many of the clicked candidates are in the list's first k places, the clicks that could be expected
+      there of a user who clicks on the same articles wherever among these they stand.
+
+    `slots` are places among `log.candidates.values`, the best of each list first.
+    """
+    hit = log.labels[slots.values] == 1
+    impression, rank = slots.rows()[hit], slots.ranks()[hit] + 1
+    found = np.bincount(impression[rank <= k], minlength=len(log))
+    return {
+        f"ndcg@{k}": _ndcg(impression, rank, log.clicks, k, log.has_both),
+        f"clicks@{k}": np.where(log.has_both, found, np.nan),
+    }
+
+
 def check_scores(scores: Ragged) -> Ragged:
     """Return scores as arrays whose offsets are int64; ValueError where one is not finite, or lengths disagree."""
     scores = Ragged(np.asarray(scores.values), np.asarray(scores.offsets, dtype=np.int64))

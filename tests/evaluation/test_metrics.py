@@ -17,6 +17,7 @@ from recommenders_miner.evaluation.metrics import (
     evaluate_recall,
     evaluate_scores,
     impression_metrics,
+    list_metrics,
     mean_ranks,
     rank_candidates,
 )
@@ -94,6 +95,29 @@ def test_every_impression_and_the_means_agree_with_the_plain_definition(impressi
         assert evaluation.metrics[name] == pytest.approx(np.mean(values))
         error = np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else np.nan
         assert evaluation.standard_errors[name] == pytest.approx(error, abs=1e-9, nan_ok=True)
+
+
+@given(st.lists(impression().filter(lambda one: one[0]), min_size=1, max_size=8), st.integers(1, 12), st.data())
+@settings(max_examples=30, deadline=None)
+def test_lists_that_lack_candidates_agree_with_the_plain_definition(impressions, k, data):
+    labels = [labels for _, labels in impressions]
+    ids = [f"N{i}" for i in range(25)]
+    news = NewsTable.from_columns(ids, ids)
+    log = ImpressionLog.from_columns(news, [[]] * len(labels), [ids[: len(one)] for one in labels], labels)
+    listed = [data.draw(st.permutations(range(len(one)))) for one in labels]
+    listed = [order[: data.draw(st.integers(0, len(order)))] for order in listed]
+    starts = log.candidates.offsets[:-1].tolist()
+    slots = Ragged.of_lists([[start + i for i in order] for start, order in zip(starts, listed, strict=True)], "int64")
+    found = list_metrics(slots, log, k)
+    for place, (order, one) in enumerate(zip(listed, labels, strict=True)):
+        if sum(one) in (0, len(one)):
+            assert np.isnan(found[f"ndcg@{k}"][place])
+            assert np.isnan(found[f"clicks@{k}"][place])
+            continue
+        gain = sum(one[i] / math.log2(rank + 1) for rank, i in enumerate(order[:k], start=1))
+        ideal = sum(y / math.log2(rank + 1) for rank, y in enumerate(sorted(one, reverse=True)[:k], start=1))
+        assert found[f"ndcg@{k}"][place] == pytest.approx(gain / ideal)
+        assert found[f"clicks@{k}"][place] == sum(one[i] for i in order[:k])
 
 
 @given(st.lists(impression(), max_size=8), st.lists(st.integers(1, 40), min_size=1, max_size=3))
