@@ -71,6 +71,10 @@ class DownloadError(RecommendersMinerError, RuntimeError):
         super().__init__(f"{what}: {problem}")
 
 
+class WorkersError(RecommendersMinerError, RuntimeError):
+    """Workers died again and again, or there was no room for them."""
+
+
 class LicenceError(RecommendersMinerError, RuntimeError):
     """Data was asked for whose licence the user has not accepted."""
 
@@ -81,3 +85,11 @@ class FolderExistsError(RecommendersMinerError, FileExistsError):
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         super().__init__(f"{path}: exists already. Choose another folder, or overwrite it (--overwrite).")
+
+
+class PolicyError(RecommendersMinerError, ValueError):
+    """A policy is faulty, contradicts itself, or names a column that articles do not have."""
+
+    def __init__(self, where: str, problem: str, remedy: str | None = None) -> None:
+        self.where, self.problem, self.remedy = where, problem, remedy
+        super().__init__(f"{where}: {problem}" + (f" {remedy}" if remedy else ""))

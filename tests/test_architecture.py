@@ -14,6 +14,7 @@ LEVELS = (
     ("errors", "progress", "backend", "tables", "compat.settings"),
     ("storage", "hparams"),
     ("data",),
+    ("reranking",),
     ("layers",),
     ("encoders",),
     ("evaluation",),

@@ -1,0 +1,134 @@
+"""A policy bound to articles, which arranges lists for user after user.
+
+`Plan.arrange` takes a shortlist of the pool and fills the places one after another by the reranker among what the rules
+allow, looking ahead only as far as floors need it. Where that leaves a rule broken that need not be, it tries again
+with the whole pool, and then has an integer program choose the articles. So most lists cost about a millisecond, and no
+rule is broken that could be kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recommenders_miner.reranking.exact import choose_exactly
+from recommenders_miner.reranking.fill import fill
+from recommenders_miner.reranking.listing import Listing
+from recommenders_miner.reranking.policy import Policy
+from recommenders_miner.reranking.pool import Pool
+from recommenders_miner.reranking.rules import Rules
+
+if TYPE_CHECKING:
+    from recommenders_miner.data.news import NewsTable
+
+SHORTLIST = 200
+"""Candidates that are looked at closely; four times the list's length where that is more."""
+_SHORTLIST_OF_PLACES = 4
+_SPARE = 5
+"""More candidates of a floor in the shortlist than it needs, should other rules exclude some."""
+
+
+class Plan:
+    """Arranges lists of some articles by a policy.
+
+    Example:
+    ```python
+    plan = Plan(Policy.read("policy.yaml"), news_columns(news))
+    listing = plan.arrange(scores, rows, 20, now=time.time(), history=clicked)
+    listing.rows, listing.moves, listing.relaxed, listing.why_not(row)
+    ```
+
+    Args:
+        policy: the policy.
+        columns: by name, what each of N articles has: text, numbers, truth values or None, or lists of these; a list,
+            or an array of numpy or Arrow. `policy.columns` says which are needed. `news_columns` makes them of a
+            `NewsTable`, whose rows then keep their numbers.
+        vectors: (N, d), by which `same_story` and `mmr` compare articles; of the words of `title` where left out, so
+            that a file's threshold means the same everywhere.
+
+    Attributes:
+        policy: the policy.
+        warnings: values in the policy that no article has, in sentences.
+
+    Raises:
+        PolicyError: a column is not there (the nearest name is told), or columns differ in length.
+    """
+
+    def __init__(self, policy: Policy, columns: Mapping[str, Sequence[Any]], vectors: Any = None) -> None:
+        self.policy, self._rules = policy, Rules(policy, columns, vectors)
+        self.warnings = self._rules.warnings
+
+    @property
+    def titles(self) -> list[str]:
+        """What the rules are called in moves and among what was relaxed, rerankers left out."""
+        return [rule.title for rule in self._rules.rules]
+
+    def arrange(
+        self,
+        scores: np.ndarray,
+        rows: np.ndarray | None = None,
+        k: int | None = None,
+        *,
+        now: float,
+        history: Sequence[int] | np.ndarray = (),
+        shown: np.ndarray | None = None,
+        topics: Sequence[str] = (),
+        seed: int | Sequence[int] = 0,
+        dial: float | None = None,
+    ) -> Listing:
+        """Arrange a list for one user.
+
+        Relevance is what scores are between the lowest and the highest of the pool, from 0 to 1, times what half-lives
+        leave of it.
+
+        Args:
+            scores: (C,) finite numbers, the model's; their scale does not matter.
+            rows: (C,) distinct rows of the articles of the pool; all articles where left out.
+            k: how long the list is; the policy's `places` where left out.
+            now: Unix seconds.
+            history: rows of the articles that the user clicked on.
+            shown: (C,), how often each was shown to the user, who did not click on it; nothing where left out.
+            topics: what the user named, values of the column of `topics`.
+            seed: what exploration depends on; the same seed draws the same articles and places.
+            dial: the reranker's strength from 0 to 1, in the place of the policy's.
+
+        Returns:
+            At most k articles: fewer where there are fewer candidates, or where rules that do not give way exclude
+            them.
+        """
+        pool = Pool.of(
+            self._rules, scores, rows, self.policy.places if k is None else k, now, history, shown, topics, seed, dial
+        )
+        among = self._shortlist(pool)
+        order = fill(pool, among)
+        violations = pool.violations(order)
+        if violations.any() and pool.avoidable(order, violations):
+            if len(among) < len(pool.rows):
+                order = fill(pool, np.arange(len(pool.rows)))
+                violations = pool.violations(order)
+            if violations.any() and pool.avoidable(order, violations):
+                order, violations = choose_exactly(pool, order, violations)
+        return Listing(order, pool, violations)
+
+    def _shortlist(self, pool: Pool) -> np.ndarray:
+        """Return where the candidates stand that are looked at closely, ascending."""
+        size = max(SHORTLIST, _SHORTLIST_OF_PLACES * pool.k)
+        if len(pool.rows) <= size:
+            return np.arange(len(pool.rows))
+        value = pool.relevance - 2.0 * pool.level  # who keeps all rules leads
+        chosen = [np.argpartition(-value, size)[:size], pool.drawn, [at for _, at, _ in pool.pins if at >= 0]]
+        for number, need in enumerate(pool.needs):
+            if need > 0:
+                fitting = np.flatnonzero(pool.member[:, number])
+                count = min(need + _SPARE, len(fitting))
+                chosen.append(fitting[np.argsort(-value[fitting], kind="stable")[:count]])
+        return np.unique(np.concatenate(chosen).astype(np.int64))
+
+
+def news_columns(news: NewsTable) -> dict[str, Any]:
+    """Return all columns of a news table by name, N + 1 values each, for `Policy.bind`; its row 0 is the padding."""
+    names = ("category", "subcategory", "title", "abstract")
+    extra = {} if news.extra is None else {name: news.extra[name] for name in news.extra.column_names}
+    return {"published": news.published, **extra, "id": news.ids, **{name: getattr(news, name) for name in names}}
