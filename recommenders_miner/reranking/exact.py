@@ -14,35 +14,28 @@ from recommenders_miner.reranking.fill import fill
 from recommenders_miner.reranking.pool import Pool
 from recommenders_miner.reranking.rules import AGES, EXPLORE, SAME_STORY, SHOWN
 
-MOST_CANDIDATES = 1000
-"""Of larger pools the most relevant ones are looked at, and all that floors, pins and exploration are about."""
 
-
-def choose_exactly(pool: Pool, order: np.ndarray, violations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def choose_exactly(
+    pool: Pool, among: np.ndarray, order: np.ndarray, violations: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the list that breaks the rules least, in the order of their levels, and by how much: (≤ k,), (R + 1,).
 
     Args:
         pool: the candidates.
+        among: positions of those that can be chosen, ascending.
         order: a list that breaks some rule, which stays where none does better.
         violations: by how much it breaks each.
     """
-    among = _candidates(pool)
     program = _Program(pool, among)
-    levels, of_list = pool.rules.levels, {}
-    for level, count in zip(levels, violations, strict=True):
-        of_list[level] = of_list.get(level, 0) + int(count)
     is_better = False
-    for level in sorted(of_list, reverse=True):
-        cost = program.cost_of(level)
-        if not cost.any():
-            continue
-        least = of_list[level]
-        if least or is_better:
+    for level, of_list in zip(np.unique(pool.rules.levels)[::-1], pool.cost(violations), strict=True):
+        cost, least = program.cost_of(level), of_list
+        if of_list or is_better:
             solved = program.solve(cost)
             if solved is None:
                 return order, violations
             least = round(float(cost @ solved))
-            is_better = is_better or least < of_list[level]
+            is_better = is_better or least < of_list
         program.hold(cost, least)
     if not is_better:
         return order, violations
@@ -52,14 +45,6 @@ def choose_exactly(pool: Pool, order: np.ndarray, violations: np.ndarray) -> tup
     chosen = among[solved[: len(among)] > 0.5]
     better = fill(pool, chosen, as_chosen=True)
     return better, pool.violations(better)
-
-
-def _candidates(pool: Pool) -> np.ndarray:
-    if len(pool.rows) <= MOST_CANDIDATES:
-        return np.arange(len(pool.rows))
-    value = pool.relevance - 2.0 * pool.level + (pool.member & (pool.needs > 0)).any(axis=1)
-    value[np.concatenate([pool.drawn, pool.pinned]).astype(np.int64)] = np.inf
-    return np.sort(np.argpartition(-value, MOST_CANDIDATES)[:MOST_CANDIDATES])
 
 
 class _Program:

@@ -11,7 +11,13 @@ _TAKEN = 2**31
 _NONE = -1
 
 
-def fill(pool: Pool, among: np.ndarray, as_chosen: bool = False) -> np.ndarray:
+def fill_floors_first(pool: Pool, among: np.ndarray) -> np.ndarray:
+    """Return a list as `fill` does whose articles are chosen for the floors first, and for all other places then."""
+    chosen = fill(pool, among, floors_first=True)
+    return fill(pool, np.sort(chosen), as_chosen=True)
+
+
+def fill(pool: Pool, among: np.ndarray, as_chosen: bool = False, floors_first: bool = False) -> np.ndarray:
     """Return a list of some candidates, positions in the pool: (≤ k,) int64.
 
     Pins and exploration have their places. For each other one, the reranker's best is taken of the candidates that no
@@ -22,8 +28,10 @@ def fill(pool: Pool, among: np.ndarray, as_chosen: bool = False) -> np.ndarray:
         pool: the candidates.
         among: positions of some of them, ascending.
         as_chosen: pass over the rules, since these candidates are what they allow.
+        floors_first: take what floors need at once, rather than when places run out.
     """
     filling = _Filling(pool, among, as_chosen)
+    filling.floors_first = floors_first
     filling.place_fixed()
     for place in np.flatnonzero(filling.places == _NONE).tolist():
         chosen = filling.best()
@@ -41,6 +49,7 @@ class _Filling:
         self.pool, self.rules, self.among = pool, pool.rules, among
         self.places = np.full(pool.k, _NONE)
         self.left = pool.k
+        self.floors_first = False
         self.level = np.zeros(len(among), np.int64) if as_chosen else pool.level[among]
         self.closed = np.where(self.level > 0, -np.inf, 0.0)
         self.reranker = pool.reranker(among)
@@ -104,7 +113,7 @@ class _Filling:
     def best(self) -> int:
         """Return the candidate for the next place; -1 where there is none."""
         gains = self.reranker.gains()
-        while self.needed and self.needed >= self.left:
+        while self.needed and (self.floors_first or self.needed >= self.left):
             short = self.needs > 0
             served = np.count_nonzero(self.member[:, short], axis=1)
             values = np.where(served > 0, gains + self.closed, -np.inf)

@@ -2,8 +2,8 @@
 
 `Plan.arrange` takes a shortlist of the pool and fills the places one after another by the reranker among what the rules
 allow, looking ahead only as far as floors need it. Where that leaves a rule broken that need not be, it tries again
-with the whole pool, and then has an integer program choose the articles. So most lists cost about a millisecond, and no
-rule is broken that could be kept.
+with floors first and with more of the pool, and then has an integer program choose the articles. So most lists cost
+one or two milliseconds, and no rule is broken that could be kept with these candidates.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recommenders_miner.reranking.exact import choose_exactly
-from recommenders_miner.reranking.fill import fill
+from recommenders_miner.reranking.fill import fill, fill_floors_first
 from recommenders_miner.reranking.listing import Listing
 from recommenders_miner.reranking.policy import Policy
 from recommenders_miner.reranking.pool import Pool
@@ -22,12 +22,6 @@ from recommenders_miner.reranking.rules import Rules
 
 if TYPE_CHECKING:
     from recommenders_miner.data.news import NewsTable
-
-SHORTLIST = 200
-"""Candidates that are looked at closely; four times the list's length where that is more."""
-_SHORTLIST_OF_PLACES = 4
-_SPARE = 5
-"""More candidates of a floor in the shortlist than it needs, should other rules exclude some."""
 
 
 class Plan:
@@ -101,30 +95,19 @@ class Plan:
         pool = Pool.of(
             self._rules, scores, rows, self.policy.places if k is None else k, now, history, shown, topics, seed, dial
         )
-        among = self._shortlist(pool)
-        order = fill(pool, among)
-        violations = pool.violations(order)
-        if violations.any() and pool.avoidable(order, violations):
-            if len(among) < len(pool.rows):
-                order = fill(pool, np.arange(len(pool.rows)))
+        tried = []
+        for wide in (False, True):
+            among = pool.shortlist(wide)
+            for attempt in (fill, fill_floors_first):
+                order = attempt(pool, among)
                 violations = pool.violations(order)
-            if violations.any() and pool.avoidable(order, violations):
-                order, violations = choose_exactly(pool, order, violations)
+                if not violations.any() or not pool.avoidable(order, violations):
+                    return Listing(order, pool, violations)
+                tried.append((order, violations))
+            if len(among) == len(pool.rows):
+                break
+        order, violations = choose_exactly(pool, among, *min(tried, key=lambda one: pool.cost(one[1])))
         return Listing(order, pool, violations)
-
-    def _shortlist(self, pool: Pool) -> np.ndarray:
-        """Return where the candidates stand that are looked at closely, ascending."""
-        size = max(SHORTLIST, _SHORTLIST_OF_PLACES * pool.k)
-        if len(pool.rows) <= size:
-            return np.arange(len(pool.rows))
-        value = pool.relevance - 2.0 * pool.level  # who keeps all rules leads
-        chosen = [np.argpartition(-value, size)[:size], pool.drawn, [at for _, at, _ in pool.pins if at >= 0]]
-        for number, need in enumerate(pool.needs):
-            if need > 0:
-                fitting = np.flatnonzero(pool.member[:, number])
-                count = min(need + _SPARE, len(fitting))
-                chosen.append(fitting[np.argsort(-value[fitting], kind="stable")[:count]])
-        return np.unique(np.concatenate(chosen).astype(np.int64))
 
 
 def news_columns(news: NewsTable) -> dict[str, Any]:

@@ -13,6 +13,13 @@ from recommenders_miner.reranking.policy import at_least, at_most
 from recommenders_miner.reranking.rerankers import MMR, PM2, ByRelevance, Calibrated, Reranker, XQuAD
 from recommenders_miner.reranking.rules import AGES, EXPLORE, SAME_STORY, SHOWN, Rules
 
+SHORTLIST, WIDE = 200, 400
+"""Candidates that are looked at closely; four times the list's length where that is more. The second one where rules
+cannot be kept with the first.
+"""
+_SHORTLIST_OF_PLACES = 4
+_SPARE = 5
+"""More candidates of a floor in the shortlist than it needs, should other rules exclude some."""
 _DRAWS = 4
 """So many articles are drawn for each place of exploration, in case that the rules exclude some of them."""
 
@@ -146,6 +153,29 @@ class Pool:
 
     # === What the choice asks ===
 
+    def shortlist(self, wide: bool = False) -> np.ndarray:
+        """Return where the candidates stand that are looked at closely, ascending int64.
+
+        They are the most relevant ones that rules do not exclude by themselves, and the most relevant for each floor;
+        in the wide form also for each value that a quota counts.
+        """
+        size = max(WIDE if wide else SHORTLIST, _SHORTLIST_OF_PLACES * self.k)
+        if len(self.rows) <= size:
+            return np.arange(len(self.rows))
+        value = self.relevance - 2.0 * self.level
+        chosen = [np.argpartition(-value, size)[:size], self.drawn, self.pinned]
+        for number, need in enumerate(self.needs):
+            if need > 0:
+                fitting = np.flatnonzero(self.member[:, number])
+                count = min(need + _SPARE, len(fitting))
+                chosen.append(fitting[np.argsort(-value[fitting], kind="stable")[:count]])
+        for buckets in self.buckets.T if wide else ():
+            order = np.lexsort((-value, buckets))
+            of_order = buckets[order]
+            better = np.arange(len(order)) - np.searchsorted(of_order, of_order)
+            chosen.append(order[better < np.append(np.minimum(self.limits, self.k), 0)[of_order]])
+        return np.unique(np.concatenate(chosen).astype(np.int64))
+
     def reranker(self, among: np.ndarray) -> Reranker:
         """Return the policy's reranker over some of the candidates."""
         rules, relevance, rows = self.rules, self.relevance[among], self.rows[among]
@@ -205,6 +235,11 @@ class Pool:
         broken[-1] = min(self.k, len(self.rows)) - len(order)
         return broken
 
+    def cost(self, violations: np.ndarray) -> tuple[int, ...]:
+        """Return by how much the rules of each level are broken, the most important first: what is to be least."""
+        levels, place = np.unique(self.rules.levels, return_inverse=True)
+        return tuple(np.bincount(place, violations, len(levels))[::-1].astype(int).tolist())
+
     def same(self, candidates: np.ndarray) -> np.ndarray:
         """Say which pairs of some candidates tell the same story, (n, n) bool."""
         vectors = self.rules.vectors[self.rows[candidates]]
@@ -227,9 +262,23 @@ class Pool:
             for rule in np.unique(rules.bucket_rules[beyond > 0]):
                 least[rule] = length - (size - beyond[rules.bucket_rules == rule].sum())
         for number, rule in enumerate(rules.floor_rules):
-            allowed = self.member[:, number] & (self.level < rules.levels[rule])
-            least[rule] = self.needs[number] - np.count_nonzero(allowed)
+            if self.needs[number] > 0:
+                allowed = self.member[:, number] & (self.level < rules.levels[rule])
+                least[rule] = self.needs[number] - np.count_nonzero(allowed) + self._beyond_quotas(allowed, rule)
         for rule, at, _ in self.pins:
             least[rule] = at < 0
         least[EXPLORE] = len(self.explored) - len(self.drawn)
         return np.maximum(least, 0)
+
+    def _beyond_quotas(self, candidates: np.ndarray, floor: int) -> int:
+        """Return how many of a floor's candidates one quota that is more important excludes in any list."""
+        levels, rule_of = self.rules.levels, self.rules.bucket_rules
+        if not len(self.limits):
+            return 0
+        pinned = [at for rule, at, _ in self.pins if at >= 0 and levels[rule] > levels[floor] and not candidates[at]]
+        counts, taken = (
+            np.bincount(self.buckets[chosen].ravel(), minlength=len(self.limits) + 1)[:-1]
+            for chosen in (candidates, np.array(pinned, np.int64))
+        )
+        beyond = np.bincount(rule_of, np.clip(counts - np.maximum(self.limits - taken, 0), 0, None), len(levels))
+        return int(beyond[levels > levels[floor]].max(initial=0))
