@@ -1,4 +1,4 @@
-"""Commands that make, get or describe data: demo-data, convert-dict, fetch, inspect."""
+"""Commands that make, get, read or describe data: demo-data, convert-dict, fetch, ingest, inspect."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
-from recommenders_miner.cli.app import app, console, existing, new_folder, resumable
+from recommenders_miner.cli.app import OnError, app, console, existing, new_folder, resumable, say_skipped
 from recommenders_miner.progress import progress_bar
 
 Vectors = Literal["glove-6b-100d", "glove-6b-200d", "glove-6b-300d", "glove-840b-300d"]
@@ -96,6 +96,41 @@ def fetch(
         else:
             said = f"MiniLM is in {minilm.fetch_minilm(folder)}."
     console.print(said, soft_wrap=True)
+
+
+@app.command()
+def ingest(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE",
+            help="Files in the form of behaviors.tsv, plain or packed, folders of them, or URIs: s3://…, gs://…",
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder to write behaviors/ to, as DATA/train, and a copy of the news.", callback=new_folder
+        ),
+    ],
+    news: Annotated[Path, typer.Option(help="news.tsv that the log refers to.", callback=existing)],
+    workers: Annotated[int, typer.Option(help="Processes that read.", min=1)] = 1,
+    parts: Annotated[
+        int | None, typer.Option(help="Parts that users are dealt to; by default one a GiB of the sources.", min=1)
+    ] = None,
+    on_error: OnError = "raise",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace behaviors/ and the news, if there.")] = False,
+) -> None:
+    """Read click logs larger than memory into columns on disk, in parts, which training maps."""
+    from recommenders_miner.data.ingest import find_sources, ingest
+
+    files = [file for source in sources for file in find_sources(source)]
+    options = {"workers": workers, "parts": parts, "on_error": on_error, "overwrite": overwrite}
+    with progress_bar("ingesting") as report:
+        log = ingest(files, out, news, **options, progress=report)
+    say_skipped([log.skipped])
+    shown = f"{len(log):,} impressions of {len(log.users):,} users, in {log.num_parts:,} parts"
+    console.print(f"{shown}, are in {out}.", soft_wrap=True)
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """Reading MIND's `behaviors.tsv` into the arrays of an `ImpressionLog`, and the clock of such files.
 
 Blocks of lines are taken apart on all cores, as far as a block can be by itself (`_Block`); what depends on the lines
-before, the indices of users and histories and whether the log is labelled, follows in file order (`_LogReader`). Python
+before, the indices of users and histories and whether the log is labelled, follows in file order (`LogReader`). Python
 sees only distinct users, histories and tokens with an error; all else is done on whole columns.
 """
 
@@ -11,7 +11,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -66,19 +66,27 @@ def read_behaviors(
     """
     keep_freed_memory()  # each block would else ask the kernel for the pages that the last one gave back
     errors = LineErrors(path, on_error)
-    reader = _LogReader(news, errors, append)
-    for block, lines in read_tsv(path, FILE_COLUMNS, errors, separator, parse=functools.partial(_Block.parse, news)):
+    reader = LogReader(news, errors, append)
+    for block, lines in read_blocks(path, news, errors, separator):
         reader.add(block, lines)
-        errors.raise_earliest()
     skipped = errors.log_summary()
     if reader.labelled is None:
-        raise DataFormatError(path, f"no line could be used; expected {describe_columns(FILE_COLUMNS, separator)}.")
-    users = pa.chunked_array(reader.users).unify_dictionaries()
-    for chunk in users.chunks:
-        append(user_of=chunk.indices.to_numpy())
-    user_bytes, user_offsets = pack_strings(users.chunk(0).dictionary)
-    append(user_bytes=user_bytes, user_offsets=user_offsets)
+        raise no_usable_line(path, separator)
+    reader.append_users()
     return skipped
+
+
+def read_blocks(
+    path: str | Path, news: NewsTable, errors: LineErrors, separator: str, **options: Any
+) -> Iterator[tuple[_Block, np.ndarray]]:
+    """Yield blocks of lines, taken apart, with the lines' numbers, as a `LogReader` adds them; as `read_tsv`."""
+    parse = functools.partial(_Block.parse, news)
+    return read_tsv(path, FILE_COLUMNS, errors, separator, parse, **options)
+
+
+def no_usable_line(path: str | Path, separator: str) -> DataFormatError:
+    """Say that a log has not one impression."""
+    return DataFormatError(path, f"no line could be used; expected {describe_columns(FILE_COLUMNS, separator)}.")
 
 
 def read_users(path: str | Path) -> list[tuple[str | None, list[str]]]:
@@ -197,20 +205,29 @@ def _find_news(ids: pa.StringArray, news: NewsTable) -> np.ndarray:
     return pc.index_in(ids, value_set=news.ids).fill_null(_UNKNOWN).to_numpy().copy()
 
 
-class _LogReader:
-    """Joins blocks of lines into the arrays of a log."""
+class LogReader:
+    """Joins blocks of lines into the arrays of a log.
 
-    def __init__(self, news: NewsTable, errors: LineErrors, append: Callable[..., None]) -> None:
-        self.labelled: bool | None = None  # known from the first sound impression on
-        self.users: list[pa.DictionaryArray] = []  # of each block
+    Args:
+        news: the news that the log refers to.
+        errors: of the file; told of faulty lines.
+        append: adds parts to the arrays, which are those of `ImpressionLog.from_arrays`.
+        labelled: whether the log is labelled; None leaves that to the first sound impression.
+    """
+
+    def __init__(
+        self, news: NewsTable, errors: LineErrors, append: Callable[..., None], labelled: bool | None = None
+    ) -> None:
+        self.labelled = labelled
+        self._users: list[pa.DictionaryArray] = []  # of each block
         self._news, self._errors, self._append = news, errors, append
         self._row_of: dict[bytes, int] = {}  # digest of a history as written, which is shorter -> its row
         self._unknown_in: dict[int, int] = {}  # row of a history -> unknown news in it, if any
-        self._num_candidates = self._num_clicked = 0  # of all impressions, of all histories
+        self.num_candidates = self._num_clicked = 0  # of all impressions, of all histories
         append(offsets=np.zeros(1, np.int64), history_offsets=np.zeros(1, np.int64))
 
     def add(self, block: _Block, lines: np.ndarray) -> None:
-        """Add some lines. Of several errors in one line, the first one found counts."""
+        """Add some lines. Of several errors in one line, the first one found counts; the earliest line's is raised."""
         table, labelled, unlabelled = block.table, block.labelled, block.unlabelled
         known = labelled + unlabelled
         sound = np.ones(len(lines), bool)
@@ -243,16 +260,25 @@ class _LogReader:
             shown = shown[(block.news > 0)[shown] & block.shown.repeat(sound)]
             kept = table.filter(pa.array(sound))
             users, histories = (kept[name].combine_chunks().dictionary_encode() for name in ("user id", "history"))
-        self.users.append(users)
+        self._users.append(users)
         self._append(
             candidates=block.news[shown],
             labels=block.label[shown],
-            offsets=self._num_candidates + np.cumsum(known[sound]),
+            offsets=self.num_candidates + np.cumsum(known[sound]),
             time=block.time[sound],
             impression_id=block.impression_id[sound],
             history_of=self._find_histories(histories, lines[sound]),
         )
-        self._num_candidates += len(shown)
+        self.num_candidates += len(shown)
+        self._errors.raise_earliest()
+
+    def append_users(self) -> None:
+        """Add the users of all lines, which ends the log; there must have been an impression."""
+        users = pa.chunked_array(self._users).unify_dictionaries()
+        for chunk in users.chunks:
+            self._append(user_of=chunk.indices.to_numpy())
+        user_bytes, user_offsets = pack_strings(users.chunk(0).dictionary)
+        self._append(user_bytes=user_bytes, user_offsets=user_offsets)
 
     def _find_histories(self, histories: pa.DictionaryArray, lines: np.ndarray) -> np.ndarray:
         """Return the row of each history, (rows,) int32; those not met before are appended."""

@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from recommenders_miner.data.tsv import MANIFEST
 from recommenders_miner.storage import new_folder
 
 LOGGER = logging.getLogger("recommenders_miner")
 
 FORMAT_VERSION = 3
-_MANIFEST = "manifest.json"
 _CHECKED_BYTES = 2**26
 
 
@@ -42,11 +42,28 @@ def load(folder: Path, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]
     if not os.path.isdir(folder):  # Path.is_dir() raises where a name is too long
         return None
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        arrays, meta, found = open_arrays(folder)
+        if found != key:
+            raise ValueError("it has another key")
+        return arrays, meta
+    except ValueError as error:
+        LOGGER.warning("The cache %s is removed and will be rebuilt (%s).", folder, error)
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+
+def open_arrays(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], str]:
+    """Open a folder of arrays as `load` does; return its key, too.
+
+    Raises:
+        ValueError: it is damaged, as far as sizes and checksums tell, or of another format version.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest.pop("digest") != _digest(manifest):
             raise ValueError("its manifest is damaged")
-        if (manifest["format"], manifest["key"]) != (FORMAT_VERSION, key):
-            raise ValueError("it has another format version or key")
+        if manifest["format"] != FORMAT_VERSION:
+            raise ValueError("it has another format version")
         arrays = {}
         for name, (dtype, shape) in manifest["arrays"].items():
             path, kind = folder / f"{name}.bin", np.dtype(dtype)
@@ -56,11 +73,9 @@ def load(folder: Path, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]
             # As plain arrays, of which views are made ten times as fast as of `np.memmap`.
             found = np.asarray(np.memmap(path, kind, "r")) if size else np.frombuffer(b"", kind)
             arrays[name] = found.reshape(shape)
-        return arrays, manifest["meta"]
+        return arrays, manifest["meta"], manifest["key"]
     except Exception as error:  # json and numpy let through whatever damaged files lead them into
-        LOGGER.warning("The cache %s is removed and will be rebuilt (%r).", folder, error)
-        shutil.rmtree(folder, ignore_errors=True)
-        return None
+        raise ValueError(repr(error)) from error
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:
@@ -93,6 +108,29 @@ class ArrayWriter:
                 file.write(np.ascontiguousarray(part, dtype).ravel().view(np.uint8).data)
             self.kinds[name] = dtype, [rows + len(part), *rest]
 
+    def finish(self, key: str) -> None:
+        """Write the manifest, which makes a whole of the arrays, under a key that identifies the content."""
+        manifest = {"format": FORMAT_VERSION, "key": key, "meta": self.meta, "arrays": self.kinds}
+        manifest["checksums"] = {name: _checksum(self._folder / f"{name}.bin") for name in self.kinds}
+        content = json.dumps(manifest | {"digest": _digest(manifest)}, indent=1)
+        (self._folder / MANIFEST).write_text(content, encoding="utf-8")
+
+
+class ArraysInMemory:
+    """Arrays in memory that grow by parts, as those of an `ArrayWriter` do on disk."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[np.ndarray]] = defaultdict(list)
+
+    def append(self, **parts: np.ndarray) -> None:
+        """Add rows to arrays."""
+        for name, part in parts.items():
+            self._parts[name].append(part)
+
+    def joined(self) -> dict[str, np.ndarray]:
+        """Return the arrays by name, and forget their parts."""
+        return {name: np.concatenate(self._parts.pop(name)) for name in list(self._parts)}
+
 
 def store(folder: Path, key: str, what: str | Path, fill: Callable[[ArrayWriter], None]) -> None:
     """Let `fill` append arrays to a cache, which `load` found absent, under a key that identifies the content.
@@ -104,11 +142,7 @@ def store(folder: Path, key: str, what: str | Path, fill: Callable[[ArrayWriter]
         with new_folder(folder) as partial:
             writer = ArrayWriter(partial)
             fill(writer)
-            checksums = {name: _checksum(partial / f"{name}.bin") for name in writer.kinds}
-            manifest = {"format": FORMAT_VERSION, "key": key, "meta": writer.meta, "arrays": writer.kinds}
-            manifest["checksums"] = checksums
-            content = json.dumps(manifest | {"digest": _digest(manifest)}, indent=1)
-            (partial / _MANIFEST).write_text(content, encoding="utf-8")
+            writer.finish(key)
     except OSError as error:
         if not os.path.isdir(folder):  # else another process stored it in the meantime
             LOGGER.warning("No cache of %s could be kept (%s); it will be made anew next time.", what, error)
@@ -131,9 +165,9 @@ def kept(
             found = load(folder, key)
         if found is not None:
             return found[0]
-    parts = defaultdict(list)
-    fill(lambda **new: [parts[name].append(part) for name, part in new.items()])
-    return {name: np.concatenate(parts.pop(name)) for name in list(parts)}
+    arrays = ArraysInMemory()
+    fill(arrays.append)
+    return arrays.joined()
 
 
 def keep_newest(parent: Path, pattern: str, count: int) -> None:

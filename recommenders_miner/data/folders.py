@@ -19,6 +19,9 @@ WHOLE, SPLIT_NAMES = "all", ("train", "dev", "test")
 
 NEWS_FILE, BEHAVIORS_FILE = "news.tsv", "behaviors.tsv"
 
+INGESTED = "behaviors"
+"""The folder that `recommenders-miner ingest` writes in the place of behaviors.tsv."""
+
 ARTICLES_FILE = "articles.parquet"
 """Stands beside a news.tsv where its source knows more: a column `id`, and others by whatever name."""
 
@@ -35,7 +38,7 @@ _DEMO_REMEDY = "To make one for a try: recommenders-miner demo-data OUT"
 
 @dataclass(frozen=True)
 class Split:
-    """The two files of one split, news.tsv and behaviors.tsv."""
+    """The two files of one split, news.tsv and behaviors.tsv; the latter may be a folder, an ingested log."""
 
     news: Path
     behaviors: Path
@@ -48,14 +51,20 @@ class Split:
             DataFormatError: there is no such split, it lacks a file, or several folders may be meant.
         """
         folder = _named(Path(data_dir)).get(name, Path(data_dir) / name)
-        files = [folder / file for file in (NEWS_FILE, BEHAVIORS_FILE)]
+        files = folder / NEWS_FILE, log_in(folder)
         for path in files:
-            if not os.path.isfile(path):
+            if not os.path.isfile(path) and path.name != INGESTED:
                 files = f"{NEWS_FILE} and {BEHAVIORS_FILE}"
                 problem = f"is missing; a data folder has train, dev and perhaps test, each with {files}."
                 raise DataFormatError(path, problem, remedy=_remedy(Path(data_dir)))
         _say_unread(Path(data_dir))
         return cls(*files)
+
+
+def log_in(folder: Path) -> Path:
+    """Return the path of the log in a split's folder: behaviors.tsv, unless there is none but an ingested log."""
+    file, ingested = folder / BEHAVIORS_FILE, folder / INGESTED
+    return ingested if ingested.is_dir() and not file.exists() else file
 
 
 def split_folders(folder: str | Path) -> dict[str, Path]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import logging
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,15 +14,25 @@ import pyarrow as pa
 
 from recommenders_miner.data import cache as array_cache
 from recommenders_miner.data.behaviors import FILE_COLUMNS, READER_VERSION, UNLABELLED, read_behaviors
+from recommenders_miner.data.folders import INGESTED, NEWS_FILE
+from recommenders_miner.data.lists import IN_MEMORY, labels_of_lists, rows_of_lists
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.ragged import Ragged
-from recommenders_miner.data.tsv import OnError, SkipReport, content_digest, describe_columns, fingerprint, require_file
+from recommenders_miner.data.tsv import (
+    MANIFEST,
+    OnError,
+    SkipReport,
+    content_digest,
+    describe_columns,
+    fingerprint,
+    require_file,
+)
 from recommenders_miner.errors import DataFormatError
 
 LOGGER = logging.getLogger("recommenders_miner")
 
 CACHE_FOLDER = ".recommenders_miner_cache"
-_IN_MEMORY = Path("<columns>")
+_IMPRESSIONS_AT_ONCE, _CANDIDATES_AT_ONCE = 2**18, 2**24
 LABELS_REMEDY = (
     "Write each candidate as N123-1 (clicked) or N123-0 (not clicked), or, in a test split, none with a label."
 )
@@ -50,6 +58,8 @@ class ImpressionLog:
         skipped: what `read(…, on_error="skip")` left out; None where nothing may be left out.
         key: what the log's cache is kept under; None where it has none.
         path: the file that the log was read from, or a part of, which errors name.
+        parts: at which impression, history and user each part of an ingested log begins, and the last one ends,
+            (P + 1, 3) int64; None where the log is in one piece.
     """
 
     candidates: Ragged
@@ -62,7 +72,8 @@ class ImpressionLog:
     users: pa.StringArray
     skipped: SkipReport | None = None
     key: str | None = None
-    path: Path = _IN_MEMORY
+    path: Path = IN_MEMORY
+    parts: np.ndarray | None = None
 
     @classmethod
     def read(
@@ -84,7 +95,7 @@ class ImpressionLog:
         changed file is never mistaken for it.
 
         Args:
-            path: the file.
+            path: the file; or a folder that `ingest` wrote, which is opened as it is.
             news: the news that the log refers to.
             on_error: "raise" stops at the first line with an error. "skip" leaves out such lines, and of sound
                 lines the articles that the table lacks; it counts both in `skipped` and logs a warning. An
@@ -100,17 +111,47 @@ class ImpressionLog:
                 table lacks, or only some labels where others have all or none.
         """
         path = Path(path)
+        if (path / MANIFEST).exists():
+            return cls.open(path, news)
         require_file(path, describe_columns(FILE_COLUMNS, separator))
         if cache is not False:
             root = path.parent / CACHE_FOLDER if cache is True else Path(cache)
             log = cls._read_cached(path, news, on_error, separator, root)
             if log is not None:
                 return log
-        parts = defaultdict(list)
-        skipped = read_behaviors(
-            path, news, on_error, separator, lambda **new: [parts[name].append(part) for name, part in new.items()]
-        )
-        return cls._from_arrays({name: np.concatenate(parts.pop(name)) for name in list(parts)}, path, skipped)
+        arrays = array_cache.ArraysInMemory()
+        skipped = read_behaviors(path, news, on_error, separator, arrays.append)
+        return cls.from_arrays(arrays.joined(), path, skipped)
+
+    @classmethod
+    def open(cls, folder: str | Path, news: NewsTable | None = None) -> ImpressionLog:
+        """Map a log that `recommenders-miner ingest` wrote: nothing is read before it is used.
+
+        Args:
+            folder: the folder `behaviors`, or the one that it stands in.
+            news: the news that the log is to be used with; where left out, they are not compared.
+
+        Raises:
+            DataFormatError: there is no such log, it is damaged, or `news` has not just the articles, in their order,
+                that the log was read with.
+        """
+        folder = Path(folder)
+        if (folder / INGESTED / MANIFEST).exists():
+            folder /= INGESTED
+        try:
+            arrays, meta, key = array_cache.open_arrays(folder)
+        except ValueError as error:
+            raise DataFormatError(folder, f"is no whole log of recommenders-miner ingest: {error}.") from None
+        if news is not None and meta["news"] != news.ids_digest:
+            raise DataFormatError(
+                folder,
+                f"the log was ingested with other news than {news.path}.",
+                remedy=f"The news that it refers to are beside it, {folder.parent / NEWS_FILE}; or ingest it again.",
+            )
+        skipped = None if meta["counts"] is None else SkipReport(folder, meta["counts"])
+        if skipped is not None and skipped.counts:
+            LOGGER.warning("%s", skipped.summary())
+        return cls.from_arrays(arrays, folder, skipped, key)
 
     @classmethod
     def _read_cached(
@@ -139,7 +180,7 @@ class ImpressionLog:
         skipped = None if on_error == "raise" else SkipReport(path, **meta)
         if not is_new and skipped is not None and skipped.counts:
             LOGGER.warning("%s", skipped.summary())
-        return cls._from_arrays(arrays, path, skipped, key)
+        return cls.from_arrays(arrays, path, skipped, key)
 
     @classmethod
     def from_columns(
@@ -172,19 +213,19 @@ class ImpressionLog:
         optional = {"labels": labels, "users": users, "time": time, "impression_id": impression_id}
         for name, values in {"histories": histories, **optional}.items():
             if values is not None and len(values) != count:
-                raise DataFormatError(_IN_MEMORY, f"{count} impressions, but {len(values)} entries of {name}.")
-        shown = _rows_of_lists(candidates, news, "candidate", range(count))
+                raise DataFormatError(IN_MEMORY, f"{count} impressions, but {len(values)} entries of {name}.")
+        shown = rows_of_lists(candidates, news, "candidate", range(count))
         if count == 0 or not shown.lengths.all():
             line = int(np.argmin(shown.lengths)) + 1 if count else None
-            raise DataFormatError(_IN_MEMORY, "there are no candidates.", line=line)
+            raise DataFormatError(IN_MEMORY, "there are no candidates.", line=line)
         distinct: dict[tuple[str, ...], int] = {}
         history_of = [distinct.setdefault(tuple(history), len(distinct)) for history in histories]
         first_impression = np.unique(history_of, return_index=True)[1]
         encoded = pa.array(users or ["anonymous"] * count, pa.string()).dictionary_encode()
         return cls(
             candidates=shown,
-            labels=_labels_of_lists(labels, shown.lengths),
-            histories=_rows_of_lists(list(distinct), news, "history", first_impression),
+            labels=labels_of_lists(labels, shown.lengths),
+            histories=rows_of_lists(list(distinct), news, "history", first_impression),
             history_of=np.array(history_of, np.int32),
             user_of=encoded.indices.to_numpy(),
             time=np.zeros(count, np.int64) if time is None else np.array(time, np.int64),
@@ -193,15 +234,22 @@ class ImpressionLog:
         )
 
     @classmethod
-    def _from_arrays(
-        cls, arrays: Mapping[str, np.ndarray], path: Path, skipped: SkipReport | None, key: str | None = None
+    def from_arrays(
+        cls, arrays: Mapping[str, np.ndarray], path: Path, skipped: SkipReport | None = None, key: str | None = None
     ) -> ImpressionLog:
-        """Make a log of the arrays that `read_behaviors` makes and the cache holds."""
+        """Make a log of the arrays that `read_behaviors` makes and `to_arrays` gives."""
         columns = dict(arrays)
         columns["candidates"] = Ragged(columns["candidates"], columns.pop("offsets"))
         columns["histories"] = Ragged(columns["histories"], columns.pop("history_offsets"))
         users = array_cache.unpack_strings(columns.pop("user_bytes"), columns.pop("user_offsets"))
         return cls(**columns, users=users, skipped=skipped, key=key, path=path)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return the log as arrays by name, which are views: what a cache holds of it."""
+        arrays = {name: getattr(self, name) for name in ("labels", "history_of", "user_of", "time", "impression_id")}
+        arrays |= {"candidates": self.candidates.values, "offsets": self.candidates.offsets}
+        arrays |= {"histories": self.histories.values, "history_offsets": self.histories.offsets}
+        return arrays | dict(zip(("user_bytes", "user_offsets"), array_cache.pack_strings(self.users), strict=True))
 
     def __post_init__(self) -> None:
         for name, values in list(vars(self).items()):
@@ -230,6 +278,34 @@ class ImpressionLog:
         """Return the clicks of a distinct history, (clicks,) int32 rows of the news, oldest first."""
         return self.histories[row]
 
+    @property
+    def num_parts(self) -> int:
+        """The number of parts that users are dealt to; 1 where the log is in one piece."""
+        return 1 if self.parts is None else len(self.parts) - 1
+
+    def part(self, index: int) -> ImpressionLog:
+        """Return a part as a log of its own: a view of this one, of which only what counts from the beginning is new.
+
+        The parts stand one after another, and none shares a user with another.
+        """
+        if self.parts is None:
+            return (self,)[index]
+        (first, history, user), (end, *ends) = self.parts[index], self.parts[index + 1]
+        slots = self.candidates.offsets[[first, end]]
+        return ImpressionLog(
+            candidates=self.candidates.slice(first, end),
+            labels=self.labels[slice(*slots)],
+            histories=self.histories.slice(history, ends[0]),
+            history_of=self.history_of[first:end] - np.int32(history),
+            user_of=self.user_of[first:end] - np.int32(user),
+            time=self.time[first:end],
+            impression_id=self.impression_id[first:end],
+            users=self.users.slice(user, ends[1] - user),
+            skipped=self.skipped,
+            key=self.key and f"{self.key}-{index}",
+            path=self.path,
+        )
+
     def select(self, impressions: np.ndarray) -> ImpressionLog:
         """Return a log of some impressions, given as ascending rows, with their users and histories alone."""
         histories, history_of = np.unique(self.history_of[impressions], return_inverse=True)
@@ -253,9 +329,9 @@ class ImpressionLog:
         """
         if not self.labelled:
             problem = "no candidate has a label"
-        elif not self.clicks.any():
+        elif not any((labels.values == 1).any() for labels in self.label_blocks()):
             problem = "no candidate was clicked"
-        elif non_clicks and not self.has_both.any():
+        elif non_clicks and not any(_have_both(labels).any() for labels in self.label_blocks()):
             problem = "no impression has both a click and a non-click"
         else:
             return ""
@@ -266,15 +342,30 @@ class ImpressionLog:
         if problem := self.lacking_to(use, non_clicks):
             raise DataFormatError(self.path, problem, remedy=LABELS_REMEDY)
 
+    def label_blocks(self) -> Iterator[Ragged]:
+        """Yield the labels of some impressions after others: of a log larger than memory, no more is looked at."""
+        labels = Ragged(self.labels, self.candidates.offsets)
+        for first in range(0, len(self), _IMPRESSIONS_AT_ONCE):
+            yield labels.slice(first, first + _IMPRESSIONS_AT_ONCE)
+
+    def count_articles(self, rows: int) -> np.ndarray:
+        """Return how often each of so many articles was shown, and clicked, (2, rows) int64."""
+        counts = np.zeros((2, rows), np.int64)
+        for first in range(0, len(self.labels), _CANDIDATES_AT_ONCE):
+            here = slice(first, first + _CANDIDATES_AT_ONCE)
+            shown, is_click = self.candidates.values[here], self.labels[here] == 1
+            counts += [np.bincount(articles, minlength=rows) for articles in (shown, shown[is_click])]
+        return counts
+
     @cached_property
     def clicks(self) -> np.ndarray:
-        """How many candidates of each impression were clicked, (I,) int64."""
-        return self.candidates.sums(self.labels == 1)
+        """How many candidates of each impression were clicked, (I,) int32."""
+        return np.concatenate([_clicks(labels) for labels in self.label_blocks()])
 
     @property
     def has_both(self) -> np.ndarray:
         """Which impressions have both a click and a non-click, (I,) bool."""
-        return (self.clicks > 0) & (self.clicks < self.candidates.lengths)
+        return np.concatenate([_have_both(labels) for labels in self.label_blocks()])
 
     @property
     def labelled(self) -> bool:
@@ -287,12 +378,19 @@ class ImpressionLog:
         if self.key is not None:
             return self.key
         digest = hashlib.blake2b(digest_size=16)
-        arrays = (self.labels, self.history_of, self.user_of, self.time, self.impression_id)
-        rows = (self.candidates.values, self.candidates.offsets, self.histories.values, self.histories.offsets)
-        for part in (*arrays, *rows, *array_cache.pack_strings(self.users)):
+        for part in self.to_arrays().values():
             digest.update(part.size.to_bytes(8, "little"))
             digest.update(np.ascontiguousarray(part))
         return digest.hexdigest()
+
+
+def _clicks(labels: Ragged) -> np.ndarray:
+    return labels.sums(labels.values == 1).astype(np.int32)
+
+
+def _have_both(labels: Ragged) -> np.ndarray:
+    clicks = _clicks(labels)
+    return (clicks > 0) & (clicks < labels.lengths)
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:
@@ -300,25 +398,3 @@ def _read_only(array: np.ndarray) -> np.ndarray:
     frozen = array.view()
     frozen.setflags(write=False)
     return frozen
-
-
-def _rows_of_lists(lists: Sequence[Sequence[str]], news: NewsTable, kind: str, impressions: Sequence[int]) -> Ragged:
-    """Return the news rows of all lists; `kind` and `impressions`, where each list is from, are for the error."""
-    rows = [[news.row_of.get(news_id, 0) for news_id in ids] for ids in lists]
-    for found, ids, impression in zip(rows, lists, impressions, strict=True):
-        if 0 in found:
-            problem = f"the {kind} news {ids[found.index(0)]!r} is not in the news table."
-            raise DataFormatError(_IN_MEMORY, problem, line=int(impression) + 1)
-    return Ragged.of_lists(rows)
-
-
-def _labels_of_lists(labels: Sequence[Sequence[int]] | None, candidate_counts: np.ndarray) -> np.ndarray:
-    """Return the labels of all candidates, (total candidates,) int8."""
-    if labels is None:
-        return np.full(candidate_counts.sum(), UNLABELLED, np.int8)
-    for line, (values, count) in enumerate(zip(labels, candidate_counts, strict=True), start=1):
-        if len(values) != count:
-            raise DataFormatError(_IN_MEMORY, f"{count} candidates, but {len(values)} labels.", line=line)
-        if not all(label in (0, 1) for label in values):
-            raise DataFormatError(_IN_MEMORY, f"a label must be 0 or 1, got {list(values)}.", line=line)
-    return np.array(list(itertools.chain.from_iterable(labels)), np.int8)

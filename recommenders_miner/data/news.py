@@ -263,6 +263,14 @@ class NewsTable:
             digest.update(content.getvalue())
         return digest.hexdigest()
 
+    @cached_property
+    def ids_digest(self) -> str:
+        """A hex BLAKE2b digest that names which article each row is: what the rows of a log mean."""
+        digest = hashlib.blake2b(digest_size=16)
+        for part in pack_strings(self.ids):
+            digest.update(np.ascontiguousarray(part))
+        return digest.hexdigest()
+
 
 def distinct_rows(num_news: int, *rows: np.ndarray) -> np.ndarray:
     """Return the distinct ones among arrays of rows of a table with `num_news`, ascending, and the padding."""

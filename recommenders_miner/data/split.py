@@ -21,6 +21,7 @@ from recommenders_miner.data.folders import (
     NEWS_FILE,
     SPLIT_NAMES,
     Split,
+    log_in,
     split_folders,
 )
 from recommenders_miner.data.log import ImpressionLog
@@ -190,7 +191,7 @@ def _pool(
     for name, folder in folders.items():
         path = folder / NEWS_FILE
         table = NewsTable.read(path, on_error)
-        log = ImpressionLog.read(folder / BEHAVIORS_FILE, table, on_error, cache=False)
+        log = ImpressionLog.read(log_in(folder), table, on_error, cache=False)
         if not log.labelled:
             LOGGER.warning("%s has no labels, and is left out: nobody knows what was clicked in it.", name)
             continue

@@ -12,15 +12,17 @@ import codecs
 import glob
 import gzip
 import hashlib
+import io
 import logging
 import lzma
 import os
 import re
+import sys
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -28,6 +30,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import fs
 
 from recommenders_miner.errors import DataFormatError
 
@@ -35,6 +38,9 @@ LOGGER = logging.getLogger("recommenders_miner")
 
 BLOCK_BYTES = 16 * 2**20
 """How much of a file a core works on at a time. Results do not depend on it."""
+
+MANIFEST = "manifest.json"
+"""Stands in a folder of arrays, as of a log, and says what they are."""
 
 PARQUET, ARROW = b"PAR1\x15", b"ARROW1\0\0"
 """What files of these forms begin with."""
@@ -57,6 +63,7 @@ _OTHER_FORMS = {  # by what they begin with, what the user calls them, and what 
     PARQUET: ("a Parquet file", "recommenders-miner convert own makes MIND's files of it."),
     ARROW: ("an Arrow (Feather) file", "recommenders-miner convert own makes MIND's files of it."),
 }
+_REMOTE_BYTES = 2**20  # asked for at a time, at least
 _TAR, _TAR_AT = b"ustar", 257
 
 # The words that names of columns are made of; none has a digit, as nearly all ids have.
@@ -73,7 +80,10 @@ OnError = Literal["raise", "skip"]
 
 @dataclass
 class SkipReport:
-    """What was left out of a file under `on_error="skip"`: how often, and the first few 1-based lines, by reason."""
+    """What was left out of a file under `on_error="skip"`: how often, and the first few 1-based lines, by reason.
+
+    Of several files that make one log, there are the counts alone.
+    """
 
     path: Path
     counts: dict[str, int] = field(default_factory=dict)
@@ -85,14 +95,19 @@ class SkipReport:
         first = np.unique(lines)[: 2 * _EXAMPLES_PER_REASON].tolist()  # as many again may be among them already
         self.lines[reason] = list(dict.fromkeys(self.lines.get(reason, []) + first))[:_EXAMPLES_PER_REASON]
 
+    def extend(self, later: SkipReport, lines_before: int) -> None:
+        """Add what was left out of a later stretch of the file, whose own lines follow so many others."""
+        for reason, count in later.counts.items():
+            self.counts[reason] = self.counts.get(reason, 0) + count
+            lines = [*self.lines.get(reason, []), *(line + lines_before for line in later.lines[reason])]
+            self.lines[reason] = lines[:_EXAMPLES_PER_REASON]
+
     def summary(self) -> str:
         """Say in one paragraph what was left out, how often, and where to look."""
         if not self.counts:
             return f"{self.path}: nothing was left out."
-        parts = [
-            f"{reason}: {count:,} (e.g. line {', '.join(map(str, self.lines[reason]))})"
-            for reason, count in self.counts.items()
-        ]
+        at = {reason: f" (e.g. line {', '.join(map(str, lines))})" for reason, lines in self.lines.items()}
+        parts = [f"{reason}: {count:,}{at.get(reason, '')}" for reason, count in self.counts.items()]
         return f"{self.path}: {sum(self.counts.values()):,} errors were left out. {'; '.join(parts)}."
 
 
@@ -100,12 +115,16 @@ class LineErrors:
     """Raises the earliest error in the lines of a file, or counts all of them in its `report`, as `on_error` says.
 
     Whoever reads the file adds the errors of a block in any order, then calls `raise_earliest`.
+
+    Attributes:
+        num_lines: how many lines `read_tsv` has read so far.
     """
 
     def __init__(self, path: Path, on_error: OnError) -> None:
         if on_error not in ("raise", "skip"):
             raise ValueError(f'on_error must be "raise" or "skip", got {on_error!r}.')
         self.path = path
+        self.num_lines = 0
         self.report = SkipReport(path) if on_error == "skip" else None
         self._earliest: DataFormatError | None = None
 
@@ -163,23 +182,42 @@ def open_data(path: Path, expected: str, besides: Sequence[bytes] = ()) -> Itera
             form, or is packed and damaged.
     """
     require_file(path, expected)
-    with open(path, "rb") as file:
-        start = file.read(max(map(len, _PACKED)))
-    opener = next((opener for magic, opener in _PACKED.items() if re.match(magic, start)), open)
-    try:
-        with opener(path, "rb") as file:
-            start = file.read(_TAR_AT + len(_TAR))
-            for magic, (form, remedy) in _OTHER_FORMS.items():
-                if start.startswith(magic) and magic not in besides:
-                    raise DataFormatError(path, f"is {form}; expected {expected}.", remedy=remedy.format(path.name))
-            if start[_TAR_AT:] == _TAR:
-                raise DataFormatError(path, "is an archive.", remedy=f"Unpack it: tar -xf {path.name}")
-            file.seek(0)
-            yield file
-    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-        if opener is open or getattr(error, "errno", None) is not None:  # an error of the disk, say
-            raise
-        raise DataFormatError(path, f"is packed, and damaged: {error}.", remedy="Fetch or pack it again.") from None
+    with open_binary(path) as packed:
+        unpack, name = unpacking_of(packed), os.path.basename(path)
+        try:
+            with unpack(packed) if unpack else nullcontext(packed) as file:
+                start = file.read(_TAR_AT + len(_TAR))
+                for magic, (form, remedy) in _OTHER_FORMS.items():
+                    if start.startswith(magic) and magic not in besides:
+                        raise DataFormatError(path, f"is {form}; expected {expected}.", remedy=remedy.format(name))
+                if start[_TAR_AT:] == _TAR:
+                    raise DataFormatError(path, "is an archive.", remedy=f"Unpack it: tar -xf {name}")
+                file.seek(0)
+                yield file
+        except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+            if unpack is None or getattr(error, "errno", None) is not None:  # an error of the disk, say
+                raise
+            raise DataFormatError(path, f"is packed, and damaged: {error}.", remedy="Fetch or pack it again.") from None
+
+
+def unpacking_of(file: BinaryIO) -> Callable[[BinaryIO], BinaryIO] | None:
+    """Return what unpacks a file that stands at its beginning; None where it is not packed."""
+    start = file.read(max(map(len, _PACKED)))
+    file.seek(0)
+    return next((unpack for magic, unpack in _PACKED.items() if re.match(magic, start)), None)
+
+
+def is_uri(path: str | Path) -> bool:
+    """Return whether a text names an object of a store that Arrow knows, as `s3://…` and `gs://…` do."""
+    return isinstance(path, str) and "://" in path
+
+
+def open_binary(path: str | Path) -> BinaryIO:
+    """Open a file, or, through Arrow's file systems, an object by its URI."""
+    if not is_uri(path):
+        return open(path, "rb")
+    filesystem, name = fs.FileSystem.from_uri(path)
+    return io.BufferedReader(filesystem.open_input_file(name), _REMOTE_BYTES)
 
 
 def names_columns(cells: Sequence[str]) -> bool:
@@ -192,11 +230,18 @@ def names_columns(cells: Sequence[str]) -> bool:
     return len(names) > 1 and are_names[0] and sum(are_names) > len(names) / 2
 
 
-def require_file(path: Path, expected: str) -> None:
-    """Raise a `DataFormatError` that says what is `expected`, unless `path` is a file and not empty."""
+def require_file(path: str | Path, expected: str) -> None:
+    """Raise a `DataFormatError` that says what is `expected`, unless `path` is a file, or an object, and not empty."""
     try:
-        size = path.stat().st_size
-        problem = "the path is a folder" if path.is_dir() else "the file is empty" if size == 0 else None
+        if is_uri(path):
+            filesystem, name = fs.FileSystem.from_uri(path)
+            found = filesystem.get_file_info(name)
+            if found.type == fs.FileType.NotFound:
+                raise FileNotFoundError
+            size, is_folder = found.size, found.type == fs.FileType.Directory
+        else:
+            size, is_folder = os.stat(path).st_size, os.path.isdir(path)
+        problem = "the path is a folder" if is_folder else "the file is empty" if size == 0 else None
     except (FileNotFoundError, NotADirectoryError, ValueError):  # the last for a null character in the path
         problem = "the path does not exist"
     except OSError as error:
@@ -215,8 +260,8 @@ def fingerprint(path: str | Path) -> tuple:
 
 
 def content_digest(path: str | Path) -> str:
-    """Return a hex BLAKE2b digest of what a file holds."""
-    with open(path, "rb") as file:
+    """Return a hex BLAKE2b digest of what a file holds, or of what names the content of the folder of a log."""
+    with open(Path(path) / MANIFEST if os.path.isdir(path) else path, "rb") as file:
         return hashlib.file_digest(file, hashlib.blake2b).hexdigest()
 
 
@@ -232,6 +277,9 @@ def read_tsv(
     errors: LineErrors,
     separator: str = "\t",
     parse: Callable[[pa.Table], Any] = lambda table: table,
+    start: int = 0,
+    end: int = sys.maxsize,
+    threads: int | None = None,
 ) -> Iterator[tuple[Any, np.ndarray]]:
     """Read a file of separated columns without a header, block by block.
 
@@ -240,8 +288,11 @@ def read_tsv(
     UTF-8 is an error. Where errors are raised, the lines before it are yielded first, so that a caller who checks more
     than the form of a line can raise an earlier error of its own. A header is an error, too.
 
-    `parse` says what to make of a block's table of string columns; it is called on threads, for blocks ahead of the one
-    that is yielded.
+    `parse` says what to make of a block's table of string columns; it is called on so many threads, by default as many
+    as there are cores, for blocks ahead of the one that is yielded.
+
+    Of a file that is not packed, only the bytes from `start` up to `end` are read, which are a line's first byte and
+    what follows the end of a line that is not blank; `start` then counts as line 1.
 
     Yields:
         What `parse` makes of a table, by itself the table, and the 1-based line number of each of its rows, (rows,)
@@ -267,20 +318,18 @@ def read_tsv(
         table = {name: fields.take(pa.array(starts[usable] + k)) for k, name in enumerate(columns)}
         return parse(pa.table(table)) if len(usable) else None, usable, decodable, widths
 
-    line_count = 0
     with open_data(path, expected) as file:
         names = file.readline().decode(errors="replace").strip("\r\n").split(separator)
-        file.seek(0)
-        if is_header := names_columns(names):
+        if is_header := start == 0 and names_columns(names):
             problem = f"the line is a header ({', '.join(names)[:80]}); the file should have none."
             remedy = 'Delete the line; on_error="skip" (--on-error skip) leaves it out.'
             errors.add("header line", np.array([1]), lambda _: problem, remedy)
-        blocks = ((block, is_header and number == 0) for number, block in enumerate(_blocks_of_lines(file)))
-        for parsed, usable, decodable, widths in _ahead(parse_block, blocks):
-            lines = np.arange(line_count + 1, line_count + 1 + len(widths))
+        blocks = ((block, is_header and number == 0) for number, block in enumerate(_blocks_of_lines(file, start, end)))
+        for parsed, usable, decodable, widths in _ahead(parse_block, blocks, threads or os.cpu_count() or 1):
+            lines = np.arange(errors.num_lines + 1, errors.num_lines + 1 + len(widths))
             misshapen = widths != len(columns)
-            misshapen[: is_header and line_count == 0] = False
-            line_count += len(lines)
+            misshapen[: is_header and errors.num_lines == 0] = False
+            errors.num_lines += len(lines)
             if len(usable):
                 yield parsed, lines[usable]
             remedy = "Convert the file to UTF-8."
@@ -293,37 +342,39 @@ def read_tsv(
             )
             errors.raise_earliest()
     pa.default_memory_pool().release_unused()  # what the blocks took would else stay with Arrow
-    if line_count == 0:
+    if start == errors.num_lines == 0:
         raise DataFormatError(path, f"the file holds nothing but blank lines; expected {expected}.")
 
 
-def _ahead(work: Callable[..., Any], items: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-    """Yield what some work makes of arguments, in their order, a few ahead on as many threads as there are cores."""
-    cores = os.cpu_count() or 1
-    threads = ThreadPoolExecutor(cores, thread_name_prefix="read_tsv")
+def _ahead(work: Callable[..., Any], items: Iterable[tuple[Any, ...]], count: int) -> Iterator[Any]:
+    """Yield what some work makes of arguments, in their order, a few ahead on so many threads."""
+    threads = ThreadPoolExecutor(count, thread_name_prefix="read_tsv")
     waiting = deque()
     try:
         for item in items:
             waiting.append(threads.submit(work, *item))
-            if len(waiting) > cores:
+            if len(waiting) > count:
                 yield waiting.popleft().result()
         yield from (waiting.popleft().result() for _ in range(len(waiting)))
     finally:  # without waiting, since this may be run in one of the threads, when an abandoned reader is collected
         threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _blocks_of_lines(file: BinaryIO) -> Iterator[bytes]:
-    """Cut a file into blocks of whole lines; blank lines at the end of the file are dropped."""
-    if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+def _blocks_of_lines(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+    """Cut a stretch of a file into blocks of whole lines; blank lines at the end of the file are dropped."""
+    file.seek(start)
+    if start == 0 and file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
         file.seek(0)
-    held = b""  # blank lines wait here until a line with content follows them
-    while chunk := file.read(BLOCK_BYTES) + file.readline():
+    held, place = b"", file.tell()  # blank lines wait here until a line with content follows them
+    while chunk := file.read(min(BLOCK_BYTES, end - place)):
+        chunk += file.readline() if place + len(chunk) < end else b""
+        place += len(chunk)
         block = held + chunk
         content = len(block.rstrip(b"\r\n"))
-        end = (block.find(b"\n", content) + 1 or len(block)) if content else 0
-        held = block[end:]
-        if end:
-            yield block[:end] if block.endswith(b"\n", 0, end) else block + b"\n"
+        size = (block.find(b"\n", content) + 1 or len(block)) if content else 0
+        held = block[size:]
+        if size:
+            yield block[:size] if block.endswith(b"\n", 0, size) else block + b"\n"
 
 
 def _split(block: bytes, separator: str) -> tuple[pa.StringArray, np.ndarray]:

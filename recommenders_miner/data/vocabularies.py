@@ -207,15 +207,15 @@ def _vector_scale(tables: TrainingTables, built: Vocabularies) -> np.ndarray:
 
 @vocabulary("news")
 def _news(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
-    return Vocabulary.of_names(tables.news.ids.take(np.unique(tables.log.candidates.values)).to_pylist())
+    showings, _ = tables.log.count_articles(len(tables.news))
+    return Vocabulary.of_names(tables.news.ids.take(np.flatnonzero(showings)).to_pylist())
 
 
 @vocabulary("popular")
 def _popular(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
     """The articles that are clicked on more often than is usual when they are shown, the highest rate first."""
-    shown, is_click = tables.log.candidates.values, tables.log.labels == 1
-    showings, clicks = (np.bincount(rows, minlength=len(tables.news)) for rows in (shown, shown[is_click]))
-    usual = is_click.mean()
+    showings, clicks = tables.log.count_articles(len(tables.news))
+    usual = clicks.sum() / showings.sum()
     popular = np.flatnonzero(clicks > usual * showings)
     rates = shrunk_rate(clicks[popular], showings[popular], usual, _PRIOR_SHOWINGS)
     return Vocabulary.of_names(tables.news.ids.take(popular[np.argsort(-rates, kind="stable")]).to_pylist())

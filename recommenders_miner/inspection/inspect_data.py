@@ -18,6 +18,7 @@ from recommenders_miner.data.folders import (
     NEWS_FILE,
     SPLIT_NAMES,
     UNREAD,
+    log_in,
     split_folders,
     unread_folders,
 )
@@ -134,7 +135,7 @@ class _InspectedSplit(NamedTuple):
 
 def _inspect_split(name: str, folder: Path, found: list[Finding]) -> _InspectedSplit:
     """Take the figures of a split; what is wrong is added to `found`."""
-    news_path, log_path = folder / NEWS_FILE, folder / BEHAVIORS_FILE
+    news_path, log_path = folder / NEWS_FILE, log_in(folder)
     news_facts = log_facts = log = line_of = None
     entities: list[str] = []
     news = _read(NewsTable.read, news_path, found)
