@@ -153,10 +153,10 @@ def simulate(
     dev_start = train_start + config.train_days * DAY
 
     progress("drawing news and users")
-    news = _draw_news(config, topic_shares, dev_start + DAY, news_rng)
-    users = _draw_users(config, topic_shares, topic_category, user_rng)
+    news = draw_news(config, topic_shares, dev_start + DAY, news_rng)
+    users = draw_users(config, topic_shares, topic_category, user_rng)
     progress("drawing click histories")
-    histories = _draw_histories(config, news, users, train_start, history_rng)
+    histories = draw_histories(config, news, users, train_start, history_rng)
     progress(f"drawing {config.num_train_impressions:,} train impressions")
     known = np.flatnonzero(users.in_train)
     train_user = _draw_visitors(known, known, config.num_train_impressions, train_rng)
@@ -168,7 +168,8 @@ def simulate(
     return SyntheticWorld(news, users, histories, train, dev, news.birth >= dev_start)
 
 
-def _draw_news(config: SyntheticConfig, topic_shares: np.ndarray, end: int, rng: np.random.Generator) -> News:
+def draw_news(config: SyntheticConfig, topic_shares: np.ndarray, end: int, rng: np.random.Generator) -> News:
+    """Draw news of topics with these shares, (topics,), born from 0 to `end`, in seconds."""
     size = config.num_news
     topic = rng.choice(len(topic_shares), size, p=topic_shares)
     log_popularity = rng.standard_normal(size)
@@ -191,9 +192,10 @@ def attraction(config: SyntheticConfig, news: News, article: np.ndarray, time: n
     return config.popularity_weight * popularity - config.freshness_weight * np.log1p(age)
 
 
-def _draw_users(
+def draw_users(
     config: SyntheticConfig, topic_shares: np.ndarray, topic_category: np.ndarray, rng: np.random.Generator
 ) -> Users:
+    """Draw users, whose interests follow the topics' shares and categories, both (topics,)."""
     size = config.num_users
     # Distinct interests, drawn one after the other: the order in which exponential clocks ring.
     clocks = rng.standard_exponential((size, len(topic_shares))) / topic_shares**INTEREST_SKEW
@@ -217,7 +219,7 @@ def _draw_users(
     return Users(affinity, preference, in_train)
 
 
-def _draw_histories(
+def draw_histories(
     config: SyntheticConfig, news: News, users: Users, train_start: int, rng: np.random.Generator
 ) -> Ragged:
     """Return what each user clicked before the train split, in the order of the clicks."""
