@@ -37,6 +37,7 @@ VALID = {
     "texts": "texts",
     "files": "words.json",
     "bundle": "data",
+    "policy": "policy.yaml",
     "source": "data",
     "names": "names.tsv",
 }
@@ -129,6 +130,7 @@ def folder(tmp_path_factory):
     (folder / "words.json").write_text("{}")
     (folder / "names.tsv").write_text("Denmark\tQ35\n")
     (folder / "schema.yaml").write_text("{}")
+    (folder / "policy.yaml").write_text("places: 10\n")
     (folder / A_FOLDER).mkdir()
     (folder / "texts").mkdir()
     (folder / "run").mkdir()

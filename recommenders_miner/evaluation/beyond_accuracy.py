@@ -94,11 +94,14 @@ class BeyondAccuracy:
         missing, and coverage has no standard error.
         """
         values = self.by_list(lists, history_of)
+        means = Evaluation.mean(values, lists.lengths > 0)
+        return means.with_metrics_of(Evaluation({f"coverage@{self.k}": self.coverage(lists)}, {}, len(lists), 0))
+
+    def coverage(self, lists: Ragged) -> float:
+        """Return the share of the catalogue that is in at least one list."""
         listed = np.zeros(self.catalogue.size, bool)
         listed[lists.values[lists.ranks() < self.k]] = True
-        coverage = float((listed & self.catalogue).sum() / self.catalogue.sum())
-        means = Evaluation.mean(values, lists.lengths > 0)
-        return means.with_metrics_of(Evaluation({f"coverage@{self.k}": coverage}, {}, len(lists), 0))
+        return float((listed & self.catalogue).sum() / self.catalogue.sum())
 
     def by_list(self, lists: Ragged, history_of: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Return the metrics that each list has, (lists,) float64, NaN where it has none; as `evaluate_lists`."""

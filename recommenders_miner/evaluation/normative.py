@@ -169,7 +169,7 @@ class Normative:
         shown = np.zeros(len(news), bool)
         shown[log.candidates.values] = True
         places = {"": np.arange(len(news))}
-        places |= {column: _places(news, column) for column in _GROUPS if column in _column_names(news)}
+        places |= {f"_{column}": _places(news, column) for column in _GROUPS if column in _column_names(news)}
         exposed = {}
         for name, place in places.items():
             exposed[name] = place, np.bincount(place[shown], minlength=place.max() + 1) > 0
@@ -196,19 +196,19 @@ class Normative:
 
     def evaluate_lists(self, lists: Ragged) -> Evaluation:
         """Average over lists, and add what is one number for all of them; empty lists are left out."""
-        found = Evaluation.mean(self.by_list(lists), lists.lengths > 0)
-        errors = found.standard_errors
-        # Each list is in the pairs of others, too: the error of a mean over pairs is twice that over lists (Hoeffding
-        # 1948, on U-statistics of two).
-        errors |= {name: 2 * error for name, error in errors.items() if name.startswith("fragmentation")}
-        listed = lists.keep(lists.ranks() < self.k).values
+        found = mean_of_lists(self.by_list(lists), lists.lengths > 0)
+        return replace(found, metrics=found.metrics | self.exposure(lists))
+
+    def exposure(self, lists: Ragged) -> dict[str, float]:
+        """Return what is one number for all lists."""
+        listed = lists.values[lists.ranks() < self.k]
         metrics = {}
         for name, (place, in_catalogue) in self.exposed.items():
             counts = np.bincount(place[listed], minlength=len(in_catalogue))[in_catalogue]
-            suffix = f"_{name}@{self.k}" if name else f"@{self.k}"
-            metrics |= {f"gini{suffix}": gini(counts), f"coverage{suffix}": float((counts > 0).mean())}
-        del metrics[f"coverage@{self.k}"]  # `BeyondAccuracy` has it
-        return replace(found, metrics=found.metrics | metrics)
+            metrics[f"gini{name}@{self.k}"] = gini(counts)
+            if name:  # the coverage of articles is one of `BeyondAccuracy`
+                metrics[f"coverage{name}@{self.k}"] = float((counts > 0).mean())
+        return metrics
 
     def _fragmentation(self, found: csr_array) -> np.ndarray:
         """Average each list's divergence from lists of other users, NaN where there is none."""
@@ -232,6 +232,17 @@ def is_normative(metric: str) -> bool:
     """Say whether a metric is one of this module, as `gini_category@10` is."""
     name = metric.partition("@")[0]
     return name in COLUMNS or name == "cold_share" or name.startswith(("gini", "coverage_"))
+
+
+def mean_of_lists(values: Mapping[str, np.ndarray], counted: np.ndarray) -> Evaluation:
+    """Average metrics of lists, or differences of these, as `Evaluation.mean`, but for the error of fragmentation.
+
+    Each list is in the pairs of others, too: the error of a mean over pairs is twice that over lists (Hoeffding, "A
+    Class of Statistics with Asymptotically Normal Distribution", 1948, for kernels of two).
+    """
+    found = Evaluation.mean(values, counted)
+    twice = {name: 2 * error for name, error in found.standard_errors.items() if name.startswith("fragmentation")}
+    return replace(found, standard_errors=found.standard_errors | twice)
 
 
 def divergence(p: csr_array, q: csr_array) -> np.ndarray:

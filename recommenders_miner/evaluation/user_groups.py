@@ -26,6 +26,7 @@ _CLICKS = (0, 1, 5, 20, 50)
 _IMPRESSIONS = (1, 2, 5, 10)
 """Where the groups by clicks, and by impressions in the log, begin."""
 
+_OF_THE_LOG = ("clicks", "activity")
 _NOT_KNOWN = "not known"
 _MOST_VALUES = 10
 
@@ -50,7 +51,7 @@ class UserGroups(NamedTuple):
             return cls._cut(log.histories.lengths[log.history_of], _CLICKS)
         if by == "activity":
             return cls._cut(np.bincount(log.user_of)[log.user_of], _IMPRESSIONS)
-        values = _read_column(log.path.with_name(USERS_FILE), by, log.users)
+        values = _read_column(log, by)
         known = values.drop_null()
         if (pa.types.is_floating(known.type) or pa.types.is_integer(known.type)) and len(known.unique()) > _MOST_VALUES:
             bounds = np.unique(np.quantile(known.to_numpy(), [0, 0.25, 0.5, 0.75], method="lower"))
@@ -77,20 +78,29 @@ class UserGroups(NamedTuple):
         return found
 
 
-def _read_column(path: Path, name: str, users: pa.StringArray) -> pa.Array:
-    """Read what a column of a users.parquet says of some users, null where nothing."""
+def require_group(by: str, behaviors: Path) -> None:
+    """Refuse what a log's users cannot be grouped by: `DataFormatError`, which names the nearest that goes."""
+    if by in _OF_THE_LOG:
+        return
+    path = behaviors.with_name(USERS_FILE)
     if not path.exists():
-        problem = f"is not there, and so there is no column {name!r} to group users by."
+        problem = f"is not there, and so there is no column {by!r} to group users by."
         raise DataFormatError(path, problem, remedy="Group by clicks or activity, which the log itself tells.")
     try:
-        table = pq.read_table(path)
+        names = pq.read_schema(path).names
     except (OSError, pa.ArrowException) as error:
         raise DataFormatError(path, f"is no Parquet file that can be read ({error}).") from None
-    for column in ("id", name):
-        if column not in table.column_names:
-            known = [*(found for found in table.column_names if found != "id"), "clicks", "activity"]
-            nearest = difflib.get_close_matches(column, known, n=1, cutoff=0.0)[0]
-            remedy = None if column == "id" else f"Did you mean {nearest!r}?"
-            raise DataFormatError(path, f"there is no column {column!r}.", remedy=remedy)
-    place = pc.index_in(users, value_set=table["id"].combine_chunks().cast(pa.string()))
+    if "id" not in names:
+        raise DataFormatError(path, "there is no column 'id'.")
+    if by not in names:
+        known = [*(name for name in names if name != "id"), *_OF_THE_LOG]
+        nearest = difflib.get_close_matches(by, known, n=1, cutoff=0.0)[0]
+        raise DataFormatError(path, f"there is no column {by!r}.", remedy=f"Did you mean {nearest!r}?")
+
+
+def _read_column(log: ImpressionLog, name: str) -> pa.Array:
+    """Read what a column of the users.parquet beside a log says of its users, null where nothing."""
+    require_group(name, log.path)
+    table = pq.read_table(log.path.with_name(USERS_FILE), columns=["id", name])
+    place = pc.index_in(log.users, value_set=table["id"].combine_chunks().cast(pa.string()))
     return table[name].combine_chunks().take(place)

@@ -64,7 +64,7 @@ class Column(NamedTuple):
         """Make the column of a metric; of those beyond accuracy, none is simply better the higher it is."""
         kind, at, cutoff = name.partition("@")
         title = _TITLES.get(kind, kind) + at + cutoff
-        write = _NOT_IN_PERCENT.get(kind, lambda share: f"{100 * share:.2f}")
+        write = _NOT_IN_PERCENT.get(kind, _percent)
         return cls(name, title, write, has_best=not table_of(name))
 
 
@@ -77,9 +77,18 @@ def table_of(metric: str) -> str:
     return ""
 
 
+def in_percent(metric: str) -> bool:
+    """Say whether a metric is written times 100."""
+    return metric.partition("@")[0] not in _NOT_IN_PERCENT
+
+
 def columns_read(normative: Mapping[str, str]) -> str:
     """Say what the metrics of `Normative` read, by metric: fragmentation may go by categories for want of stories."""
     return ", ".join(f"{_TITLES[name].lower()} by {column}" for name, column in normative.items())
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}"
 
 
 def _compact(count: float) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from recommenders_miner.plots.style import (
     DASHED,
@@ -159,4 +161,43 @@ def draw_effects(
     axes.set_ylim(len(names) - 0.5, -0.6)
     axes.margins(x=0.1)
     axes.set_xlabel(xlabel)
+    return figure
+
+
+@in_style
+def draw_tradeoff(
+    panels: Sequence[tuple[str, Sequence[tuple[float, float, float, float]]]],
+    names: Sequence[str],
+    ylabel: str,
+    title: str,
+) -> Figure:
+    """Draw a panel for each metric: what accuracy changes by, over what the metric is, along a dial.
+
+    A panel is its title and the points (x, its error, y, its error), of which the first one stands for what the others
+    are measured against; whiskers are one error to either side. `names` are those of the points.
+    """
+    rows = -(-len(panels) // 4)
+    columns = -(-len(panels) // rows)
+    figure = new_figure(max(2.8 * columns, 5.5), 1.0 + 2.4 * rows, title)
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    shades = matplotlib.colormaps["cividis"](np.linspace(0, 0.92, len(names) - 1))
+    marks = [("D", SERIES[1]), *(("o", shade) for shade in shades)]
+    for axes, (name, points) in zip(grid.flat, panels, strict=False):
+        x, x_errors, y, y_errors = np.array(points).T
+        axes.axhline(0, **DASHED)
+        axes.plot(x[1:], y[1:], color=FAINT, linewidth=1)
+        whiskers = {"fmt": "none", "ecolor": FAINT, "elinewidth": 0.9, "capsize": 2}
+        axes.errorbar(x, y, xerr=np.nan_to_num(x_errors), yerr=np.nan_to_num(y_errors), **whiskers)
+        # What the others are measured against comes last: a dial at 0 often stands where it does, and is the larger.
+        for place in [*range(1, len(names)), 0]:
+            marker, color = marks[place]
+            axes.plot(x[place], y[place], marker, color=color, markersize=7 if place == 1 else 5, zorder=3)
+        axes.set_title(name)
+        axes.margins(x=0.1, y=0.1)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(ylabel)
+    keys = [Line2D([], [], marker=marker, color=color, linestyle="") for marker, color in marks]
+    figure.legend(keys, names, loc="outside lower left", ncols=len(names), columnspacing=1.2, handletextpad=0.1)
     return figure
