@@ -1,15 +1,132 @@
-"""Commands of an editor's policies: tradeoff, which says what one costs."""
+"""Commands of an editor's policies: policy check, which tries one on a log, and tradeoff, which says what one costs."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from recommenders_miner.cli.app import DataDir, OnError, Seed, a_split, app, console, existing, new_folder, open_model
+from recommenders_miner.cli.app import (
+    DataDir,
+    OnError,
+    Seed,
+    a_split,
+    app,
+    console,
+    existing,
+    new_file,
+    new_folder,
+    open_model,
+    say_skipped,
+)
 from recommenders_miner.data.folders import Split
 from recommenders_miner.progress import progress_bar
+
+policy = typer.Typer(
+    help="Try an editor's policy: pins, quotas, floors, ages and the like; docs/policies.md.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(policy, name="policy")
+
+
+@policy.callback()
+def _commands() -> None:
+    pass
+
+
+@policy.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="POLICY", help="YAML file of the policy.", callback=existing)],
+    data: DataDir,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a run or of a saved model, whose lists to arrange.",
+            show_default="popularity in train",
+            callback=existing,
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, dev or test: whose impressions.", callback=a_split)] = "dev",
+    k: Annotated[
+        int | None, typer.Option("--k", help="How long lists are.", show_default="the policy's places", min=1, max=1000)
+    ] = None,
+    dial: Annotated[
+        float | None, typer.Option(help="Strength of the reranker.", show_default="the policy's", min=0, max=1)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="What exploration draws depends on it.", min=0)] = 42,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the same to this file.", callback=new_file)
+    ] = None,
+    on_error: OnError = "raise",
+) -> None:
+    """Say what a policy would have done to the lists of a log: what each rule moved, and where rules clashed."""
+    from recommenders_miner.reranking import Plan, Policy, news_columns
+
+    read = Policy.read(file)
+    files = Split.find(data, split)
+    from recommenders_miner.data.log import ImpressionLog
+    from recommenders_miner.data.news import NewsTable
+    from recommenders_miner.evaluation.baselines import popularity_scores
+    from recommenders_miner.reranking.offline import Review, arrange_log
+    from recommenders_miner.storage import atomic_write
+
+    if run is None:
+        training_files = Split.find(data, "train")
+        tables = [NewsTable.read(path.news, on_error) for path in (files, training_files)]
+        logs = [
+            ImpressionLog.read(path.behaviors, table, on_error)
+            for path, table in zip((files, training_files), tables, strict=True)
+        ]
+        news, log = tables[0], logs[0]
+        plan = Plan(read, news_columns(news))
+        if not logs[1].labelled:
+            logs[1].require("count clicks in")
+        scores = popularity_scores(log, news, logs[1], tables[1])
+    else:
+        model = open_model(run)
+        dataset = model.read(files.news, files.behaviors, on_error)
+        news, log = dataset.news, dataset.log
+        plan = Plan(read, news_columns(news))
+        with progress_bar("scoring") as report:
+            scores = model.score_log(dataset, progress=report)
+    for warning in plan.warnings:
+        console.print(f"{file}: {warning}", soft_wrap=True)
+    review, users = Review(plan, news), log.users.take(log.user_of).to_pylist()
+    with progress_bar("arranging") as report:
+        for number, listing in enumerate(arrange_log(plan, log, scores, k, seed=seed, dial=dial)):
+            review.add(listing, f"{users[number]}, impression {log.impression_id[number]}")
+            report((number + 1) / len(log))
+    if json_file:
+        document = {"policy": str(file), "split": split, "run": run and str(run), "k": k or read.places, "dial": dial}
+        with atomic_write(json_file) as temporary:
+            text = json.dumps(document | {"warnings": plan.warnings} | review.to_dict(), indent=2, ensure_ascii=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
+    _print(review, read.name, k or read.places)
+    say_skipped(table.skipped for table in (news, log))
+
+
+def _print(review, name: str, places: int) -> None:  # noqa: ANN001
+    """Print what each rule did, with what rules clashed, and an example of each."""
+    from recommenders_miner.tables import terminal_table
+
+    table = terminal_table(title=f"{name}: {review.lists:,} lists of {places}")
+    table.add_column("rule")
+    for header in ("lists", "moved", "left out", "not kept", "clashes with, in lists"):
+        table.add_column(header, justify="left" if header.startswith("clashes") else "right")
+    for title, rule in review.rules.items():
+        clashes = "\n".join(f"{other}: {count:,}" for other, count in rule.clashes.most_common())
+        counts = (rule.lists, rule.places, rule.held_back, rule.relaxed)
+        if rule.examples or title not in ("ages", "shown", "same_story", "explore", "topics"):
+            table.add_row(title, *(f"{count:,}" for count in counts), clashes)
+    console.print(table)
+    share = review.replaced / max(review.lists, 1)
+    console.print(f"{review.changed:,} of {review.lists:,} lists changed; {share:.2f} articles of each were replaced.")
+    for title, rule in review.rules.items():
+        for example in rule.examples[:1]:
+            console.print(f"{title}, for example {example}", soft_wrap=True, highlight=False)
 
 
 def _dials(text: str) -> str:

@@ -183,34 +183,56 @@ class Listing:
         return TOGETHER if rerank is None or pool.dial == 0 else f"rerank: {rerank.by}"
 
     def _clashes(self, rule: int) -> tuple[str, ...]:
-        """Return what a rule that is not kept clashes with, in the order of importance."""
+        """Return what a rule that is not kept clashes with, the most important first."""
         pool, rules = self.pool, self.pool.rules
-        others = np.setdiff1d(np.arange(len(pool.rows)), self.order)
-        floor = np.flatnonzero(rules.floor_rules == rule)
-        at_least = rule == EXPLORE or rule >= rules.first_pin or len(floor) > 0
-        found = set()
-        if len(floor):
-            others = others[pool.member[others, floor[0]]]
-            found |= {CANDIDATES} if np.count_nonzero(pool.member[:, floor[0]]) < pool.needs[floor[0]] else set()
-        elif rule >= rules.first_pin and rule < len(rules.rules):
-            others = np.array([at for one, at, _ in pool.pins if one == rule and at >= 0], np.int64)
-            found |= set() if len(others) else {CANDIDATES}
-        elif rule == EXPLORE:
-            others = np.setdiff1d(pool.drawn, self.order)
-            found |= {CANDIDATES} if len(pool.drawn) < len(pool.explored) else set()
-        free = False
-        for candidate in others.tolist():
-            reason = self._excluded(candidate, self.order)
-            free |= reason is None
-            found |= set() if reason is None else {reason.rule}
-        if not at_least:
-            found |= {PLACES} if rule < len(rules.rules) else set()
-            free = True
-        if free or not found:  # then what else asks for the places
-            tight = pool.needs - np.count_nonzero(pool.member[self.order], axis=0) >= 0
-            asking = [one for one, need in zip(rules.floor_rules[tight], pool.needs[tight], strict=True) if need > 0]
-            asking += [one for one, at, _ in pool.pins if at >= 0] + ([EXPLORE] if len(pool.explored) else [])
-            found |= {self._title(int(one)) for one in asking}
-        level = {self._title(number): one for number, one in enumerate(rules.levels)}
+        wanted, broken = self._wanted(rule), self._broken(rule)
+        if wanted is not None:
+            others, found = np.setdiff1d(wanted, self.order), set()
+            asking = self._asking(rule)
+        else:
+            others = np.setdiff1d(np.arange(len(pool.rows)), self.order)
+            asking = {title for title, ones in self._asking(rule).items() if np.isin(ones, broken).any()}
+            explained = [ones for title, ones in self._asking(rule).items() if title in asking]
+            is_explained = len(broken) and np.isin(broken, np.concatenate([[], *explained])).all()
+            found = asking if is_explained or rule == len(rules.rules) else {*asking, PLACES}
+        reasons = [self._excluded(candidate, self.order) for candidate in others.tolist()]
+        found |= {reason.rule for reason in reasons if reason}
+        if wanted is not None and None in reasons:
+            found |= {*asking, *(() if asking else (PLACES,))}
         found.discard(self._title(rule))
+        level = {self._title(number): one for number, one in enumerate(rules.levels)}
         return tuple(sorted(found or {CANDIDATES}, key=lambda title: (-level.get(title, 0), title)))
+
+    def _wanted(self, rule: int) -> np.ndarray | None:
+        """Return the candidates that a rule wants in the list; None for a rule that excludes some."""
+        pool, rules = self.pool, self.pool.rules
+        if rule == EXPLORE:
+            return pool.drawn
+        if rules.first_pin <= rule < len(rules.rules):
+            return np.array([at for one, at, _ in pool.pins if one == rule and at >= 0], np.int64)
+        floor = np.flatnonzero(rules.floor_rules == rule)
+        return np.flatnonzero(pool.member[:, floor[0]]) if len(floor) else None
+
+    def _broken(self, rule: int) -> np.ndarray:
+        """Return what in the list is against a rule that excludes some candidates."""
+        pool, rules, order = self.pool, self.pool.rules, self.order
+        if rule in (AGES, SHOWN):
+            return order[(pool.too_old if rule == AGES else pool.worn)[order]]
+        if rule == SAME_STORY:
+            return order[pool.same(order).sum(axis=1) > 1]
+        counts = np.bincount(pool.buckets[order].ravel(), minlength=len(pool.limits) + 1)[:-1]
+        full = np.append((counts > pool.limits) & (rules.bucket_rules == rule), False)
+        return order[full[pool.buckets[order]].any(axis=1)]
+
+    def _asking(self, rule: int) -> dict[str, np.ndarray]:
+        """Return what holds articles in the list although a rule is not kept: by title, which candidates."""
+        pool, rules, order = self.pool, self.pool.rules, self.order
+        above = rules.levels >= rules.levels[rule]
+        holding = {number: np.array([at], np.int64) for number, at, _ in pool.pins if at in order}
+        if len(pool.explored):
+            holding[EXPLORE] = np.intersect1d(pool.drawn, order)
+        for number, floor in enumerate(rules.floor_rules):
+            inside = order[pool.member[order, number]]
+            if 0 < len(inside) <= pool.needs[number]:
+                holding[int(floor)] = inside
+        return {self._title(one): inside for one, inside in holding.items() if above[one] and one != rule}

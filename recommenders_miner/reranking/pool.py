@@ -157,7 +157,7 @@ class Pool:
         """Return where the candidates stand that are looked at closely, ascending int64.
 
         They are the most relevant ones that rules do not exclude by themselves, and the most relevant for each floor;
-        in the wide form also for each value that a quota counts.
+        in the wide form also for each value that a quota counts, and for none of them.
         """
         size = max(WIDE if wide else SHORTLIST, _SHORTLIST_OF_PLACES * self.k)
         if len(self.rows) <= size:
@@ -173,7 +173,7 @@ class Pool:
             order = np.lexsort((-value, buckets))
             of_order = buckets[order]
             better = np.arange(len(order)) - np.searchsorted(of_order, of_order)
-            chosen.append(order[better < np.append(np.minimum(self.limits, self.k), 0)[of_order]])
+            chosen.append(order[better < np.append(np.minimum(self.limits, self.k), self.k)[of_order]])
         return np.unique(np.concatenate(chosen).astype(np.int64))
 
     def reranker(self, among: np.ndarray) -> Reranker:
@@ -247,28 +247,42 @@ class Pool:
 
     def avoidable(self, order: np.ndarray, violations: np.ndarray) -> bool:
         """Say whether a rule that a list breaks could perhaps be kept, by counts of the pool that take no search."""
-        return bool((violations > self._least(order)).any())
+        return any(violations[rule] > self._least(rule, order, violations) for rule in np.flatnonzero(violations))
 
-    def _least(self, order: np.ndarray) -> np.ndarray:
-        """Return how far each rule is broken by any list of this length that more important ones allow: (R + 1,)."""
-        rules, length, size = self.rules, len(order), len(self.rows)
-        least = np.zeros(len(rules.levels), np.int64)
-        least[AGES] = length - (size - np.count_nonzero(self.too_old))
-        least[SHOWN] = length - (size - np.count_nonzero(self.worn))
-        least[-1] = min(self.k, size) - np.count_nonzero(self.level < rules.levels[-1])
-        if len(self.limits):
-            there = np.bincount(self.buckets.ravel(), minlength=len(self.limits) + 1)[:-1]
-            beyond = np.maximum(there - self.limits, 0)  # of each rule, more than it allows of the pool
-            for rule in np.unique(rules.bucket_rules[beyond > 0]):
-                least[rule] = length - (size - beyond[rules.bucket_rules == rule].sum())
-        for number, rule in enumerate(rules.floor_rules):
-            if self.needs[number] > 0:
-                allowed = self.member[:, number] & (self.level < rules.levels[rule])
-                least[rule] = self.needs[number] - np.count_nonzero(allowed) + self._beyond_quotas(allowed, rule)
-        for rule, at, _ in self.pins:
-            least[rule] = at < 0
-        least[EXPLORE] = len(self.explored) - len(self.drawn)
-        return np.maximum(least, 0)
+    def _least(self, rule: int, order: np.ndarray, violations: np.ndarray) -> int:
+        """Return how far every list breaks a rule that breaks more important ones no further than this one."""
+        rules, levels, length, size = self.rules, self.rules.levels, len(order), len(self.rows)
+        all_above = not violations[levels > levels[rule]].any()  # those that are kept exclude what they exclude
+        floor = np.flatnonzero(rules.floor_rules == rule)
+        if len(floor):
+            candidates = self.member[:, floor[0]]
+            if all_above:
+                candidates = candidates & self._below(levels[rule])
+            beyond = self._beyond_quotas(candidates, rule) if all_above else 0
+            return self.needs[floor[0]] - np.count_nonzero(candidates) + beyond
+        if rule == EXPLORE:
+            return len(self.explored) - len(self.drawn)
+        if rule >= rules.first_pin and rule < len(rules.rules):
+            return next(at < 0 for one, at, _ in self.pins if one == rule)
+        if rule == len(rules.rules):
+            return min(self.k, size) - np.count_nonzero(self._below(levels[-1])) if all_above else 0
+        if levels[rule] > levels[-1]:
+            return 0  # a shorter list would keep it
+        if rule in (AGES, SHOWN):
+            excluded = (self.too_old if rule == AGES else self.worn).copy()
+            excluded[self.pinned] = False
+            return length - (size - np.count_nonzero(excluded))
+        if rule == SAME_STORY:
+            return 0
+        there = np.bincount(self.buckets.ravel(), minlength=len(self.limits) + 1)[:-1]
+        beyond = np.maximum(there - self.limits, 0)[rules.bucket_rules == rule].sum()
+        return length - (size - beyond)
+
+    def _below(self, level: int) -> np.ndarray:
+        """Say which candidates no rule of at least some level excludes by itself, (C,) bool; pins are exempt."""
+        below = self.level < level
+        below[self.pinned] = True
+        return below
 
     def _beyond_quotas(self, candidates: np.ndarray, floor: int) -> int:
         """Return how many of a floor's candidates one quota that is more important excludes in any list."""
