@@ -14,7 +14,8 @@ from recommenders_miner import progress
 from recommenders_miner.backend import keep_freed_memory
 
 # Importing a module of commands puts them into the application, in this order.
-from recommenders_miner.cli import data, convert, training, evaluating, policies, serving, serve  # noqa: F401 # isort: skip
+from recommenders_miner.cli import data, convert, training, evaluating, policies, simulating  # noqa: F401 # isort: skip
+from recommenders_miner.cli import serving, serve  # noqa: F401 # isort: skip
 from recommenders_miner.cli.app import app
 from recommenders_miner.errors import RecommendersMinerError
 

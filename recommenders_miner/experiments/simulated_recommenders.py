@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +13,15 @@ from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.datasets.synthetic.weeks import Site, Visit, joined
 from recommenders_miner.errors import HParamsError, PolicyError
-from recommenders_miner.hparams import MODELS, prepare_hparams
-from recommenders_miner.reranking import Policy, news_columns
+from recommenders_miner.hparams import MODELS, HParams
+from recommenders_miner.reranking import Plan, Policy, news_columns
 
 _PRIOR_SHOWINGS = 100.0
 _RETRAIN_EPOCHS = 2
-_OPTIONS: dict[str, Any] = {"head_num": 4, "title_size": 12, "his_size": 20, "length_groups": 1, "cache": False}
-_OPTIONS |= {"batch_size": 512, "clicks_per_user": 4, "learning_rate": 4e-3, "epochs": 10}
+OPTIONS: dict[str, Any] = {
+    **{"head_num": 4, "news_dim": 64, "title_size": 12, "his_size": 20, "length_groups": 1, "cache": False},
+    **{"batch_size": 512, "clicks_per_user": 4, "learning_rate": 4e-3, "epochs": 10},
+}
 """What differs from `--scale fast`, so that a training takes seconds; `epochs` are those of the first one."""
 
 
@@ -84,16 +86,17 @@ class Popularity(Recommender):
 class Trained(Recommender):
     """A model of this package: trained on the warm-up, then on the log of each period, going on from its weights."""
 
-    def __init__(self, site: Site, warm_up: Sequence[ImpressionLog], name: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, site: Site, warm_up: Sequence[ImpressionLog], hparams: HParams) -> None:
         super().__init__(site)
-        hparams = prepare_hparams(name, scale="fast", **{**_OPTIONS, **options})
         log = joined(list(warm_up))
         published = site.table.ids[1 : np.searchsorted(site.news.birth, site.moment(0)) + 1].to_pylist()
         self.model = MODELS[hparams.model_type](hparams, seed=site.seed)
         vocabularies = self.model.train_iterator.build_vocabularies(site.table.select(published), log)
         self.model.build(vocabularies)
         if self.model.network.context:
-            raise HParamsError(f"{name}: it reads the clicks of the moment, which the simulation does not count.")
+            raise HParamsError(
+                f"{hparams.model_type}: it reads the clicks of the moment, which the simulation does not count."
+            )
         self.data = self.model.train_iterator.dataset(site.table, log)
         self.model.compile(total_steps=1)
         self._train(log, hparams.epochs)
@@ -141,7 +144,7 @@ class Edited:
     """Makes lists under a policy; it counts what it has shown to whom, and who has clicked it is no candidate."""
 
     def __init__(self, site: Site, policy: Policy) -> None:
-        self.site, self.plan = site, policy.bind(news_columns(site.table))
+        self.site, self.plan = site, Plan(policy, news_columns(site.table))
         self.showings = np.zeros((site.config.num_users, len(site.table)), np.int32)
 
     def __call__(self, visit: Visit, scores: np.ndarray, histories: Ragged) -> np.ndarray:

@@ -29,8 +29,10 @@ from recommenders_miner.datasets.synthetic.weeks import (
     clicked_before,
     top_places,
 )
+from recommenders_miner.errors import PolicyError
 from recommenders_miner.evaluation.normative import gini
-from recommenders_miner.experiments.simulated_recommenders import FLOORS, Edited, Recommender, Trained
+from recommenders_miner.experiments.simulated_recommenders import FLOORS, OPTIONS, Edited, Recommender, Trained
+from recommenders_miner.hparams import prepare_hparams
 from recommenders_miner.plots.style import save_figure
 from recommenders_miner.plots.weeks import draw_weeks
 from recommenders_miner.progress import Report
@@ -280,9 +282,16 @@ def simulate(
 
     Raises:
         HParamsError: there is no such model, or it reads what the simulation does not have.
-        PolicyError: the policy names a column that there is none of, or leaves lists short.
+        PolicyError: the policy names a column that there is none of, leaves lists short, or no model is trained.
         ValueError: there are too few articles for lists of that length.
     """
+    hparams = {
+        model: prepare_hparams(model, scale="fast", **{**OPTIONS, **(options or {})})
+        for model in models
+        if model not in FLOORS
+    }
+    if policy and not hparams:
+        raise PolicyError(policy.where, f"is for models that are trained, and {', '.join(models)} are not.")
     began, arms = time.perf_counter(), Arm.of(models, policy is not None)
     values: dict[str, dict[str, list[list[float]]]] = {arm.name: {name: [] for name in MEASURES} for arm in arms}
     done = 0
@@ -291,7 +300,7 @@ def simulate(
         logs, histories = site.warm_up()
         for model in models:
             progress(done / (len(seeds) * len(arms)), f"seed {seed}, training {model}")
-            recommender = FLOORS[model](site, logs) if model in FLOORS else Trained(site, logs, model, options or {})
+            recommender = FLOORS[model](site, logs) if model in FLOORS else Trained(site, logs, hparams[model])
             for arm in (arm for arm in arms if arm.model == model):
                 progress(done / (len(seeds) * len(arms)), f"seed {seed}, {arm.name}")
                 arrange = Edited(site, policy) if arm.policy else None
