@@ -86,7 +86,7 @@ class TrainingBatches(keras.utils.PyDataset):
     def _plan_lengths(self, groups: int) -> None:
         """Choose the lengths of the groups by quantile, and with static shapes how many rows each group has."""
         self._news_lengths = LengthGroups.plan(self.features, groups)
-        probed = self.samples.clicks[:: -(-len(self.samples) // _PROBED_CLICKS)]
+        probed = self.samples.some_clicks(_PROBED_CLICKS)
         history_lengths = self.log.histories.lengths
         lengths = np.minimum(history_lengths[self.log.history_of[self.samples.impression_of(probed)]], self.his_size)
         self._history_edges = length_edges(lengths, 1 if self.static_shapes else groups)
@@ -157,7 +157,7 @@ class TrainingBatches(keras.utils.PyDataset):
         position_of: np.ndarray,
     ) -> Batch:
         """Sort the samples by history length and refer them to the batch's articles."""
-        lengths = np.minimum(self.log.histories.lengths[self.log.history_of[impressions]], self.his_size)
+        lengths = np.minimum(self.log.histories.lengths_of(self.log.history_of[impressions]), self.his_size)
         group = np.searchsorted(self._history_edges, lengths)
         context = None if self.context is None else self.context.of(impressions, candidates)
         samples = []

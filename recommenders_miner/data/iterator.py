@@ -53,6 +53,7 @@ class NewsIterator:
         separator: what stands between columns.
 
     Attributes:
+        user_aware: whether the model knows users by their ids, which it then has a vocabulary of.
         skipped: by file, what was left out of those that were read with `on_error="skip"`.
     """
 
@@ -64,7 +65,7 @@ class NewsIterator:
         separator: str = "\t",
     ) -> None:
         self.hparams, self.vocabularies, self.separator = hparams, vocabularies, separator
-        self.given = dict(given or {})
+        self.given, self.user_aware = dict(given or {}), True
         self.train_folder: Path | None = None
         self.earlier: Past | None = None
         self.skipped: dict[Path, SkipReport] = {}
@@ -99,7 +100,7 @@ class NewsIterator:
             self.train_folder = Path(news_file).parent
             self.vocabularies = self.build_vocabularies(news, log)
         data = replace(self.dataset(news, log, Path(news_file).parent / CACHE_FOLDER), whole=whole)
-        users = np.array(self.vocabularies.users.encode(held_out.users.to_pylist()), "int32")
+        users = self.vocabularies.users.encode_strings(held_out.users)
         return data, replace(data, log=held_out, users=users)
 
     def adopt(self, vocabularies: Vocabularies) -> None:
@@ -132,7 +133,7 @@ class NewsIterator:
         """Build what the model has to know by name, from training tables."""
         read = self.hparams.features
         needed = [name for feature in read for name in FEATURES[feature].needs]
-        tables = TrainingTables(news, log, self.hparams, frozenset(read), self.find)
+        tables = TrainingTables(news, log, self.hparams, frozenset(read), self.find, self.user_aware)
         return Vocabularies.build([*COMMON, *needed], tables, self.given)
 
     def dataset(self, news: NewsTable, log: ImpressionLog, cache: Path | None = None) -> Dataset:
@@ -140,7 +141,7 @@ class NewsIterator:
         if self.vocabularies is None:
             raise NotBuiltError("There are no vocabularies yet: load training files first, or pass `vocabularies`.")
         features = NewsFeatures(news, self.vocabularies, self.hparams, cache)
-        users = np.array(self.vocabularies.users.encode(log.users.to_pylist()), "int32")
+        users = self.vocabularies.users.encode_strings(log.users)
         return Dataset(news, log, features, users, earlier=self.earlier)
 
     def batches(

@@ -57,6 +57,10 @@ class Ragged:
         """(R,) int64."""
         return np.diff(self.offsets)
 
+    def lengths_of(self, rows: np.ndarray) -> np.ndarray:
+        """The lengths of some rows, (len(rows),) int64, without those of all others."""
+        return self.offsets[rows + 1] - self.offsets[rows]
+
     def rows(self) -> np.ndarray:
         """The row that each value belongs to, (total,) int64."""
         return self.repeat(np.arange(len(self)))
@@ -75,9 +79,8 @@ class Ragged:
 
     def places(self, rows: np.ndarray) -> Ragged:
         """Where the values of some rows, in any order, stand among all values."""
-        starts = self.offsets[rows]
-        lengths = self.offsets[rows + 1] - starts
-        return Ragged.of_lengths(stretches(starts, lengths), lengths)
+        lengths = self.lengths_of(rows)
+        return Ragged.of_lengths(stretches(self.offsets[rows], lengths), lengths)
 
     def take(self, rows: np.ndarray) -> Ragged:
         """Some rows, in any order and any number of times."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.ragged import offsets_of
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.hparams import CHECKS, HParams
 
@@ -49,8 +50,9 @@ class TrainingSamples:
     """The clicks of a log in the order of training, each with negatives.
 
     Step i depends on the seed and on i alone. An epoch is a fresh permutation of the clicks with fresh negatives, but
-    that up to `clicks_per_user` clicks of a user, drawn afresh in each epoch, stand together. Of the log, which may be
-    larger than the memory, only the places of the clicks are held.
+    that up to `clicks_per_user` clicks of a user, drawn afresh in each epoch, stand together. A log in parts is gone
+    through part by part, in a fresh order of the parts in each epoch: as parts have their users by hash, each is a
+    sample of the log. Of the log, which may be larger than the memory, only the places of a part's clicks are held.
 
     Args:
         log: labelled impressions.
@@ -65,9 +67,6 @@ class TrainingSamples:
             `batch_size` would be made of, clicks and negatives, dealt out to equal parts. At the end of an epoch, the
             parts of its last update are smaller, by one at most not equal; where there are more parts than clicks,
             clicks come twice.
-
-    Attributes:
-        clicks: (samples,) int64, the places of the clicks among the log's candidates.
 
     Raises:
         HParamsError: there is no strategy of that name.
@@ -94,26 +93,34 @@ class TrainingSamples:
         self.clicks_per_user, self.seed, self.shard = clicks_per_user, seed, shard
         self.accumulate_steps = accumulate_steps
         self.draw = (NEGATIVES[negatives] if isinstance(negatives, str) else negatives)(log)
-        self.clicks = self._usable_clicks(getattr(self.draw, "needs_non_clicks", False))
-        self._order: tuple[int, np.ndarray] | None = None
+        self._parts = [0, len(log)] if log.parts is None else log.parts[:, 0].tolist()
+        self._usable: tuple[int, np.ndarray] | None = None  # of one part, which is kept
+        self._ordered: tuple[tuple[int, int], np.ndarray] | None = None  # of an epoch and a part
+        self._sizes = np.array([len(self._usable_clicks(part)) for part in range(len(self._parts) - 1)])
+        if not self._sizes.any():  # a strategy of the user's own may say so only now
+            log.require("train on")
 
-    def _usable_clicks(self, need_non_clicks: bool) -> np.ndarray:
-        """Return the places, among the log's candidates, of the clicks that there are negatives for."""
-        found = []
-        for first in range(0, len(self.log), _IMPRESSIONS_AT_ONCE):
-            shown = self.log.candidates.offsets[first : first + _IMPRESSIONS_AT_ONCE + 1]
-            clicks = np.flatnonzero(self.log.labels[shown[0] : shown[-1]] == 1) + shown[0]
-            impression = np.searchsorted(shown, clicks, side="right") - 1
-            clicked = np.bincount(impression, minlength=len(shown) - 1)
-            found.append(clicks[(clicked < np.diff(shown))[impression]] if need_non_clicks else clicks)
-        clicks = np.concatenate(found)
-        if not len(clicks):  # a strategy of the user's own may say so only now
-            self.log.require("train on")
-        return clicks
+    def _usable_clicks(self, part: int) -> np.ndarray:
+        """Return the places, among the log's candidates, of the clicks of a part that there are negatives for."""
+        if self._usable is None or self._usable[0] != part:
+            start, end = self._parts[part : part + 2]
+            starts = range(start, end, _IMPRESSIONS_AT_ONCE)
+            found = [self._usable_between(first, min(first + _IMPRESSIONS_AT_ONCE, end)) for first in starts]
+            self._usable = part, np.concatenate(found) if found else np.zeros(0, "int64")
+        return self._usable[1]
+
+    def _usable_between(self, start: int, end: int) -> np.ndarray:
+        shown = self.log.candidates.offsets[start : end + 1]
+        clicks = np.flatnonzero(self.log.labels[shown[0] : shown[-1]] == 1) + shown[0]
+        if not getattr(self.draw, "needs_non_clicks", False):
+            return clicks
+        impression = np.searchsorted(shown, clicks, side="right") - 1
+        clicked = np.bincount(impression, minlength=len(shown) - 1)
+        return clicks[(clicked < np.diff(shown))[impression]]
 
     def __len__(self) -> int:
         """The clicks that one epoch trains on."""
-        return len(self.clicks)
+        return int(self._sizes.sum())
 
     @property
     def steps_per_epoch(self) -> int:
@@ -125,8 +132,8 @@ class TrainingSamples:
         epoch, position = divmod(step, self.steps_per_epoch)
         update, part = divmod(position, self.accumulate_steps)
         size = self.batch_size * self.accumulate_steps
-        samples = self._order_of_epoch(epoch)[update * size : (update + 1) * size]
-        clicks = self.clicks[np.resize(samples, max(len(samples), self.accumulate_steps))]
+        clicks = self._of_epoch(epoch, update * size, min((update + 1) * size, len(self)))
+        clicks = np.resize(clicks, max(len(clicks), self.accumulate_steps))
         impressions = self.impression_of(clicks)
         negatives = self.draw(impressions, self.npratio, np.random.default_rng([self.seed, epoch, update]))
         candidates = np.concatenate([self.log.candidates.values[clicks, None], negatives], axis=1)
@@ -141,16 +148,36 @@ class TrainingSamples:
         """Return the impressions that clicks stand in."""
         return self.log.candidates.row_of(clicks)
 
-    def _order_of_epoch(self, epoch: int) -> np.ndarray:
-        """Return the order of the epoch's clicks; the last is kept, since all of its epoch needs it."""
-        kept = self._order
-        if kept is None or kept[0] != epoch:
-            order = np.random.default_rng([self.seed, epoch]).permutation(len(self))
+    def some_clicks(self, count: int) -> np.ndarray:
+        """Return the places of some clicks among the log's candidates, about `count` of the largest part."""
+        clicks = self._usable_clicks(int(np.argmax(self._sizes)))
+        return clicks[:: -(-len(clicks) // count)]
+
+    def _of_epoch(self, epoch: int, start: int, end: int) -> np.ndarray:
+        """Return the places of the clicks that stand from `start` up to `end` in an epoch."""
+        parts = np.arange(len(self._sizes))
+        if len(parts) > 1:
+            parts = np.random.default_rng([self.seed, epoch, 0, 1]).permutation(parts)
+        begins = offsets_of(self._sizes[parts])
+        first, last = np.searchsorted(begins, [start, end - 1], side="right") - 1
+        return np.concatenate(
+            [
+                self._order_of(epoch, int(parts[k]))[max(start - begins[k], 0) : end - begins[k]]
+                for k in range(first, last + 1)
+            ]
+        )
+
+    def _order_of(self, epoch: int, part: int) -> np.ndarray:
+        """Return a part's clicks in the order of an epoch; the last is kept, since many steps need it."""
+        if self._ordered is None or self._ordered[0] != (epoch, part):
+            clicks = self._usable_clicks(part)
+            stream = [self.seed, epoch] if len(self._sizes) == 1 else [self.seed, epoch, 0, 2 + part]
+            order = np.random.default_rng(stream).permutation(len(clicks))
             if self.clicks_per_user > 1:
-                users = self.log.user_of[self.impression_of(self.clicks)]
+                users = self.log.user_of[self.impression_of(clicks)]
                 order = order[bundled(users[order], self.clicks_per_user)]
-            kept = self._order = epoch, order
-        return kept[1]
+            self._ordered = (epoch, part), clicks[order]
+        return self._ordered[1]
 
 
 # === Negatives ===
@@ -185,7 +212,8 @@ class PopularityNegatives:
 
     def __init__(self, log: ImpressionLog) -> None:
         self.log = log
-        self.cumulative = np.cumsum(np.bincount(log.candidates.values) ** 0.75)
+        showings, _ = log.count_articles(int(log.candidates.values.max()) + 1)
+        self.cumulative = np.cumsum(showings**0.75)
 
     def __call__(self, impressions: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
         """See `Draw`."""

@@ -42,6 +42,7 @@ class TrainingTables:
     hparams: HParams
     features: frozenset[str]  # of articles, that the model reads
     find: Callable[[str], str] = str  # says where a file is that a hyperparameter names
+    user_aware: bool = True  # whether the model knows users by their ids
 
 
 class Vocabularies:
@@ -143,7 +144,8 @@ def _subcategories(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
 
 @vocabulary("users")
 def _users(tables: TrainingTables, built: Vocabularies) -> Vocabulary:
-    return Vocabulary.of_names(tables.log.users.to_pylist())
+    """The users of the training log; none for a model that knows them by their histories alone, to save the memory."""
+    return Vocabulary.of_names(tables.log.users.to_pylist() if tables.user_aware else [])
 
 
 @vocabulary("entities")

@@ -6,12 +6,16 @@ from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+
 from recommenders_miner.data.tsv import require_file
 from recommenders_miner.errors import DataFormatError
 from recommenders_miner.storage import atomic_write
 
 PADDING, UNKNOWN = "<padding>", "<unknown>"
 PADDING_ID, UNKNOWN_ID = 0, 1
+_AT_ONCE = 2**16
 _EXPECTED = f"a vocabulary: UTF-8 text with one token a line, the first two {PADDING} and {UNKNOWN}"
 
 
@@ -65,6 +69,13 @@ class Vocabulary:
     def encode(self, tokens: Iterable[str]) -> list[int]:
         """Return the ids of some tokens, 1 for those that are not in the vocabulary."""
         return [self[token] for token in tokens]
+
+    def encode_strings(self, tokens: pa.StringArray) -> np.ndarray:
+        """Return the ids of a column of tokens, (len(tokens),) int32; only some at a time are strings of Python."""
+        ids = np.full(len(tokens), UNKNOWN_ID, np.int32)
+        for first in range(0, len(tokens) if self._id_of else 0, _AT_ONCE):
+            ids[first : first + _AT_ONCE] = self.encode(tokens.slice(first, _AT_ONCE).to_pylist())
+        return ids
 
     def save(self, path: str | Path) -> None:
         """Write the tokens as UTF-8 text: line k holds the token with id k - 1."""

@@ -82,6 +82,7 @@ class BaseModel(Answers, RecommendersNames):
         self.train_iterator = iterator_creator(hparams, hparams.npratio, col_spliter="\t")
         self.test_iterator = iterator_creator(hparams, col_spliter="\t")
         self.network: NewsRecommender | None = None
+        self.train_iterator.user_aware = self.user_aware
         self.vocabularies: Vocabularies | None = None
         self.news: NewsTable | None = None
         self.history: list[dict[str, float]] = []

@@ -178,18 +178,30 @@ def test_the_folder_stands_in_the_place_of_a_split(tmp_path, news_file):
         ImpressionLog.open(split.behaviors)
 
 
-def test_training_steps_of_a_log_in_parts_are_clicks_with_their_own_negatives(tmp_path, news_file):
+@pytest.mark.parametrize("accumulate_steps", [1, 2])
+def test_training_goes_through_the_parts_in_turns_and_a_step_depends_on_its_number_alone(
+    tmp_path, news_file, accumulate_steps
+):
     log = ingest([write(tmp_path, *SOME_LINES)], tmp_path / "out", news_file, parts=3)
-    samples = TrainingSamples(log, batch_size=8, npratio=2, clicks_per_user=2)
-    steps = [samples.of_step(step) for step in range(samples.steps_per_epoch)]
-    shown, candidates = (np.concatenate(arrays) for arrays in zip(*steps, strict=True))
-    assert sorted(shown.tolist()) == list(range(len(SOME_LINES)))
-    labels = [
-        dict(zip(log.candidates[i], log.labels[slice(*log.candidates.offsets[i : i + 2])], strict=True)) for i in shown
-    ]
-    assert [[label[row] for row in rows if row] for label, rows in zip(labels, candidates.tolist(), strict=True)] == [
-        [1, 0]
-    ] * len(shown)
+    orders = []
+    for epoch in range(3):
+        options = {"clicks_per_user": 2, "accumulate_steps": accumulate_steps}
+        samples = TrainingSamples(log, batch_size=8, npratio=2, **options)
+        first = epoch * samples.steps_per_epoch
+        steps = [samples.of_step(first + step) for step in range(samples.steps_per_epoch)]
+        late = TrainingSamples(log, batch_size=8, npratio=2, **options).of_step(first + 3)
+        np.testing.assert_array_equal(np.concatenate(late, axis=None), np.concatenate(steps[3], axis=None))
+        shown, candidates = (np.concatenate(arrays) for arrays in zip(*steps, strict=True))
+        assert sorted(shown.tolist()) == list(range(len(SOME_LINES)))
+        for impression, rows in zip(shown, candidates.tolist(), strict=True):
+            slots = slice(*log.candidates.offsets[impression : impression + 2])
+            label_of = dict(zip(log.candidates.values[slots].tolist(), log.labels[slots].tolist(), strict=True))
+            assert [label_of[row] for row in rows if row] == [1, 0]
+        part_of = np.searchsorted(log.parts[:, 0], shown, side="right") - 1
+        assert len([*groupby(part_of)]) == 3
+        orders.append(tuple(shown.tolist()))
+    assert len(set(orders)) == 3
+    assert len({tuple(dict.fromkeys(np.searchsorted(log.parts[:, 0], order, side="right"))) for order in orders}) > 1
 
 
 def test_what_is_in_the_way_is_refused(tmp_path, news_file):
