@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,9 @@ from recommenders_miner.cli.app import (
 )
 from recommenders_miner.data.folders import Split
 from recommenders_miner.progress import progress_bar
+
+if TYPE_CHECKING:
+    from recommenders_miner.reranking.offline import Review
 
 policy = typer.Typer(
     help="Try an editor's policy: pins, quotas, floors, ages and the like; docs/policies.md.",
@@ -108,14 +111,14 @@ def check(
     say_skipped(table.skipped for table in (news, log))
 
 
-def _print(review, name: str, places: int) -> None:  # noqa: ANN001
+def _print(review: Review, name: str, places: int) -> None:
     """Print what each rule did, with what rules clashed, and an example of each."""
     from recommenders_miner.tables import terminal_table
 
     table = terminal_table(title=f"{name}: {review.lists:,} lists of {places}")
     table.add_column("rule")
-    for header in ("lists", "moved", "left out", "not kept", "clashes with, in lists"):
-        table.add_column(header, justify="left" if header.startswith("clashes") else "right")
+    for header in ("lists", "moved", "left out", "not kept", "for, in lists"):
+        table.add_column(header, justify="left" if header.startswith("for") else "right")
     for title, rule in review.rules.items():
         clashes = "\n".join(f"{other}: {count:,}" for other, count in rule.clashes.most_common())
         counts = (rule.lists, rule.places, rule.held_back, rule.relaxed)
@@ -124,6 +127,11 @@ def _print(review, name: str, places: int) -> None:  # noqa: ANN001
     console.print(table)
     share = review.replaced / max(review.lists, 1)
     console.print(f"{review.changed:,} of {review.lists:,} lists changed; {share:.2f} articles of each were replaced.")
+    console.print(
+        "Lists that a rule changed; articles that it moved, those that fell by it among them; articles among the best "
+        "by score that it left out; lists in which it was not kept, and for what.",
+        soft_wrap=True,
+    )
     for title, rule in review.rules.items():
         for example in rule.examples[:1]:
             console.print(f"{title}, for example {example}", soft_wrap=True, highlight=False)

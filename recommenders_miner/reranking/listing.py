@@ -47,10 +47,14 @@ class Relaxed(NamedTuple):
 
 
 class Reason(NamedTuple):
-    """Why an article is not in a list: a rule's title, `score` where it was outranked; and a sentence."""
+    """Why an article is not in a list: a rule's title, `score` where it was outranked; and a sentence.
+
+    `other` is the row of the article that tells the same story, where that is the reason.
+    """
 
     rule: str
     text: str
+    other: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +112,7 @@ class Listing:
         candidate = int(found[0])
         if candidate in self.order:
             return None
-        excluded = self._excluded(candidate, self.order)
-        if excluded is not None:
+        if excluded := self._excluded(candidate, self.order):
             return excluded
         rank, places = int(self.ranks[candidate]), len(self.order)
         if rank <= places:
@@ -129,25 +132,26 @@ class Listing:
         if pool.too_old[candidate]:
             age, oldest = pool.ages[candidate] / 3600, rules.oldest[pool.rows[candidate]] / 3600
             said = "Nobody knows how old it is" if np.isnan(age) else f"It is {age:.0f} h old"
-            found.append((AGES, f"{said}; {oldest:g} h are allowed."))
+            found.append((AGES, f"{said}; {oldest:g} h are allowed.", None))
         if pool.worn[candidate]:
-            found.append((SHOWN, f"It was shown {rules.policy.shown} times or more, and not clicked on."))
+            found.append((SHOWN, f"It was shown {rules.policy.shown} times or more, and not clicked on.", None))
         for bucket in pool.buckets[candidate].tolist():
             if bucket == len(pool.limits):
                 continue
             there = np.flatnonzero((pool.buckets[others] == bucket).any(axis=1))
             if len(there) >= pool.limits[bucket]:
                 label, limit = rules.bucket_labels[bucket], pool.limits[bucket]
-                found.append((int(rules.bucket_rules[bucket]), f"{label} has the {limit} places that it may have."))
+                said = f"{label} has the {limit} places that it may have."
+                found.append((int(rules.bucket_rules[bucket]), said, None))
         if rules.policy.same_story is not None and len(others):
             same = pool.same(np.append(others, candidate))[-1, :-1]
             if same.any():
-                row = int(pool.rows[others[same.argmax()]])
-                found.append((SAME_STORY, f"It tells the same story as the article of row {row}."))
+                other = int(pool.rows[others[same.argmax()]])
+                found.append((SAME_STORY, "It tells the same story as another article of the list.", other))
         if not found:
             return None
-        rule, text = max(found, key=lambda reason: rules.levels[reason[0]])
-        return Reason(self._title(rule), text)
+        rule, *reason = max(found, key=lambda reason: rules.levels[reason[0]])
+        return Reason(self._title(rule), *reason)
 
     def _mover(self, place: int) -> str:
         """Return the title of the rule that put the article of a place, from 0, there."""
@@ -165,8 +169,7 @@ class Listing:
         if passed in fixed:
             return self._title(fixed[passed])
         known = np.union1d(before, np.array([at for at in fixed if at in order], np.int64)).astype(np.int64)
-        excluded = self._excluded(passed, known)
-        if excluded is not None:
+        if excluded := self._excluded(passed, known):
             return excluded.rule
         left = len(order) - len(known)
         short = pool.needs - np.count_nonzero(pool.member[known], axis=0)

@@ -127,9 +127,9 @@ class Review:
             row = int(listing.pool.rows[candidate])
             reason = listing.why_not(row)
             self._rule(reason.rule).held_back += 1
-            self._say(
-                reason.rule, f"{self._title(row)}, number {listing.ranks[candidate]}, left out: {reason.text}", whose
-            )
+            left_out = f"{self._title(row)}, number {listing.ranks[candidate]}, left out: {reason.text}"
+            left_out += "" if reason.other is None else f" That is {self._title(reason.other)}."
+            self._say(reason.rule, left_out, whose)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON has it."""

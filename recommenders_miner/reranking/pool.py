@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -202,7 +202,7 @@ class Pool:
         coverage = (aspects > 0) * relevance[:, None]
         return (XQuAD if rerank.by == "xquad" else PM2)(relevance, coverage, weights, self.dial)
 
-    def similarity(self, among: np.ndarray):  # noqa: ANN201
+    def similarity(self, among: np.ndarray) -> Callable[[int], np.ndarray]:
         """Return what gives the cosines of one of some candidates with all of them."""
         vectors = self.rules.vectors[self.rows[among]]
         return lambda candidate: vectors @ vectors[candidate]
