@@ -119,6 +119,16 @@ Scale = Annotated[
 MaxHistory = Annotated[
     int | None, typer.Option(help="Keep so many clicks of a history, the newest; by default all.", min=0)
 ]
+Workers = Annotated[
+    int, typer.Option(help="Processes that share the work: on this machine, or those of --address.", min=1)
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="A Ray cluster: auto, HOST:6379 or ray://HOST:10001; http://HOST:8265 hands the whole command to it as a "
+        "job. Its nodes see the files at the same paths."
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Fixes weights, shuffling, negatives and dropout.", min=0)]
 
 
@@ -149,6 +159,17 @@ def parse_overrides(options: list[str] | None) -> dict[str, Any]:
         except ValueError as error:
             raise typer.BadParameter(f"{option!r}: the value is no YAML ({error}).", param_hint="-o") from error
     return overrides
+
+
+def as_job(address: str | None) -> None:
+    """Hand the whole command to a Ray cluster as a job, show what it prints, and end, where the address is of its jobs.
+
+    The job runs with the address `auto` in the place of its own.
+    """
+    if address and address.startswith(("http://", "https://")):
+        from recommenders_miner.distributed.job import run_job
+
+        raise typer.Exit(run_job(address, ["auto" if word == address else word for word in sys.argv[1:]]))
 
 
 # === Models ===

@@ -12,10 +12,13 @@ from typing import Annotated, Literal
 import typer
 
 from recommenders_miner.cli.app import (
+    Address,
     DataDir,
     OnError,
+    Workers,
     a_split,
     app,
+    as_job,
     console,
     finite,
     new_file,
@@ -64,10 +67,15 @@ def evaluate(
             "of the data's train, and kept there.",
         ),
     ] = False,
+    workers: Workers = 1,
+    address: Address = None,
     on_error: OnError = "raise",
 ) -> None:
     """Evaluate a saved model; write its scores, or a submission for an unlabelled test split."""
-    _evaluate([run], data, split, scores, submission, submission_file, on_error, rerank)
+    as_job(address)
+    if rerank and (workers > 1 or address):
+        raise typer.BadParameter("goes without --workers and --address.", param_hint="--rerank")
+    _evaluate([run], data, split, scores, submission, submission_file, on_error, rerank, workers, address)
 
 
 @app.command()
@@ -93,6 +101,8 @@ def _evaluate(
     file_name: str | None,
     on_error: OnError,
     rerank: bool = False,
+    workers: int = 1,
+    address: str | None = None,
 ) -> None:
     files = Split.find(data, split)
     if rerank:
@@ -114,7 +124,13 @@ def _evaluate(
         if not (scores or submission):
             log.require("evaluate on")
         with progress_bar(f"scoring by {run}" if len(runs) > 1 else "scoring") as report:
-            found = (reranker.score if reranker else model.score_log)(dataset, progress=report)
+            if workers > 1 or address:
+                from recommenders_miner.distributed.scoring import score_log
+
+                pair, options = (files.news, files.behaviors), {"workers": workers, "address": address}
+                found = score_log(model, dataset, pair, on_error=on_error, progress=report, **options)
+            else:
+                found = (reranker.score if reranker else model.score_log)(dataset, progress=report)
             of_models.append(Ragged(found, log.candidates.offsets))
     found = of_models[0] if len(of_models) == 1 else mean_ranks(of_models)
     if scores:

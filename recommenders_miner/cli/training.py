@@ -11,12 +11,15 @@ import typer
 
 from recommenders_miner.backend import import_backend_quietly
 from recommenders_miner.cli.app import (
+    Address,
     DataDir,
     OnError,
     Overrides,
     Scale,
     Seed,
+    Workers,
     app,
+    as_job,
     console,
     hparams_file,
     new_folder,
@@ -135,9 +138,13 @@ def train(
     seed: Seed = 42,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's checkpoint.")] = False,
     with_dev: Annotated[bool, typer.Option("--with-dev", help="Train on dev too, as for a leaderboard.")] = False,
+    workers: Workers = 1,
+    address: Address = None,
+    gpus_per_worker: Annotated[float, typer.Option(help="GPUs that each worker has to itself.", min=0)] = 0,
     on_error: OnError = "raise",
 ) -> None:
     """Train one model, evaluating on dev after each epoch where there is a dev split."""
+    as_job(address)
     overrides = parse_overrides(option)
     split = Split.find(data, "train")
     import_backend_quietly()
@@ -155,9 +162,15 @@ def train(
         console.print(f"There is no dev split in {data}: the epochs are not evaluated.", soft_wrap=True)
     model = MODELS[values.model_type](values, seed=seed)
     valid = (dev.news, dev.behaviors) if dev else ()
-    verbose = 1 if sys.stdout.isatty() else 2
-    model.fit(split.news, split.behaviors, *valid, run_dir=out, resume=resume, on_error=on_error, verbose=verbose)
-    model.save(out / "model")
+    options = {"run_dir": out, "resume": resume, "on_error": on_error, "verbose": 1 if sys.stdout.isatty() else 2}
+    if workers > 1 or address:
+        from recommenders_miner import distributed
+
+        options |= {"workers": workers, "address": address, "gpus_per_worker": gpus_per_worker}
+        distributed.fit(model, split.news, split.behaviors, *valid, **options)
+    else:
+        model.fit(split.news, split.behaviors, *valid, **options)
+        model.save(out / "model")
     say_skipped((model.train_iterator.skipped | model.test_iterator.skipped).values())
     console.print(f"The model is in {out / 'model'}.")
 

@@ -7,7 +7,7 @@ distinct users of their group: a user is a history and, where it matters, a user
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -52,6 +52,9 @@ class TrainingBatches(keras.utils.PyDataset):
         first_step: the step that the stream begins with.
         static_shapes: give every batch the same shapes, padded, for backends that compile each shape anew.
         length_groups: groups of articles and of histories, at most.
+        own_shards: of the `samples.shards` equal parts of a step, those that this process is given, one after another; all
+            where left out. Arrays of all shards, joined along axis 0 in their order, are one batch, to whose U articles
+            and R users positions and rows refer. Several shards need `static_shapes`.
     """
 
     def __init__(
@@ -66,11 +69,13 @@ class TrainingBatches(keras.utils.PyDataset):
         first_step: int = 0,
         static_shapes: bool = False,
         length_groups: int = 3,
+        own_shards: Sequence[int] | None = None,
     ) -> None:
         super().__init__(workers=1)
         self.features, self.samples, self.log, self.users = features, samples, samples.log, users
         self.context, self.hops = context, hops
         self.his_size, self.first_step, self.static_shapes = his_size, first_step, static_shapes
+        self.own_shards = range(samples.shards) if own_shards is None else own_shards
         self._plan_lengths(length_groups)
 
     @property
@@ -94,7 +99,8 @@ class TrainingBatches(keras.utils.PyDataset):
         self._history_edges[-1] = self.his_size if self.static_shapes else longest
         self._capacities: np.ndarray | None = None
         if self.static_shapes:
-            probes = [self.samples.of_step(s) for s in range(0, self.steps_per_epoch, -(-self.steps_per_epoch // 16))]
+            steps = range(0, self.steps_per_epoch, -(-self.steps_per_epoch // 16))
+            probes = [shard for step in steps for shard in self.samples.shards_of_step(step)]
             counts = np.array([np.diff(self._distinct_news(*probe)[1]) for probe in probes])
             self._capacities = -(-(counts.max(axis=0) * 1.1).astype(int) // 64) * 64
             users = max(len(self._distinct_users(impressions)[0]) for impressions, _ in probes)
@@ -112,12 +118,36 @@ class TrainingBatches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> Batch:
         """Return the batch of step `first_step + index`."""
-        impressions, candidates = self.samples.of_step(self.first_step + index)
-        rows, boundaries = self._distinct_news(impressions, candidates)
-        news, position_of = self._news_groups(rows, boundaries)
-        return self._sample_groups(impressions, candidates, news, position_of)
+        parts = self.samples.shards_of_step(self.first_step + index)
+        needed = {shard: self._distinct_news(*part) for shard, part in enumerate(parts)}
+        if self.static_shapes:
+            self._grow(parts, [boundaries for _, boundaries in needed.values()])
+        batches = []
+        for shard in self.own_shards:
+            news, position_of = self._news_groups(*needed[shard], shard)
+            batches.append(self._sample_groups(*parts[shard], news, position_of, shard))
+        if len(batches) == 1:
+            return batches[0]
+        return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *batches)
 
-    def _news_groups(self, rows: np.ndarray, boundaries: np.ndarray) -> tuple[list[dict[str, np.ndarray]], np.ndarray]:
+    def _grow(self, parts: Sequence[tuple[np.ndarray, np.ndarray]], of_shards: Sequence[np.ndarray]) -> None:
+        """Make room for the largest shard of a step: every process sees all of them, so that all grow together."""
+        most = max(boundaries[-1] - self._spill(boundaries)[-2] for boundaries in of_shards)
+        if most > self._capacities[-1]:
+            self._capacities[-1] += -(-(most - self._capacities[-1]) // 256) * 256
+        users = max(len(self._distinct_users(impressions)[0]) for impressions, _ in parts)
+        self._user_capacity = max(self._user_capacity, -(-users // 8) * 8)
+
+    def _spill(self, boundaries: np.ndarray) -> np.ndarray:
+        """Move what a group of fixed size cannot hold to the next longer one."""
+        spilled = boundaries.copy()
+        for group, capacity in enumerate(self._capacities[:-1]):
+            spilled[group + 1] = min(spilled[group + 1], spilled[group] + capacity)
+        return spilled
+
+    def _news_groups(
+        self, rows: np.ndarray, boundaries: np.ndarray, shard: int
+    ) -> tuple[list[dict[str, np.ndarray]], np.ndarray]:
         """Gather the features of the distinct articles, and say where in the batch each row of the table stands."""
         capacities = rounded(np.diff(boundaries))
         if self._capacities is not None:
@@ -128,20 +158,11 @@ class TrainingBatches(keras.utils.PyDataset):
         for group, (start, end, capacity) in enumerate(zip(boundaries, boundaries[1:], capacities, strict=False)):
             members = np.zeros(capacity, rows.dtype)
             members[: end - start] = rows[start:end]
-            position_of[rows[start:end]] = first + np.arange(end - start)
+            position_of[rows[start:end]] = first + shard * capacity + np.arange(end - start)
             groups.append(self._news_lengths.gather(self.features, members, group))
-            first += capacity
+            first += self.samples.shards * capacity
+        position_of[0] = 0  # the first shard's padding article is everybody's
         return [refer(group, position_of) for group in groups], position_of
-
-    def _spill(self, boundaries: np.ndarray) -> np.ndarray:
-        """Move what a group of fixed size cannot hold to the next longer one; the last group grows to fit."""
-        spilled = boundaries.copy()
-        for group, capacity in enumerate(self._capacities[:-1]):
-            spilled[group + 1] = min(spilled[group + 1], spilled[group] + capacity)
-        overflow = spilled[-1] - spilled[-2] - self._capacities[-1]
-        if overflow > 0:
-            self._capacities[-1] += -(-overflow // 256) * 256
-        return spilled
 
     def _distinct_users(self, impressions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return an impression of each distinct user, a history and a user id, and the user of each impression."""
@@ -155,6 +176,7 @@ class TrainingBatches(keras.utils.PyDataset):
         candidates: np.ndarray,
         news: list[dict[str, np.ndarray]],
         position_of: np.ndarray,
+        shard: int,
     ) -> Batch:
         """Sort the samples by history length and refer them to the batch's articles."""
         lengths = np.minimum(self.log.histories.lengths_of(self.log.history_of[impressions]), self.his_size)
@@ -164,7 +186,7 @@ class TrainingBatches(keras.utils.PyDataset):
         for index, length in enumerate(self._history_edges):
             members = np.flatnonzero(group == index)
             users, row_of = self._distinct_users(impressions[members])
-            rows = int(rounded(np.array(len(users))))
+            rows = self._user_capacity if self.static_shapes else int(rounded(np.array(len(users))))
             history = self.log.histories.last(self.log.history_of[users], length)
             sample = {
                 "history": _extended(position_of[history], rows),
@@ -179,10 +201,12 @@ class TrainingBatches(keras.utils.PyDataset):
         labels[:, 0] = 1.0
         weights = np.ones(len(impressions), "float32")
         if self.static_shapes:
-            self._user_capacity = max(self._user_capacity, len(samples[0]["user"]))
-            size = self.samples.batch_size // self.samples.shard[1]
-            sizes = {"history": self._user_capacity, "user": self._user_capacity}
-            samples = [{name: _extended(array, sizes.get(name, size)) for name, array in samples[0].items()}]
+            samples[0]["row"] += shard * self._user_capacity
+            size = self.samples.batch_size // self.samples.shards
+            of_users = ("history", "user")
+            samples = [
+                {name: array if name in of_users else _extended(array, size) for name, array in samples[0].items()}
+            ]
             labels, weights = _extended(labels, size), _extended(weights, size)
         return {"news": tuple(news), "samples": tuple(samples)}, labels, weights
 

@@ -150,13 +150,13 @@ class NewsIterator:
         features: Mapping[str, np.ndarray],
         seed: int,
         *,
-        shard: tuple[int, int] = (0, 1),
+        shards: int = 1,
         negatives: str | Callable[[ImpressionLog], Draw] | None = None,
         **options: Any,
     ) -> TrainingBatches:
         """Return the stream of training steps of a dataset; `features` is what a network reads of its news.
 
-        `seed`, `shard` and `negatives`, by default what the hyperparameters say, are those of `TrainingSamples`; the
+        `seed`, `shards` and `negatives`, by default what the hyperparameters say, are those of `TrainingSamples`; the
         options those of `TrainingBatches`.
         """
         hparams = self.hparams
@@ -166,7 +166,7 @@ class NewsIterator:
             hparams.npratio,
             hparams.clicks_per_user,
             seed=seed,
-            shard=shard,
+            shards=shards,
             negatives=negatives or hparams.negatives,
             accumulate_steps=hparams.accumulate_steps,
         )

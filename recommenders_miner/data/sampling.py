@@ -60,8 +60,7 @@ class TrainingSamples:
         npratio: negatives drawn beside each click, each once; where there are fewer, all are taken.
         clicks_per_user: clicks of a user that stand together, at most; 1 shuffles clicks one by one.
         seed: fixes order and negatives.
-        shard: (index, count) of the process that the samples are for; a step's clicks are dealt out to `count` equal
-            parts.
+        shards: equal parts that a step's clicks are dealt out to, one for each device.
         negatives: a name in `NEGATIVES`, or what makes a `Draw` of the log, as those do.
         accumulate_steps: steps that together make one update. They are those that one step of so many times the
             `batch_size` would be made of, clicks and negatives, dealt out to equal parts. At the end of an epoch, the
@@ -69,10 +68,9 @@ class TrainingSamples:
             clicks come twice.
 
     Raises:
-        HParamsError: there is no strategy of that name.
+        HParamsError: there is no strategy of that name, or `batch_size` is no multiple of `shards`.
         DataFormatError: the log has no labels, or no impression with both a click and a non-click where negatives are
             drawn from these.
-        ValueError: `batch_size` is no multiple of the processes.
     """
 
     def __init__(
@@ -82,15 +80,15 @@ class TrainingSamples:
         npratio: int,
         clicks_per_user: int = 1,
         seed: int = 0,
-        shard: tuple[int, int] = (0, 1),
+        shards: int = 1,
         negatives: str | Callable[[ImpressionLog], Draw] = "impression",
         accumulate_steps: int = 1,
     ) -> None:
         require_clicks(log, negatives)
-        if batch_size % shard[1]:
-            raise ValueError(f"batch_size {batch_size} is no multiple of the {shard[1]} processes.")
+        if batch_size % shards:
+            raise HParamsError(f"batch_size {batch_size} is no multiple of the {shards} devices that share it.")
         self.log, self.batch_size, self.npratio = log, batch_size, npratio
-        self.clicks_per_user, self.seed, self.shard = clicks_per_user, seed, shard
+        self.clicks_per_user, self.seed, self.shards = clicks_per_user, seed, shards
         self.accumulate_steps = accumulate_steps
         self.draw = (NEGATIVES[negatives] if isinstance(negatives, str) else negatives)(log)
         self._parts = [0, len(log)] if log.parts is None else log.parts[:, 0].tolist()
@@ -127,6 +125,10 @@ class TrainingSamples:
         """Steps of one epoch, a multiple of `accumulate_steps`; the last may be smaller."""
         return -(-len(self) // (self.batch_size * self.accumulate_steps)) * self.accumulate_steps
 
+    def shards_of_step(self, step: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return a step as `of_step` does, dealt out to the shards."""
+        return list(zip(*(np.array_split(array, self.shards) for array in self.of_step(step)), strict=True))
+
     def of_step(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the impressions (B,) and candidate rows (B, 1 + npratio) of a step, zeros where negatives run out."""
         epoch, position = divmod(step, self.steps_per_epoch)
@@ -137,12 +139,7 @@ class TrainingSamples:
         impressions = self.impression_of(clicks)
         negatives = self.draw(impressions, self.npratio, np.random.default_rng([self.seed, epoch, update]))
         candidates = np.concatenate([self.log.candidates.values[clicks, None], negatives], axis=1)
-        index, count = self.shard
-        impressions, candidates = (
-            np.array_split(np.array_split(array, self.accumulate_steps)[part], count)[index]
-            for array in (impressions, candidates)
-        )
-        return impressions, candidates
+        return tuple(np.array_split(array, self.accumulate_steps)[part] for array in (impressions, candidates))
 
     def impression_of(self, clicks: np.ndarray) -> np.ndarray:
         """Return the impressions that clicks stand in."""

@@ -33,6 +33,7 @@ from recommenders_miner.models.answers import Answers
 from recommenders_miner.models.context import GatedByContext
 from recommenders_miner.models.network import NewsRecommender
 from recommenders_miner.models.optimizers import make_optimizer
+from recommenders_miner.models.parallel import Devices, score_together
 from recommenders_miner.models.saving import load_model, save_model
 
 _LOSSES = {"cross_entropy_loss": keras.losses.CategoricalCrossentropy, "log_loss": keras.losses.BinaryCrossentropy}
@@ -81,8 +82,8 @@ class BaseModel(Answers, RecommendersNames):
         self.seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
         self.train_iterator = iterator_creator(hparams, hparams.npratio, col_spliter="\t")
         self.test_iterator = iterator_creator(hparams, col_spliter="\t")
-        self.network: NewsRecommender | None = None
         self.train_iterator.user_aware = self.user_aware
+        self.network: NewsRecommender | None = None
         self.vocabularies: Vocabularies | None = None
         self.news: NewsTable | None = None
         self.history: list[dict[str, float]] = []
@@ -202,19 +203,22 @@ class BaseModel(Answers, RecommendersNames):
         files = training.paired(files)
         data, held_out = self.train_iterator.load_training(train_news_file, train_behaviors_file, on_error)
         require_clicks(data.log, negatives or self.hparams.negatives)
+        devices = Devices()
         if self.network is None:
-            self.build(self.train_iterator.vocabularies)
+            with devices.apart():
+                self.build(self.train_iterator.vocabularies)
+        devices.place(self.network)
         if (context := self.context_of(data)) is not None:
             self.go_on_from(context.counts())
         files = training.evaluable(files, functools.partial(self.read, on_error=on_error))
         prefix = "held_out" if held_out else "val" if "val" in files else None
-        selection = training.Selection.of(self.hparams, prefix, run_dir)
+        selection = training.Selection.of(self.hparams, prefix, run_dir if devices.is_first else None)
         batches = self.training_batches(data, negatives)
         self.compile(batches.steps_per_epoch * self.hparams.epochs)
         self.throughput = training.Throughput(self.hparams.batch_size)
         identity = {} if run_dir is None else {"news": data.news.digest, "log": data.log.digest}
         identity |= {"model": type(self).__name__, "hparams": self.hparams.to_dict(), "seed": self.seed}
-        checkpoint = training.TrainingCheckpoint(run_dir, identity)
+        checkpoint = training.TrainingCheckpoint(run_dir, identity, writes=devices.is_first)
         measure = held_out and (lambda: self.evaluate(held_out).metrics)
         run_eval = functools.partial(self.run_eval, on_error=on_error)
         ends = [training.epoch_evaluation(run_eval, files, measure, checkpoint), *callbacks, selection, checkpoint]
@@ -246,8 +250,14 @@ class BaseModel(Answers, RecommendersNames):
         self, data: Dataset, negatives: str | Callable[[ImpressionLog], Draw] | None = None
     ) -> TrainingBatches:
         """Return the stream of training steps of a data set; in fixed shapes where the backend needs them."""
+        devices = Devices()
         options = {"static_shapes": keras.backend.backend() != "tensorflow", "negatives": negatives}
-        options |= {"context": self.context_of(data), "hops": self.network.news_encoder.hops}
+        options |= {
+            "shards": devices.shards,
+            "own_shards": devices.own,
+            "context": self.context_of(data),
+            "hops": self.network.news_encoder.hops,
+        }
         return self.train_iterator.batches(data, self.network_features(data), self.seed, **options)
 
     def compile(self, total_steps: int) -> None:
@@ -306,8 +316,9 @@ class BaseModel(Answers, RecommendersNames):
         Raises:
             RecommendersMinerError: the scores are no numbers.
         """
-        news = self.log_scorer.encode_news(self.network_features(data))
-        scores = self.log_scorer.score(news, data.log, data.users, progress, self.context_of(data))
+        scores = score_together(
+            Devices(), self.log_scorer, self.network_features(data), data, self.context_of(data), progress
+        )
         if unusable := np.count_nonzero(~np.isfinite(scores)):
             raise RecommendersMinerError(
                 f"{unusable:,} of {len(scores):,} scores of the model are NaN or infinite: its training has diverged. "

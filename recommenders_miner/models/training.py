@@ -61,13 +61,15 @@ class TrainingCheckpoint(keras.callbacks.Callback):
     Args:
         folder: where the file lies; None keeps the logs alone, in memory.
         identity: what the run must have in common with the one that it resumes: hyperparameters, seed, data. JSON.
+        writes: whether it is this process, of several that train together, that writes the file.
     """
 
     FILE = "checkpoint.npz"
 
-    def __init__(self, folder: str | Path | None, identity: dict[str, Any]) -> None:
+    def __init__(self, folder: str | Path | None, identity: dict[str, Any], writes: bool = True) -> None:
         super().__init__()
         self.path = None if folder is None else Path(folder) / self.FILE
+        self.writes = writes
         self.identity = json.loads(json.dumps(identity))
         self.epoch_logs: list[dict[str, float]] = []
         self.is_evaluated = True
@@ -113,7 +115,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         """Keep what there is after an epoch, counted from 0, in the place of what was kept of it before."""
         self.epoch_logs[epoch:] = [{name: float(value) for name, value in logs.items()}]
         self.is_evaluated = is_evaluated
-        if self.path is None:
+        if self.path is None or not self.writes:
             return
         record = {"identity": self.identity, "epochs_done": epoch + 1, "epoch_logs": self.epoch_logs}
         record["is_evaluated"] = is_evaluated
@@ -125,6 +127,16 @@ class TrainingCheckpoint(keras.callbacks.Callback):
     def _variables(network: keras.Model) -> list[Any]:
         seeds = [variable for variable in network.variables if variable.name == "seed_generator_state"]
         return [*_own_weights(network), *seeds, *network.optimizer.variables]
+
+
+def epochs_kept(folder: str | Path) -> float:
+    """Return how many epochs the checkpoint in a folder is of, one that was not evaluated yet counting half."""
+    path = Path(folder) / TrainingCheckpoint.FILE
+    if not path.exists():
+        return 0
+    with np.load(path, allow_pickle=False) as stored:
+        record = json.loads(bytes(stored["record"]).decode())
+    return record["epochs_done"] - (0 if record["is_evaluated"] else 0.5)
 
 
 def _own_weights(network: keras.Model) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -41,7 +42,7 @@ def make_batches(seed=0, **options):
     features, log = make_features(rng), make_log(rng)
     users = np.arange(2, 2 + len(log.users), dtype="int32")
     samples = {"batch_size": 8, "npratio": 3, "seed": seed}
-    samples |= {name: options.pop(name) for name in ("batch_size", "clicks_per_user", "shard") if name in options}
+    samples |= {name: options.pop(name) for name in ("batch_size", "clicks_per_user", "shards") if name in options}
     return TrainingBatches(features, TrainingSamples(log, **samples), users, **{"his_size": 6, **options})
 
 
@@ -212,11 +213,34 @@ def test_epochs_differ_in_order_and_negatives_but_not_in_clicks():
 
 def test_shards_deal_out_the_clicks_of_a_step():
     whole = make_samples().of_step(1)[1]
-    parts = [make_samples(shard=(index, 2)).of_step(1)[1] for index in range(2)]
-    assert np.array_equal(whole[:4], parts[0])
-    assert np.array_equal(whole[4:], parts[1])
+    parts = make_samples(shards=2).shards_of_step(1)
+    assert np.array_equal(whole[:4], parts[0][1])
+    assert np.array_equal(whole[4:], parts[1][1])
     with pytest.raises(ValueError, match="no multiple"):
-        make_samples(batch_size=7, shard=(0, 2))
+        make_samples(batch_size=7, shards=2)
+
+
+@settings(deadline=None, max_examples=10)
+@given(seed=st.integers(0, 1000), shards=st.sampled_from([2, 4]))
+def test_shards_joined_say_what_the_whole_batch_says(seed, shards):
+    whole = make_batches(seed, static_shapes=True)
+    joined = make_batches(seed, static_shapes=True, shards=shards)
+    apart = [make_batches(seed, static_shapes=True, shards=shards, own_shards=[shard]) for shard in range(shards)]
+    for step in range(whole.steps_per_epoch + 1):
+        inputs, labels, weights = joined[step]
+        parts = [part[step] for part in apart]
+        tree = keras.tree.flatten(keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts))
+        assert all(map(np.array_equal, tree, keras.tree.flatten((inputs, labels, weights))))
+        of_shards = [[array.shape for array in keras.tree.flatten(part)] for part in parts]
+        assert all(shapes == of_shards[0] for shapes in of_shards)
+        found = []
+        for batch, (inputs, _, weights) in (("whole", whole[step]), ("joined", joined[step])):
+            [group] = inputs["samples"]
+            for real, (history, candidates, user) in zip(weights, samples_of(group), strict=True):
+                if real:
+                    rows = [tuple(rows_of(inputs, positions)) for positions in (history, candidates)]
+                    found.append((batch, *rows, user))
+        assert [row[1:] for row in found if row[0] == "whole"] == [row[1:] for row in found if row[0] == "joined"]
 
 
 def test_training_needs_labels_and_a_choice():

@@ -1,0 +1,157 @@
+"""Workers that each hold something costly, a model and a log, and are given tasks: processes here, or actors of Ray."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from recommenders_miner.distributed.training import connect
+from recommenders_miner.errors import WorkersError
+
+_TRIES = 5  # of one task
+
+
+def open_pool(make: Callable[..., Any], arguments: tuple, workers: int, address: str | None = None) -> _Here | _OnRay:
+    """Start workers, each of which calls `make(*arguments)` once, and then methods of what it returned.
+
+    A worker that dies is made again, and its tasks are done again.
+
+    Args:
+        make: a function or class that can be imported.
+        arguments: its arguments.
+        workers: how many.
+        address: of a Ray cluster; None starts processes here, which share the cores evenly.
+
+    Returns:
+        A context manager. Its `map(method, tasks)` yields what a method returns for each of some arguments, in their
+        order; `share(arrays)` puts arrays by name where all workers read them without a copy of their own, and returns
+        what stands for them among the arguments.
+    """
+    return _Here(make, arguments, workers) if address is None else _OnRay(make, arguments, workers, address)
+
+
+class _Stored(NamedTuple):
+    """Arrays in the files of a folder."""
+
+    folder: str
+    names: list[str]
+
+    def load(self) -> dict[str, np.ndarray]:
+        return {
+            name: np.load(Path(self.folder) / f"{place}.npy", mmap_mode="r") for place, name in enumerate(self.names)
+        }
+
+
+_held: Any = None
+
+
+def _hold(make: Callable[..., Any], arguments: tuple, cores: Any) -> None:
+    global _held
+    if own := cores.get():
+        os.sched_setaffinity(0, own)
+    _held = make(*arguments)
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(folder: str, *names: str) -> dict[str, np.ndarray]:
+    return _Stored(folder, list(names)).load()
+
+
+def _call(method: str, arguments: tuple) -> Any:
+    of_arrays = [_loaded(value.folder, *value.names) if isinstance(value, _Stored) else value for value in arguments]
+    return getattr(_held, method)(*of_arrays)
+
+
+class _Here(contextlib.AbstractContextManager):
+    def __init__(self, make: Callable[..., Any], arguments: tuple, workers: int) -> None:
+        self._start = functools.partial(self._executor, make, arguments, workers)
+        self._folder = tempfile.TemporaryDirectory(prefix="recommenders-miner-")
+        self._workers, self._shared = self._start(), 0
+
+    @staticmethod
+    def _executor(make: Callable[..., Any], arguments: tuple, workers: int) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")
+        cores, queue = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [], context.Queue()
+        for worker in range(workers):
+            queue.put(cores[worker::workers] if len(cores) >= workers else None)
+        return ProcessPoolExecutor(workers, context, _hold, (make, arguments, queue))
+
+    def share(self, arrays: dict[str, np.ndarray]) -> _Stored:
+        folder = Path(self._folder.name) / str(self._shared)
+        folder.mkdir()
+        self._shared += 1
+        for place, values in enumerate(arrays.values()):
+            np.save(folder / f"{place}.npy", values)
+        return _Stored(str(folder), list(arrays))
+
+    def map(self, method: str, tasks: Sequence[tuple]) -> Iterator[Any]:
+        waiting, tries = collections.deque(tasks), 0
+        while waiting:
+            asked = [self._workers.submit(_call, method, task) for task in waiting]
+            try:
+                for future in asked:
+                    yield future.result()
+                    waiting.popleft()
+                    tries = 0
+            except BrokenProcessPool:
+                tries += 1
+                if tries == _TRIES:
+                    raise WorkersError(f"A worker died {_TRIES} times at the same task.") from None
+                self._workers = self._start()
+
+    def __exit__(self, *error: object) -> None:
+        self._workers.shutdown(wait=error[0] is None, cancel_futures=True)
+        self._folder.cleanup()
+
+
+class _OnRay(contextlib.AbstractContextManager):
+    def __init__(self, make: Callable[..., Any], arguments: tuple, workers: int, address: str) -> None:
+        import ray
+
+        self._ray = ray
+        connect(address)
+        settings = {"KERAS_BACKEND": os.environ.get("KERAS_BACKEND", "tensorflow")}
+        actor = ray.remote(_Actor).options(
+            num_cpus=1,
+            max_restarts=-1,
+            max_task_retries=_TRIES,
+            scheduling_strategy="SPREAD",
+            runtime_env={"env_vars": settings},
+        )
+        self._actors = [actor.remote(make, arguments) for _ in range(workers)]
+
+    def share(self, arrays: dict[str, np.ndarray]) -> Any:
+        return self._ray.put(arrays)
+
+    def map(self, method: str, tasks: Sequence[tuple]) -> Iterator[Any]:
+        from ray.util import ActorPool
+
+        try:
+            yield from ActorPool(self._actors).map(lambda actor, task: actor.call.remote(method, *task), tasks)
+        except self._ray.exceptions.RayActorError as error:
+            raise WorkersError(f"A worker died {_TRIES} times at the same task ({error}).") from None
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+
+    def __exit__(self, *error: object) -> None:
+        for actor in self._actors:
+            self._ray.kill(actor)
+
+
+class _Actor:
+    def __init__(self, make: Callable[..., Any], arguments: tuple) -> None:
+        self.held = make(*arguments)
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        return getattr(self.held, method)(*arguments)
