@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from recommenders_miner.backend import import_backend_quietly
-from recommenders_miner.cli.app import Overrides, Seed, app, console, existing, finite, new_folder, parse_overrides
+from recommenders_miner.cli.app import Overrides, Seed, app, console, finite, new_folder, parse_overrides
 from recommenders_miner.progress import progress_bar
 
 
@@ -24,8 +24,8 @@ def simulate(
         ),
     ] = "nrms,popularity,random",
     policy: Annotated[
-        Path | None,
-        typer.Option(help="A policy's YAML file, under which trained models are shown too.", callback=existing),
+        list[Path] | None,
+        typer.Option(help="A policy's YAML file, under which trained models are shown too; may be repeated."),
     ] = None,
     drift: Annotated[
         float, typer.Option(help="Share of a user's interests that a click replaces.", min=0, max=1, callback=finite)
@@ -43,8 +43,8 @@ def simulate(
 
     config = SimulationConfig(num_users=users, num_days=days, drift=drift)
     names = list(dict.fromkeys(name.strip() for name in models.split(",")))
-    rules = Policy.read(policy) if policy else None
+    policies = [Policy.read(path) for path in policy or ()]
     with progress_bar("simulating") as report:
-        found = simulate(config, names, rules, range(seed, seed + seeds), overrides, report)
+        found = simulate(config, names, policies, range(seed, seed + seeds), overrides, report)
     found.write(out)
     console.print(f"Look at {out / 'simulation.md'} and {out / 'simulation.png'}.", soft_wrap=True)

@@ -119,21 +119,21 @@ def by_topic(topics: np.ndarray, values: np.ndarray, num_topics: int) -> np.ndar
 
 @dataclass(frozen=True)
 class Arm:
-    """What users are served: a model, perhaps under the policy; and whether their interests move."""
+    """What users are served: a model, perhaps under a policy, by name; and whether their interests move."""
 
     model: str
-    policy: bool = False
+    policy: str = ""
     drifts: bool = True
 
     @property
     def name(self) -> str:
         """What tables and plots call it."""
-        return self.model + " + policy" * self.policy + ", no drift" * (not self.drifts)
+        return " + ".join(filter(None, (self.model, self.policy))) + ", no drift" * (not self.drifts)
 
     @classmethod
-    def of(cls, models: Sequence[str], policy: bool) -> list[Arm]:
-        """Return the arms of some models: each with and without drift, trained ones also under a policy."""
-        with_policy = [cls(model, policy=True) for model in models if policy and model not in FLOORS]
+    def of(cls, models: Sequence[str], policies: Sequence[str] = ()) -> list[Arm]:
+        """Return the arms of some models: each with and without drift, trained ones also under each policy."""
+        with_policy = [cls(model, policy) for model in models if model not in FLOORS for policy in policies]
         return [*map(cls, models), *with_policy, *(cls(model, drifts=False) for model in models)]
 
 
@@ -252,8 +252,10 @@ class Simulation:
     def draw(self) -> Any:
         """Draw every measure over the days, but the clicks that came by luck."""
         panels = {name: (of.title, of.short) for name, of in MEASURES.items() if name != "clicks"}
-        lines = {arm: "--" if arm.policy else "-" if arm.drifts else ":" for arm in self.arms}
-        styles = {arm.name: (arm.model, line) for arm, line in lines.items()}
+        styles = {
+            arm.name: (arm.name if arm.policy else arm.model, "--" if arm.policy else "-" if arm.drifts else ":")
+            for arm in self.arms
+        }
         return draw_weeks(self.values, styles, panels)
 
 
@@ -265,7 +267,7 @@ def _with_error(by_seed: np.ndarray, digits: int, sign: str = "") -> str:
 def simulate(
     config: SimulationConfig,
     models: Sequence[str],
-    policy: Policy | None = None,
+    policies: Sequence[Policy] = (),
     seeds: Sequence[int] = (0,),
     options: Mapping[str, Any] | None = None,
     progress: Report = lambda share, doing="": None,
@@ -275,14 +277,15 @@ def simulate(
     Args:
         config: the numbers of the simulation.
         models: names of hyperparameter files, or `random`, `popularity` (the click rate so far), `truth` (the ceiling).
-        policy: what trained models are served under in further arms; none where left out.
+        policies: what trained models are served under in further arms; no two of one name.
         seeds: each draws a site of its own: news, users, luck, and the first weights of models.
         options: hyperparameters of the models that are trained, beside those of the scale `fast`.
         progress: told of the share that is done.
 
     Raises:
         HParamsError: there is no such model, or it reads what the simulation does not have.
-        PolicyError: the policy names a column that there is none of, leaves lists short, or no model is trained.
+        PolicyError: a policy names a column that there is none of, leaves lists short, or has another one's name; or no
+            model is trained.
         ValueError: there are too few articles for lists of that length.
     """
     hparams = {
@@ -290,9 +293,13 @@ def simulate(
         for model in models
         if model not in FLOORS
     }
-    if policy and not hparams:
-        raise PolicyError(policy.where, f"is for models that are trained, and {', '.join(models)} are not.")
-    began, arms = time.perf_counter(), Arm.of(models, policy is not None)
+    rules = {policy.name: policy for policy in policies}
+    for place, policy in enumerate(policies):
+        if not hparams:
+            raise PolicyError(policy.where, f"is for models that are trained, and {', '.join(models)} are not.")
+        if policy.name in {other.name for other in policies[:place]}:
+            raise PolicyError(policy.where, f"another policy is called {policy.name!r} too.", "Change its name.")
+    began, arms = time.perf_counter(), Arm.of(models, list(rules))
     values: dict[str, dict[str, list[list[float]]]] = {arm.name: {name: [] for name in MEASURES} for arm in arms}
     done = 0
     for seed in seeds:
@@ -303,12 +310,13 @@ def simulate(
             recommender = FLOORS[model](site, logs) if model in FLOORS else Trained(site, logs, hparams[model])
             for arm in (arm for arm in arms if arm.model == model):
                 progress(done / (len(seeds) * len(arms)), f"seed {seed}, {arm.name}")
-                arrange = Edited(site, policy) if arm.policy else None
+                arrange = Edited(site, rules[arm.policy]) if arm.policy else None
                 found = run_arm(site, histories, recommender, config.drift if arm.drifts else 0.0, arrange)
                 for name, by_day in found.items():
                     values[arm.name][name].append(by_day)
                 done += 1
-    about = {"models": list(models), "policy": policy and policy.name, "options": dict(options or {})}
+    said = [policy.model_dump(mode="json", exclude_defaults=True) for policy in policies]
+    about = {"models": list(models), "policies": said, "options": dict(options or {})}
     about["seconds"] = round(time.perf_counter() - began, 1)
     arrays = {arm: {name: np.array(rows) for name, rows in of_arm.items()} for arm, of_arm in values.items()}
     return Simulation(config, arms, seeds, arrays, about)

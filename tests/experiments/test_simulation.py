@@ -67,9 +67,8 @@ def test_values_are_summed_by_topic():
 
 
 def test_every_model_has_a_control_and_trained_ones_the_policy():
-    names = [arm.name for arm in Arm.of(["nrms", "random"], policy=True)]
-    assert names == ["nrms", "random", "nrms + policy", "nrms, no drift", "random, no drift"]
-    assert not any(arm.policy for arm in Arm.of(["nrms", "random"], policy=False))
+    names = [arm.name for arm in Arm.of(["nrms", "random"], ["calm"])]
+    assert names == ["nrms", "random", "nrms + calm", "nrms, no drift", "random, no drift"]
 
 
 def test_without_drift_interests_stay_and_on_the_first_day_all_arms_of_a_model_are_one(floors):
@@ -167,7 +166,9 @@ def test_models_and_options_are_looked_at_before_anything_is_simulated():
     with pytest.raises(HParamsError, match="head_num"):
         simulate(TINY, ["nrms"], options={"head_nun": 1})
     with pytest.raises(PolicyError, match="random are not"):
-        simulate(TINY, ["random"], Policy.of({"places": 5}))
+        simulate(TINY, ["random"], [Policy.of({"places": 5})])
+    with pytest.raises(PolicyError, match="another policy is called 'calm' too"):
+        simulate(TINY, ["nrms"], [Policy.of({"name": "calm"}), Policy.of({"name": "calm"})])
 
 
 def test_the_command_writes_what_it_simulated(tmp_path):
