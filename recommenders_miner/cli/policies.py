@@ -163,7 +163,12 @@ def tradeoff(
         typer.Option(help="Also by groups of users: clicks, activity, or a column of users.parquet; may be repeated."),
     ] = None,
     impressions: Annotated[
-        int | None, typer.Option(help="Take so many impressions at random; by default all.", min=1)
+        int | None,
+        typer.Option(
+            help="Take so many impressions at random, which are then all that is known of what users were shown.",
+            show_default="all",
+            min=1,
+        ),
     ] = None,
     seed: Seed = 42,
     on_error: OnError = "raise",
@@ -200,5 +205,8 @@ def tradeoff(
             rules, scores, log, dataset.news, training_log, training_news, turned, k, by or (), seed, report
         )
     found.write(out, {"run": str(run), "data": str(data), "split": split, "file": str(policy), "seed": seed})
+    for warning in found.warnings:
+        console.print(f"{policy}: {warning}", soft_wrap=True)
+    say_skipped(table.skipped for table in (dataset.news, log, training_news, training_log))
     console.print(found.worth(), soft_wrap=True)
     console.print(f"Look at {out / 'tradeoff.md'} and {out / 'tradeoff.png'}.", soft_wrap=True)

@@ -20,6 +20,7 @@ from recommenders_miner.experiments.columns import Column, columns_read, in_perc
 from recommenders_miner.plots.charts import draw_tradeoff
 from recommenders_miner.plots.style import save_figure
 from recommenders_miner.reranking import Plan, Policy, news_columns
+from recommenders_miner.reranking.offline import arrange_log
 from recommenders_miner.storage import atomic_write
 from recommenders_miner.tables import markdown_table
 
@@ -113,7 +114,7 @@ def tradeoff(
         name: {point.name: group.evaluate(point.values) for point in (points[0], at_own)}
         for name, group in groups.items()
     }
-    return Tradeoff(policy.name, k, len(log), points, normative.columns, own, by_group)
+    return Tradeoff(policy.name, k, len(log), points, normative.columns, own, by_group, plan.warnings)
 
 
 def _arranged(
@@ -126,19 +127,9 @@ def _arranged(
     progress: Callable[[float], None] | None,
 ) -> Ragged:
     """Arrange a list for every impression; return where its articles stand among the candidates of the log."""
-    orders = []
-    for impression, start in enumerate(log.candidates.offsets[:-1].tolist()):
-        rows = log.candidates[impression]
-        listing = plan.arrange(
-            scores[start : start + len(rows)],
-            rows,
-            k,
-            now=float(log.time[impression]),
-            history=log.histories[int(log.history_of[impression])],
-            seed=(seed, impression),
-            dial=dial,
-        )
-        orders.append(start + listing.order)
+    orders, starts = [], log.candidates.offsets.tolist()
+    for impression, listing in enumerate(arrange_log(plan, log, scores, k, seed=seed, dial=dial)):
+        orders.append(starts[impression] + listing.order)
         if progress and impression % 100 == 0:
             progress(impression / len(log))
     return Ragged.of_lists(orders, "int64")
@@ -156,6 +147,7 @@ class Tradeoff:
         columns: what RADio's metrics read, by metric.
         own_dial: the setting in the policy's file; None where it has no reranker.
         by_group: by what users are grouped, of the model alone and of the policy as its file has it, group by group.
+        warnings: values in the policy that no article has, in sentences.
     """
 
     policy: str
@@ -165,6 +157,7 @@ class Tradeoff:
     columns: Mapping[str, str]
     own_dial: float | None
     by_group: Mapping[str, Mapping[str, Mapping[str, Evaluation]]] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
     def write(self, out: Path, about: Mapping[str, Any]) -> None:
         """Write tradeoff.json, which `about` joins, tradeoff.md, and the charts as PNG and SVG, into a folder."""
@@ -184,6 +177,7 @@ class Tradeoff:
             "num_impressions": self.num_impressions,
             "columns": dict(self.columns),
             "own_dial": self.own_dial,
+            "warnings": list(self.warnings),
             "points": [
                 {
                     "name": point.name,
@@ -215,6 +209,7 @@ class Tradeoff:
         exposure = [[self._label(point), *(_cell(point.evaluation, name) for name in rest)] for point in self.points]
         read = f" ({columns_read(self.columns)})"
         about_lines = "".join(f"- {name}: {value}\n" for name, value in about.items())
+        about_lines += "".join(f"- {warning}\n" for warning in self.warnings)
         text = [
             f"# What the policy {self.policy!r} costs\n\n{about_lines}- lists: {self.k} of the candidates of each of "
             f"{self.num_impressions:,} impressions",
