@@ -11,7 +11,10 @@ it; and with a floor that the pool cannot meet, or that quotas leave to the inte
 from __future__ import annotations
 
 import argparse
+import os
 import time
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in a serving process
 
 import numpy as np
 

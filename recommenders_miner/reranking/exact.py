@@ -30,6 +30,8 @@ def choose_exactly(
     is_better = False
     for level, of_list in zip(np.unique(pool.rules.levels)[::-1], pool.cost(violations), strict=True):
         cost, least = program.cost_of(level), of_list
+        if not cost.any():
+            continue
         if of_list or is_better:
             solved = program.solve(cost)
             if solved is None:

@@ -252,7 +252,9 @@ class Pool:
     def _least(self, rule: int, order: np.ndarray, violations: np.ndarray) -> int:
         """Return how far every list breaks a rule that breaks more important ones no further than this one."""
         rules, levels, length, size = self.rules, self.rules.levels, len(order), len(self.rows)
-        all_above = not violations[levels > levels[rule]].any()  # those that are kept exclude what they exclude
+        above = levels > levels[rule]
+        above[[one for one, at, _ in self.pins if at < 0]] = False  # which change nothing for other rules
+        all_above = not violations[above].any()  # then they exclude what they exclude by themselves
         floor = np.flatnonzero(rules.floor_rules == rule)
         if len(floor):
             candidates = self.member[:, floor[0]]

@@ -1,6 +1,7 @@
 """The file: how it is written, what it may not say, and which key an error names."""
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,12 @@ def test_values_as_editors_write_them(tmp_path):
     assert policy.floors[0].title == "at least 2 of region Funen or Zealand"
     assert (policy.ages[0].at_most, policy.ages[0].half_life) == (604800, 5400)
     assert set(policy.columns) == {"id", "category", "region", "published"}
+
+
+def test_the_example_of_the_docs_has_every_key(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
+    policy = read(tmp_path, page.split("```yaml\n")[1].split("```")[0])
+    assert policy.model_fields_set == set(Policy.model_fields)
 
 
 FAULTS = {
