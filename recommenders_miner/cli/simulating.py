@@ -20,7 +20,7 @@ def simulate(
     models: Annotated[
         str,
         typer.Option(
-            help="Names separated by commas: hyperparameter files, and random, popularity, or truth, the ceiling."
+            help="Names separated by commas: hyperparameter files, and random, popularity, or oracle, the ceiling."
         ),
     ] = "nrms,popularity,random",
     policy: Annotated[

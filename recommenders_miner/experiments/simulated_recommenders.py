@@ -50,7 +50,7 @@ class RandomOrder(Recommender):
         return self.site.rng(visit.day, 2).random(visit.click_rates.shape)
 
 
-class Truth(Recommender):
+class Oracle(Recommender):
     """Shows what is most likely to be clicked: the ceiling."""
 
     def score(self, visit: Visit, histories: Ragged) -> np.ndarray:
@@ -135,7 +135,7 @@ class Trained(Recommender):
 FLOORS: dict[str, Callable[[Site, Sequence[ImpressionLog]], Recommender]] = {
     "random": lambda site, warm_up: RandomOrder(site),
     "popularity": Popularity,
-    "truth": lambda site, warm_up: Truth(site),
+    "oracle": lambda site, warm_up: Oracle(site),
 }
 """What needs no training, by name."""
 

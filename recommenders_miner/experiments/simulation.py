@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 from scipy.special import entr
 
 from recommenders_miner.data.ragged import Ragged
@@ -31,8 +32,8 @@ from recommenders_miner.datasets.synthetic.weeks import (
 )
 from recommenders_miner.errors import PolicyError
 from recommenders_miner.evaluation.normative import gini
+from recommenders_miner.experiments.runs import Variant, require_known_models
 from recommenders_miner.experiments.simulated_recommenders import FLOORS, OPTIONS, Edited, Recommender, Trained
-from recommenders_miner.hparams import prepare_hparams
 from recommenders_miner.plots.style import save_figure
 from recommenders_miner.plots.weeks import draw_weeks
 from recommenders_miner.progress import Report
@@ -78,7 +79,7 @@ MEASURES = {
         "overlap of users", "share of a list", "share of a list that another user's list of the day has too", 3
     ),
     "interest_entropy": Measure(
-        "breadth of interests", "entropy over topics, bits", "entropy of a user's interests over topics, bits", 2
+        "breadth of interests", "entropy since day 1, bits", "entropy of a user's interests over topics, bits", 2
     ),
     "interest_shift": Measure(
         "shift of interests", "from the first day", "total variation of a user's interests from the first day's", 3
@@ -249,14 +250,19 @@ class Simulation:
                 temporary.write_text(content, encoding="utf-8")
         save_figure(self.draw(), out / "simulation.png")
 
-    def draw(self) -> Any:
-        """Draw every measure over the days, but the clicks that came by luck."""
+    def draw(self) -> Figure:
+        """Draw every measure over the days, but the clicks that came by luck; interests since the first day."""
         panels = {name: (of.title, of.short) for name, of in MEASURES.items() if name != "clicks"}
         styles = {
             arm.name: (arm.name if arm.policy else arm.model, "--" if arm.policy else "-" if arm.drifts else ":")
             for arm in self.arms
         }
-        return draw_weeks(self.values, styles, panels)
+        # How broad interests are depends on the users that a seed has drawn, which no arm can help.
+        values = {
+            arm: {**of_arm, "interest_entropy": of_arm["interest_entropy"] - of_arm["interest_entropy"][:, :1]}
+            for arm, of_arm in self.values.items()
+        }
+        return draw_weeks(values, styles, panels)
 
 
 def _with_error(by_seed: np.ndarray, digits: int, sign: str = "") -> str:
@@ -276,10 +282,10 @@ def simulate(
 
     Args:
         config: the numbers of the simulation.
-        models: names of hyperparameter files, or `random`, `popularity` (the click rate so far), `truth` (the ceiling).
+        models: names of hyperparameter files, or `random`, `popularity` (click rate so far), `oracle` (the ceiling).
         policies: what trained models are served under in further arms; no two of one name.
         seeds: each draws a site of its own: news, users, luck, and the first weights of models.
-        options: hyperparameters of the models that are trained, beside those of the scale `fast`.
+        options: hyperparameters that win over those of the scale `fast` and of `OPTIONS`; `nrms.epochs` for one model.
         progress: told of the share that is done.
 
     Raises:
@@ -288,11 +294,9 @@ def simulate(
             model is trained.
         ValueError: there are too few articles for lists of that length.
     """
-    hparams = {
-        model: prepare_hparams(model, scale="fast", **{**OPTIONS, **(options or {})})
-        for model in models
-        if model not in FLOORS
-    }
+    trained, overrides = [model for model in models if model not in FLOORS], options or {}
+    require_known_models(overrides, trained)
+    hparams = {model: Variant(model, changes=OPTIONS).hparams("fast", overrides) for model in trained}
     rules = {policy.name: policy for policy in policies}
     for place, policy in enumerate(policies):
         if not hparams:
@@ -316,7 +320,7 @@ def simulate(
                     values[arm.name][name].append(by_day)
                 done += 1
     said = [policy.model_dump(mode="json", exclude_defaults=True) for policy in policies]
-    about = {"models": list(models), "policies": said, "options": dict(options or {})}
+    about = {"models": list(models), "policies": said, "options": dict(overrides)}
     about["seconds"] = round(time.perf_counter() - began, 1)
     arrays = {arm: {name: np.array(rows) for name, rows in of_arm.items()} for arm, of_arm in values.items()}
     return Simulation(config, arms, seeds, arrays, about)

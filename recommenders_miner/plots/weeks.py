@@ -29,7 +29,8 @@ def draw_weeks(
     """
     rows = -(-(len(panels) + 1) // _COLUMNS)  # one more for the legend
     figure = new_figure(3.1 * _COLUMNS, 2.9 * rows)
-    colors = dict(zip(dict.fromkeys(group for group, _ in styles.values()), SERIES, strict=False))
+    groups = dict.fromkeys(group for group, _ in styles.values())
+    colors = {group: SERIES[place % len(SERIES)] for place, group in enumerate(groups)}
     every_axes = figure.subplots(rows, _COLUMNS, sharex=True).ravel()
     for axes, measure in zip_longest(every_axes, panels):
         if measure is None:

@@ -32,7 +32,7 @@ SMALL = {"word_emb_dim": 8, "head_num": 2, "head_dim": 4, "attention_hidden_dim"
 
 @pytest.fixture(scope="module")
 def floors():
-    return simulate(CONFIG, ["random", "popularity", "truth"], seeds=(1, 2))
+    return simulate(CONFIG, ["random", "popularity", "oracle"], seeds=(1, 2))
 
 
 # === Measures ===
@@ -88,12 +88,12 @@ def test_random_lists_leave_interests_as_broad_as_they_were_and_the_best_lists_n
         return (entropy[:, 0] - entropy[:, -1]) / entropy[:, 0]
 
     assert np.abs(narrowed("random")).max() < 0.03
-    assert narrowed("truth").min() > 0.1
+    assert narrowed("oracle").min() > 0.1
 
 
-def test_the_truth_is_clicked_most_and_popularity_shows_everybody_the_same(floors):
-    clicks = {arm: floors.values[arm]["expected_clicks"].mean() for arm in ("random", "popularity", "truth")}
-    assert clicks["random"] < clicks["popularity"] < clicks["truth"]
+def test_what_the_oracle_shows_is_clicked_most_and_popularity_shows_everybody_the_same(floors):
+    clicks = {arm: floors.values[arm]["expected_clicks"].mean() for arm in ("random", "popularity", "oracle")}
+    assert clicks["random"] < clicks["popularity"] < clicks["oracle"]
     assert floors.values["popularity"]["list_overlap"].min() > 0.8
     assert floors.values["popularity"]["exposure_gini"].min() > floors.values["random"]["exposure_gini"].max()
 
@@ -101,8 +101,8 @@ def test_the_truth_is_clicked_most_and_popularity_shows_everybody_the_same(floor
 def test_the_tables_have_every_arm_and_the_mean_of_the_differences_of_the_last_week(floors):
     levels, differences = floors.tables().split("\n\n")
     assert [line.split("|")[1].strip() for line in levels.splitlines()[2:]] == [arm.name for arm in floors.arms]
-    row = next(line for line in differences.splitlines() if "truth against random " in line)
-    one, other = (floors.values[name]["clicks"][:, -WEEK:].mean(axis=1) for name in ("truth", "random"))
+    row = next(line for line in differences.splitlines() if "oracle against random " in line)
+    one, other = (floors.values[name]["clicks"][:, -WEEK:].mean(axis=1) for name in ("oracle", "random"))
     cell = row.split("|")[2 + [*MEASURES].index("clicks")].strip()
     error = np.std(one - other, ddof=1) / np.sqrt(2)
     assert cell == f"{(one - other).mean():+.2f} ± {error:.2f}"
@@ -111,7 +111,7 @@ def test_the_tables_have_every_arm_and_the_mean_of_the_differences_of_the_last_w
 def test_what_is_written_holds_every_day_of_every_seed(floors, tmp_path):
     floors.write(tmp_path)
     document = json.loads((tmp_path / "simulation.json").read_text())
-    assert np.shape(document["arms"]["truth"]["clicks"]) == (2, CONFIG.num_days)
+    assert np.shape(document["arms"]["oracle"]["clicks"]) == (2, CONFIG.num_days)
     assert document["config"]["drift"] == CONFIG.drift
     assert all(of.meaning in (tmp_path / "simulation.md").read_text() for of in MEASURES.values())
     assert (tmp_path / "simulation.png").stat().st_size > 10_000
@@ -160,11 +160,13 @@ def test_a_policy_that_leaves_lists_short_is_named():
         Edited(site, policy)(visit, visit.click_rates, histories)
 
 
-def test_models_and_options_are_looked_at_before_anything_is_simulated():
+def test_models_options_and_policies_are_looked_at_before_anything_is_simulated():
     with pytest.raises(HParamsError, match="nrmz"):
         simulate(TINY, ["random", "nrmz"])
     with pytest.raises(HParamsError, match="head_num"):
         simulate(TINY, ["nrms"], options={"head_nun": 1})
+    with pytest.raises(HParamsError, match="no model 'naml' here"):
+        simulate(TINY, ["nrms"], options={"naml.epochs": 1})
     with pytest.raises(PolicyError, match="random are not"):
         simulate(TINY, ["random"], [Policy.of({"places": 5})])
     with pytest.raises(PolicyError, match="another policy is called 'calm' too"):
@@ -172,11 +174,11 @@ def test_models_and_options_are_looked_at_before_anything_is_simulated():
 
 
 def test_the_command_writes_what_it_simulated(tmp_path):
-    command = ("simulate", "--users", 30, "--days", 2, "--models", "random, truth", "--seeds", 2, "--drift", 0.1)
+    command = ("simulate", "--users", 30, "--days", 2, "--models", "random, oracle", "--seeds", 2, "--drift", 0.1)
     run(*command, "--out", tmp_path / "sim")
     document = json.loads((tmp_path / "sim" / "simulation.json").read_text())
     assert document["seeds"] == [42, 43]
-    assert [*document["arms"]] == ["random", "truth", "random, no drift", "truth, no drift"]
+    assert [*document["arms"]] == ["random", "oracle", "random, no drift", "oracle, no drift"]
     assert document["config"]["drift"] == 0.1
     assert (tmp_path / "sim" / "simulation.png").is_file()
     (tmp_path / "policy.yaml").write_text("places: 20\n")
