@@ -6,8 +6,9 @@ import dataclasses
 import json
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -28,6 +29,10 @@ from recommenders_miner.cli.app import (
 )
 from recommenders_miner.data.folders import Split
 from recommenders_miner.progress import progress_bar
+
+if TYPE_CHECKING:
+    from recommenders_miner.data.log import ImpressionLog
+    from recommenders_miner.data.ragged import Ragged
 
 Run = Annotated[Path, typer.Argument(help="Folder of a run or of a saved model.")]
 ScoresFile = Annotated[
@@ -69,13 +74,20 @@ def evaluate(
     ] = False,
     workers: Workers = 1,
     address: Address = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also show the metrics by groups of users: clicks, activity, or a column of users.parquet; may be "
+            "repeated."
+        ),
+    ] = None,
     on_error: OnError = "raise",
 ) -> None:
     """Evaluate a saved model; write its scores, or a submission for an unlabelled test split."""
     as_job(address)
     if rerank and (workers > 1 or address):
         raise typer.BadParameter("goes without --workers and --address.", param_hint="--rerank")
-    _evaluate([run], data, split, scores, submission, submission_file, on_error, rerank, workers, address)
+    _evaluate([run], data, split, scores, submission, submission_file, on_error, rerank, workers, address, by or ())
 
 
 @app.command()
@@ -103,8 +115,14 @@ def _evaluate(
     rerank: bool = False,
     workers: int = 1,
     address: str | None = None,
+    by: Sequence[str] = (),
 ) -> None:
     files = Split.find(data, split)
+    if by:
+        from recommenders_miner.evaluation.user_groups import require_group
+
+        for group in by:
+            require_group(group, files.behaviors)
     if rerank:
         Split.find(data, "train")
     from recommenders_miner.data.ragged import Ragged
@@ -148,6 +166,29 @@ def _evaluate(
         console.print(
             f"{result.num_impressions:,} impressions; {result.num_left_out:,} more lack a click or a non-click."
         )
+        for group in by:
+            _print_groups(group, log, found, model.hparams.metrics)
+
+
+def _print_groups(by: str, log: ImpressionLog, scores: Ragged, metrics: Sequence[str]) -> None:
+    """Print the metrics of each group of users, with their standard errors."""
+    from recommenders_miner.evaluation.metrics import impression_metrics
+    from recommenders_miner.evaluation.user_groups import UserGroups
+    from recommenders_miner.experiments.columns import Column
+    from recommenders_miner.tables import terminal_table
+
+    values = impression_metrics(scores.values, log.labels, scores.offsets, metrics)
+    shown = terminal_table(title=f"By {by} of users, in percent")
+    for name in (by, "impressions", *(Column.of_metric(name).title for name in values)):
+        shown.add_column(name, justify="left" if name == by else "right")
+    for name, of_group in UserGroups.find(by, log).evaluate(values).items():
+        cells = []
+        for metric in values:
+            value, error = of_group.metrics.get(metric), of_group.standard_errors.get(metric, math.nan)
+            spread = "" if math.isnan(error) else f"\n±{100 * error:.2f}"
+            cells.append("-" if value is None else f"{100 * value:.2f}{spread}")
+        shown.add_row(name, f"{of_group.num_impressions:,}", *cells)
+    console.print(shown)
 
 
 @app.command()
