@@ -129,8 +129,8 @@ def ingest(
     with progress_bar("ingesting") as report:
         log = ingest(files, out, news, **options, progress=report)
     say_skipped([log.skipped])
-    shown = f"{len(log):,} impressions of {len(log.users):,} users, in {log.num_parts:,} parts"
-    console.print(f"{shown}, are in {out}.", soft_wrap=True)
+    shown = f"{len(log):,} impressions of {len(log.users):,} users are in {out}, parts: {log.num_parts:,}."
+    console.print(shown, soft_wrap=True)
 
 
 @app.command()

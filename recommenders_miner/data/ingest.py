@@ -75,6 +75,8 @@ def ingest(
 ) -> ImpressionLog:
     """Read files in the form of `behaviors.tsv` into `out/behaviors`, the columns of one log, and copy the news beside.
 
+    What is copied is news.tsv, and of what stands beside it articles.parquet and files of vectors (`*.vec`).
+
     The files may be larger than memory, and so may be what they become. `out` can then stand in the place of a split of
     a data folder. The users are dealt to parts, which stand one after another; within a part, impressions are in the
     order of files and lines, and of histories with the same articles there is one.
@@ -166,7 +168,9 @@ def _news_to_copy(news_file: Path, out: Path, overwrite: bool) -> dict[Path, Pat
     """Return the files of news that are to be copied to a folder, and where; refuse a folder that has others."""
     if (out / BEHAVIORS_FILE).exists():
         raise RecommendersMinerError(f"{out}: has a {BEHAVIORS_FILE}, which would go before what is ingested.")
-    copies = {news_file: out / NEWS_FILE, news_file.with_name(ARTICLES_FILE): out / ARTICLES_FILE}
+    copies = {news_file: out / NEWS_FILE}
+    for source in (news_file.with_name(ARTICLES_FILE), *news_file.parent.glob("*.vec")):
+        copies[source] = out / source.name
     needed = {}
     for source, copied in copies.items():
         if copied.exists() and source.exists() and filecmp.cmp(source, copied, shallow=False):

@@ -160,9 +160,11 @@ def test_a_log_without_an_impression_is_an_error(tmp_path, news_file, lines, pro
 
 def test_the_folder_stands_in_the_place_of_a_split(tmp_path, news_file):
     data = tmp_path / "data"
+    (tmp_path / "entity_embedding.vec").write_text("Q1\t0.5\n")
     log = ingest([write(tmp_path, *SOME_LINES)], data / "train", news_file, parts=2)
     split, news = Split.find(data, "train"), NewsTable.read(news_file)
-    assert split.news.read_bytes() == news_file.read_bytes()
+    for copied in ("news.tsv", "entity_embedding.vec"):
+        assert (data / "train" / copied).read_bytes() == (tmp_path / copied).read_bytes()
     read = ImpressionLog.read(split.behaviors, news)
     assert_same(read, log)
     assert all(is_mapped(array) for array in arrays_of(read).values())
