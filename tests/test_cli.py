@@ -70,7 +70,9 @@ def test_compare_over_seeds_writes_means_and_spread_and_says_where(data, tmp_pat
 
 def test_evaluate_writes_scores_and_submission(data, trained, tmp_path):
     out = ["--scores", tmp_path / "s.txt", "--submission", tmp_path / "prediction.zip"]
-    assert "group_auc" in run("evaluate", trained, "--data", data, *out)
+    output = run("evaluate", trained, "--data", data, *out, "--by", "clicks")
+    assert "group_auc" in output
+    assert "By clicks of users" in output
     found = read_scores(tmp_path / "s.txt")
     scores, offsets = found.values, found.offsets
     lines = (data / "dev" / "behaviors.tsv").read_text().splitlines()
