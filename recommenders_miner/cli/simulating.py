@@ -8,8 +8,18 @@ from typing import Annotated
 import typer
 
 from recommenders_miner.backend import import_backend_quietly
-from recommenders_miner.cli.app import Overrides, Seed, app, console, finite, new_folder, parse_overrides
+from recommenders_miner.cli.app import Overrides, Seed, app, console, finite, hparams_file, new_folder, parse_overrides
 from recommenders_miner.progress import progress_bar
+
+UNTRAINED = ("random", "popularity", "oracle")
+
+
+def _known_models(names: str) -> str:
+    """Refuse a list with a name that is neither a hyperparameter file's nor one of `UNTRAINED`: `HParamsError`."""
+    for name in names.split(","):
+        if name.strip() not in UNTRAINED:
+            hparams_file(name.strip())
+    return names
 
 
 @app.command()
@@ -20,7 +30,8 @@ def simulate(
     models: Annotated[
         str,
         typer.Option(
-            help="Names separated by commas: hyperparameter files, and random, popularity, or oracle, the ceiling."
+            help="Hyperparameter files, random, popularity, or oracle, the ceiling; separated by commas.",
+            callback=_known_models,
         ),
     ] = "nrms,popularity,random",
     policy: Annotated[
@@ -36,14 +47,15 @@ def simulate(
 ) -> None:
     """Let models serve simulated users, whose interests move with their clicks, and see what becomes of both."""
     overrides = parse_overrides(option)
+    from recommenders_miner.reranking import Policy
+
+    policies = [Policy.read(path) for path in policy or ()]
     import_backend_quietly()
     from recommenders_miner.datasets.synthetic.weeks import SimulationConfig
     from recommenders_miner.experiments.simulation import simulate
-    from recommenders_miner.reranking import Policy
 
     config = SimulationConfig(num_users=users, num_days=days, drift=drift)
     names = list(dict.fromkeys(name.strip() for name in models.split(",")))
-    policies = [Policy.read(path) for path in policy or ()]
     with progress_bar("simulating") as report:
         found = simulate(config, names, policies, range(seed, seed + seeds), overrides, report)
     found.write(out)

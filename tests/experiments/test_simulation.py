@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recommenders_miner.cli.simulating import UNTRAINED
 from recommenders_miner.datasets.synthetic.weeks import SimulationConfig, Site, appended, clicked_before, top_places
 from recommenders_miner.errors import HParamsError, PolicyError
 from recommenders_miner.experiments.simulated_recommenders import FLOORS, OPTIONS, Edited, Trained
@@ -174,6 +175,7 @@ def test_models_options_and_policies_are_looked_at_before_anything_is_simulated(
 
 
 def test_the_command_writes_what_it_simulated(tmp_path):
+    assert set(UNTRAINED) == set(FLOORS)
     command = ("simulate", "--users", 30, "--days", 2, "--models", "random, oracle", "--seeds", 2, "--drift", 0.1)
     run(*command, "--out", tmp_path / "sim")
     document = json.loads((tmp_path / "sim" / "simulation.json").read_text())
