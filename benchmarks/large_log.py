@@ -14,6 +14,7 @@ import argparse
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import DATA, SIDES, Bench
@@ -21,19 +22,17 @@ from bench import DATA, SIDES, Bench
 from recommenders_miner.storage import atomic_write
 
 
-def repeat(source: Path, target: Path, copies: int) -> int:
-    """Write the training split of `source` over and over; return the number of impressions."""
-    (target / "train").mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source / "train" / "news.tsv", target / "train" / "news.tsv")
-    news = [line.split("\t", 1)[0] for line in (source / "train" / "news.tsv").read_text("utf-8").splitlines()]
-    rows = [line.split("\t", 4) for line in (source / "train" / "behaviors.tsv").read_text("utf-8").splitlines()]
-    with open(target / "train" / "behaviors.tsv", "w", encoding="utf-8") as file:
-        for copy in range(copies):
-            first, oldest = copy * len(rows), news[copy]
+def repeat(source: Path, target: Path, copies: Sequence[int]) -> int:
+    """Write copies, by number, of the log of a split's folder to a file; return the number of impressions."""
+    news = [line.split("\t", 1)[0] for line in (source / "news.tsv").read_text("utf-8").splitlines()]
+    rows = [line.split("\t", 4) for line in (source / "behaviors.tsv").read_text("utf-8").splitlines()]
+    with open(target, "w", encoding="utf-8") as file:
+        for copy in copies:
+            first, oldest = copy * len(rows), news[copy % len(news)]
             for number, (_, user, at, history, impressions) in enumerate(rows, start=first + 1):
                 at = f"{at[:-5]}{(int(at[-5:-3]) + copy) % 60:02}{at[-3:]}"
                 file.write(f"{number}\t{user}-{copy}\t{at}\t{oldest} {history}\t{impressions}\n")
-    return copies * len(rows)
+    return len(copies) * len(rows)
 
 
 def main() -> None:
@@ -45,9 +44,11 @@ def main() -> None:
     arguments = parser.parse_args()
     bench = Bench(arguments.work)
     bench.make_data("mind-small", DATA["mind-small"])
-    large = arguments.work / "large"
+    large, small = arguments.work / "large", arguments.work / "mind-small" / "train"
     try:
-        impressions = repeat(arguments.work / "mind-small", large, arguments.copies)
+        (large / "train").mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(small / "news.tsv", large / "train" / "news.tsv")
+        impressions = repeat(small, large / "train" / "behaviors.tsv", range(arguments.copies))
         size = (large / "train" / "behaviors.tsv").stat().st_size
         began = time.perf_counter()
         cached = bench.run("ours", {"task": "cache", "data": "large"})

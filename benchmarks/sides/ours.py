@@ -25,7 +25,9 @@ def make(model, batch=128, **given):
 
 
 def files(data, split):
-    return data / split / "news.tsv", data / split / "behaviors.tsv"
+    from recommenders_miner.data.folders import log_in
+
+    return data / split / "news.tsv", log_in(data / split)
 
 
 def forget(data):
