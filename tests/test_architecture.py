@@ -25,7 +25,7 @@ LEVELS = (
     ("retrieval", "plots"),
     ("inspection",),
     ("experiments",),
-    ("serving",),
+    ("serving", "distributed"),
     ("cli",),
 )
 MODULES = {

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -33,10 +34,15 @@ from recommenders_miner.progress import progress_bar
 if TYPE_CHECKING:
     from recommenders_miner.data.log import ImpressionLog
     from recommenders_miner.data.ragged import Ragged
+    from recommenders_miner.evaluation.metrics import Evaluation
 
 Run = Annotated[Path, typer.Argument(help="Folder of a run or of a saved model.")]
 ScoresFile = Annotated[
-    Path | None, typer.Option(help="Write the candidates' scores, one line an impression.", callback=new_file)
+    Path | None,
+    typer.Option(
+        help="Write the candidates' scores, one line an impression; .parquet: as Parquet, of an ingested log a folder.",
+        callback=new_file,
+    ),
 ]
 Submission = Annotated[
     Path | None, typer.Option(help="Write the zip that MIND's or EB-NeRD's leaderboard takes.", callback=new_file)
@@ -126,8 +132,15 @@ def _evaluate(
     if rerank:
         Split.find(data, "train")
     from recommenders_miner.data.ragged import Ragged
+    from recommenders_miner.distributed import score_parts
     from recommenders_miner.evaluation.metrics import evaluate_scores, mean_ranks
-    from recommenders_miner.evaluation.submission import submission_file, write_scores, write_submission
+    from recommenders_miner.evaluation.submission import (
+        submission_file,
+        write_parquet,
+        write_scores,
+        write_submission,
+    )
+    from recommenders_miner.storage import atomic_write
 
     of_models = []
     for run in runs:
@@ -141,18 +154,27 @@ def _evaluate(
             )
         if not (scores or submission):
             log.require("evaluate on")
+        shared = workers > 1 or address or log.num_parts > 1
+        if log.num_parts > 1 and (len(runs) > 1 or rerank or submission or by):
+            raise typer.BadParameter("an ingested log is evaluated by one model, without --rerank, --submission, --by.")
         with progress_bar(f"scoring by {run}" if len(runs) > 1 else "scoring") as report:
-            if workers > 1 or address:
-                from recommenders_miner.distributed.scoring import score_log
-
-                pair, options = (files.news, files.behaviors), {"workers": workers, "address": address}
-                found = score_log(model, dataset, pair, on_error=on_error, progress=report, **options)
+            if shared:
+                options = {"on_error": on_error, "progress": report, "workers": workers, "address": address}
+                parts = score_parts(model, dataset, (files.news, files.behaviors), **options)
+                if log.num_parts > 1:
+                    return _evaluate_parts(parts, scores, model.hparams.metrics)
+                [(_, of_log)] = parts
+                found = of_log.values
             else:
                 found = (reranker.score if reranker else model.score_log)(dataset, progress=report)
             of_models.append(Ragged(found, log.candidates.offsets))
     found = of_models[0] if len(of_models) == 1 else mean_ranks(of_models)
     if scores:
-        write_scores(scores, found)
+        if scores.suffix == ".parquet":
+            with atomic_write(scores) as partial:
+                write_parquet(partial, log.impression_id, found)
+        else:
+            write_scores(scores, found)
         console.print(f"Scores written to {scores}.")
     if submission:
         write_submission(submission, log.impression_id, found, file_name or submission_file(data))
@@ -161,13 +183,33 @@ def _evaluate(
     if log.labelled and (problem := log.lacking_to("evaluate on")):
         console.print(f"{log.path}: {problem}", soft_wrap=True)
     elif log.labelled:
-        result = evaluate_scores(found.values, log.labels, found.offsets, model.hparams.metrics)
-        console.print_json(json.dumps(result.metrics))
-        console.print(
-            f"{result.num_impressions:,} impressions; {result.num_left_out:,} more lack a click or a non-click."
-        )
+        _print_metrics(evaluate_scores(found.values, log.labels, found.offsets, model.hparams.metrics))
         for group in by:
             _print_groups(group, log, found, model.hparams.metrics)
+
+
+def _print_metrics(result: Evaluation) -> None:
+    console.print_json(json.dumps(result.metrics))
+    console.print(f"{result.num_impressions:,} impressions; {result.num_left_out:,} more lack a click or a non-click.")
+
+
+def _evaluate_parts(parts: Iterator[tuple[ImpressionLog, Ragged]], scores: Path | None, metrics: Sequence[str]) -> None:
+    """Evaluate an ingested log part by part; its scores are a folder of Parquet files."""
+    from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
+    from recommenders_miner.evaluation.submission import write_parquet
+    from recommenders_miner.storage import new_folder
+
+    found = []
+    with new_folder(scores) if scores else contextlib.nullcontext() as folder:
+        for part, (log, of_part) in enumerate(parts):
+            if folder:
+                write_parquet(folder / f"part-{part:05}.parquet", log.impression_id, of_part)
+            if log.labelled and log.has_both.any():
+                found.append(evaluate_scores(of_part.values, log.labels, of_part.offsets, metrics))
+    if scores:
+        console.print(f"Scores written to {scores}.")
+    if found:
+        _print_metrics(Evaluation.joined(found))
 
 
 def _print_groups(by: str, log: ImpressionLog, scores: Ragged, metrics: Sequence[str]) -> None:

@@ -11,11 +11,15 @@ import typer
 
 from recommenders_miner import progress
 from recommenders_miner.cli.app import (
+    Address,
     DataDir,
     OnError,
+    Workers,
     app,
+    as_job,
     console,
     existing,
+    model_folder,
     new_file,
     new_folder,
     open_model,
@@ -58,12 +62,30 @@ def recommend(
             "--json", help="Write JSON, a line for each user; - writes to standard output.", callback=new_file
         ),
     ] = None,
+    all_users: Annotated[
+        Path | None,
+        typer.Option(
+            help="Every user of a behaviors.tsv, or of an ingested log, by what they had clicked in the end; goes with "
+            "--parquet.",
+            callback=existing,
+        ),
+    ] = None,
+    parquet: Annotated[
+        Path | None, typer.Option(help="Write user, ids and scores of --all-users to this file.", callback=new_file)
+    ] = None,
+    workers: Workers = 1,
+    address: Address = None,
     on_error: OnError = "raise",
 ) -> None:
     """Recommend news for a history, or for each of many.
 
     Clicks on articles that are not in the files are ignored, and counted. Users without any get what was popular.
     """
+    as_job(address)
+    if bool(all_users) != bool(parquet):
+        raise typer.BadParameter("--all-users and --parquet go together.", param_hint="--all-users")
+    if all_users and (histories or history or user):
+        raise typer.BadParameter("goes without --history, --histories and --user.", param_hint="--all-users")
     from rich.table import Table
 
     from recommenders_miner.data.behaviors import read_users
@@ -76,6 +98,9 @@ def recommend(
     table, ids = NewsTable.read(news, on_error), None
     if pool:
         table, ids = _with_pool(table, pool, on_error)
+    if all_users:
+        options = {"k": k, "workers": workers, "address": address}
+        return _recommend_to_all(run, table, ids, all_users, parquet, on_error, options)
     model = open_model(run)
     model.set_news(table)
     gone = [[news_id for news_id in clicked if news_id not in table.row_of] for _, clicked in asked]
@@ -108,6 +133,34 @@ def recommend(
         for place, of_one in enumerate(document["recommended"], start=1):
             shown.add_row(str(place), f"{of_one['score']:.3f}", of_one["id"], of_one["category"], of_one["title"])
         console.print(shown)
+
+
+def _recommend_to_all(
+    run: Path,
+    table: NewsTable,
+    pool: list[str] | None,
+    users: Path,
+    out: Path,
+    on_error: OnError,
+    options: dict[str, Any],
+) -> None:
+    """Write recommendations for all users of a log."""
+    import pyarrow.parquet as pq
+
+    from recommenders_miner.data.log import ImpressionLog
+    from recommenders_miner.distributed import recommend_all_users
+    from recommenders_miner.storage import atomic_write, require_model
+
+    require_model(model_folder(run))
+    log = ImpressionLog.read(users, table, on_error)
+    with atomic_write(out) as partial, progress.progress_bar("recommending") as report:
+        found = recommend_all_users(model_folder(run), log, table, pool, progress=report, **options)
+        writer = None
+        for batch in found:
+            writer = writer or pq.ParquetWriter(partial, batch.schema)
+            writer.write_batch(batch)
+        writer.close()
+    console.print(f"Recommendations for {len(log.users):,} users written to {out}.", soft_wrap=True)
 
 
 def _with_pool(table: NewsTable, path: Path, on_error: OnError) -> tuple[NewsTable, list[str]]:

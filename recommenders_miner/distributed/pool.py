@@ -8,7 +8,7 @@ import functools
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -95,7 +95,7 @@ class _Here(contextlib.AbstractContextManager):
             np.save(folder / f"{place}.npy", values)
         return _Stored(str(folder), list(arrays))
 
-    def map(self, method: str, tasks: Sequence[tuple]) -> Iterator[Any]:
+    def map(self, method: str, tasks: Iterable[tuple]) -> Iterator[Any]:
         waiting, tries = collections.deque(tasks), 0
         while waiting:
             asked = [self._workers.submit(_call, method, task) for task in waiting]
@@ -134,7 +134,7 @@ class _OnRay(contextlib.AbstractContextManager):
     def share(self, arrays: dict[str, np.ndarray]) -> Any:
         return self._ray.put(arrays)
 
-    def map(self, method: str, tasks: Sequence[tuple]) -> Iterator[Any]:
+    def map(self, method: str, tasks: Iterable[tuple]) -> Iterator[Any]:
         from ray.util import ActorPool
 
         try:

@@ -182,7 +182,16 @@ class _OnRay:
             wanted = {"num_cpus": 1, "num_gpus": self.gpus, "scheduling_strategy": strategy}
             return self.ray.remote(max_retries=0, max_calls=1, **wanted, **options)(function)
 
-        coordinator = self.ray.get(remote(_address_here, 0).remote())
+        def address_here() -> str:  # a function of a function's, which Ray sends without importing its module there
+            import socket
+
+            import ray
+
+            with socket.socket() as listener:
+                listener.bind(("", 0))
+                return f"{ray.util.get_node_ip_address()}:{listener.getsockname()[1]}"
+
+        coordinator = self.ray.get(remote(address_here, 0).remote())
         self.tasks = [
             remote(train, place, runtime_env={"env_vars": environment(place, self.workers, coordinator)}).remote(task)
             for place in range(self.workers)
@@ -212,12 +221,6 @@ class _OnRay:
         if self.group is not None:
             remove_placement_group(self.group)
             self.group = None
-
-
-def _address_here() -> str:
-    import ray
-
-    return f"{ray.util.get_node_ip_address()}:{free_port()}"
 
 
 def connect(address: str) -> None:

@@ -74,6 +74,19 @@ class Evaluation:
             standard_errors=self.standard_errors | other.standard_errors,
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence[Evaluation]) -> Evaluation:
+        """Join evaluations of the parts of a log, each by `evaluate_scores`, to that of the whole log."""
+        counts = np.array([part.num_impressions for part in parts])
+        total, metrics, errors = counts.sum(), {}, {}
+        for name in parts[0].metrics:
+            means = np.array([part.metrics[name] for part in parts])
+            within = np.nan_to_num([part.standard_errors[name] for part in parts]) ** 2 * counts * (counts - 1)
+            metrics[name] = float((counts * means).sum() / total)
+            variance = (within + counts * (means - metrics[name]) ** 2).sum() / max(total - 1, 1)
+            errors[name] = float(np.sqrt(variance / total)) if total > 1 else np.nan
+        return cls(metrics, errors, int(total), sum(part.num_left_out for part in parts))
+
 
 def evaluate_scores(
     scores: np.ndarray, labels: np.ndarray, offsets: np.ndarray, metrics: Sequence[str] = DEFAULT_METRICS

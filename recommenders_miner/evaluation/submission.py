@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from recommenders_miner.data.cache import pack_strings
 from recommenders_miner.data.past_clicks import CONVERSION_FILE
@@ -42,6 +43,12 @@ def write_scores(path: str | Path, scores: Ragged) -> None:
     with atomic_write(path) as temporary, open(temporary, "wb") as file:
         for _, block in _blocks(scores):
             file.write(pack_strings(pc.binary_join_element_wise(_join_rows(block, " "), pa.scalar("\n"), ""))[0].data)
+
+
+def write_parquet(path: str | Path, impression_id: np.ndarray, scores: Ragged) -> None:
+    """Write scores as Parquet: `impression_id` and `scores`, a list for each impression."""
+    lists = pa.LargeListArray.from_arrays(scores.offsets, check_scores(scores).values)
+    pq.write_table(pa.table({"impression_id": impression_id, "scores": lists}), path)
 
 
 def read_scores(path: str | Path, log: ImpressionLog | None = None) -> Ragged:
