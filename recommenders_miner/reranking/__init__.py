@@ -2,6 +2,6 @@
 
 from recommenders_miner.reranking.listing import Listing, Move, Reason, Relaxed
 from recommenders_miner.reranking.plan import Plan, news_columns
-from recommenders_miner.reranking.policy import Policy
+from recommenders_miner.reranking.policy import Pin, Policy
 
-__all__ = ["Listing", "Move", "Plan", "Policy", "Reason", "Relaxed", "news_columns"]
+__all__ = ["Listing", "Move", "Pin", "Plan", "Policy", "Reason", "Relaxed", "news_columns"]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recommenders_miner.reranking.pool import Pool
+from recommenders_miner.reranking.pool import Pool, highest
 from recommenders_miner.reranking.rules import AGES, EXPLORE, SAME_STORY, SHOWN
 
 CANDIDATES, PLACES, SCORE = "candidates", "places", "score"
@@ -88,12 +88,26 @@ class Listing:
         ranks[np.argsort(-self.pool.scores, kind="stable")] = np.arange(1, len(ranks) + 1)
         return ranks
 
+    def rank(self, candidate: int) -> int:
+        """Return one of `ranks`, without those of all others."""
+        scores, own = self.pool.scores, self.pool.scores[candidate]
+        return 1 + np.count_nonzero(scores > own) + np.count_nonzero(scores[:candidate] == own)
+
+    @cached_property
+    def _ranks(self) -> np.ndarray:
+        return np.array([self.rank(candidate) for candidate in self.order.tolist()], np.int64)
+
+    @cached_property
+    def _best(self) -> np.ndarray:
+        """The candidates that the list would have by the scores, and one more, in that order."""
+        return highest(self.pool.scores, len(self.order) + 1)
+
     @cached_property
     def moves(self) -> tuple[Move, ...]:
         """What stands at another place than its rank, and what put it there, in the order of the places."""
         return tuple(
             Move(int(row), int(rank), place, self._mover(place - 1))
-            for place, (row, rank) in enumerate(zip(self.rows, self.ranks[self.order], strict=True), start=1)
+            for place, (row, rank) in enumerate(zip(self.rows, self._ranks, strict=True), start=1)
             if place != rank
         )
 
@@ -114,7 +128,7 @@ class Listing:
             return None
         if excluded := self._excluded(candidate, self.order):
             return excluded
-        rank, places = int(self.ranks[candidate]), len(self.order)
+        rank, places = self.rank(candidate), len(self.order)
         if rank <= places:
             why = self._preference(candidate, int(self.order[-1])) if places else TOGETHER
             return Reason(why, f"By its score it is number {rank}; {why} put others before it.")
@@ -155,17 +169,15 @@ class Listing:
 
     def _mover(self, place: int) -> str:
         """Return the title of the rule that put the article of a place, from 0, there."""
-        pool, order, ranks = self.pool, self.order, self.ranks
+        pool, order, ranks = self.pool, self.order, self._ranks
         chosen, before = int(order[place]), order[:place]
         fixed = {at: rule for rule, at, _ in pool.pins}
         fixed |= {int(order[at]): EXPLORE for at in pool.explored if at < len(order) and order[at] in pool.drawn}
         if chosen in fixed:
             return self._title(fixed[chosen])
-        if ranks[chosen] <= place:  # it fell behind what was put before it, of which the lowest has risen most
-            return self._mover(int(ranks[before].argmax()))
-        better = np.flatnonzero(ranks < ranks[chosen])
-        better = better[~np.isin(better, before)]
-        passed = int(better[ranks[better].argmin()])
+        if ranks[place] <= place:  # it fell behind what was put before it, of which the lowest has risen most
+            return self._mover(int(ranks[:place].argmax()))
+        passed = int(self._best[~np.isin(self._best, before)][0])
         if passed in fixed:
             return self._title(fixed[passed])
         known = np.union1d(before, np.array([at for at in fixed if at in order], np.int64)).astype(np.int64)

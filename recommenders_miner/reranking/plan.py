@@ -9,6 +9,7 @@ one or two milliseconds, and no rule is broken that could be kept with these can
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from recommenders_miner.reranking.exact import choose_exactly
 from recommenders_miner.reranking.fill import fill, fill_floors_first
 from recommenders_miner.reranking.listing import Listing
-from recommenders_miner.reranking.policy import Policy
+from recommenders_miner.reranking.policy import Pin, Policy
 from recommenders_miner.reranking.pool import Pool
 from recommenders_miner.reranking.rules import Rules
 
@@ -58,6 +59,16 @@ class Plan:
     def titles(self) -> list[str]:
         """What the rules are called in moves and among what was relaxed, rerankers left out."""
         return [rule.title for rule in self._rules.rules]
+
+    def pinned(self, pins: Mapping[Pin, int]) -> Plan:
+        """Return the plan with further pins, each with its article's row (-1 for none), without binding all anew.
+
+        Pins of the policy that want one of their places or articles give way to them, whatever the hours.
+        """
+        other = copy(self)
+        other._rules = self._rules.pinned(pins)
+        other.policy = other._rules.policy
+        return other
 
     def arrange(
         self,

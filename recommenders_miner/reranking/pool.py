@@ -100,7 +100,7 @@ class Pool:
             oldest = rules.oldest[rows]
             too_old = ~(ages <= oldest) & (oldest < np.inf)
             if rules.has_half_lives:
-                relevance = plain * np.exp2(-np.nan_to_num(ages) / rules.half_lives[rows])
+                relevance = plain * np.exp2(-np.fmax(ages, 0) / rules.half_lives[rows])  # fmax makes 0 of NaN
         worn = nothing if shown is None or policy.shown is None else np.asarray(shown) >= policy.shown
         level = np.maximum(too_old * rules.levels[AGES], worn * rules.levels[SHOWN])
 
@@ -167,8 +167,7 @@ class Pool:
         for number, need in enumerate(self.needs):
             if need > 0:
                 fitting = np.flatnonzero(self.member[:, number])
-                count = min(need + _SPARE, len(fitting))
-                chosen.append(fitting[np.argsort(-value[fitting], kind="stable")[:count]])
+                chosen.append(fitting[highest(value[fitting], need + _SPARE)])
         for buckets in self.buckets.T if wide else ():
             order = np.lexsort((-value, buckets))
             of_order = buckets[order]
@@ -298,3 +297,11 @@ class Pool:
         )
         beyond = np.bincount(rule_of, np.clip(counts - np.maximum(self.limits - taken, 0), 0, None), len(levels))
         return int(beyond[levels > levels[floor]].max(initial=0))
+
+
+def highest(values: np.ndarray, count: int) -> np.ndarray:
+    """Return the places of the highest values, the highest first, equal ones in their order: (≤ count,) int64."""
+    if len(values) > 4 * count:  # to sort all of a large pool would take most of a request's time
+        near = np.flatnonzero(values >= np.partition(values, -count)[-count])
+        return near[np.argsort(-values[near], kind="stable")[:count]]
+    return np.argsort(-values, kind="stable")[:count]

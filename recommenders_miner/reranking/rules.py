@@ -6,6 +6,7 @@ import difflib
 import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from recommenders_miner.data.text import tokenize
 from recommenders_miner.errors import PolicyError
 from recommenders_miner.reranking.columns import Column
-from recommenders_miner.reranking.policy import KINDS, Policy
+from recommenders_miner.reranking.policy import KINDS, Pin, Policy
 
 _TITLE_DIM = 256
 
@@ -112,6 +113,19 @@ class Rules:
         if published is not None:
             seconds = published.to_pylist() if hasattr(published, "to_pylist") else published
             self.published = np.array([value or math.nan for value in seconds], float)
+
+    def pinned(self, pins: Mapping[Pin, int]) -> Rules:
+        """See `Plan.pinned`."""
+        other, places, articles = copy(self), {pin.place for pin in pins}, {pin.article for pin in pins}
+        old = zip(self.policy.pins, (row for _, row, _, _ in self.pins), strict=True)
+        kept = [(pin, row) for pin, row in old if pin.place not in places and pin.article not in articles]
+        both = [*kept, *pins.items()]
+        other.policy = self.policy.model_copy(update={"pins": tuple(pin for pin, _ in both)})
+        other._make_rules()
+        other.pins = [
+            (rule, row, self.policy.hours(pin), pin.place) for rule, (pin, row) in enumerate(both, other.first_pin)
+        ]
+        return other
 
     def _having(self, name: str, values: Iterable[Any], where: str) -> np.ndarray:
         """Say which articles have one of some values in a column, (N,) bool."""

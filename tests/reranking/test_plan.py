@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommenders_miner.errors import PolicyError
-from recommenders_miner.reranking import Plan, Policy, news_columns
+from recommenders_miner.reranking import Pin, Plan, Policy, news_columns
+from recommenders_miner.reranking.pool import highest
 
 HOUR, NOW = 3600, 1_573_700_000
 RULES = ("ages", "shown", "same_story", "topics", "quotas", "floors", "pins")
@@ -282,3 +283,27 @@ def test_a_news_table_gives_all_its_columns():
 def test_scores_that_are_no_numbers_are_refused():
     with pytest.raises(ValueError, match="scores finite"):
         arranged({}, {}, [1.0, math.nan])
+
+
+# === Pins of one list ===
+
+
+def test_pins_of_one_list_take_the_place_of_the_policys():
+    rules = {"pins": [{"article": "N3", "place": 1}, {"article": "N4", "place": 2}], "quotas": [], "places": 4}
+    plan = Plan(Policy.of(rules), numbered(6))
+    pinned = plan.pinned({Pin(article="N5", place=1): 5, Pin(article="gone", place=3): -1})
+    found = pinned.arrange(np.arange(6.0)[::-1], None, 4, now=NOW)
+    assert found.rows.tolist() == [5, 4, 0, 1]
+    assert [(move.row, move.rank, move.place, move.rule) for move in found.moves[:2]] == [
+        (5, 6, 1, "N5 at place 1"),
+        (4, 5, 2, "N4 at place 2"),
+    ]
+    assert [(one.rule, one.clashes) for one in found.relaxed] == [("gone at place 3", ("candidates",))]
+    assert plan.arrange(np.arange(6.0)[::-1], None, 4, now=NOW).rows.tolist() == [3, 4, 0, 1]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 1.0, 1.5, 2.0]), min_size=1, max_size=40), st.integers(1, 6))
+def test_the_highest_are_those_of_a_stable_sort(values, count):
+    values = np.array(values)
+    assert highest(values, count).tolist() == np.argsort(-values, kind="stable")[:count].tolist()
