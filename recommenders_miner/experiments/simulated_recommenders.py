@@ -123,6 +123,7 @@ class Trained(Recommender):
         return self.model.log_scorer.score(self.news, log, self.data.users).reshape(everything.shape)
 
     def _train(self, log: ImpressionLog, epochs: int) -> None:
+        log.require("train on")
         batches = self.model.training_batches(replace(self.data, log=log))
         steps = batches.steps_per_epoch
         self.model.network.fit(batches, steps_per_epoch=steps, epochs=epochs, shuffle=False, verbose=0)
