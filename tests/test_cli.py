@@ -72,7 +72,7 @@ def test_evaluate_writes_scores_and_submission(data, trained, tmp_path):
     out = ["--scores", tmp_path / "s.txt", "--submission", tmp_path / "prediction.zip"]
     output = run("evaluate", trained, "--data", data, *out, "--by", "clicks")
     assert "group_auc" in output
-    assert "By clicks of users" in output
+    assert "By clicks, in percent" in output
     found = read_scores(tmp_path / "s.txt")
     scores, offsets = found.values, found.offsets
     lines = (data / "dev" / "behaviors.tsv").read_text().splitlines()

@@ -83,7 +83,7 @@ def evaluate(
     by: Annotated[
         list[str] | None,
         typer.Option(
-            help="Also show the metrics by groups of users: clicks, activity, or a column of users.parquet; may be "
+            help="Also show the metrics by groups: clicks, activity, candidates, or a column of users.parquet; may be "
             "repeated."
         ),
     ] = None,
@@ -220,7 +220,7 @@ def _print_groups(by: str, log: ImpressionLog, scores: Ragged, metrics: Sequence
     from recommenders_miner.tables import terminal_table
 
     values = impression_metrics(scores.values, log.labels, scores.offsets, metrics)
-    shown = terminal_table(title=f"By {by} of users, in percent")
+    shown = terminal_table(title=f"By {by}, in percent")
     for name in (by, "impressions", *(Column.of_metric(name).title for name in values)):
         shown.add_column(name, justify="left" if name == by else "right")
     for name, of_group in UserGroups.find(by, log).evaluate(values).items():

@@ -160,7 +160,9 @@ def tradeoff(
     ] = "0,0.1,0.25,0.5,0.75,1",
     by: Annotated[
         list[str] | None,
-        typer.Option(help="Also by groups of users: clicks, activity, or a column of users.parquet; may be repeated."),
+        typer.Option(
+            help="Also by groups: clicks, activity, candidates, or a column of users.parquet; may be repeated."
+        ),
     ] = None,
     impressions: Annotated[
         int | None,

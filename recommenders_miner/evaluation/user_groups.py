@@ -1,4 +1,4 @@
-"""Reports by group of users: by their clicks so far, by how often they come, by what else is known of them."""
+"""Reports by group of users: by clicks so far, by how often they come, by what they are shown, by what is known."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ USERS_FILE = "users.parquet"
 
 _CLICKS = (0, 1, 5, 20, 50)
 _IMPRESSIONS = (1, 2, 5, 10)
-"""Where the groups by clicks, and by impressions in the log, begin."""
+_CANDIDATES = (1, 11, 31)
+"""Where the groups by clicks, by impressions in the log and by candidates begin."""
 
-_OF_THE_LOG = ("clicks", "activity")
+_OF_THE_LOG = ("clicks", "activity", "candidates")
 _NOT_KNOWN = "not known"
 _MOST_VALUES = 10
 
@@ -39,10 +40,11 @@ class UserGroups(NamedTuple):
 
     @classmethod
     def find(cls, by: str, log: ImpressionLog) -> Self:
-        """Group a log's users by `clicks` (in the history so far), `activity` (impressions in the log), or a column.
+        """Group impressions by `clicks`, `activity`, `candidates`, or a column of the users.parquet beside the log.
 
-        A column is one of the users.parquet beside the log. Numbers with more than ten distinct values are cut at their
-        quartiles.
+        They are the clicks in the history so far, the user's impressions in the log, and what the impression has to
+        choose from: of few candidates, every list is much the same. Columns of numbers with more than ten distinct
+        values are cut at their quartiles.
 
         Raises:
             DataFormatError: there is no such file or column; the message names the nearest one.
@@ -51,6 +53,8 @@ class UserGroups(NamedTuple):
             return cls._cut(log.histories.lengths[log.history_of], _CLICKS)
         if by == "activity":
             return cls._cut(np.bincount(log.user_of)[log.user_of], _IMPRESSIONS)
+        if by == "candidates":
+            return cls._cut(log.candidates.lengths, _CANDIDATES)
         values = _read_column(log, by)
         known = values.drop_null()
         if (pa.types.is_floating(known.type) or pa.types.is_integer(known.type)) and len(known.unique()) > _MOST_VALUES:
@@ -85,7 +89,9 @@ def require_group(by: str, behaviors: Path) -> None:
     path = behaviors.with_name(USERS_FILE)
     if not path.exists():
         problem = f"is not there, and so there is no column {by!r} to group users by."
-        raise DataFormatError(path, problem, remedy="Group by clicks or activity, which the log itself tells.")
+        raise DataFormatError(
+            path, problem, remedy="Group by clicks, activity or candidates, which the log itself tells."
+        )
     try:
         names = pq.read_schema(path).names
     except (OSError, pa.ArrowException) as error:

@@ -18,7 +18,7 @@ from recommenders_miner.evaluation.normative import COLUMNS, Normative, mean_of_
 from recommenders_miner.evaluation.user_groups import UserGroups
 from recommenders_miner.experiments.columns import Column, columns_read, in_percent
 from recommenders_miner.plots.charts import draw_tradeoff
-from recommenders_miner.plots.style import save_figure
+from recommenders_miner.plots.style import save_figure, shorten
 from recommenders_miner.reranking import Plan, Policy, news_columns
 from recommenders_miner.reranking.offline import arrange_log
 from recommenders_miner.storage import atomic_write
@@ -228,7 +228,7 @@ class Tradeoff:
                 for setting, found in ((setting, groups[group]) for setting, groups in of.items())
             ]
             heading = ["Users", "Impressions", *(titles[name] for name in names)]
-            text.append(f"## By {by} of users\n\n{markdown_table(heading, rows)}")
+            text.append(f"## By {by}\n\n{markdown_table(heading, rows)}")
         return "\n\n".join(text) + "\n"
 
     def worth(self) -> str:
@@ -278,7 +278,7 @@ class Tradeoff:
         turned = [point.name if point.dial is None else f"dial {point.name}" for point in self.points[1:]]
         title = Column.of_metric(accuracy).title
         ylabel = f"{title}, {'points' if in_percent(accuracy) else 'a list'}"
-        heading = f"What the policy {self.policy!r} changes in {title}; whiskers: one standard error"
+        heading = f"{shorten(self.policy, 40)}: what it changes in {title}, ± one standard error"
         return draw_tradeoff(panels, [ALONE, *turned], ylabel, heading)
 
 

@@ -30,6 +30,7 @@ def test_groups_by_clicks_and_by_activity():
     log = log_of(["u", "v", "u", "w", "x"], [0, 1, 4, 19, 50])
     assert names_of(UserGroups.find("clicks", log)) == ["0", "1-4", "1-4", "5-19", "50 or more"]
     assert names_of(UserGroups.find("activity", log)) == ["2-4", "1", "2-4", "1", "1"]
+    assert names_of(UserGroups.find("candidates", log)) == ["1-10"] * 5
 
 
 def test_each_group_has_the_mean_and_error_of_its_impressions():
@@ -63,7 +64,7 @@ def test_groups_by_a_column_of_the_users(tmp_path):
 
 def test_a_column_that_is_not_there_is_named_with_the_nearest_one(tmp_path):
     log = replace(log_of(["u"], [1]), path=tmp_path / "behaviors.tsv")
-    with pytest.raises(DataFormatError, match=r"users.parquet: is not there.*Group by clicks or activity"):
+    with pytest.raises(DataFormatError, match=r"users.parquet: is not there.*Group by clicks, activity or"):
         UserGroups.find("region", log)
     pq.write_table(pa.table({"id": ["u"], "region": ["x"]}), tmp_path / USERS_FILE)
     with pytest.raises(DataFormatError, match=r"no column 'regoin'. Did you mean 'region'"):
