@@ -132,7 +132,6 @@ def _evaluate(
     if rerank:
         Split.find(data, "train")
     from recommenders_miner.data.ragged import Ragged
-    from recommenders_miner.distributed import score_parts
     from recommenders_miner.evaluation.metrics import evaluate_scores, mean_ranks
     from recommenders_miner.evaluation.submission import (
         submission_file,
@@ -159,6 +158,8 @@ def _evaluate(
             raise typer.BadParameter("an ingested log is evaluated by one model, without --rerank, --submission, --by.")
         with progress_bar(f"scoring by {run}" if len(runs) > 1 else "scoring") as report:
             if shared:
+                from recommenders_miner.distributed import score_parts
+
                 options = {"on_error": on_error, "progress": report, "workers": workers, "address": address}
                 parts = score_parts(model, dataset, (files.news, files.behaviors), **options)
                 if log.num_parts > 1:

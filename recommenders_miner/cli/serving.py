@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from recommenders_miner import progress
+from recommenders_miner.backend import import_backend_quietly
 from recommenders_miner.cli.app import (
     Address,
     DataDir,
@@ -148,10 +149,12 @@ def _recommend_to_all(
     import pyarrow.parquet as pq
 
     from recommenders_miner.data.log import ImpressionLog
-    from recommenders_miner.distributed import recommend_all_users
     from recommenders_miner.storage import atomic_write, require_model
 
     require_model(model_folder(run))
+    import_backend_quietly()
+    from recommenders_miner.distributed import recommend_all_users
+
     log = ImpressionLog.read(users, table, on_error)
     with atomic_write(out) as partial, progress.progress_bar("recommending") as report:
         found = recommend_all_users(model_folder(run), log, table, pool, progress=report, **options)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections
 import contextlib
 import functools
+import importlib
+import logging
 import multiprocessing
 import os
 import tempfile
@@ -16,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recommenders_miner.distributed.training import connect
+from recommenders_miner.backend import import_backend_quietly
 from recommenders_miner.errors import WorkersError
 
 _TRIES = 5  # of one task
@@ -53,14 +55,24 @@ class _Stored(NamedTuple):
         }
 
 
+def connect(address: str) -> None:
+    """Connect to a Ray cluster, unless this process is."""
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(address, logging_level=logging.WARNING)
+
+
 _held: Any = None
 
 
-def _hold(make: Callable[..., Any], arguments: tuple, cores: Any) -> None:
+def _hold(made_by: tuple[str, str], arguments: tuple, cores: Any) -> None:
     global _held
     if own := cores.get():
         os.sched_setaffinity(0, own)
-    _held = make(*arguments)
+    import_backend_quietly()  # before what `made_by` names imports it
+    module, name = made_by
+    _held = getattr(importlib.import_module(module), name)(*arguments)
 
 
 @functools.lru_cache(maxsize=1)
@@ -85,7 +97,8 @@ class _Here(contextlib.AbstractContextManager):
         cores, queue = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [], context.Queue()
         for worker in range(workers):
             queue.put(cores[worker::workers] if len(cores) >= workers else None)
-        return ProcessPoolExecutor(workers, context, _hold, (make, arguments, queue))
+        made_by = make.__module__, make.__qualname__
+        return ProcessPoolExecutor(workers, context, _hold, (made_by, arguments, queue))
 
     def share(self, arrays: dict[str, np.ndarray]) -> _Stored:
         folder = Path(self._folder.name) / str(self._shared)

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from recommenders_miner.distributed.pool import connect
 from recommenders_miner.distributed.worker import USERS_ERROR, describe, environment, train
 from recommenders_miner.errors import RecommendersMinerError, WorkersError
 from recommenders_miner.models.training import epochs_kept
@@ -221,11 +222,3 @@ class _OnRay:
         if self.group is not None:
             remove_placement_group(self.group)
             self.group = None
-
-
-def connect(address: str) -> None:
-    """Connect to a Ray cluster, unless this process is."""
-    import ray
-
-    if not ray.is_initialized():
-        ray.init(address, logging_level=logging.WARNING)
