@@ -52,8 +52,8 @@ class TrainingBatches(keras.utils.PyDataset):
         first_step: the step that the stream begins with.
         static_shapes: give every batch the same shapes, padded, for backends that compile each shape anew.
         length_groups: groups of articles and of histories, at most.
-        own_shards: of the `samples.shards` equal parts of a step, those that this process is given, one after another; all
-            where left out. Arrays of all shards, joined along axis 0 in their order, are one batch, to whose U articles
+        own_shards: of the `samples.shards` equal parts of a step, those that this process is given, one after another;
+            all where left out. Arrays of all shards, joined along axis 0 in order, are one batch, to whose U articles
             and R users positions and rows refer. Several shards need `static_shapes`.
     """
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from recommenders_miner.distributed.pool import connect
-from recommenders_miner.distributed.worker import USERS_ERROR, describe, environment, train
+from recommenders_miner.distributed.worker import USERS_ERROR, Worker, describe, environment, free_port
 from recommenders_miner.errors import RecommendersMinerError, WorkersError
 from recommenders_miner.models.training import epochs_kept
 
@@ -101,13 +100,6 @@ def _supervise(group: _Here | _OnRay, task: dict[str, Any], run_dir: Path) -> No
         task["options"]["resume"] = True
 
 
-def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("", 0))
-        return listener.getsockname()[1]
-
-
 class _Here:
     """Workers as processes of this machine. The first one's output is shown, the others' is kept until they end."""
 
@@ -159,44 +151,37 @@ class _Here:
 
 
 class _OnRay:
-    """Workers as tasks of a Ray cluster, on as many nodes as there are."""
+    """Workers as actors of a Ray cluster, on as many nodes as there are."""
 
     def __init__(self, address: str, workers: int, gpus: float) -> None:
         import ray
 
         self.ray, self.workers, self.gpus = ray, workers, gpus
         connect(address)
+        self.actors: list[Any] = []
         self.tasks: list[Any] = []
         self.group: Any = None
 
     def start(self, task: dict[str, Any]) -> None:
         from ray.util.placement_group import placement_group
-        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         bundle = {"CPU": 1} | ({"GPU": self.gpus} if self.gpus else {})
         self.group = placement_group([bundle] * self.workers, strategy="SPREAD")
         if not self.group.wait(_SECONDS_FOR_NODES):
             raise WorkersError(f"The cluster had no room for {self.workers} workers in {_SECONDS_FOR_NODES} seconds.")
+        self.actors = [self._actor(place) for place in range(self.workers)]
+        try:
+            coordinator = self.ray.get(self.actors[0].address.remote())
+        except self.ray.exceptions.RayError:  # `wait` says that it died
+            coordinator = ""
+        self.tasks = [actor.train.remote(task, coordinator) for actor in self.actors]
 
-        def remote(function: Any, place: int, **options: Any) -> Any:
-            strategy = PlacementGroupSchedulingStrategy(self.group, placement_group_bundle_index=place)
-            wanted = {"num_cpus": 1, "num_gpus": self.gpus, "scheduling_strategy": strategy}
-            return self.ray.remote(max_retries=0, max_calls=1, **wanted, **options)(function)
+    def _actor(self, place: int) -> Any:
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-        def address_here() -> str:  # a function of a function's, which Ray sends without importing its module there
-            import socket
-
-            import ray
-
-            with socket.socket() as listener:
-                listener.bind(("", 0))
-                return f"{ray.util.get_node_ip_address()}:{listener.getsockname()[1]}"
-
-        coordinator = self.ray.get(remote(address_here, 0).remote())
-        self.tasks = [
-            remote(train, place, runtime_env={"env_vars": environment(place, self.workers, coordinator)}).remote(task)
-            for place in range(self.workers)
-        ]
+        strategy = PlacementGroupSchedulingStrategy(self.group, placement_group_bundle_index=place)
+        options = {"num_cpus": 1, "num_gpus": self.gpus, "scheduling_strategy": strategy}
+        return self.ray.remote(**options)(Worker).remote(place, self.workers)
 
     def wait(self) -> str | None:
         """Return when all have ended, or which died."""
@@ -216,9 +201,9 @@ class _OnRay:
     def stop(self) -> None:
         from ray.util.placement_group import remove_placement_group
 
-        for task in self.tasks:
-            self.ray.cancel(task, force=True)
-        self.tasks = []
+        for actor in self.actors:
+            self.ray.kill(actor)
+        self.actors = []
         if self.group is not None:
             remove_placement_group(self.group)
             self.group = None

@@ -9,6 +9,7 @@ import importlib
 import json
 import logging
 import os
+import socket
 import sys
 import threading
 import time
@@ -16,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from recommenders_miner.errors import RecommendersMinerError
-from recommenders_miner.hparams import hparams_class
-from recommenders_miner.models.parallel import Devices
 
 USERS_ERROR = 3
 """The exit status of a worker that met an error which another try would meet again; what it says is in a file."""
@@ -63,6 +62,9 @@ def describe(model: Any, files: list[str | Path], options: dict[str, Any]) -> di
 
 def train(task: dict[str, Any]) -> None:
     """Train a model that `describe` described, with the other processes; the first writes it into its run's folder."""
+    from recommenders_miner.hparams import hparams_class
+    from recommenders_miner.models.parallel import Devices
+
     os.chdir(task["folder"])
     is_first = join() == 0
     module, name = task["class"]
@@ -78,6 +80,31 @@ def train(task: dict[str, Any]) -> None:
     if is_first:
         with Devices().apart():
             model.save(Path(options["run_dir"]) / "model")
+
+
+class Worker:
+    """One process of a training on Ray; the module is imported there, so that nothing heavy is before it is told."""
+
+    def __init__(self, worker: int, workers: int) -> None:
+        self.worker, self.workers = worker, workers
+
+    def address(self) -> str:
+        """Return where the first one can listen."""
+        import ray
+
+        return f"{ray.util.get_node_ip_address()}:{free_port()}"
+
+    def train(self, task: dict[str, Any], coordinator: str) -> None:
+        """Train with the others."""
+        os.environ.update(environment(self.worker, self.workers, coordinator))
+        train(task)
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("", 0))
+        return listener.getsockname()[1]
 
 
 def main() -> None:
