@@ -18,6 +18,7 @@ from recommenders_miner.serving.files import MANIFEST
 from recommenders_miner.serving.settings import TOKEN_VARIABLE, Settings
 from recommenders_miner.storage import MODEL_FILE
 
+NO_POLICY = "-"
 _PACKAGES = ("fastapi", "uvicorn", "prometheus_client", "onnxruntime")
 _EXPORT = """
 import sys
@@ -51,6 +52,21 @@ def _shares(text: str | None) -> str | None:
     if not shares or min(shares) <= 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6):
         raise typer.BadParameter(f"{text}: expected numbers above 0, separated by commas, whose sum is 1.")
     return text
+
+
+def _policies(pairs: list[str] | None) -> list[str] | None:
+    """Refuse what is not NAME=FILE of a policy that can be read, and names that are there twice."""
+    from recommenders_miner.reranking import Policy
+
+    names = [pair.partition("=")[0] for pair in pairs or ()]
+    for pair in pairs or ():
+        name, _, file = pair.partition("=")
+        if not name or not file or name == NO_POLICY or "," in name:
+            raise typer.BadParameter(f"{pair}: expected NAME=FILE, like front=policy.yaml.")
+        if names.count(name) > 1:
+            raise typer.BadParameter(f"{name} is there twice.")
+        Policy.read(file)
+    return pairs
 
 
 @app.command()
@@ -91,6 +107,23 @@ def serve(
             help="The models' shares of users, as 0.9,0.1; by default equal.", callback=_shares, metavar="SHARE,…"
         ),
     ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An editor's policy by the name that requests call it by, docs/policies.md; may be repeated.",
+            callback=_policies,
+            metavar="NAME=FILE",
+        ),
+    ] = None,
+    arms: Annotated[
+        str | None,
+        typer.Option(
+            help=f"The policy of each model's share, as front,{NO_POLICY}; {NO_POLICY} is none. A model may be given "
+            "twice, with and without one.",
+            show_default="none but by request",
+            metavar="NAME,…",
+        ),
+    ] = None,
     token_file: Annotated[
         Path | None,
         typer.Option(
@@ -122,6 +155,13 @@ def serve(
     parts = [1 / len(exports)] * len(exports) if shares is None else [float(share) for share in shares.split(",")]
     if len(parts) != len(exports):
         raise typer.BadParameter(f"{shares}: {len(parts)} for {len(exports)} models.", param_hint="--shares")
+    policies = {name: Path(file) for name, _, file in (pair.partition("=") for pair in policy or ())}
+    arm_policies = arms.split(",") if arms else []
+    for name in arm_policies:
+        if name not in (NO_POLICY, *policies):
+            raise typer.BadParameter(f"{arms}: there is no --policy {name}=FILE.", param_hint="--arms")
+    if arm_policies and len(arm_policies) != len(exports):
+        raise typer.BadParameter(f"{arms}: {len(arm_policies)} for {len(exports)} models.", param_hint="--arms")
     if workers > 1 and store.partition("?")[0] == "sqlite:///:memory:":
         raise typer.BadParameter(f"{store}: every process would have its own.", param_hint="--store")
     settings = Settings(
@@ -129,6 +169,8 @@ def serve(
         news=news,
         store=store,
         shares=tuple(parts),
+        policies=policies,
+        arm_policies=tuple(None if name == NO_POLICY else name for name in arm_policies),
         log=log,
         snapshot=snapshot,
         explore=explore,

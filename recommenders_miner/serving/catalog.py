@@ -25,7 +25,7 @@ _MANY = 1000
 class Card(NamedTuple):
     """What is kept of an article: what lists show, columns that it may be found by, and by what its row is known again.
 
-    `published` is in Unix seconds. `columns` has numbers and short texts, and is None where there are none.
+    `published` is in Unix seconds. `columns` has numbers, short texts and lists of these; None where there are none.
     """
 
     id: str
@@ -46,7 +46,7 @@ class Card(NamedTuple):
             sys.intern(name): value
             for name, value in row.items()
             if name not in _NOT_KEPT
-            and (isinstance(value, int | float) or (isinstance(value, str) and len(value) <= _LONGEST))
+            and all(map(_is_short, value if isinstance(value, list) and len(value) <= _LONGEST else [value]))
         }
         digest = int.from_bytes(blake2b(content.encode(), digest_size=8).digest())
         published = None if row.get("published") is None else int(row["published"])
@@ -55,6 +55,10 @@ class Card(NamedTuple):
     def column(self, name: str) -> Any:
         """Return what stands in a column; None where nothing is known."""
         return getattr(self, name) if name in _SHOWN else (self.columns or {}).get(name)
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, str) and len(value) <= _LONGEST)
 
 
 class _Entry(NamedTuple):
@@ -70,7 +74,7 @@ class Catalog:
     """Cards of articles, which threads read while one changes them."""
 
     def __init__(self) -> None:
-        self.column_names = {*_SHOWN}
+        self.column_names = {*_SHOWN}  # that articles may be limited by
         self._entries: list[_Entry] = []
         self._entry_of: dict[str, _Entry] = {}
         self._categories: Counter[str] = Counter()
@@ -110,7 +114,8 @@ class Catalog:
             self._entries = entries
             self._categories.update(entry.card.category for entry in new)
             self._categories.subtract(Counter(entry.card.category for entry in gone))
-            self.column_names.update(name for entry in new for name in entry.card.columns or ())
+            pairs = (pair for entry in new for pair in (entry.card.columns or {}).items())
+            self.column_names.update(name for name, value in pairs if not isinstance(value, list))
 
     def _entry(self, card: Card) -> _Entry:
         self._arrivals += 1

@@ -63,6 +63,8 @@ class Event:
 class Store(ABC):
     """Users' newest clicks, counts of clicks and showings by the hour, and the changes of articles.
 
+    Where it is asked to, it also keeps what each user was shown and did not click on, for a month after the last time.
+
     Threads may share a store, and processes may open the same one. Its methods raise a `StoreError` where it cannot be
     used.
 
@@ -86,10 +88,11 @@ class Store(ABC):
             raise StoreError(f"{self.name}: the store cannot be used ({error}). {self._remedy}") from error
 
     @abstractmethod
-    def record(self, events: Sequence[Event]) -> list[bool]:
+    def record(self, events: Sequence[Event], keep_showings: bool = False) -> list[bool]:
         """Record events, all or none; return for each whether it is new, and not one whose id is known.
 
-        On return they are as durable as the class of the store says.
+        On return they are as durable as the class of the store says. With `keep_showings` it also keeps who was shown
+        what, else how often articles were shown to all.
         """
 
     @abstractmethod
@@ -100,8 +103,15 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def showings(self, user: str) -> dict[str, int]:
+        """Return how often articles were shown to a user who has not clicked on them, as far as that was kept."""
+
+    @abstractmethod
     def forget(self, user: str) -> int:
-        """Remove a user's clicks; return how many there were. Counts of articles, which name no user, stay."""
+        """Remove a user's clicks and showings; return how many clicks there were.
+
+        Counts of articles, which name no user, stay.
+        """
 
     def popular(self, since: int, limit: int) -> list[Counted]:
         """Return what is clicked on most often when shown, best first: (article, clicks, showings).

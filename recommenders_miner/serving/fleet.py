@@ -11,7 +11,7 @@ from recommenders_miner.serving.catalog import Card, Catalog, Row
 from recommenders_miner.serving.loading import Articles, Load, Loader, add_readable
 from recommenders_miner.serving.metrics import Metrics
 from recommenders_miner.serving.settings import Settings
-from recommenders_miner.serving.slots import Slot, slot_of
+from recommenders_miner.serving.slots import Arm, Slot, arm_of
 from recommenders_miner.serving.store import Store
 
 if TYPE_CHECKING:
@@ -32,7 +32,13 @@ class Fleet:
     def __init__(self, settings: Settings, metrics: Metrics, load: Load | None = None) -> None:
         self.catalog = Catalog()
         self._settings, self._metrics, self._load = settings, metrics, load
-        self._slots = [Slot(*pair) for pair in zip(settings.exports, settings.shares, strict=True)]
+        slots = {export: Slot(export) for export in settings.exports}
+        policies = settings.arm_policies or (None,) * len(settings.exports)
+        self._slots = [*slots.values()]
+        self._arms = [
+            Arm(slots[export], share, policy)
+            for export, share, policy in zip(settings.exports, settings.shares, policies, strict=True)
+        ]
         self._changing = RLock()
         self._seen = 0  # the last change of articles in the store that is here, too
 
@@ -74,11 +80,16 @@ class Fleet:
 
     def models(self) -> list[tuple[Recommender, float]]:
         """Return the models, each with its share of users, in the order of the exports."""
-        return [(slot.model, slot.share) for slot in self._slots]
+        return [(slot.model, sum(arm.share for arm in self._arms if arm.slot is slot)) for slot in self._slots]
 
-    def model_of(self, user: str | None, history: Sequence[str]) -> Recommender:
-        """Return the model that answers a user, or these clicks where no user is named."""
-        return slot_of(self._slots, user, history).model
+    def share_of_policy(self, policy: str) -> float:
+        """Return the share of users whose lists a policy arranges unless they ask otherwise."""
+        return sum((arm.share for arm in self._arms if arm.policy == policy), 0.0)
+
+    def arm_of(self, user: str | None, history: Sequence[str]) -> tuple[Recommender, str | None]:
+        """Return the model and the policy that answer a user, or these clicks where no user is named."""
+        arm = arm_of(self._arms, user, history)
+        return arm.slot.model, arm.policy
 
     def take_new_models(self, store: Store) -> None:
         """Load what was exported anew beside the models that answer; one that cannot be loaded leaves the old one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -38,6 +38,10 @@ class Metrics:
         )
         self.overloads = Counter(f"{_PREFIX}overloads", "Requests refused, all places being taken.", registry=registry)
         self.answers = Counter(f"{_PREFIX}answers", "Recommendations by model.", ["model"], registry=registry)
+        self._lists = Counter(f"{_PREFIX}policy_lists", "Lists by policy.", ["policy"], registry=registry)
+        self._relaxations = Counter(
+            f"{_PREFIX}policy_relaxations", "Lists in which a rule was not kept.", ["policy", "rule"], registry=registry
+        )
         self.cold_users = Counter(
             f"{_PREFIX}cold_users", "Recommendations to those without known clicks.", registry=registry
         )
@@ -60,6 +64,12 @@ class Metrics:
             yield
         finally:
             self._stages.labels(name).observe(perf_counter() - start)
+
+    def arranged(self, policy: str, relaxed: Iterable[str]) -> None:
+        """Count a list of a policy, and the rules that were not kept."""
+        self._lists.labels(policy).inc()
+        for rule in relaxed:
+            self._relaxations.labels(policy, rule).inc()
 
     def response(self, method: str, route: str, status: int, seconds: float | None) -> None:
         """Count an answer; time it, unless it was refused at the door."""

@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any, Literal
 
+import numpy as np
+
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.serving.catalog import Card, Catalog
 from recommenders_miner.serving.store import Store
@@ -54,9 +56,7 @@ class Popular:
         Raises:
             HParamsError: no article has a column of `where`.
         """
-        for name in where or {}:
-            if name not in self._catalog.column_names:
-                raise HParamsError(f"where: no article has a column {name!r}.")
+        self._require(where)
         taken, now = set(exclude), time.time()
         newest = self._catalog.newest()
 
@@ -80,6 +80,34 @@ class Popular:
         for article in explored:
             chosen.insert(random.randint(0, len(chosen)), (article, "explored"))
         return chosen
+
+    def score(
+        self,
+        row_of: Mapping[str, int],
+        max_age: float | None = None,
+        where: Mapping[str, Any] | None = None,
+        exclude: Collection[str] = (),
+    ) -> np.ndarray:
+        """Score the articles of some rows, for a policy to arrange: 1 / place among all; -inf outside of the limits.
+
+        `row_of` has the row of each article, the newest first; all else is as of `recommend`.
+        """
+        self._require(where)
+        ranked = [row_of[article] for article in self._ranking if article in row_of]
+        order = np.concatenate([ranked, np.setdiff1d(np.arange(len(row_of)), ranked)]).astype(np.int64)
+        scores = np.empty(len(order))
+        scores[order] = 1 / np.arange(1, len(order) + 1)
+        scores[[row_of[article] for article in exclude if article in row_of]] = -np.inf
+        if max_age is not None or where:
+            now, cards = time.time(), map(self._catalog.get, row_of)
+            allowed = [card is not None and _matches(card, max_age, where or {}, now) for card in cards]
+            scores[~np.array(allowed, bool)] = -np.inf
+        return scores
+
+    def _require(self, where: Mapping[str, Any] | None) -> None:
+        for name in where or {}:
+            if name not in self._catalog.column_names:
+                raise HParamsError(f"where: no article has a column {name!r}.")
 
 
 def _matches(card: Card, max_age: float | None, where: Mapping[str, Any], now: float) -> bool:

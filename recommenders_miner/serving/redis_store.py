@@ -9,19 +9,28 @@ from urllib.parse import urlsplit
 
 import redis
 
-from recommenders_miner.serving.events import COUNTED_HOURS, DAY, HOUR, Counted, Event, Store, StoreError, this_hour
+from recommenders_miner.serving.events import COUNTED_HOURS, DAY, Counted, Event, Store, StoreError, this_hour
 
 _PREFIX = "recommenders-miner:"
 _RECORD = """
-local prefix, are_new = ARGV[1], {}
-for place = 5, #ARGV, 6 do
+local prefix, keep_showings, are_new = ARGV[1], ARGV[5] ~= '', {}
+for place = 6, #ARGV, 6 do
   local id, user, article, type, time, hour = unpack(ARGV, place, place + 5)
   local is_new = redis.call('SET', prefix .. 'seen:' .. id, '', 'NX', 'EX', ARGV[2])
   table.insert(are_new, is_new and 1 or 0)
   if is_new then
     local counts = prefix .. type .. ':' .. hour
     redis.call('HINCRBY', counts, article, 1)
-    redis.call('EXPIRE', counts, ARGV[3])
+    redis.call('EXPIRE', counts, ARGV[3] * 3600)
+    if keep_showings and type == 'shown' then
+      local showings = prefix .. 'showings:' .. math.floor(hour / ARGV[3]) .. ':' .. user
+      redis.call('HINCRBY', showings, article, 1)
+      redis.call('EXPIRE', showings, 2 * ARGV[3] * 3600)
+    elseif keep_showings then
+      for month = ARGV[5] - 1, ARGV[5] + 1 do
+        redis.call('HDEL', prefix .. 'showings:' .. month .. ':' .. user, article)
+      end
+    end
     if type == 'click' then
       local history, arrival = prefix .. 'history:' .. user, redis.call('INCR', prefix .. 'arrivals')
       redis.call('ZADD', history, time, string.format('%016x', arrival) .. article)
@@ -61,9 +70,10 @@ class RedisStore(Store):
         self._record, self._put_script = map(self._client.register_script, (_RECORD, _PUT))
         self.ping()
 
-    def record(self, events: Sequence[Event]) -> list[bool]:
+    def record(self, events: Sequence[Event], keep_showings: bool = False) -> list[bool]:
         """See `Store`."""
-        arguments = [_PREFIX, max(1, math.ceil(self.remembered * DAY)), COUNTED_HOURS * HOUR, self.kept]
+        month = this_hour() // COUNTED_HOURS if keep_showings else ""
+        arguments = [_PREFIX, max(1, math.ceil(self.remembered * DAY)), COUNTED_HOURS, self.kept, month]
         for event in events:
             arguments += [event.digest, event.user, event.article, event.type, event.time, event.hour]
         with self._told():
@@ -75,11 +85,23 @@ class RedisStore(Store):
             clicks = self._client.zrange(f"{_PREFIX}history:{user}", -limit, -1, withscores=True)
         return [(member[_ARRIVAL_DIGITS:], int(time)) for member, time in clicks]
 
+    def showings(self, user: str) -> dict[str, int]:
+        """See `Store`; counted are those of this month of 31 days and the last one."""
+        pipeline = self._client.pipeline(transaction=False)
+        for key in _showings(user):
+            pipeline.hgetall(key)
+        with self._told():
+            months = pipeline.execute()
+        total: Counter[str] = Counter()
+        for counts in months:
+            total.update({article: int(times) for article, times in counts.items()})
+        return dict(total)
+
     def forget(self, user: str) -> int:
         """See `Store`."""
         key = f"{_PREFIX}history:{user}"
         with self._told():
-            return self._client.pipeline().zcard(key).delete(key).execute()[0]
+            return self._client.pipeline().zcard(key).delete(key, *_showings(user)).execute()[0]
 
     def _counts(self, first_hour: int) -> list[Counted]:
         clicks, showings, pipeline = Counter(), Counter(), self._client.pipeline(transaction=False)
@@ -110,3 +132,9 @@ class RedisStore(Store):
     def close(self) -> None:
         """See `Store`."""
         self._client.close()
+
+
+def _showings(user: str) -> list[str]:
+    """Return the keys of a user's showings; the clock of a client may be ahead."""
+    month = this_hour() // COUNTED_HOURS
+    return [f"{_PREFIX}showings:{one}:{user}" for one in (month - 1, month, month + 1)]

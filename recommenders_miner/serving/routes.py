@@ -103,7 +103,7 @@ def recommendations(service: Service, door: Door) -> APIRouter:
         """List the models."""
         return service.models()
 
-    @router.post("/recommend", responses=documented(*_OF_BODY), **of_someone)
+    @router.post("/recommend", response_model_exclude_none=True, responses=documented(*_OF_BODY), **of_someone)
     def recommend(body: wire.RecommendRequest, knows_token: bool = Depends(door.knows_token)) -> wire.Recommendations:
         """Recommend articles to a user or for a history.
 
@@ -137,9 +137,15 @@ def data(service: Service, door: Door) -> APIRouter:
         """Record clicks and showings, all or none. Who gets no answer sends the same again: an id counts once."""
         return service.record(body.events)
 
-    @router.get("/users/{user:path}", tags=["users"], responses=documented(*_OF_ID), **door.guarded)
+    @router.get(
+        "/users/{user:path}",
+        response_model_exclude_none=True,
+        tags=["users"],
+        responses=documented(*_OF_ID),
+        **door.guarded,
+    )
     def user(user: _UserId) -> wire.UserClicks:
-        """Return all that is kept of a user: the newest clicks."""
+        """Return all that is kept of a user: the newest clicks, and where a policy asks, what was shown in vain."""
         return service.user(user)
 
     @router.delete("/users/{user:path}", tags=["users"], responses=documented(*_OF_ID), **door.guarded)

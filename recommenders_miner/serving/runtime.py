@@ -11,19 +11,20 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.vocabulary import UNKNOWN_ID
-from recommenders_miner.errors import DataFormatError, HParamsError, UnknownNewsError
+from recommenders_miner.errors import DataFormatError, UnknownNewsError
 from recommenders_miner.serving.live import LiveContext
 from recommenders_miner.serving.network import ExportedNetwork
 from recommenders_miner.serving.plane import plane
-from recommenders_miner.serving.segments import Arrays, Pool, Query, Segment, best
+from recommenders_miner.serving.segments import Arrays, Pool, Query, Segment, allowed_in, best, highest
 from recommenders_miner.serving.snapshot import read_snapshot, write_snapshot
 
 RERANKED = 1000
 """Articles that the whole model scores, where interests alone do not say how it ranks them."""
+SCORED_EXACTLY = 400
+"""Articles whose scores have to be right in the whole pool: a policy looks at no more of them closely."""
 _SCORED_AT_ONCE = 2048
 _TEXTS = ("category", "subcategory", "abstract", "title_entities", "abstract_entities")
 
@@ -163,6 +164,10 @@ class Recommender:
         latest = 2**34
         return places * latest - np.clip(table.published[1:], 0, latest - 1)
 
+    def apart(self) -> Self:
+        """Return a recommender of the same model without articles."""
+        return type(self)(self.network)
+
     # === Answers ===
 
     def recommend(
@@ -203,14 +208,9 @@ class Recommender:
         pool, now = self._pool, time.time() if now is None else now
         if not pool.places or k < 1:
             return []
-        for name in where or {}:
-            if all(_column(segment.table, name) is None for segment in pool.segments):
-                raise HParamsError(f"where: no article has a column {name!r}.")
-        hidden = {*exclude, *(() if keep_clicked else history)}
-        allowed = [_allowed(pool, segment, max_age, where, hidden, now) for segment in pool.segments]
+        pairs = allowed_in(pool, max_age, where, {*exclude, *(() if keep_clicked else history)}, now)
         clicks = self._known(pool, history)
         clicked = self._clicked(pool, clicks, user)
-        pairs = list(zip(pool.segments, allowed, strict=True))
         if self._search is None:
             chosen = [pool_id for segment, of in pairs for pool_id in segment.ids_of(np.flatnonzero(of))]
         else:
@@ -225,6 +225,47 @@ class Recommender:
         ranks = [pool.segments[number].rank[row] for number, row in map(pool.places.__getitem__, chosen)]
         order = np.lexsort((ranks, -scores))[:k]
         return [(chosen[place], float(scores[place])) for place in order]
+
+    def score_pool(
+        self,
+        history: Sequence[str],
+        exact: int = SCORED_EXACTLY,
+        *,
+        user: str | None = None,
+        max_age: float | None = None,
+        where: Mapping[str, Any] | None = None,
+        exclude: Collection[str] = (),
+        now: float | None = None,
+    ) -> tuple[list[str], np.ndarray]:
+        """Score all articles for a history, for what chooses among them by more than their scores.
+
+        The `exact` best have the scores of `recommend`, and stand before all others. These are in the order of what
+        their scores are at most, or of the search where the whole model does not score all.
+
+        Returns:
+            The articles' ids, the same list as long as the articles are the same, and their scores, (N,) float32; -inf
+            for articles of the history and those that the limits leave out, which are those of `recommend`.
+        """
+        pool, now = self._pool, time.time() if now is None else now
+        pairs = allowed_in(pool, max_age, where, {*exclude, *history}, now)
+        scores = np.concatenate([np.zeros(0, "float32"), *(np.where(of, 0, -np.inf) for _, of in pairs)])
+        clicks = self._known(pool, history)
+        clicked = self._clicked(pool, clicks, user)
+        chosen = np.flatnonzero(scores > -np.inf)
+        if self._search is not None and len(chosen):
+            query = self._query(pool, clicked)
+            scores = np.concatenate([query.search(segment, of, exact) for segment, of in pairs])
+            if self._search["exact"]:
+                return pool.ids, scores
+            chosen = highest(scores, max(exact, RERANKED))
+        if len(chosen):
+            state = self.network.run("user", clicked)
+            whole = self._scores(pool, clicks, state, [pool.ids[row] for row in chosen.tolist()], user, now)
+            scores[chosen] = -np.inf
+            if (most := scores.max()) > -np.inf:
+                scores += whole.min() - most
+            scores[chosen] = whole
+        return pool.ids, scores
 
     def score(
         self, history: Sequence[str], candidates: Sequence[str], *, user: str | None = None, now: float | None = None
@@ -344,43 +385,3 @@ def _row(pool: Pool, news_id: str) -> dict[str, Any]:
 
 def _joined(tables: Sequence[NewsTable]) -> NewsTable:
     return functools.reduce(NewsTable.joined, tables)
-
-
-def _allowed(
-    pool: Pool,
-    segment: Segment,
-    max_age: float | None,
-    where: Mapping[str, Any] | None,
-    hidden: Collection[str],
-    now: float,
-) -> np.ndarray:
-    """Say which articles of a segment may be found, (N,) bool."""
-    allowed = segment.alive.copy()
-    places = (pool.places[news_id] for news_id in hidden if news_id in pool.places)
-    allowed[[row for number, row in places if pool.segments[number] is segment]] = False
-    if max_age is not None:
-        published = segment.table.published[1:]
-        allowed &= (published > 0) & (published >= now - max_age)
-    for name, wanted in (where or {}).items():
-        allowed &= _has(segment.table, name, list(wanted) if isinstance(wanted, list | tuple | set) else [wanted])
-    return allowed
-
-
-def _column(table: NewsTable, name: str) -> pa.Array | None:
-    """Return a column that articles may be limited by; None where the table has none."""
-    if name in ("category", "subcategory", "title"):
-        return getattr(table, name)
-    is_there = table.extra is not None and name in table.extra.column_names
-    return table.extra[name].combine_chunks() if is_there else None
-
-
-def _has(table: NewsTable, column: str, wanted: Sequence[Any]) -> np.ndarray:
-    """Say which articles of a table have one of some values in a column, (N,) bool."""
-    values = _column(table, column)
-    if values is None:
-        return np.zeros(len(table) - 1, bool)
-    try:
-        found = pc.is_in(values, value_set=pa.array(wanted).cast(values.type))
-    except (pa.ArrowException, TypeError) as error:
-        raise HParamsError(f"where: {column} is of the type {values.type}, not of {wanted!r}.") from error
-    return found.to_numpy(zero_copy_only=False)[1:]

@@ -7,14 +7,18 @@ undisturbed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from recommenders_miner.data.news import NewsTable
+from recommenders_miner.errors import HParamsError
 from recommenders_miner.retrieval.news_pool import weighted_mean
 
 _FIRST_WEIGHED = 64
@@ -109,6 +113,11 @@ class Pool:
         rows = np.flatnonzero(last.alive).tolist()
         return Pool(tuple(segments), {**self.places, **{ids[row]: (len(segments) - 1, row) for row in rows}})
 
+    @cached_property
+    def ids(self) -> list[str]:
+        """The ids of all rows, those that are dead among them, in the order of the segments."""
+        return [news_id for segment in self.segments for news_id in segment.table.texts("ids")]
+
     def published(self, news_id: str) -> int:
         """Return the Unix second in which an article was published, 0 where that is not known."""
         number, row = self.places[news_id]
@@ -124,6 +133,63 @@ class Pool:
             rows = [row for _, row in places]
             return {name: array[rows][None] for name, array in self.segments[places[0][0]].news.items()}
         return {name: np.stack([self.segments[n].news[name][row] for n, row in places])[None] for name in first}
+
+
+# === Limits ===
+
+
+def allowed_in(
+    pool: Pool, max_age: float | None, where: Mapping[str, Any] | None, hidden: Collection[str], now: float
+) -> list[tuple[Segment, np.ndarray]]:
+    """Return the segments, and which of their articles may be found under the limits of `Recommender.recommend`.
+
+    Raises:
+        HParamsError: `where` names a column that no article has, or values of another type.
+    """
+    for name in where or {}:
+        if all(_column(segment.table, name) is None for segment in pool.segments):
+            raise HParamsError(f"where: no article has a column {name!r}.")
+    return [(segment, _allowed(pool, segment, max_age, where, hidden, now)) for segment in pool.segments]
+
+
+def _allowed(
+    pool: Pool,
+    segment: Segment,
+    max_age: float | None,
+    where: Mapping[str, Any] | None,
+    hidden: Collection[str],
+    now: float,
+) -> np.ndarray:
+    """Say which articles of a segment may be found, (N,) bool."""
+    allowed = segment.alive.copy()
+    places = (pool.places[news_id] for news_id in hidden if news_id in pool.places)
+    allowed[[row for number, row in places if pool.segments[number] is segment]] = False
+    if max_age is not None:
+        published = segment.table.published[1:]
+        allowed &= (published > 0) & (published >= now - max_age)
+    for name, wanted in (where or {}).items():
+        allowed &= _has(segment.table, name, list(wanted) if isinstance(wanted, list | tuple | set) else [wanted])
+    return allowed
+
+
+def _column(table: NewsTable, name: str) -> pa.Array | None:
+    """Return a column that articles may be limited by; None where the table has none."""
+    if name in ("category", "subcategory", "title"):
+        return getattr(table, name)
+    is_there = table.extra is not None and name in table.extra.column_names
+    return table.extra[name].combine_chunks() if is_there else None
+
+
+def _has(table: NewsTable, column: str, wanted: Sequence[Any]) -> np.ndarray:
+    """Say which articles of a table have one of some values in a column, (N,) bool."""
+    values = _column(table, column)
+    if values is None:
+        return np.zeros(len(table) - 1, bool)
+    try:
+        found = pc.is_in(values, value_set=pa.array(wanted).cast(values.type))
+    except (pa.ArrowException, TypeError) as error:
+        raise HParamsError(f"where: {column} is of the type {values.type}, not of {wanted!r}.") from error
+    return found.to_numpy(zero_copy_only=False)[1:]
 
 
 # === Search ===
@@ -153,19 +219,20 @@ class Query:
     def search(self, segment: Segment, allowed: np.ndarray, k: int, shortlist: int | None = None) -> np.ndarray:
         """Return scores (N,) of which the k highest are right: those of the best `allowed` rows (N,) bool.
 
-        With a shortlist so many articles are scored, all others have -inf: the best by the best and the mean interest
-        together, in the vectors' main directions.
+        The others of these have theirs, or what these are at most; rows that are not allowed, -inf. With a shortlist so
+        many articles are scored, all others have -inf: the best by the best and the mean interest together, in the
+        vectors' main directions.
         """
         if shortlist is not None and not self._is_one:
             nearly = np.where(allowed, self._nearly(segment), -np.inf)
-            return self._of(segment, _highest(nearly, shortlist))
+            return self._of(segment, highest(nearly, shortlist))
         bounds = np.where(allowed, self._bounds(segment), -np.inf)
         if self.aggregation != "weighted":
             return bounds
-        first = _highest(bounds, max(_FIRST_WEIGHED, k))
-        scores = self._of(segment, first)
-        lowest = _kth(scores[first], k)
-        rest = np.flatnonzero((bounds >= lowest) & (bounds > -np.inf) & (scores == -np.inf))
+        first, scores = highest(bounds, max(_FIRST_WEIGHED, k)), bounds.copy()
+        scores[first] = self._exact(segment, first)
+        lowest, bounds[first] = _kth(scores[first], k), -np.inf
+        rest = np.flatnonzero((bounds >= lowest) & (bounds > -np.inf))
         scores[rest] = self._exact(segment, rest)
         return scores
 
@@ -220,7 +287,7 @@ def _kth(values: np.ndarray, k: int) -> float:
     return np.partition(values, -min(k, len(values)))[-min(k, len(values))] if len(values) else -np.inf
 
 
-def _highest(values: np.ndarray, count: int) -> np.ndarray:
+def highest(values: np.ndarray, count: int) -> np.ndarray:
     """Return where the `count` highest values stand, ascending places; -inf is none."""
     places = np.argpartition(-values, count)[:count] if count < len(values) else np.arange(len(values))
     return np.sort(places[values[places] > -np.inf])

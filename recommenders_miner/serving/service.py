@@ -12,11 +12,14 @@ from threading import Event as Flag
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from recommenders_miner.errors import UnknownNewsError
 from recommenders_miner.serving import wire
 from recommenders_miner.serving.fleet import Fleet
 from recommenders_miner.serving.loading import Load
 from recommenders_miner.serving.metrics import Metrics
+from recommenders_miner.serving.policies import Arranged, Bound, Policies
 from recommenders_miner.serving.popular import Popular
 from recommenders_miner.serving.problems import Problem, busy
 from recommenders_miner.serving.served_log import ServedLog
@@ -51,6 +54,7 @@ class Service:
         self._settings, self._on_failure = settings, on_failure
         self._fleet = Fleet(settings, self.metrics, load)
         self._popular = Popular(self._fleet.catalog, settings.explore)
+        self._policies = Policies(settings.policies, self._fleet.catalog)
         self._opened: Store | None = None
         self._log: ServedLog | None = None
         self._trouble: str | None = "Models and articles are being loaded."
@@ -92,6 +96,7 @@ class Service:
             self._opened = open_store(self._settings.store)
             self._fleet.start(self._opened)
             self._popular.refresh(self._opened)
+            self._policies.refresh()
         except Exception as error:
             self._trouble = f"The start has failed: {error}"
             if self._on_failure:
@@ -103,6 +108,8 @@ class Service:
         LOGGER.info("Ready: %s, %s articles.", names, f"{len(self._fleet.catalog):,}")
         self._in_thread(self._every, FOLLOW_SECONDS, self._follow)
         self._in_thread(self._every, WATCH_SECONDS, lambda: self._fleet.take_new_models(self._store))
+        if self._settings.policies:
+            self._in_thread(self._every, FOLLOW_SECONDS, self._policies.refresh)
         self._in_thread(self._every, POPULAR_SECONDS, lambda: self._popular.refresh(self._store))
 
     def _every(self, seconds: float, work: Callable[[], None]) -> None:
@@ -143,40 +150,88 @@ class Service:
             models=[
                 wire.ServedModel(name=model.name, kind=model.kind, share=share, history=model.his_size)
                 for model, share in self._fleet.models()
-            ]
+            ],
+            policies=[
+                wire.ServedPolicy(
+                    name=bound.name,
+                    title=bound.policy.name,
+                    share=self._fleet.share_of_policy(bound.name),
+                    rerank=bound.policy.rerank and bound.policy.rerank.by,
+                    dial=bound.policy.rerank and bound.policy.rerank.dial,
+                    version=bound.version,
+                )
+                for bound in self._policies.all()
+            ],
         )
 
     def recommend(self, request: wire.RecommendRequest) -> wire.Recommendations:
-        """Recommend articles: by a model where a click is known, else what is popular."""
-        model, history = self._whose(request)
-        limits = {"max_age": request.max_age, "where": request.where, "exclude": request.exclude}
-        is_known = any(article in model for article in history)
-        if is_known:
-            with self.metrics.stage("rank"):
-                best = model.recommend(history, request.k, user=request.user, **limits)
-            chosen = [(article, float(score), "model") for article, score in best]
-        else:
+        """Recommend articles: by a model where a click is known, else what is popular; as a policy arranges them."""
+        model, policy, history = self._whose(request)
+        policy = policy if request.policy is None else request.policy
+        is_known, id = any(article in model for article in history), uuid.uuid4()
+        if not is_known:
             self.metrics.cold_users.inc()
-            with self.metrics.stage("popular"):
-                best = self._popular.recommend(request.k, **limits)
-            chosen = [(article, 1 / place, why) for place, (article, why) in enumerate(best, start=1)]
-        cards = [(self._fleet.catalog.get(article), score, why) for article, score, why in chosen]
+        if policy:
+            bound = self._policies.get(policy)
+            found = self._arranged(request, bound, model if is_known else None, history, id.int)
+            chosen, said = found.chosen("model" if is_known else "popular"), found.answer(request.why_not)
+            self.metrics.arranged(policy, bound.titles(said["relaxed"]))
+            said, logged = said | {"policy": policy}, {"policy": policy, "policy_version": bound.version}
+        elif request.pins or request.why_not:
+            raise Problem(422, "pins, why_not: no policy arranges this list; name one (policy).")
+        else:
+            chosen, said, logged = self._best(request, model if is_known else None, history), {}, {}
+        cards = [(self._fleet.catalog.get(article), *rest) for article, *rest in chosen]
         articles = [
-            wire.Recommendation(id=card.id, score=score, title=card.title, category=card.category, why=why)
-            for card, score, why in cards
+            wire.Recommendation(id=card.id, score=score, title=card.title, category=card.category, why=why, moved=moved)
+            for card, score, why, moved in cards
             if card is not None  # it was removed this moment
         ]
-        answer = wire.Recommendations(id=uuid.uuid4().hex, model=model.name, articles=articles)
+        answer = wire.Recommendations(id=id.hex, model=model.name, articles=articles, **said)
         self.metrics.answers.labels(model.name).inc()
         if self._log:
             ids, reasons = [article.id for article in articles], [article.why for article in articles]
             of_user = {"id": answer.id, "user": request.user, "model": model.name, "history": history}
-            self._log.answer({**of_user, "articles": ids, "why": reasons})
+            self._log.answer({**of_user, **logged, "articles": ids, "why": reasons})
         return answer
+
+    def _best(
+        self, request: wire.RecommendRequest, model: Recommender | None, history: Sequence[str]
+    ) -> list[tuple[str, float, wire.Why, None]]:
+        """Return what a model finds best, or is popular, without a policy."""
+        if model is None:
+            with self.metrics.stage("popular"):
+                best = self._popular.recommend(request.k, **request.limits)
+            return [(article, 1 / place, why, None) for place, (article, why) in enumerate(best, start=1)]
+        with self.metrics.stage("rank"):
+            best = model.recommend(history, request.k, user=request.user, **request.limits)
+        return [(article, float(score), "model", None) for article, score in best]
+
+    def _arranged(
+        self,
+        request: wire.RecommendRequest,
+        bound: Bound,
+        model: Recommender | None,
+        history: Sequence[str],
+        seed: int,
+    ) -> Arranged:
+        """Let a policy arrange all articles as a model, or what is popular, scores them."""
+        if model is None:
+            with self.metrics.stage("popular"):
+                scores = self._popular.score(bound.articles.row_of, **request.limits)
+            rows = np.arange(len(scores))
+        else:
+            with self.metrics.stage("rank"):
+                ids, scores = model.score_pool(history, user=request.user, **request.limits)
+            rows = bound.articles.rows_of(model.name, ids)
+        shown = self._store.showings(request.user) if request.user and bound.policy.shown else {}
+        with self.metrics.stage("arrange"):
+            wishes = {"topics": request.topics, "pins": request.pins, "dial": request.dial}
+            return bound.arrange(rows, scores, request.k, history=history, seed=seed, shown=shown, **wishes)
 
     def explain(self, request: wire.ExplainRequest) -> dict[str, Any]:
         """Return what `Recommender.explain` says; 404 where it does not know an article."""
-        model, history = self._whose(request)
+        model, _, history = self._whose(request)
         unknown = [article for article in request.articles if article not in model]
         if unknown:
             shown = ", ".join(unknown[:_SHOWN_IDS]) + (", …" if len(unknown) > _SHOWN_IDS else "")
@@ -186,22 +241,22 @@ class Service:
 
     def map(self, request: wire.MapRequest) -> dict[str, Any]:
         """Return what `Recommender.map` says."""
-        model, history = self._whose(request)
+        model, _, history = self._whose(request)
         with self.metrics.stage("map"):
             return model.map(history, request.limit, user=request.user)
 
-    def _whose(self, request: wire.OfSomeone) -> tuple[Recommender, Sequence[str]]:
-        """Return the model that a request is for, and the clicks, newest last."""
+    def _whose(self, request: wire.OfSomeone) -> tuple[Recommender, str | None, Sequence[str]]:
+        """Return the model that a request is for, the policy of its arm, and the clicks, newest last."""
         self._require_loaded()
         history = request.history
         if history is None:
             history = [click.article for click in self._clicks(request.user)]
         if request.model is None:
-            return self._fleet.model_of(request.user, history), history
+            return *self._fleet.arm_of(request.user, history), history
         models = {model.name: model for model, _ in self._fleet.models()}
         if request.model not in models:
             raise Problem(422, f"model: there is no {request.model}; there is {', '.join(models)}.")
-        return models[request.model], history
+        return models[request.model], None, history
 
     # === Events, users and articles ===
 
@@ -213,7 +268,7 @@ class Service:
             for event in events
         ]
         with self.metrics.stage("record"):
-            are_new = self._store.record(records)
+            are_new = self._store.record(records, self._policies.count_showings)
         new = [*compress(records, are_new)]
         for event in new:
             self.metrics.events.labels(event.type).inc()
@@ -225,7 +280,7 @@ class Service:
 
     def user(self, user: str) -> wire.UserClicks:
         """Return all that is kept of a user."""
-        return wire.UserClicks(user=user, clicks=self._clicks(user))
+        return wire.UserClicks(user=user, clicks=self._clicks(user), shown=self._store.showings(user) or None)
 
     def _clicks(self, user: str) -> list[wire.Click]:
         with self.metrics.stage("history"):

@@ -6,6 +6,7 @@ import dataclasses
 import ipaddress
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -25,7 +26,9 @@ class Settings:
         exports: folders of exported models.
         news: the news.tsv of the articles to begin with.
         store: URL of the store, as `open_store` takes it.
-        shares: the share of users of each export; they sum to 1.
+        shares: the share of users of each export, which may be there several times; they sum to 1.
+        policies: files of editors' policies by the names that requests and arms call them by.
+        arm_policies: of each share the name of the policy, or None; empty where no share has one.
         log: the folder that answers and events are written to; None for no log.
         snapshot: the folder of encoded articles that processes share; None where each encodes them by itself.
         explore: the share of places for fresh articles, for users of whom nothing is known.
@@ -42,6 +45,8 @@ class Settings:
     news: Path
     store: str
     shares: tuple[float, ...] = (1.0,)
+    policies: Mapping[str, Path] = field(default_factory=dict)
+    arm_policies: tuple[str | None, ...] = ()
     log: Path | None = None
     snapshot: Path | None = None
     explore: float = 0.0
@@ -77,6 +82,8 @@ class Settings:
         values = json.loads(os.environ[_SETTINGS_VARIABLE])
         values |= {name: Path(values[name]) for name in _PATHS if values[name] is not None}
         values |= {"exports": tuple(map(Path, values["exports"])), "shares": tuple(values["shares"])}
+        values["policies"] = {name: Path(path) for name, path in values["policies"].items()}
+        values["arm_policies"] = tuple(values["arm_policies"])
         return cls(**values, token=os.environ.get(TOKEN_VARIABLE) or None)
 
 

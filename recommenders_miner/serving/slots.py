@@ -1,4 +1,4 @@
-"""Which model a user has, and when a new one is to take its place.
+"""Which model and which policy a user has, and when a new model is to take an old one's place.
 
 An export's folder is a slot. What is exported into it anew takes over the slot, and with it the users.
 """
@@ -11,7 +11,7 @@ from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from recommenders_miner.serving.files import MANIFEST
 
@@ -26,11 +26,10 @@ class Slot:
 
     Args:
         export: the folder that models are loaded from.
-        share: the share of users whom the model answers.
     """
 
-    def __init__(self, export: Path, share: float) -> None:
-        self.export, self.share = export, share
+    def __init__(self, export: Path) -> None:
+        self.export = export
         self._model: Recommender | None = None
         self._taken = self._state()
         self._pause, self._not_before = 1.0, 0.0
@@ -70,12 +69,20 @@ class Slot:
         return found.st_mtime_ns, found.st_ino, found.st_size
 
 
-def slot_of(slots: Sequence[Slot], user: str | None, history: Sequence[str]) -> Slot:
-    """Return the slot that a user is always in, or, for one without a name, that of these clicks.
+class Arm(NamedTuple):
+    """A share of the users, the slot whose model answers them, and the policy by which lists are arranged, if any."""
 
-    Users who change their slot when shares change move between neighbours.
+    slot: Slot
+    share: float
+    policy: str | None = None
+
+
+def arm_of(arms: Sequence[Arm], user: str | None, history: Sequence[str]) -> Arm:
+    """Return the arm that a user is always in, or, for one without a name, that of these clicks.
+
+    Users who change their arm when shares change move between neighbours.
     """
     key = "\n".join(["clicks", *history] if user is None else ["user", user])
     place = int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) / 2**64
-    ends = accumulate(slot.share for slot in slots)
-    return next((slot for slot, end in zip(slots, ends, strict=True) if place < end), slots[-1])
+    ends = accumulate(arm.share for arm in arms)
+    return next((arm for arm, end in zip(arms, ends, strict=True) if place < end), arms[-1])

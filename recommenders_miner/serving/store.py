@@ -61,6 +61,14 @@ _COUNT = "INSERT INTO counts VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET {0} =
 _ADD_CLICK = (
     "INSERT INTO clicks SELECT ?1, ?2, ifnull(max(arrival), 0) + 1, ?3 FROM clicks WHERE user = ?1 AND time = ?2"
 )
+_TABLE_OF_SHOWINGS = (
+    "CREATE TABLE IF NOT EXISTS showings (user TEXT, article TEXT, hour INTEGER, times INTEGER, "
+    "PRIMARY KEY (user, article)) WITHOUT ROWID"
+)
+_ADD_SHOWING = (
+    "INSERT INTO showings VALUES (?, ?, ?, 1) "
+    "ON CONFLICT DO UPDATE SET times = times + 1, hour = max(hour, excluded.hour)"
+)
 _CUT = (
     "DELETE FROM clicks WHERE user = ?1 AND (time, arrival) <= "
     "(SELECT time, arrival FROM clicks WHERE user = ?1 ORDER BY time DESC, arrival DESC LIMIT 1 OFFSET ?2)"
@@ -94,6 +102,7 @@ class SQLiteStore(Store):
                 raise StoreError(f"{self.name}: its tables are of another version ({layout}). Choose another file.")
             for statement in _TABLES if layout == 0 else ():
                 db.execute(statement)
+            db.execute(_TABLE_OF_SHOWINGS)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -105,7 +114,7 @@ class SQLiteStore(Store):
         with self._reading, self._told():
             return self._reader.execute(query, values).fetchall()
 
-    def record(self, events: Sequence[Event]) -> list[bool]:
+    def record(self, events: Sequence[Event], keep_showings: bool = False) -> list[bool]:
         """See `Store`."""
         now = time.time()
         with self._transaction() as db:
@@ -119,6 +128,13 @@ class SQLiteStore(Store):
             clicks = [(event.user, event.time, event.article) for event in new if event.type == "click"]
             db.executemany(_ADD_CLICK, clicks)
             db.executemany(_CUT, [(user, self.kept) for user in {user for user, _, _ in clicks}])
+            oldest = this_hour() - COUNTED_HOURS
+            for event in new if keep_showings else ():
+                if event.type == "click":
+                    db.execute("DELETE FROM showings WHERE user = ? AND article = ?", (event.user, event.article))
+                elif event.hour >= oldest:
+                    db.execute("DELETE FROM showings WHERE user = ? AND hour < ?", (event.user, oldest))
+                    db.execute(_ADD_SHOWING, (event.user, event.article, event.hour))
         return are_new
 
     def history(self, user: str, limit: int) -> list[tuple[str, int]]:
@@ -126,9 +142,15 @@ class SQLiteStore(Store):
         query = "SELECT article, time FROM clicks WHERE user = ? ORDER BY time DESC, arrival DESC LIMIT ?"
         return self._read(query, user, limit)[::-1]
 
+    def showings(self, user: str) -> dict[str, int]:
+        """See `Store`."""
+        query = "SELECT article, times FROM showings WHERE user = ? AND hour >= ?"
+        return dict(self._read(query, user, this_hour() - COUNTED_HOURS))
+
     def forget(self, user: str) -> int:
         """See `Store`."""
         with self._transaction() as db:
+            db.execute("DELETE FROM showings WHERE user = ?", (user,))
             removed = db.execute("DELETE FROM clicks WHERE user = ?", (user,)).rowcount
         with self._writing, self._told():
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # older copies of pages stand in the journal

@@ -9,61 +9,17 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from recommenders_miner.serving.wire_values import Column, Id, Seconds, Topic, Value
 
 MOST_K = 1000
 MOST_CLICKS = 1000
 MOST_EVENTS = 1000
 MOST_EXPLAINED = 100
-LATEST_TIME = 1e11
-"""Seconds, in the year 5138: what is later is no time that a database holds."""
 
 _A_DAY = 24 * 3600
-_LARGEST, _LONGEST_TEXT = 2**53, 100_000
 _MOST_COLUMNS = 100
-
-Id = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=200,
-        # Ids stand in TSV files, separated by spaces; U+FFFD is what bytes that are not UTF-8 become in an address.
-        pattern=r"^[^\s\x00-\x1f\x7f\ufeff\ufffd]+$",
-        description="1 to 200 characters, without white space and control characters.",
-    ),
-]
-Seconds = Annotated[float, Field(ge=0, le=LATEST_TIME, allow_inf_nan=False)]
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether a text can be written as UTF-8: half of a surrogate pair, which JSON can name, cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _plain(value: Any) -> Any:
-    """Let through what databases and tables hold, in one message for all that they do not."""
-    for one in value if isinstance(value, list) else [value]:
-        is_number = isinstance(one, int | float) and abs(one) <= _LARGEST
-        is_text = isinstance(one, str) and len(one) <= _LONGEST_TEXT and _is_unicode(one)
-        if not (one is None or is_number or is_text):
-            raise ValueError(
-                f"has to be a text of at most {_LONGEST_TEXT:,} characters, a number up to 2^53, true, false or null, "
-                "or a list of these"
-            )
-    return value
-
-
-_PLAIN = {"type": ["string", "number", "boolean", "null"], "maxLength": _LONGEST_TEXT}
-Value = Annotated[
-    Any,
-    PlainValidator(_plain),
-    WithJsonSchema({"anyOf": [_PLAIN, {"type": "array", "items": _PLAIN}]}),
-]
-Column = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class _Request(BaseModel):
@@ -107,6 +63,13 @@ class OfSomeone(_Request):
 # === Recommendations ===
 
 
+class PinnedArticle(_Request):
+    """An article at a place, in one list."""
+
+    id: Id
+    place: int = Field(ge=1, le=MOST_K, description="From 1.")
+
+
 class RecommendRequest(OfSomeone):
     """What to recommend, to whom."""
 
@@ -120,6 +83,67 @@ class RecommendRequest(OfSomeone):
         None, description="Only articles that have this value, or one of these, in a column.", examples=[{"lang": "da"}]
     )
     exclude: Annotated[list[Id], Field(max_length=10_000)] = Field([], description="Articles not to recommend.")
+    policy: Annotated[str, Field(max_length=200)] | None = Field(
+        None,
+        description='The policy that arranges the list, as in GET /v1/models; "" for none; without it the user\'s own.',
+    )
+    dial: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Strength of the policy's reranker in the place of its own; passed over without.",
+    )
+    topics: Annotated[list[Topic], Field(max_length=100)] = Field(
+        [], description="What the user has named, for policies that ask for it; others pass it over."
+    )
+    pins: Annotated[list[PinnedArticle], Field(max_length=100)] = Field(
+        [], description="Articles at places of this list alone. A pin for everybody stands in the policy's file."
+    )
+    why_not: Annotated[list[Id], Field(max_length=MOST_EXPLAINED)] = Field(
+        [], description="Articles of which the answer is to say why they are missing; needs a policy."
+    )
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """What a model's `recommend` takes of the request."""
+        return {"max_age": self.max_age, "where": self.where, "exclude": self.exclude}
+
+    @model_validator(mode="after")
+    def _pins_differ(self) -> Self:
+        for values in ([pin.place for pin in self.pins], [pin.id for pin in self.pins]):
+            if len({*values}) < len(values):
+                raise ValueError("two pins want one place, or one article")
+        if behind := [pin.place for pin in self.pins if pin.place > self.k]:
+            raise ValueError(f"a pin wants place {behind[0]}, and the list has {self.k} (k)")
+        return self
+
+
+class Moved(_Answer):
+    """That a rule of the policy put an article from its rank by the scores to its place, both from 1."""
+
+    rule: str
+    rank: int
+    place: int
+
+
+class RelaxedRule(_Answer):
+    """A rule of the policy that was not kept, by how many articles or places, and what it clashes with."""
+
+    rule: str
+    by: int
+    clashes: list[str]
+
+
+class WhyNot(_Answer):
+    """Why an article is missing; `other` is the one of the list that tells the same story."""
+
+    id: str
+    rule: str
+    text: str
+    other: str | None = None
+
+
+Why = Literal["model", "popular", "explored"]
 
 
 class Recommendation(_Answer):
@@ -129,7 +153,8 @@ class Recommendation(_Answer):
     score: float = Field(description="The model's; where it has not chosen, 1 / place.")
     title: str
     category: str
-    why: Literal["model", "popular", "explored"]
+    why: Why
+    moved: Moved | None = Field(None, description="What moved it, where a policy arranged the list.")
 
 
 class Recommendations(_Answer):
@@ -138,6 +163,9 @@ class Recommendations(_Answer):
     id: str
     model: str
     articles: list[Recommendation]
+    policy: str | None = None
+    relaxed: list[RelaxedRule] | None = Field(None, description="Rules of the policy that were not kept.")
+    why_not: list[WhyNot] | None = Field(None, description="Of the articles that were asked about, those missing.")
 
 
 # === Events and users ===
@@ -189,10 +217,11 @@ class Click(_Answer):
 
 
 class UserClicks(_Answer):
-    """All that is kept of a user, oldest click first."""
+    """All that is kept of a user, oldest click first; how often articles were shown that were not clicked on."""
 
     user: str
     clicks: list[Click]
+    shown: dict[str, int] | None = None
 
 
 class Forgotten(_Answer):
@@ -273,10 +302,22 @@ class ServedModel(_Answer):
     history: int
 
 
+class ServedPolicy(_Answer):
+    """A policy, the share of users whose lists it arranges unless they ask otherwise, its reranker and dial."""
+
+    name: str
+    title: str
+    share: float
+    rerank: str | None
+    dial: float | None
+    version: str
+
+
 class ServedModels(_Answer):
-    """The models that answer."""
+    """The models that answer, and the policies that arrange."""
 
     models: list[ServedModel]
+    policies: list[ServedPolicy] = []
 
 
 class ExplainRequest(OfSomeone):

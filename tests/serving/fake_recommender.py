@@ -80,6 +80,13 @@ class FakeRecommender:
         scores = self.score([id for id in history if id in rows], ids)
         return [(ids[place], float(scores[place])) for place in (-scores).argsort(kind="stable")[:k]]
 
+    def apart(self):
+        return type(self)(self.name)
+
+    def score_pool(self, history, *, user=None, **limits):
+        found, ids = dict(self.recommend(history, len(self._rows), **limits)), list(self._rows)
+        return ids, np.array([found.get(id, -np.inf) for id in ids], np.float32)
+
     def score(self, history, candidates, *, user=None):
         interest = sum(map(vector, history), np.zeros(8))
         return np.array([interest @ vector(id) for id in candidates], np.float32)

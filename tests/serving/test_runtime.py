@@ -245,3 +245,24 @@ def test_the_map_has_the_history_and_the_interests():
     assert len(found["articles"]) <= 5
     assert [interest["name"] for interest in found["interests"]] == ["interest 1", "interest 2", "interest 3"]
     assert recommender("libfm").map(IDS[:2]) == {"articles": [], "interests": []}
+
+
+@pytest.mark.parametrize("name", ["miner", "nrms", "hierec", "npa"])
+def test_the_scores_of_the_whole_pool_begin_with_what_is_recommended(name):
+    served = recommender(name)
+    served.add_articles([{"id": "late", "title": "word3 word4", "category": "sports"}])
+    served.remove([IDS[4]])
+    limits = {"where": {"category": ["sports", "news"]}, "exclude": [IDS[5]]}
+    for options in ({}, limits):
+        ids, scores = served.score_pool(IDS[:3], exact=8, now=NOW, **options)
+        assert served.score_pool(IDS[:2])[0] is ids
+        best = served.recommend(IDS[:3], 8, now=NOW, **options)
+        order = np.argsort(-scores, kind="stable")[: len(best)]
+        assert [ids[place] for place in order] == [news_id for news_id, _ in best]
+        assert scores[order] == pytest.approx([score for _, score in best], abs=1e-5)
+        everything = {news_id for news_id, _ in served.recommend(IDS[:3], 1000, now=NOW, **options)}
+        assert {ids[place] for place in np.flatnonzero(scores > -np.inf)} == everything
+    other = served.apart()
+    other.add_articles([{"id": "late", "title": "word3 word4", "category": "sports"}])
+    assert (len(other), "late" in served, IDS[3] in other) == (1, True, False)
+    assert served.apart().score_pool([])[1].size == 0

@@ -75,6 +75,26 @@ def test_a_server_is_started_with_what_the_options_say(folder, started):
     assert started(*["export"] * 4, "--news", "news.tsv")[2].shares == (0.25,) * 4
 
 
+def test_policies_by_name_and_by_arm(folder, started):
+    Path("front.yaml").write_text("quotas: [{column: category, value: sports, at_most: 4}]")
+    Path("faulty.yaml").write_text("quota: []")
+    front = ("export", "export", "--news", "news.tsv", "--policy", "front=front.yaml")
+    assert started(*front)[2].policies == {"front": Path("front.yaml")}
+    found = started(*front, "--arms", "front,-")[2]
+    assert (found.arm_policies, found.shares) == (("front", None), (0.5, 0.5))
+    for wrong, said in (
+        (("--arms", "front"), "1 for 2 models"),
+        (("--arms", "front,back"), "there is no --policy back=FILE"),
+        (("--policy", "front=front.yaml"), "front is there twice"),
+        (("--policy", "front.yaml"), "expected NAME=FILE"),
+        (("--policy", "back=faulty.yaml"), "Did you mean 'quotas'?"),
+        (("--policy", "back=missing.yaml"), "cannot be read"),
+    ):
+        result = invoke("serve", *front, *wrong)
+        assert result.exit_code
+        assert said in " ".join((result.output + str(result.exception)).replace("│", "").split())
+
+
 def test_a_token_comes_from_a_file_or_the_environment(folder, started, monkeypatch):
     Path("token").write_text("from-a-file\n")
     monkeypatch.setenv("RECOMMENDERS_MINER_TOKEN", "from-outside")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from recommenders_miner.serving import loading
 from recommenders_miner.serving.catalog import Card, Catalog
-from recommenders_miner.serving.slots import Slot, slot_of
+from recommenders_miner.serving.slots import Arm, Slot, arm_of
 from recommenders_miner.serving.store import StoreError, open_store
 from tests.serving.fake_recommender import (  # noqa: F401
     FakeRecommender,
@@ -92,21 +92,21 @@ def test_exploration_takes_places_for_fresh_articles_with_few_showings(made):
 @given(st.lists(st.text(min_size=1), min_size=1, unique=True), st.lists(st.integers(1, 9), min_size=2, max_size=4))
 def test_a_user_is_always_answered_by_the_same_model(users, parts):
     shares = [part / sum(parts) for part in parts]
-    slots = [Slot(Path("export"), share) for share in shares]
+    arms = [Arm(Slot(Path("export")), share) for share in shares]
     # The first model's share grows by half of the others'.
-    grown = [Slot(Path("export"), share / 2 + (place == 0) / 2) for place, share in enumerate(shares)]
+    grown = [Arm(Slot(Path("export")), share / 2 + (place == 0) / 2) for place, share in enumerate(shares)]
     for user in users:
-        place = slots.index(slot_of(slots, user, []))
-        assert slots.index(slot_of(slots, user, ["clicks"])) == place
-        assert grown.index(slot_of(grown, user, [])) <= place
+        place = arms.index(arm_of(arms, user, []))
+        assert arms.index(arm_of(arms, user, ["clicks"])) == place
+        assert grown.index(arm_of(grown, user, [])) <= place
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32), st.floats(0.02, 0.98))
 def test_a_model_answers_its_share_of_users(seed, share):
-    slots = [Slot(Path("export"), share), Slot(Path("export"), 1 - share)]
+    arms = [Arm(Slot(Path("export")), share), Arm(Slot(Path("export")), 1 - share)]
     users = 2000
-    answered = sum(slot_of(slots, f"{seed}-{user}", []) is slots[0] for user in range(users))
+    answered = sum(arm_of(arms, f"{seed}-{user}", []) is arms[0] for user in range(users))
     assert abs(answered - users * share) < 6 * (users * share * (1 - share)) ** 0.5
 
 

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
@@ -76,6 +76,7 @@ events = st.builds(
 @given(batches=st.lists(st.lists(events, max_size=8), max_size=8), kept=st.integers(1, 4), limit=st.integers(1, 5))
 def test_stores_do_as_their_model(open_fresh, batches, kept, limit):
     store, seen, clicks, counts = open_fresh(kept=kept), set(), defaultdict(list), defaultdict(lambda: [0, 0])
+    showings = defaultdict(Counter)
     for batch in batches:
         expected = []
         for event in batch:
@@ -86,9 +87,14 @@ def test_stores_do_as_their_model(open_fresh, batches, kept, limit):
                     counts[event.article][event.type == "shown"] += 1
                 if event.type == "click":
                     clicks[event.user].append((event.article, event.time))
+                    showings[event.user].pop(event.article, None)
+                elif event.time > NOW - 30 * 24 * 3600:
+                    showings[event.user][event.article] += 1
         for user, history in clicks.items():
             clicks[user] = sorted(history, key=lambda pair: pair[1])[-kept:]
-        assert store.record(batch) == expected
+        assert store.record(batch, keep_showings=True) == expected
+    for user, times in showings.items():
+        assert store.showings(user) == times
     for user, history in clicks.items():
         assert store.history(user, limit) == history[-limit:]
     popular = store.popular(NOW - 30 * 24 * 3600, 1000)
@@ -96,6 +102,18 @@ def test_stores_do_as_their_model(open_fresh, batches, kept, limit):
     for user, history in clicks.items():
         assert store.forget(user) == len(history)
         assert store.history(user, limit) == []
+        assert store.showings(user) == {}
+
+
+def test_showings_of_a_user_are_kept_where_they_are_asked_for(store):
+    shown = [Event(str(next(fresh)), "u", "a", "shown", NOW) for _ in range(3)]
+    store.record(shown[:1])
+    assert store.showings("u") == {}
+    store.record(shown[1:], keep_showings=True)
+    store.record([Event("old", "u", "b", "shown", NOW - 70 * 86_400)], keep_showings=True)
+    assert store.showings("u") == {"a": 2}
+    store.record([click("c")], keep_showings=True)
+    assert store.showings("u") == {}
 
 
 def test_ids_are_known_again_for_some_days_and_counts_for_a_month(open_fresh):
