@@ -249,22 +249,23 @@ class Recommender:
         pool, now = self._pool, time.time() if now is None else now
         pairs = allowed_in(pool, max_age, where, {*exclude, *history}, now)
         scores = np.concatenate([np.zeros(0, "float32"), *(np.where(of, 0, -np.inf) for _, of in pairs)])
+        chosen = np.flatnonzero(scores > -np.inf)
+        if not len(chosen):
+            return pool.ids, scores
         clicks = self._known(pool, history)
         clicked = self._clicked(pool, clicks, user)
-        chosen = np.flatnonzero(scores > -np.inf)
-        if self._search is not None and len(chosen):
+        if self._search is not None:
             query = self._query(pool, clicked)
             scores = np.concatenate([query.search(segment, of, exact) for segment, of in pairs])
             if self._search["exact"]:
                 return pool.ids, scores
             chosen = highest(scores, max(exact, RERANKED))
-        if len(chosen):
-            state = self.network.run("user", clicked)
-            whole = self._scores(pool, clicks, state, [pool.ids[row] for row in chosen.tolist()], user, now)
-            scores[chosen] = -np.inf
-            if (most := scores.max()) > -np.inf:
-                scores += whole.min() - most
-            scores[chosen] = whole
+        state = self.network.run("user", clicked)
+        whole = self._scores(pool, clicks, state, [pool.ids[row] for row in chosen.tolist()], user, now)
+        scores[chosen] = -np.inf
+        if (most := scores.max()) > -np.inf:
+            scores += whole.min() - most
+        scores[chosen] = whole
         return pool.ids, scores
 
     def score(
