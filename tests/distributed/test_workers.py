@@ -1,0 +1,172 @@
+"""Several workers do what one does; those that die are replaced, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from recommenders_miner import NewsTable, distributed, load_model
+from recommenders_miner.data.ragged import Ragged
+from recommenders_miner.distributed.pool import open_pool
+from recommenders_miner.errors import HParamsError, RecommendersMinerError, WorkersError
+from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
+from recommenders_miner.evaluation.scoring import LogScorer
+from tests.distributed import cluster
+from tests.models.toy import STILL, fresh_toy_model, unbuilt, write_files
+
+on_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="workers train on JAX, and are compared with it")
+TOY = {**STILL, "epochs": 13}  # of four steps each
+
+
+@pytest.mark.slow
+@on_jax
+@pytest.mark.parametrize("name", ["miner", "nrms", "lstur", "deepfm"])
+def test_two_workers_train_as_one_does(name, tmp_path):
+    files = write_files(tmp_path)
+    alone = unbuilt(name, **TOY).fit(*files, *files, verbose=0)
+    together = distributed.fit(unbuilt(name, **TOY), *files, *files, run_dir=tmp_path / "run", workers=2, verbose=0)
+    assert len(together.history) == 13
+    for one, other in zip(alone.history, together.history, strict=True):
+        assert one.keys() == other.keys()
+        assert np.isclose(one["loss"], other["loss"], rtol=0, atol=1e-5)
+        assert np.isclose(one["val_group_auc"], other["val_group_auc"], rtol=0, atol=1e-9)
+    assert np.isclose(together.run_eval(*files)["group_auc"], alone.run_eval(*files)["group_auc"], atol=1e-9)
+
+
+@pytest.mark.slow
+@on_jax
+def test_what_is_wrong_with_the_data_is_said_once(tmp_path):
+    news, behaviors = write_files(tmp_path)
+    behaviors.write_text(behaviors.read_text() + "no impression\n")
+    with pytest.raises(RecommendersMinerError, match=r"behaviors.tsv, line 15"):
+        distributed.fit(unbuilt("nrms"), news, behaviors, run_dir=tmp_path / "run", workers=2, verbose=0)
+    assert not (tmp_path / "run" / "model").exists()
+    with pytest.raises(HParamsError, match="no multiple of the 3"):
+        distributed.fit(unbuilt("nrms"), news, behaviors, run_dir=tmp_path / "run", workers=3, verbose=0)
+
+
+@pytest.mark.slow
+def test_two_workers_score_and_recommend_as_one_does(tmp_path):
+    files = write_files(tmp_path)
+    model = fresh_toy_model("miner")
+    model.save(tmp_path / "model")
+    model = load_model(tmp_path / "model")
+    data = model.read(*files)
+    [(log, scores)] = distributed.score_parts(model, data, files, workers=2)
+    assert np.allclose(scores.values, model.score_log(data), rtol=0, atol=1e-6)
+    model.set_news(files[0])
+    batches = distributed.recommend_all_users(tmp_path / "model", log, NewsTable.read(files[0]), k=3, workers=2)
+    rows = [row for batch in batches for row in batch.to_pylist()]
+    assert [row["user"] for row in rows] == log.users.to_pylist()
+    for row in rows:
+        last = max(np.flatnonzero(log.user_of == log.users.index(row["user"]).as_py()))
+        slots = log.candidates.places(np.array([last])).values
+        clicked = [*log.histories[log.history_of[last]], *log.candidates.values[slots][log.labels[slots] == 1]]
+        expected = model.recommend([data.news.ids[int(article)].as_py() for article in clicked], k=3, user=row["user"])
+        assert row["news"] == [news_id for news_id, _ in expected]
+        assert np.allclose(row["score"], [score for _, score in expected], rtol=0, atol=1e-6)
+
+
+class Dies:
+    """A worker that is killed when it is asked for the first time, and does its work when it is asked again."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def double(self, number, arrays):
+        mark = self.folder / str(number)
+        if number % 3 == 0 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number * int(arrays["two"][0])
+
+    def never(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("address", [None, "local"])
+def test_what_a_killed_worker_was_doing_is_done_again(address, tmp_path):
+    with open_pool(Dies, (tmp_path,), 2, address) as pool:
+        two = pool.share({"two": np.array([2])})
+        assert list(pool.map("double", [(number, two) for number in range(8)])) == [2 * number for number in range(8)]
+        assert len(list(tmp_path.iterdir())) == 3
+        with pytest.raises(WorkersError, match="died"):
+            list(pool.map("never", [()]))
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_evaluations_of_parts_join_to_that_of_the_whole(parts):
+    rng = np.random.default_rng(1)
+    lengths = rng.integers(2, 9, 60)
+    scores = Ragged.of_lengths(rng.random(lengths.sum()), lengths)
+    labels = (rng.random(lengths.sum()) < 0.4).astype("int8")
+    whole = evaluate_scores(scores.values, labels, scores.offsets)
+    found = []
+    for rows in np.array_split(np.arange(60), parts):
+        part, of_part = scores.take(rows), Ragged(labels, scores.offsets).take(rows)
+        found.append(evaluate_scores(part.values, of_part.values, part.offsets))
+    joined = Evaluation.joined(found)
+    assert (joined.num_impressions, joined.num_left_out) == (whole.num_impressions, whole.num_left_out)
+    for name in whole.metrics:
+        assert np.isclose(joined.metrics[name], whole.metrics[name], rtol=0, atol=1e-12)
+        assert np.isclose(joined.standard_errors[name], whole.standard_errors[name], rtol=1e-9)
+
+
+def test_users_are_dealt_whole(tmp_path):
+    model = fresh_toy_model("nrms")
+    data = model.read(*write_files(tmp_path))
+    scorer: LogScorer = model.log_scorer
+    users = scorer.distinct_users(data.log, data.users)
+    dealt = scorer.deal(data.log, users, 3)
+    assert np.array_equal(np.sort(np.concatenate(dealt)), np.arange(len(data.log)))
+    of_workers = [set(users.of_impression[impressions]) for impressions in dealt]
+    assert sum(map(len, of_workers)) == len(set.union(*of_workers))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(cluster.why_not()), reason=cluster.why_not() or "namespaces can be made")
+def test_a_node_dies_and_comes_back(data, tmp_path):
+    command = [cluster.BIN / "recommenders-miner", "train", "--hparams", "nrms", "--scale", "fast", "--data", data]
+    command += ["-o", "epochs=3", "--workers", "2"]
+
+    def train(out, **options):
+        return subprocess.Popen(
+            cluster.inside("rm-a", *command, "--out", out, "--address", cluster.ADDRESS),
+            env=cluster.ENVIRONMENT,
+            stdout=open(tmp_path / f"{out.name}.log", "w"),
+            stderr=subprocess.STDOUT,
+        )
+
+    with cluster.two_nodes() as nodes:
+        broken = tmp_path / "broken"
+        process = train(broken)
+        while not (broken / "checkpoint.npz").exists():
+            assert process.poll() is None, (tmp_path / "broken.log").read_text()
+            time.sleep(0.05)
+        cluster.kill(nodes["rm-b"])
+        time.sleep(2)
+        nodes["rm-b"] = cluster.start("rm-b")
+        assert process.wait() == 0, (tmp_path / "broken.log").read_text()
+        assert "All start again" in (tmp_path / "broken.log").read_text()
+        evaluate = [cluster.BIN / "recommenders-miner", "evaluate", broken, "--data", data, "--workers", "2"]
+        said = subprocess.run(
+            cluster.inside("rm-a", *evaluate, "--address", cluster.ADDRESS),
+            env=cluster.ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    unbroken = tmp_path / "unbroken"
+    subprocess.run([*map(str, command), "--out", str(unbroken)], check=True, capture_output=True)
+    histories = [json.loads((run / "model" / "model.json").read_text())["history"] for run in (broken, unbroken)]
+    for one, other in zip(*histories, strict=True):
+        assert np.allclose(list(one.values()), list(other.values()), rtol=0, atol=1e-6)
+    assert np.isclose(json.loads(said[said.index("{") : said.index("}") + 1])["group_auc"], one["val_group_auc"])
