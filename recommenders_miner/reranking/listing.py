@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recommenders_miner.reranking.pool import Pool, highest
+from recommenders_miner.reranking.pool import WIDE, Pool, highest
 from recommenders_miner.reranking.rules import AGES, EXPLORE, SAME_STORY, SHOWN
 
 CANDIDATES, PLACES, SCORE = "candidates", "places", "score"
@@ -205,11 +205,14 @@ class Listing:
             others, found = np.setdiff1d(wanted, self.order), set()
             asking = self._asking(rule)
         else:
-            others = np.setdiff1d(np.arange(len(pool.rows)), self.order)
+            is_other = np.ones(len(pool.rows), bool)
+            is_other[self.order] = False
+            others = np.flatnonzero(is_other)
             asking = {title for title, ones in self._asking(rule).items() if np.isin(ones, broken).any()}
             explained = [ones for title, ones in self._asking(rule).items() if title in asking]
             is_explained = len(broken) and np.isin(broken, np.concatenate([[], *explained])).all()
             found = asking if is_explained or rule == len(rules.rules) else {*asking, PLACES}
+        others = others[highest(pool.relevance[others], WIDE)]  # of a whole catalogue, what could be in the list
         reasons = [self._excluded(candidate, self.order) for candidate in others.tolist()]
         found |= {reason.rule for reason in reasons if reason}
         if wanted is not None and None in reasons:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import zlib
 from collections.abc import Callable
 from email.message import Message
 from time import perf_counter
@@ -19,6 +20,8 @@ from recommenders_miner.serving.metrics import Metrics
 from recommenders_miner.serving.problems import Problem, busy
 
 MOST_BYTES = 1_000_000
+_OTHER_LIMITS = {"/v1/poprox": 5_000_000}
+"""Of requests that bring all their articles."""
 _MOST_READ = 200
 """Bodies that are read at a time, so that those of slow clients take no more than 200 MB."""
 _CLOSE = {"Connection": "close"}
@@ -79,25 +82,27 @@ class Guard:
             self._metrics.response(scope["method"], route, status, perf_counter() - start)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        headers = dict(scope["headers"])
+        headers, most = dict(scope["headers"]), _OTHER_LIMITS.get(scope["path"], MOST_BYTES)
         length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or int(length[:20]) > MOST_BYTES:
-            raise _too_large()
+        if not length.isdigit() or int(length[:20]) > most:
+            raise _too_large(most)
         if self._read >= _MOST_READ:
             raise busy("Too many bodies are on their way; come again in a second.")
         self._read += 1
         try:
             async with asyncio.timeout(self._seconds):
-                body = await _read(receive)
+                body = await _read(receive, most)
         except TimeoutError:
             raise Problem(408, f"The body did not arrive within {self._seconds:g} seconds.", _CLOSE) from None
         finally:
             self._read -= 1
+        if headers.get(b"content-encoding", b"").lower() == b"gzip":
+            body = _unpacked(body, most)
         _check_text(headers.get(b"content-type", b""), body)
         return body
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive, most: int) -> bytes:
     chunks, size, more = [], 0, True
     while more:
         message = await receive()
@@ -105,8 +110,8 @@ async def _read(receive: Receive) -> bytes:
             raise _Gone
         chunk = message.get("body", b"")
         size += len(chunk)
-        if size > MOST_BYTES:
-            raise _too_large()
+        if size > most:
+            raise _too_large(most)
         chunks.append(chunk)
         more = message.get("more_body", False)
     return b"".join(chunks)
@@ -124,8 +129,19 @@ def _check_text(content_type: bytes, body: bytes) -> None:
         raise Problem(400, f"The body is not valid UTF-8: see byte {error.start}.") from None
 
 
-def _too_large() -> Problem:
-    return Problem(413, f"A body has at most {MOST_BYTES:,} bytes; send it in several requests.", _CLOSE)
+def _unpacked(body: bytes, most: int) -> bytes:
+    """Unpack what was sent as gzip, as far as it may be long."""
+    try:
+        found = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS).decompress(body, most + 1)
+    except zlib.error:
+        raise Problem(400, "The body is not gzip, as the header Content-Encoding says.") from None
+    if len(found) > most:
+        raise _too_large(most)
+    return found
+
+
+def _too_large(most: int) -> Problem:
+    return Problem(413, f"A body has at most {most:,} bytes; send it in several requests.", _CLOSE)
 
 
 def _replayed(body: bytes, receive: Receive) -> Callable:

@@ -13,7 +13,7 @@ from fastapi import Path as InPath
 from fastapi.responses import FileResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from recommenders_miner.serving import wire
+from recommenders_miner.serving import poprox, wire
 from recommenders_miner.serving.metrics import CONTENT_TYPE
 from recommenders_miner.serving.problems import Problem, busy, documented
 from recommenders_miner.serving.service import Service
@@ -124,6 +124,27 @@ def recommendations(service: Service, door: Door) -> APIRouter:
         """Place articles and interests in the plane."""
         door.require(knows_token or body.user is None)
         return service.map(body)
+
+    return router
+
+
+def of_poprox(service: Service, door: Door) -> APIRouter:
+    """Return what POPROX's platform asks of a recommender, at /v1/poprox in the place of the platform's own root."""
+    router = APIRouter(prefix="/v1/poprox", tags=["poprox"])
+
+    @router.post("", responses=documented(*_OF_BODY), **door.guarded)
+    def answer(
+        body: poprox.Request,
+        pipeline: Annotated[str | None, Query(max_length=200, description="The name of a policy.")] = None,
+    ) -> dict[str, Any]:
+        """Answer a request of POPROX's protocol 5.0 or 6.0."""
+        return service.poprox(body, pipeline)
+
+    @router.get("/warmup", responses=documented(401, 503), **door.guarded)
+    def warmup(response: Response) -> list[str]:
+        """Say which pipelines there are: the policies."""
+        response.headers["poprox-protocol-version"] = poprox.V5
+        return [policy.name for policy in service.models().policies]
 
     return router
 

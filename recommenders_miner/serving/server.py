@@ -23,7 +23,7 @@ from recommenders_miner.serving.guard import Guard
 from recommenders_miner.serving.loading import Load
 from recommenders_miner.serving.metrics import SHARED_FOLDER
 from recommenders_miner.serving.problems import add_handlers
-from recommenders_miner.serving.routes import Door, data, operation, recommendations
+from recommenders_miner.serving.routes import Door, data, of_poprox, operation, recommendations
 from recommenders_miner.serving.service import Service
 from recommenders_miner.serving.settings import Settings
 
@@ -73,7 +73,7 @@ def create_app(
     app.add_middleware(Guard, metrics=service.metrics, places=places, seconds=settings.body_seconds)
     add_handlers(app)
     door = Door(settings.token)
-    for router in (operation(service), recommendations(service, door), data(service, door)):
+    for router in (operation(service), recommendations(service, door), of_poprox(service, door), data(service, door)):
         app.include_router(router)
     return app
 

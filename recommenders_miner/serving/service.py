@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recommenders_miner.errors import UnknownNewsError
-from recommenders_miner.serving import wire
+from recommenders_miner.serving import poprox, wire
 from recommenders_miner.serving.fleet import Fleet
 from recommenders_miner.serving.loading import Load
 from recommenders_miner.serving.metrics import Metrics
@@ -54,6 +54,7 @@ class Service:
         self._settings, self._on_failure = settings, on_failure
         self._fleet = Fleet(settings, self.metrics, load)
         self._popular = Popular(self._fleet.catalog, settings.explore)
+        self._poprox = poprox.Answerer()
         self._policies = Policies(settings.policies, self._fleet.catalog)
         self._opened: Store | None = None
         self._log: ServedLog | None = None
@@ -228,6 +229,20 @@ class Service:
         with self.metrics.stage("arrange"):
             wishes = {"topics": request.topics, "pins": request.pins, "dial": request.dial}
             return bound.arrange(rows, scores, request.k, history=history, seed=seed, shown=shown, **wishes)
+
+    def poprox(self, request: poprox.Request, pipeline: str | None) -> dict[str, Any]:
+        """Answer POPROX's platform; `pipeline` names a policy, which is else that of the profile's arm."""
+        self._require_loaded()
+        profile = request.interest_profile.profile_id
+        model, policy = self._fleet.arm_of(None if profile is None else str(profile), request.history())
+        policy = policy if pipeline is None else pipeline
+        with self.metrics.stage("poprox"):
+            named = (policy, self._policies.get(policy).policy) if policy else None
+            answer, relaxed = self._poprox.answer(request, model, named)
+        self.metrics.answers.labels(model.name).inc()
+        if policy:
+            self.metrics.arranged(policy, relaxed)
+        return answer
 
     def explain(self, request: wire.ExplainRequest) -> dict[str, Any]:
         """Return what `Recommender.explain` says; 404 where it does not know an article."""

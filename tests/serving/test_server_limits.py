@@ -300,7 +300,8 @@ def test_openapi_has_examples_and_problems(shared):
     document = shared.get("/openapi.json").json()
     paths = {path for path in document["paths"] if path.startswith("/v1")}
     of_one = {"/v1/users/{user}", "/v1/articles/{article}"}
-    assert paths == of_one | {f"/v1/{name}" for name in ("models", "recommend", "explain", "map", "events", "articles")}
+    names = ("models", "recommend", "explain", "map", "events", "articles", "poprox", "poprox/warmup")
+    assert paths == of_one | {f"/v1/{name}" for name in names}
     for name in ("RecommendRequest", "EventsRequest", "ExplainRequest", "ArticleRow"):
         assert document["components"]["schemas"][name]["examples"]
     problems = document["paths"]["/v1/recommend"]["post"]["responses"]
