@@ -68,6 +68,7 @@ paper-shapes: $(STAMP)
 
 reliability: $(STAMP)
 	KILLS=20 $(BIN)/python -m pytest -q -s -m slow tests/reliability
+	RELIABILITY=1 KERAS_BACKEND=jax $(BIN)/python -m pytest -q -m slow tests/distributed
 	$(BIN)/python -m pip install --quiet -e ".[fuzz]"
 	$(BIN)/python tests/reliability/coverage_guided.py --seconds 60
 

@@ -34,7 +34,7 @@ class LogWorker:
 
     def encode(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Encode some rows of the news."""
-        return self.model.log_scorer.encode_news({name: values[rows] for name, values in self.features.items()})
+        return self.model.log_scorer.encode_rows(self.features, rows)
 
     def score(self, news: dict[str, np.ndarray], part: int, impressions: np.ndarray | None) -> np.ndarray:
         """Score the candidates of some impressions of a part of the log, or of all, for news that are encoded."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from recommenders_miner.distributed.pool import connect
 from recommenders_miner.distributed.worker import USERS_ERROR, Worker, describe, environment, free_port
-from recommenders_miner.errors import RecommendersMinerError, WorkersError
+from recommenders_miner.errors import HParamsError, RecommendersMinerError, WorkersError
 from recommenders_miner.models.training import epochs_kept
 
 LOGGER = logging.getLogger("recommenders_miner")
@@ -59,6 +59,9 @@ def fit(
         WorkersError: workers died again and again without getting further.
         RecommendersMinerError: what any of them raised, as `BaseModel.fit` does.
     """
+    if model.hparams.batch_size % workers:
+        problem = f"batch_size {model.hparams.batch_size} is no multiple of the {workers} workers."
+        raise HParamsError(problem)
     run_dir = Path(run_dir).absolute()
     run_dir.mkdir(parents=True, exist_ok=True)
     options |= {"run_dir": str(run_dir), "resume": resume, "verbose": verbose}

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from recommenders_miner.backend import import_backend_quietly
 from recommenders_miner.errors import RecommendersMinerError
 
 USERS_ERROR = 3
@@ -118,6 +119,7 @@ def main() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    import_backend_quietly()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if os.environ["KERAS_DISTRIBUTION_PROCESS_ID"] == "0":
         logging.getLogger("recommenders_miner").setLevel(logging.INFO)

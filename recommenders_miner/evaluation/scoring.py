@@ -74,6 +74,12 @@ class LogScorer:
             news = self._related(part, news)
         return news
 
+    def encode_rows(self, features: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Encode some rows of a news table as `encode_news` does, where articles do not read others of the table."""
+        table = np.concatenate([[0], rows])  # the padding article leads every table
+        encoded = self.encode_news({name: values[table] for name, values in features.items()})
+        return {name: values[1:] for name, values in encoded.items()}
+
     def _related(self, part: NetworkPart, news: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return a whole table of articles after they learnt once more of each other: see `NewsEncoder.relate`."""
         encoder, found = self.network.news_encoder, []

@@ -134,7 +134,7 @@ def score_together(
             size = len(next(iter(features.values())))
             news = devices.share(
                 [np.arange(process, size, count) for process in range(count)],
-                lambda rows: scorer.encode_news({name: values[rows] for name, values in features.items()}),
+                lambda rows: scorer.encode_rows(features, rows),
             )
         dealt = scorer.deal(log, users, count)
         own = dealt[devices.process]

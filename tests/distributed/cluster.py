@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -80,3 +81,20 @@ def two_nodes():
         for node in NODES:
             subprocess.run(["ip", "netns", "del", node], capture_output=True)
             shutil.rmtree(Path("/etc/netns") / node, ignore_errors=True)
+
+
+class Dies:
+    """A worker that is killed when it is asked for the first time, and does its work when it is asked again."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def double(self, number, arrays):
+        mark = self.folder / str(number)
+        if number % 3 == 0 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number * int(arrays["two"][0])
+
+    def never(self):
+        os.kill(os.getpid(), signal.SIGKILL)
