@@ -96,13 +96,35 @@ class World:
         ]
         ids = [row["id"] for row in pool]
         scores = self.score(body["model"], history, ids) if history else -np.arange(len(ids)) / 100
-        best = np.argsort(-scores, kind="stable")[: body["k"]]
+        order = np.argsort(-scores, kind="stable").tolist()
+        if body.get("policy"):
+            return self.arranged(body, [{**pool[i], "score": float(scores[i])} for i in order])
+        best = order[: body["k"]]
         why = "model" if history else "popular"
         articles = [
             {"id": ids[i], "score": scores[i], "title": pool[i]["title"], "category": pool[i]["category"], "why": why}
             for i in best
         ]
         return {"id": "a1", "model": body["model"], "articles": articles}
+
+    def arranged(self, body, ranked):
+        """A policy with one rule, no weather, and the pins of the request; the dial turns the rest around at 1."""
+        kept = [row for row in ranked if row["category"] != "weather"][:: -1 if body.get("dial") == 1 else 1]
+        listed = [row for row in kept if row["id"] not in {pin["id"] for pin in body.get("pins", ())}][: body["k"]]
+        for pin in sorted(body.get("pins", ()), key=lambda pin: pin["place"]):
+            listed.insert(pin["place"] - 1, next(row for row in ranked if row["id"] == pin["id"]))
+        listed, rank_of = listed[: body["k"]], {row["id"]: rank for rank, row in enumerate(ranked, start=1)}
+        pinned = {pin["id"]: f"{pin['id']} at place {pin['place']}" for pin in body.get("pins", ())}
+        names = ("id", "score", "title", "category")
+        articles = [{"why": "model", **{name: row[name] for name in names}} for row in listed]
+        for place, row in enumerate(articles, start=1):
+            if rank_of[row["id"]] != place:
+                rule = pinned.get(row["id"], "no weather")
+                row["moved"] = {"rule": rule, "rank": rank_of[row["id"]], "place": place}
+        said = {"policy": body["policy"], "relaxed": [{"rule": "near", "by": 2, "clashes": ["candidates"]}]}
+        missing = [id for id in body.get("why_not", ()) if id not in {row["id"] for row in listed}]
+        said["why_not"] = [{"id": id, "rule": "no weather", "text": "weather has its 0 places."} for id in missing]
+        return {"id": "a1", "model": body["model"], "articles": articles, **said}
 
     def brief(self, news_id):
         return {name: self.articles[news_id][name] for name in ("id", "category", "title")}
@@ -163,13 +185,13 @@ class World:
 
 
 class FakeServer(ThreadingHTTPServer):
-    """Answers in the contract's shapes. `token` and `problem` (path, status, detail) make it refuse."""
+    """Answers in the contract's shapes. `token`, `problem` (path, status, detail) make it refuse; `policies` are served."""
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.world, self.token, self.problem, self.asked = World(), None, None, []
+        self.world, self.token, self.problem, self.asked, self.policies = World(), None, None, [], None
         self.url = f"http://127.0.0.1:{self.server_port}/"
 
 
@@ -200,7 +222,7 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(*server.problem[1:])
         elif url.path == "/v1/models":
             models = [{"name": name, "kind": name[:5], "share": 0.5, "history": 50} for name in MODELS]
-            self.reply(200, {"models": models})
+            self.reply(200, {"models": models, **({"policies": server.policies} if server.policies else {})})
         elif url.path == "/v1/articles":
             self.reply(200, server.world.find(parse_qs(url.query)))
         elif url.path in ("/v1/recommend", "/v1/explain", "/v1/map"):

@@ -388,3 +388,43 @@ def test_of_several_quick_changes_the_last_is_shown(new_page, server):
     assert len(recommended[-1]["history"]) == 6
     expected = server.world.recommend(recommended[-1])["articles"][0]["title"]
     assert expected in page.locator(".picks li:first-child .title").all_inner_texts()
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_a_policy_says_what_it_moved_and_why_an_article_is_missing(new_page, server, width):
+    server.policies = [{"name": "front", "title": "Front page", "share": 0.0, "rerank": "mmr", "dial": 0.5}]
+    page = new_page(server.url + "#click=N1000&click=N1004&side=b", width)
+    settle(page)
+    assert page.is_disabled("#side-b [name=dial]")
+    page.select_option("#side-b [name=policy]", "front")
+    settle(page)
+    assert page.locator("#side-b .answer").inner_text().count("no weather") >= 1
+    assert "Not kept: near (by 2, for candidates)." in page.inner_text("#side-b")
+    assert "Dial, mmr: 0.5" in page.inner_text("#side-b form")
+    page.locator("#side-b [name=dial]").fill("1")
+    settle(page)
+    bodies = [body for path, body in server.asked if path == "/v1/recommend" and "policy" in body]
+    assert (bodies[0].get("dial"), bodies[-1]["dial"]) == (None, 1)
+    # An article that is looked for, and is not there; then it is pinned.
+    page.fill("#words", "lake snow")
+    page.wait_for_timeout(400)
+    settle(page)
+    title = page.locator("#results .title").first.inner_text()
+    page.locator("#results .icon").first.click()
+    page.wait_for_selector("#why .facts")
+    assert page.inner_text("#why .big") == title
+    page.wait_for_selector("text=Not in B: weather has its 0 places.")
+    page.focus("#why select")
+    page.select_option("#why select", "2")
+    settle(page)
+    assert page.evaluate("document.activeElement.matches('#why select')")
+    assert page.locator("#side-b .pick .title").nth(1).inner_text() == title
+    assert "place 2 by the rule" in page.inner_text("#why")
+    assert overflow(page) <= 0
+    page.reload()
+    settle(page)
+    assert page.locator("#side-b .pick .title").nth(1).inner_text() == title
+    page.select_option("#why select", "0")
+    settle(page)
+    assert title not in page.locator("#side-b .pick .title").all_inner_texts()
+    assert "pin=" not in page.url
