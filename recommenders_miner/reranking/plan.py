@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recommenders_miner.reranking.exact import choose_exactly
 from recommenders_miner.reranking.fill import fill, fill_floors_first
 from recommenders_miner.reranking.listing import Listing
 from recommenders_miner.reranking.policy import Pin, Policy
@@ -52,6 +51,10 @@ class Plan:
     """
 
     def __init__(self, policy: Policy, columns: Mapping[str, Sequence[Any]], vectors: Any = None) -> None:
+        # It needs scipy.optimize, 40 MB that a server without a policy goes without.
+        from recommenders_miner.reranking.exact import choose_exactly
+
+        self._choose_exactly = choose_exactly
         self.policy, self._rules = policy, Rules(policy, columns, vectors)
         self.warnings = self._rules.warnings
 
@@ -117,7 +120,7 @@ class Plan:
                 tried.append((order, violations))
             if len(among) == len(pool.rows):
                 break
-        order, violations = choose_exactly(pool, among, *min(tried, key=lambda one: pool.cost(one[1])))
+        order, violations = self._choose_exactly(pool, among, *min(tried, key=lambda one: pool.cost(one[1])))
         return Listing(order, pool, violations)
 
 

@@ -190,7 +190,7 @@ class Service:
         ]
         answer = wire.Recommendations(id=id.hex, model=model.name, articles=articles, **said)
         self.metrics.answers.labels(model.name).inc()
-        if self._log:
+        if self._log and not request.why_not:  # to ask why not is to look, not to show
             ids, reasons = [article.id for article in articles], [article.why for article in articles]
             of_user = {"id": answer.id, "user": request.user, "model": model.name, "history": history}
             self._log.answer({**of_user, **logged, "articles": ids, "why": reasons})

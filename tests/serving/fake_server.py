@@ -185,7 +185,7 @@ class World:
 
 
 class FakeServer(ThreadingHTTPServer):
-    """Answers in the contract's shapes. `token`, `problem` (path, status, detail) make it refuse; `policies` are served."""
+    """Answers in the contract's shapes. `token`, `problem` (path, status, detail) make it refuse; `policies` it lists."""
 
     daemon_threads = True
 

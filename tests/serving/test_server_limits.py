@@ -310,6 +310,6 @@ def test_openapi_has_examples_and_problems(shared):
 
 
 def test_no_training_library_is_in_the_server():
-    blocked = "import sys; sys.modules |= dict.fromkeys(['tensorflow', 'keras', 'jax', 'torch', 'pandas']);"
+    blocked = "import sys; sys.modules |= dict.fromkeys(['tensorflow', 'keras', 'jax', 'torch', 'pandas', 'scipy']);"
     code = f"{blocked} import recommenders_miner.serving.server"
     subprocess.run([sys.executable, "-c", code], check=True)
