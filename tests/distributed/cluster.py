@@ -15,7 +15,7 @@ from pathlib import Path
 BIN = Path(sys.executable).parent
 NODES = {"rm-a": "10.77.0.1", "rm-b": "10.77.0.2"}
 ADDRESS = "10.77.0.1:6399"
-ENVIRONMENT = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_IMPORT_WARNING": "1"}
+ENVIRONMENT = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
 
 
 def why_not() -> str:
