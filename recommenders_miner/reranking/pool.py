@@ -168,11 +168,15 @@ class Pool:
             if need > 0:
                 fitting = np.flatnonzero(self.member[:, number])
                 chosen.append(fitting[highest(value[fitting], need + _SPARE)])
-        for buckets in self.buckets.T if wide else ():
-            order = np.lexsort((-value, buckets))
-            of_order = buckets[order]
-            better = np.arange(len(order)) - np.searchsorted(of_order, of_order)
-            chosen.append(order[better < np.append(np.minimum(self.limits, self.k), self.k)[of_order]])
+        if wide and self.buckets.size:
+            most = np.append(np.minimum(self.limits, self.k), self.k)
+            by_value = np.argsort(-value, kind="stable")
+            small = np.int16 if len(most) < 2**15 else np.int64  # which numpy sorts by their digits
+            for buckets in self.buckets[by_value].T.astype(small):
+                order = np.argsort(buckets, kind="stable")
+                counts = np.bincount(buckets, minlength=len(most))
+                better = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+                chosen.append(by_value[order[better < np.repeat(most, counts)]])
         return np.unique(np.concatenate(chosen).astype(np.int64))
 
     def reranker(self, among: np.ndarray) -> Reranker:

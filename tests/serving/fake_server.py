@@ -185,7 +185,7 @@ class World:
 
 
 class FakeServer(ThreadingHTTPServer):
-    """Answers in the contract's shapes. `token`, `problem` (path, status, detail) make it refuse; `policies` it lists."""
+    """Answers in the shapes of the contract. `token`, `problem` (path, status, detail) make it refuse."""
 
     daemon_threads = True
 
