@@ -58,6 +58,7 @@ setup(
         "icu": ["icu4py>=1.2"],
         "export": ["tf2onnx>=1.17", "onnxruntime>=1.20"],
         "serve": ["onnxruntime>=1.20", "fastapi>=0.115", "uvicorn>=0.32", "prometheus-client>=0.21", "redis>=5.2"],
+        "ray": ["ray[default]>=2.40", "jax>=0.6"],
         "notebooks": ["jupyterlab>=4.2", "ipykernel>=6.29", "ipywidgets>=8.1", "nbclient>=0.10"],
         "fuzz": ["atheris>=3.0"],
         "dev": [
@@ -76,6 +77,7 @@ setup(
             "uvicorn>=0.32",
             "prometheus-client>=0.21",
             "redis>=5.2",
+            "ray[default]>=2.40",
             "httpx>=0.28",
             "schemathesis>=4",
             "playwright>=1.49",

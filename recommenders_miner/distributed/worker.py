@@ -19,6 +19,8 @@ from typing import Any
 from recommenders_miner.backend import import_backend_quietly
 from recommenders_miner.errors import RecommendersMinerError
 
+LOGGER = logging.getLogger("recommenders_miner")
+
 USERS_ERROR = 3
 """The exit status of a worker that met an error which another try would meet again; what it says is in a file."""
 
@@ -79,6 +81,8 @@ def train(task: dict[str, Any]) -> None:
         model = cls(of(**task["hparams"]), seed=task["seed"])
     model.fit(*task["files"], **{**options, "verbose": options["verbose"] if is_first else 0})
     if is_first:
+        if model.throughput.samples_per_second:
+            LOGGER.info("%.0f samples a second", model.throughput.samples_per_second)
         with Devices().apart():
             model.save(Path(options["run_dir"]) / "model")
 
