@@ -54,7 +54,7 @@ class Rules:
         self._bind_quotas()
         self._bind_ages(columns.get("published"))
         members = [self._having(rule.column, rule.value, "floors") for rule in policy.floors]
-        self.floor_members = np.array(members, bool).reshape(-1, self.num_articles).T
+        self.floor_members = np.array(members, bool).reshape(-1, self.num_articles).T.copy()
         self.pins = self._pins(columns.get("id", ()))
         self.vectors = self._vectors(columns, vectors)
 
@@ -95,7 +95,7 @@ class Rules:
                 rule_of.append(rule)
                 labels.append(" or ".join(map(str, quota.value)))
         buckets = np.concatenate([np.empty((self.num_articles, 0), int), *parts], axis=1)
-        self.buckets = np.where(buckets < 0, len(rule_of), buckets)
+        self.buckets = np.where(buckets < 0, len(rule_of), buckets).astype(np.int32)
         self.bucket_rules, self.bucket_labels = np.array(rule_of, int), labels
 
     def _bind_ages(self, published: Any) -> None:

@@ -97,13 +97,14 @@ class Bound(NamedTuple):
         if pins:
             row_of = self.articles.row_of
             plan = plan.pinned({Pin(article=pin.id, place=pin.place): row_of.get(pin.id, -1) for pin in pins})
-        times = np.zeros(len(self.articles.ids), np.int64)
-        for article, count in shown.items():
-            if article in self.articles.row_of:
-                times[self.articles.row_of[article]] = count
-        rows = rows[is_candidate]
+        rows, times = rows[is_candidate], None
+        if shown:
+            known = [article for article in shown if article in self.articles.row_of]
+            times = np.zeros(len(self.articles.ids), np.int64)
+            times[self.articles.rows(known)] = [shown[article] for article in known]
+            times = times[rows]
         listing = plan.arrange(
-            scores[is_candidate], rows, k, now=time.time(), history=self.articles.rows(history), shown=times[rows],
+            scores[is_candidate], rows, k, now=time.time(), history=self.articles.rows(history), shown=times,
             topics=topics, seed=seed, dial=dial,
         )  # fmt: skip
         return Arranged(listing, self.articles, frozenset(history))

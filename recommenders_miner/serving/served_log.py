@@ -3,7 +3,8 @@
 Each line says in `kind` what it is, and in `time` when, in Unix seconds:
 
     {"kind": "answer", "id": …, "time": …, "user": … or null, "model": …, "history": [ids, newest last],
-     "articles": [ids, best first], "why": [why each is there]}
+     "articles": [ids, best first], "why": [why each is there],
+     and where a policy arranged them "policy": its name, "policy_version": a digest of what it said}
     {"kind": "event", "id": …, "time": …, "user": …, "article": …, "type": "click" or "shown", "answer": … or null}
     {"kind": "article", "id": …, "time": …, "title": …, further columns}
 """

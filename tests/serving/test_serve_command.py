@@ -80,8 +80,8 @@ def test_policies_by_name_and_by_arm(folder, started):
     Path("faulty.yaml").write_text("quota: []")
     front = ("export", "export", "--news", "news.tsv", "--policy", "front=front.yaml")
     assert started(*front)[2].policies == {"front": Path("front.yaml")}
-    found = started(*front, "--arms", "front,-")[2]
-    assert (found.arm_policies, found.shares) == (("front", None), (0.5, 0.5))
+    found = started(*front, "--arms", "-,front")[2]
+    assert (found.arm_policies, found.shares) == ((None, "front"), (0.5, 0.5))
     for wrong, said in (
         (("--arms", "front"), "1 for 2 models"),
         (("--arms", "front,back"), "there is no --policy back=FILE"),
