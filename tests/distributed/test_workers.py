@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import signal
 import subprocess
+import threading
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -17,6 +21,7 @@ from recommenders_miner.distributed.pool import open_pool
 from recommenders_miner.errors import HParamsError, RecommendersMinerError, WorkersError
 from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
 from recommenders_miner.evaluation.scoring import LogScorer
+from recommenders_miner.models.training import epochs_kept
 from tests.distributed import cluster
 from tests.models.toy import STILL, fresh_toy_model, unbuilt, write_files
 
@@ -37,6 +42,40 @@ def test_two_workers_train_as_one_does(name, tmp_path):
         assert np.isclose(one["loss"], other["loss"], rtol=0, atol=1e-5)
         assert np.isclose(one["val_group_auc"], other["val_group_auc"], rtol=0, atol=1e-9)
     assert np.isclose(together.run_eval(*files)["group_auc"], alone.run_eval(*files)["group_auc"], atol=1e-9)
+
+
+def _text_of(path):
+    try:
+        return path.read_text()
+    except OSError:  # the process has ended
+        return ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("RELIABILITY"), reason="takes ten starts of three workers")
+@on_jax
+def test_ten_kills_of_one_in_three_workers_lose_nothing(tmp_path):
+    files = write_files(tmp_path)
+    toy = {**TOY, "batch_size": 3, "epochs": 80, "dropout": 0.2}
+    unbroken = distributed.fit(unbuilt("miner", **toy), *files, run_dir=tmp_path / "one", workers=3, verbose=0)
+    rng, kills = random.Random(0), []
+
+    def kill():
+        while len(kills) < 10:
+            time.sleep(0.05)
+            if (done := epochs_kept(tmp_path / "other")) == max(kills, default=0):
+                continue  # none gets further after five kills of the same epoch
+            time.sleep(rng.uniform(0, 2))
+            ours = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path / "other") in _text_of(path)]
+            if ours:
+                os.kill(int(rng.choice(ours).parent.name), signal.SIGKILL)
+                kills.append(done)
+
+    threading.Thread(target=kill, daemon=True).start()
+    broken = distributed.fit(unbuilt("miner", **toy), *files, run_dir=tmp_path / "other", workers=3, verbose=0)
+    print("killed after so many epochs:", kills)
+    assert len(kills) == 10
+    assert broken.history == unbroken.history
 
 
 @pytest.mark.slow
