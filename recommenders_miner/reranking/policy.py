@@ -188,7 +188,6 @@ class Rerank(_Section):
     dial: float = Field(0.5, ge=0, le=1)
     column: Text | None = None
     target: Literal["history", "even"] = "history"
-    prior_clicks: float = Field(0.0, ge=0)
 
     @pydantic.model_validator(mode="after")
     def _has_column(self) -> Self:
