@@ -4,9 +4,9 @@
         [--articles 63000] [--requests 60] [--k 20]
 
 The articles are those of news.tsv, again and again under other ids, each with a word of its own in the title, two days
-old on average. A service in this process answers each user of the log twice, without a policy and with it, explanations and all; prints the
-median and the 95th percentile of the CPU time of each, and of their difference. Then how long it takes to bind the
-policy to the articles, which the server does beside its requests.
+old on average. A service in this process answers each user of the log twice, without a policy and with it, explanations
+and all; prints the median and the 95th percentile of the CPU time of each, and of their difference. Then how long it
+takes to bind the policy to the articles, which the server does beside its requests.
 """
 
 from __future__ import annotations

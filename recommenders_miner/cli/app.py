@@ -5,9 +5,11 @@ What can be checked without the data is checked while the command line is read: 
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -72,6 +74,17 @@ def a_split(name: str) -> str:
     return split
 
 
+def a_cluster(address: str | None) -> str | None:
+    """Refuse what is no address of a Ray cluster, and any where Ray is not installed."""
+    if address is not None:
+        if not re.fullmatch(r"auto|local|((ray|https?)://)?[^/:\s]+:[0-9]+/?", address):
+            forms = "auto, HOST:6379, ray://HOST:10001 or http://HOST:8265"
+            raise typer.BadParameter(f"{address!r}: expected {forms}.")
+        if importlib.util.find_spec("ray") is None:
+            raise typer.BadParameter("needs Ray: pip install recommenders-miner[ray].")
+    return address
+
+
 def a_scale(name: str) -> str:
     """Refuse a scale that there is none of: `HParamsError`."""
     from recommenders_miner.hparams import changes_of_scale
@@ -126,7 +139,8 @@ Address = Annotated[
     str | None,
     typer.Option(
         help="A Ray cluster: auto, HOST:6379 or ray://HOST:10001; http://HOST:8265 hands the whole command to it as a "
-        "job. Its nodes see the files at the same paths."
+        "job. Its nodes see the files at the same paths.",
+        callback=a_cluster,
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Fixes weights, shuffling, negatives and dropout.", min=0)]

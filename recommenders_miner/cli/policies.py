@@ -42,7 +42,7 @@ def _commands() -> None:
 
 @policy.command()
 def check(
-    file: Annotated[Path, typer.Argument(metavar="POLICY", help="YAML file of the policy.", callback=existing)],
+    policy: Annotated[Path, typer.Argument(help="YAML file of the policy.", callback=existing)],
     data: DataDir,
     run: Annotated[
         Path | None,
@@ -68,7 +68,7 @@ def check(
     """Say what a policy would have done to the lists of a log: what each rule moved, and where rules clashed."""
     from recommenders_miner.reranking import Plan, Policy, news_columns
 
-    read = Policy.read(file)
+    read = Policy.read(policy)
     files = Split.find(data, split)
     from recommenders_miner.data.log import ImpressionLog
     from recommenders_miner.data.news import NewsTable
@@ -96,14 +96,14 @@ def check(
         with progress_bar("scoring") as report:
             scores = model.score_log(dataset, progress=report)
     for warning in plan.warnings:
-        console.print(f"{file}: {warning}", soft_wrap=True)
+        console.print(f"{policy}: {warning}", soft_wrap=True)
     review, users = Review(plan, news), log.users.take(log.user_of).to_pylist()
     with progress_bar("arranging") as report:
         for number, listing in enumerate(arrange_log(plan, log, scores, k, seed=seed, dial=dial)):
             review.add(listing, f"{users[number]}, impression {log.impression_id[number]}")
             report((number + 1) / len(log))
     if json_file:
-        document = {"policy": str(file), "split": split, "run": run and str(run), "k": k or read.places, "dial": dial}
+        document = {"policy": str(policy), "split": split, "run": run and str(run), "k": k or read.places, "dial": dial}
         with atomic_write(json_file) as temporary:
             text = json.dumps(document | {"warnings": plan.warnings} | review.to_dict(), indent=2, ensure_ascii=False)
             temporary.write_text(text + "\n", encoding="utf-8")

@@ -21,6 +21,7 @@ from recommenders_miner.cli.app import (
     app,
     as_job,
     console,
+    finite,
     hparams_file,
     new_folder,
     parse_overrides,
@@ -140,7 +141,9 @@ def train(
     with_dev: Annotated[bool, typer.Option("--with-dev", help="Train on dev too, as for a leaderboard.")] = False,
     workers: Workers = 1,
     address: Address = None,
-    gpus_per_worker: Annotated[float, typer.Option(help="GPUs that each worker has to itself.", min=0)] = 0,
+    gpus_per_worker: Annotated[
+        float, typer.Option(help="GPUs that each worker has to itself.", min=0, callback=finite)
+    ] = 0,
     on_error: OnError = "raise",
 ) -> None:
     """Train one model, evaluating on dev after each epoch where there is a dev split."""

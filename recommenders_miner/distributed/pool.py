@@ -56,11 +56,14 @@ class _Stored(NamedTuple):
 
 
 def connect(address: str) -> None:
-    """Connect to a Ray cluster, unless this process is."""
+    """Connect to a Ray cluster, unless this process is: `WorkersError` where none answers."""
     import ray
 
     if not ray.is_initialized():
-        ray.init(address, logging_level=logging.WARNING)
+        try:
+            ray.init(address, logging_level=logging.WARNING)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise WorkersError(f"{address}: no Ray cluster answers there ({error}).") from error
 
 
 _held: Any = None
