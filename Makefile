@@ -50,7 +50,8 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --dist loadfile --compiled $(COMPILED)
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 --dist loadfile $(TRAINED_ON_JAX) --durations=15
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow --durations=30
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -m slow tests/distributed
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow --durations=30 --ignore=tests/distributed
 
 notebooks: $(STAMP)
 	$(BIN)/recommenders-miner fetch minilm || echo "Going on without MiniLM: its notebooks will be left out."
@@ -67,7 +68,7 @@ paper-shapes: $(STAMP)
 	$(BIN)/python benchmarks/paper_shapes.py $(OPTIONS)
 
 reliability: $(STAMP)
-	KILLS=20 $(BIN)/python -m pytest -q -s -m slow tests/reliability
+	RELIABILITY=1 KILLS=20 $(BIN)/python -m pytest -q -s -m slow tests/reliability tests/serving/test_store_kills.py tests/serving/test_export.py
 	RELIABILITY=1 KERAS_BACKEND=jax $(BIN)/python -m pytest -q -m slow tests/distributed
 	$(BIN)/python -m pip install --quiet -e ".[fuzz]"
 	$(BIN)/python tests/reliability/coverage_guided.py --seconds 60

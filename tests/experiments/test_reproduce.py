@@ -116,14 +116,14 @@ def test_every_experiment_writes_its_page(data, tmp_path, monkeypatch):
     for name, any_will_do in {"CASE_HISTORY": (1, 100), "FEWEST_CATEGORIES": 1, "FEWEST_CANDIDATES": 2}.items():
         monkeypatch.setattr(paper, name, any_will_do)
     overrides = {**SMALL, "plm": tiny_preset(tmp_path / "plm"), "plm_depth": None, "input_size": 16, "title_size": 8}
-    study = Study(data, tmp_path, [42, 43], overrides=overrides)
+    study = Study(data, tmp_path, [42], overrides=overrides)
     page = reproduce(study).read_text()
     for name in paper.PAPER:
-        assert json.loads((tmp_path / "results" / f"{name}.json").read_text())["seeds"] == [42, 43]
+        assert json.loads((tmp_path / "results" / f"{name}.json").read_text())["seeds"] == [42]
         assert (tmp_path / "results" / f"{name}.svg").read_text().startswith("<?xml")
         assert f"](results/{name}.png)" in page
     cosine = json.loads((tmp_path / "results" / "figure6.json").read_text())["mean_pairwise_cosine"]
-    assert all(len(values) == 2 for values in cosine.values())
+    assert all(len(values) == 1 for values in cosine.values())
 
 
 @pytest.mark.slow

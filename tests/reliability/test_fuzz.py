@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import os
 import time
 
 import pytest
@@ -15,7 +16,7 @@ from recommenders_miner.hparams import prepare_hparams
 from tests.reliability.readers import LOG, READERS, check
 
 pytestmark = pytest.mark.slow
-SECONDS = 10  # for each reader
+SECONDS = 30 if os.environ.get("RELIABILITY") else 2  # for each reader
 SIZE = 2**18
 
 TOKENS = (

@@ -24,7 +24,7 @@ from tests.data.written_log import is_mapped
 from tests.datasets import loopback
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="there is no forkserver")]
-KILLS = int(os.environ.get("KILLS", "4"))
+KILLS = int(os.environ.get("KILLS", "2"))
 TRAINING = (
     "word_emb_dim=8 head_num=2 head_dim=4 attention_hidden_dim=8 batch_size=64 length_groups=1 epochs=4 dropout=0.2 "
     "word_embedding=null"

@@ -14,7 +14,7 @@ from recommenders_miner.serving.store import Event, StoreError, open_store
 from tests.serving.redis_server import NO_SERVER, PROGRAM, RedisServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="there is no forkserver")]
-KILLS = int(os.environ.get("KILLS", "50"))
+KILLS = int(os.environ.get("KILLS", "8"))
 USERS, KEPT = [f"u{k}" for k in range(20)], 10_000
 
 
