@@ -43,6 +43,13 @@ if workers == "1":
 else:
     distributed.fit(model, *files, run_dir=out, workers=int(workers), verbose=0)
 weights = sum(math.prod(weight.shape) for weight in model.network.trainable_weights)
+data = model.train_iterator.load(*files)
+features = model.network_features(data)
+for shards in (1, 2):
+    batches = model.train_iterator.batches(data, features, 42, static_shapes=True, shards=shards)
+    inputs, _, _ = batches[0]
+    rows = sum(len(group["title" if "title" in group else next(iter(group))]) for group in inputs["news"])
+    print(f"{rows} articles in a step of {shards}")
 print(f"{weights} weights, batches of {hparams.batch_size}")
 """
 GBITS = (1, 10, 100)
@@ -66,14 +73,16 @@ def measure(name: str, data: Path) -> dict[str, float | dict[str, float]]:
     """Time a model in one process of two cores and of one, and with two workers."""
     cores = sorted(os.sched_getaffinity(0))[:2]
     two, *_ = train(name, data, 1, cores)
-    one, weights, batch, _ = train(name, data, 1, cores[:1])
-    workers, _, _, start = train(name, data, 2, cores)
+    one, weights, batch, articles, _ = train(name, data, 1, cores[:1])
+    workers, *_, start = train(name, data, 2, cores)
     figures = {
         "samples_per_s_one_process_of_two_cores": two,
         "samples_per_s_one_process_of_one_core": one,
         "samples_per_s_two_workers_of_one_core": workers,
         "two_workers_to_one_process_of_two_cores": workers / two,
         "seconds_until_two_workers_train": start,
+        "articles_encoded_in_a_step_of_one_process": articles[0],
+        "articles_encoded_in_a_step_of_two_workers": articles[1],
         "gradient_bytes": 4 * weights,
     }
     for gbits in GBITS:
@@ -83,8 +92,8 @@ def measure(name: str, data: Path) -> dict[str, float | dict[str, float]]:
     return figures
 
 
-def train(name: str, data: Path, workers: int, cores: list[int]) -> tuple[float, int, int, float]:
-    """Return samples per second, the number of trained weights, the batch size, and the seconds that were no steps."""
+def train(name: str, data: Path, workers: int, cores: list[int]) -> tuple[float, int, int, list[int], float]:
+    """Return samples per second, the trained weights, the batch size, articles of a step, seconds that were no steps."""
     environment = {**os.environ, "KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "3"}
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, "-c", ONE_PROCESS, name, str(data), f"{out}/run", str(workers)]
@@ -101,7 +110,8 @@ def train(name: str, data: Path, workers: int, cores: list[int]) -> tuple[float,
     weights, batch = map(int, re.search(r"([0-9]+) weights, batches of ([0-9]+)", said).groups())
     with open(data / "train" / "behaviors.tsv", encoding="utf-8") as file:
         clicks = sum(line.count("-1") for line in file)
-    return rate, weights, batch, seconds - clicks / rate
+    articles = [int(rows) for rows in re.findall(r"([0-9]+) articles in a step", said)]
+    return rate, weights, batch, articles, seconds - clicks / rate
 
 
 def by_arithmetic(rate: float, weights: int, batch: int, count: int, gbits: float) -> float:
