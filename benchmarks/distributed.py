@@ -93,7 +93,7 @@ def measure(name: str, data: Path) -> dict[str, float | dict[str, float]]:
 
 
 def train(name: str, data: Path, workers: int, cores: list[int]) -> tuple[float, int, int, list[int], float]:
-    """Return samples per second, trained weights, batch size, articles of a step, and the seconds that were no steps."""
+    """Return samples per second, trained weights, batch size, articles of a step, and the seconds beside the steps."""
     environment = {**os.environ, "KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "3"}
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, "-c", ONE_PROCESS, name, str(data), f"{out}/run", str(workers)]

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from recommenders_miner import NewsTable, distributed, load_model
+from recommenders_miner.data.ingest import ingest
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.distributed.pool import open_pool
 from recommenders_miner.errors import HParamsError, RecommendersMinerError, WorkersError
@@ -113,6 +114,30 @@ def test_two_workers_score_and_recommend_as_one_does(tmp_path):
         expected = model.recommend([data.news.ids[int(article)].as_py() for article in clicked], k=3, user=row["user"])
         assert row["news"] == [news_id for news_id, _ in expected]
         assert np.allclose(row["score"], [score for _, score in expected], rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_an_ingested_log_is_scored_part_by_part(tmp_path):
+    files = write_files(tmp_path)
+    model = fresh_toy_model("lstur")  # which knows users by their ids
+    model.save(tmp_path / "model")
+    model = load_model(tmp_path / "model")
+    ingest([files[1]], tmp_path / "split", files[0], parts=3)
+    data = model.read(tmp_path / "split" / "news.tsv", tmp_path / "split" / "behaviors")
+    pair = tmp_path / "split" / "news.tsv", tmp_path / "split" / "behaviors"
+    parts = list(distributed.score_parts(model, data, pair, workers=2))
+    assert len(parts) == 3
+    assert sum(len(log) for log, _ in parts) == 14
+    expected = dict(zip(model.read(*files).log.impression_id, np.split(*split_scores(model, files)), strict=True))
+    for log, scores in parts:
+        for number, of_impression in zip(log.impression_id, scores, strict=True):
+            assert np.allclose(of_impression, expected[number], rtol=0, atol=1e-6)
+
+
+def split_scores(model, files):
+    """A log's scores, and where each impression's end."""
+    data = model.read(*files)
+    return model.score_log(data), data.log.candidates.offsets[1:-1]
 
 
 @pytest.mark.slow
