@@ -18,6 +18,7 @@ from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.encoders import NewsEncoder
 from recommenders_miner.errors import NoVectorError
 from recommenders_miner.layers import CompositeLayer, ConfiguredLayer, News, Tensor
+from recommenders_miner.models.parallel import everywhere
 
 _DESCRIPTION, _COUNTS = "model.json", "counts.npz"
 
@@ -244,7 +245,7 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
 
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> Tensor:
         """Score a batch in the form of `TrainingBatches`; (B, C) float32, -1e9 for padding candidates."""
-        news = _everywhere(_joined([self.encode_news(features, training=training) for features in inputs["news"]]))
+        news = everywhere(_joined([self.encode_news(features, training=training) for features in inputs["news"]]))
         for hop in range(self.news_encoder.hops):
             related = news[self.news_encoder.related]
             news = self.news_encoder.relate(news, ops.take(news[self.news_encoder.message], related, axis=0), hop)
@@ -265,7 +266,7 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
             positions, user = ops.take(positions, row, axis=0), ops.take(user, row, axis=0)
         candidates = {**_rows(news, sample["candidates"]), **self._named(sample.get("context"))}
         users = self.user_encoder(*self.clicked(news, positions), user, candidates, training=training)
-        return users if self.user_encoder.candidate_aware else _rows(_everywhere(users), row)
+        return users if self.user_encoder.candidate_aware else _rows(everywhere(users), row)
 
     def _named(self, context: Tensor | None = None) -> News:
         """Return by name the columns of a context (B, C, columns), those of `self.context`."""
@@ -370,22 +371,6 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
     def build_from_config(self, config: dict[str, Any]) -> None:
         """Create all weights, for those of a file to be loaded into."""
         self.build()
-
-
-def _everywhere(structure: Any) -> Any:
-    """Give every device of several all rows of arrays that rows are taken of.
-
-    Left alone, XLA would look in each device's rows for all that any device takes, and go on with all of it on each.
-    """
-    distribution = keras.distribution.distribution()
-    if distribution is None:
-        return structure
-
-    def whole(array: Tensor) -> Tensor:
-        layout = keras.distribution.TensorLayout([None] * len(array.shape), distribution.device_mesh)
-        return keras.distribution.distribute_tensor(array, layout)
-
-    return keras.tree.map_structure(whole, structure)
 
 
 def _rows(structure: Any, index: Tensor) -> Any:

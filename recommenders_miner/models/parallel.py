@@ -110,6 +110,22 @@ class Devices:
         return keras.tree.map_structure(gathered, found)
 
 
+def everywhere(structure: Any) -> Any:
+    """Give every device of several all rows of arrays that rows are taken of.
+
+    Left alone, XLA would look in each device's rows for all that any device takes, and go on with all of it on each.
+    """
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return structure
+
+    def whole(array: Any) -> Any:
+        layout = keras.distribution.TensorLayout([None] * len(array.shape), distribution.device_mesh)
+        return keras.distribution.distribute_tensor(array, layout)
+
+    return keras.tree.map_structure(whole, structure)
+
+
 def score_together(
     devices: Devices,
     scorer: LogScorer,
