@@ -7,7 +7,6 @@ model or a news encoder has of its own stands beside it, in a subclass of `HPara
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 import importlib
 import logging
@@ -20,7 +19,7 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 
 from recommenders_miner.compat.settings import WITHOUT_USE
-from recommenders_miner.errors import HParamsError
+from recommenders_miner.errors import HParamsError, did_you_mean
 from recommenders_miner.storage import parse_yaml
 
 LOGGER = logging.getLogger("recommenders_miner")
@@ -350,8 +349,8 @@ def _known(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     known = hparams_keys()
     for key in values:
         if key not in known and key not in WITHOUT_USE:
-            nearest = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.0)[0]
-            raise HParamsError(f"{where}: unknown hyperparameter {reprlib.repr(key)}. Did you mean {nearest!r}?")
+            problem = f"{where}: unknown hyperparameter {reprlib.repr(key)}."
+            raise HParamsError(f"{problem} {did_you_mean(key, sorted(known))}")
     without_use = [f"{key} ({WITHOUT_USE[key]})" for key in values if key in WITHOUT_USE]
     if without_use:
         LOGGER.info("%s: without use here: %s.", where, ", ".join(without_use))

@@ -6,7 +6,6 @@ The lines of a Parquet or Arrow file are its rows, the first one being 1.
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import json
 import re
@@ -24,7 +23,7 @@ import pyarrow.compute as pc
 from recommenders_miner.data.behaviors import read_time
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.data.tsv import ARROW, PARQUET, LineErrors, open_data
-from recommenders_miner.errors import DataFormatError
+from recommenders_miner.errors import DataFormatError, did_you_mean
 
 BATCH_ROWS = 50_000
 """How many rows are read at a time. Results do not depend on it."""
@@ -374,8 +373,7 @@ def _find_columns(path: Path, found: Sequence[str], columns: Sequence[str], opti
     wanted = list(dict.fromkeys([*columns, *(column for column in optional if column in found)]))
     for column in wanted:
         if column not in found:
-            nearest = difflib.get_close_matches(column, found, n=1, cutoff=0.0)
-            remedy = f"Did you mean {nearest[0]!r}?" if nearest else None
+            remedy = did_you_mean(column, found)
             if len(found) == 1 and (inside := re.search("[;\t|,]", found[0])):
                 remedy = f"Is the separator another one? separator: {json.dumps(inside[0])}"
             says = f"there is no column {column!r}; the columns are {', '.join(map(repr, found))}."

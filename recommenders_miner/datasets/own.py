@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -28,7 +27,7 @@ from recommenders_miner.datasets.conversion import (
     write_shown,
 )
 from recommenders_miner.datasets.negatives import Negatives
-from recommenders_miner.errors import DataFormatError
+from recommenders_miner.errors import DataFormatError, did_you_mean
 from recommenders_miner.storage import parse_yaml
 
 _TRUE, _FALSE = ("1", "true", "yes", "t", "y", "1.0"), ("0", "false", "no", "f", "n", "0.0")
@@ -231,8 +230,7 @@ def _worded(error: Mapping[str, Any]) -> tuple[str, None, str | None]:
     if error["type"] == "extra_forbidden":
         sections = LogSchema, NewsColumns, EventColumns, TimeColumn
         keys = [key for section in sections for key in section.model_fields]
-        [nearest] = difflib.get_close_matches(reprlib.repr(place[-1]), keys, n=1, cutoff=0.0)
-        return f"{where}: there is no such key.", None, f"Did you mean {nearest!r}?"
+        return f"{where}: there is no such key.", None, did_you_mean(reprlib.repr(place[-1]), keys)
     return f"{where}: {error['msg']}, got {found}.", None, None
 
 

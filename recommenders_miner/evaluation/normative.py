@@ -7,7 +7,6 @@ its row of the `NewsTable`.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -20,7 +19,7 @@ from scipy.special import rel_entr
 
 from recommenders_miner.data.folders import ARTICLES_FILE
 from recommenders_miner.data.ragged import Ragged
-from recommenders_miner.errors import DataFormatError
+from recommenders_miner.errors import DataFormatError, did_you_mean
 from recommenders_miner.evaluation.metrics import Evaluation, cold_articles, divided
 
 if TYPE_CHECKING:
@@ -326,10 +325,8 @@ def _column_names(news: NewsTable) -> list[str]:
 
 def _require(name: str, known: list[str], news: NewsTable, kind: str) -> None:
     if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-        raise DataFormatError(
-            news.path.with_name(ARTICLES_FILE), f"there is no {kind} {name!r}.", remedy=f"Did you mean {nearest!r}?"
-        )
+        problem = f"there is no {kind} {name!r}."
+        raise DataFormatError(news.path.with_name(ARTICLES_FILE), problem, remedy=did_you_mean(name, known))
 
 
 def _column(news: NewsTable, name: str) -> pa.Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recommenders_miner.errors import DataFormatError
+from recommenders_miner.errors import DataFormatError, did_you_mean
 from recommenders_miner.evaluation.metrics import Evaluation
 
 if TYPE_CHECKING:
@@ -100,8 +99,7 @@ def require_group(by: str, behaviors: Path) -> None:
         raise DataFormatError(path, "there is no column 'id'.")
     if by not in names:
         known = [*(name for name in names if name != "id"), *_OF_THE_LOG]
-        nearest = difflib.get_close_matches(by, known, n=1, cutoff=0.0)[0]
-        raise DataFormatError(path, f"there is no column {by!r}.", remedy=f"Did you mean {nearest!r}?")
+        raise DataFormatError(path, f"there is no column {by!r}.", remedy=did_you_mean(by, known))
 
 
 def _read_column(log: ImpressionLog, name: str) -> pa.Array:

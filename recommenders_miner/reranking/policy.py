@@ -6,11 +6,10 @@ floor asks for, say, is settled there in the order of `relax`, and the list says
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,7 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
-from recommenders_miner.errors import PolicyError
+from recommenders_miner.errors import PolicyError, did_you_mean
 from recommenders_miner.storage import parse_yaml
 
 RELAX = ("explore", "topics", "floors", "shown", "ages", "same_story", "quotas")
@@ -196,9 +195,6 @@ class Rerank(_Section):
         return self
 
 
-SECTIONS = (Pin, Floor, Quota, Age, Explore, Topics, Rerank)
-
-
 class Policy(_Section):
     """A policy; `read` makes one of a file.
 
@@ -297,7 +293,7 @@ class Policy(_Section):
         known = [*KINDS, *titles]
         for name in self.relax:
             if name not in known:
-                yield f"relax: there is no rule {name!r}. Did you mean {_nearest(name, known)!r}?"
+                yield f"relax: there is no rule {name!r}. {did_you_mean(name, known)}"
             if self.relax.count(name) > 1:
                 yield f"relax: {name!r} is there twice."
 
@@ -356,10 +352,6 @@ def _written(amount: int | float) -> str:
     return str(amount) if isinstance(amount, int) else f"{100 * amount:g}%"
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
-    return difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-
-
 def _worded(error: Mapping[str, Any]) -> tuple[str, str | None]:
     """Word pydantic's error: where it is and what was expected; and a remedy."""
     sections = {"pins": Pin, "floors": Floor, "quotas": Quota, "ages": Age}
@@ -369,7 +361,7 @@ def _worded(error: Mapping[str, Any]) -> tuple[str, str | None]:
     if error["type"] == "extra_forbidden":
         fields = sections.get(place[0], Policy).model_fields if place else Policy.model_fields
         keys = [field.alias or name for name, field in fields.items()]
-        return f"{where}: there is no such key.", f"Did you mean {_nearest(str(last), keys)!r}?"
+        return f"{where}: there is no such key.", did_you_mean(last, keys)
     if error["type"] == "missing":
         return f"{where}: the key is missing.", None
     said = str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"]
