@@ -178,7 +178,7 @@ def tradeoff(
     """Say what a policy costs: accuracy against diversity and exposure along its dial, as a table and as charts."""
     files, training_files = Split.find(data, split), Split.find(data, "train")
     from recommenders_miner.evaluation.user_groups import require_group
-    from recommenders_miner.reranking import Policy
+    from recommenders_miner.reranking import Plan, Policy, news_columns
 
     rules = Policy.read(policy)
     for group in by or ():
@@ -192,7 +192,8 @@ def tradeoff(
     from recommenders_miner.experiments.tradeoff import tradeoff
 
     dataset = model.read(files.news, files.behaviors, on_error)
-    log = dataset.log
+    log, plan = dataset.log, Plan(rules, news_columns(dataset.news))
+    log.require("evaluate on")
     training_news = NewsTable.read(training_files.news, on_error)
     training_log = ImpressionLog.read(training_files.behaviors, training_news, on_error)
     with progress_bar("scoring") as report:
@@ -204,7 +205,7 @@ def tradeoff(
     turned = [float(dial) for dial in dials.split(",")]
     with progress_bar("arranging") as report:
         found = tradeoff(
-            rules, scores, log, dataset.news, training_log, training_news, turned, k, by or (), seed, report
+            plan, scores, log, dataset.news, training_log, training_news, turned, k, by or (), seed, report
         )
     found.write(out, {"run": str(run), "data": str(data), "split": split, "file": str(policy), "seed": seed})
     for warning in found.warnings:

@@ -14,7 +14,7 @@ from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.datasets.synthetic.weeks import Site, Visit, joined
 from recommenders_miner.errors import HParamsError, PolicyError
 from recommenders_miner.hparams import MODELS, HParams
-from recommenders_miner.reranking import Plan, Policy, news_columns
+from recommenders_miner.reranking import Plan
 
 _PRIOR_SHOWINGS = 100.0
 _RETRAIN_EPOCHS = 2
@@ -144,8 +144,8 @@ FLOORS: dict[str, Callable[[Site, Sequence[ImpressionLog]], Recommender]] = {
 class Edited:
     """Makes lists under a policy; it counts what it has shown to whom, and who has clicked it is no candidate."""
 
-    def __init__(self, site: Site, policy: Policy) -> None:
-        self.site, self.plan = site, Plan(policy, news_columns(site.table))
+    def __init__(self, site: Site, plan: Plan) -> None:
+        self.site, self.plan = site, plan
         self.showings = np.zeros((site.config.num_users, len(site.table)), np.int32)
 
     def __call__(self, visit: Visit, scores: np.ndarray, histories: Ragged) -> np.ndarray:

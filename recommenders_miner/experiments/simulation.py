@@ -37,7 +37,7 @@ from recommenders_miner.experiments.simulated_recommenders import FLOORS, OPTION
 from recommenders_miner.plots.style import save_figure
 from recommenders_miner.plots.weeks import draw_weeks
 from recommenders_miner.progress import Report
-from recommenders_miner.reranking import Policy
+from recommenders_miner.reranking import Plan, Policy, news_columns
 from recommenders_miner.storage import atomic_write
 from recommenders_miner.tables import markdown_table
 
@@ -297,24 +297,24 @@ def simulate(
     trained, overrides = [model for model in models if model not in FLOORS], options or {}
     require_known_models(overrides, trained)
     hparams = {model: Variant(model, changes=OPTIONS).hparams("fast", overrides) for model in trained}
-    rules = {policy.name: policy for policy in policies}
     for place, policy in enumerate(policies):
         if not hparams:
             raise PolicyError(policy.where, f"is for models that are trained, and {', '.join(models)} are not.")
         if policy.name in {other.name for other in policies[:place]}:
             raise PolicyError(policy.where, f"another policy is called {policy.name!r} too.", "Change its name.")
-    began, arms = time.perf_counter(), Arm.of(models, list(rules))
+    began, arms = time.perf_counter(), Arm.of(models, [policy.name for policy in policies])
     values: dict[str, dict[str, list[list[float]]]] = {arm.name: {name: [] for name in MEASURES} for arm in arms}
     done = 0
     for seed in seeds:
         site = Site.draw(config, seed)
+        plans = {policy.name: Plan(policy, news_columns(site.table)) for policy in policies}
         logs, histories = site.warm_up()
         for model in models:
             progress(done / (len(seeds) * len(arms)), f"seed {seed}, training {model}")
             recommender = FLOORS[model](site, logs) if model in FLOORS else Trained(site, logs, hparams[model])
             for arm in (arm for arm in arms if arm.model == model):
                 progress(done / (len(seeds) * len(arms)), f"seed {seed}, {arm.name}")
-                arrange = Edited(site, rules[arm.policy]) if arm.policy else None
+                arrange = Edited(site, plans[arm.policy]) if arm.policy else None
                 found = run_arm(site, histories, recommender, config.drift if arm.drifts else 0.0, arrange)
                 for name, by_day in found.items():
                     values[arm.name][name].append(by_day)

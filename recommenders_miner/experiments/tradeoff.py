@@ -19,7 +19,7 @@ from recommenders_miner.evaluation.user_groups import UserGroups
 from recommenders_miner.experiments.columns import Column, columns_read, in_percent
 from recommenders_miner.plots.charts import draw_tradeoff
 from recommenders_miner.plots.style import save_figure, shorten
-from recommenders_miner.reranking import Plan, Policy, news_columns
+from recommenders_miner.reranking import Plan
 from recommenders_miner.reranking.offline import arrange_log
 from recommenders_miner.storage import atomic_write
 from recommenders_miner.tables import markdown_table
@@ -52,7 +52,7 @@ class Point:
 
 
 def tradeoff(
-    policy: Policy,
+    plan: Plan,
     scores: np.ndarray,
     log: ImpressionLog,
     news: NewsTable,
@@ -67,7 +67,8 @@ def tradeoff(
     """Put each impression's candidates in the order of a policy, once for each setting of its reranker's dial.
 
     Args:
-        policy: the policy; its own dial joins the others, and without a reranker there is no dial to turn.
+        plan: of the policy, for the rows of `news`; the policy's own dial joins the others, and without a reranker
+            there is no dial to turn.
         scores: (candidates,), a model's.
         log: the log that is evaluated on, with clicks.
         news: its table.
@@ -81,13 +82,12 @@ def tradeoff(
 
     Raises:
         DataFormatError: the log has no click with a non-click beside it, or there is no such group of users.
-        PolicyError: the policy names a column that the news do not have.
     """
     log.require("evaluate on")
+    policy = plan.policy
     groups = {name: UserGroups.find(name, log) for name in by}
     beyond = BeyondAccuracy.fit(log, news, training_log, training_news, k=k)
     normative = Normative.fit(log, news, training_log, training_news, k=k, seed=seed)
-    plan = Plan(policy, news_columns(news))
     turned = sorted({*dials, policy.rerank.dial}) if policy.rerank else [None]
     places = Ragged(np.arange(len(scores)), log.candidates.offsets)
 

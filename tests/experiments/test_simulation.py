@@ -23,7 +23,7 @@ from recommenders_miner.experiments.simulation import (
     simulate,
 )
 from recommenders_miner.hparams import prepare_hparams
-from recommenders_miner.reranking import Policy
+from recommenders_miner.reranking import Plan, Policy, news_columns
 from tests.command_line import invoke, run
 
 CONFIG = SimulationConfig(num_users=150, num_days=14, warm_up_days=4, news_per_day=60, places=10, drift=0.05)
@@ -142,7 +142,7 @@ def test_lists_under_a_policy_keep_it_and_show_nothing_that_was_clicked():
     site = Site.draw(TINY, 0)
     _, histories = site.warm_up()
     policy = Policy.of({"places": 5, "quotas": [{"column": "category", "at_most": 1}], "shown": 1})
-    edited, visit = Edited(site, policy), site.visit(site.interests, 0)
+    edited, visit = Edited(site, Plan(policy, news_columns(site.table))), site.visit(site.interests, 0)
     clicked = clicked_before(histories, visit.pool, len(site.table))
     first = edited(visit, np.where(clicked, -np.inf, visit.click_rates), histories)
     for user, places in enumerate(first):
@@ -158,7 +158,7 @@ def test_a_policy_that_leaves_lists_short_is_named():
     policy = Policy.of({"places": 5, "ages": [{"at_most": "1 min"}], "relax": []})
     visit = site.visit(site.interests, 0)
     with pytest.raises(PolicyError, match="of 5 places on day 1"):
-        Edited(site, policy)(visit, visit.click_rates, histories)
+        Edited(site, Plan(policy, news_columns(site.table)))(visit, visit.click_rates, histories)
 
 
 def test_models_options_and_policies_are_looked_at_before_anything_is_simulated():

@@ -13,7 +13,7 @@ from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.evaluation.metrics import evaluate_scores
 from recommenders_miner.experiments.tradeoff import tradeoff
-from recommenders_miner.reranking import Policy
+from recommenders_miner.reranking import Plan, Policy, news_columns
 from recommenders_miner.reranking.rerankers import calibrated
 from tests.command_line import run
 
@@ -30,7 +30,8 @@ CALIBRATED = {"name": "ours", "rerank": {"by": "calibrated", "column": "category
 
 
 def price(values, **options):
-    return tradeoff(Policy.of(values), SCORES, LOG, NEWS, LOG, NEWS, k=5, **options)
+    plan = Plan(Policy.of(values), news_columns(NEWS))
+    return tradeoff(plan, SCORES, LOG, NEWS, LOG, NEWS, k=5, **options)
 
 
 def test_the_model_alone_has_the_figures_that_evaluation_has_and_so_has_dial_0():
