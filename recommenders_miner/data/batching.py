@@ -119,9 +119,9 @@ class TrainingBatches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> Batch:
         """Return the batch of step `first_step + index`."""
         parts = self.samples.shards_of_step(self.first_step + index)
-        needed = {shard: self._distinct_news(*part) for shard, part in enumerate(parts)}
+        needed = [self._distinct_news(*part) for part in parts]
         if self.static_shapes:
-            self._grow(parts, [boundaries for _, boundaries in needed.values()])
+            self._grow(parts, [boundaries for _, boundaries in needed])
         batches = []
         for shard in self.own_shards:
             news, position_of = self._news_groups(*needed[shard], shard)

@@ -251,8 +251,9 @@ class BaseModel(Answers, RecommendersNames):
     ) -> TrainingBatches:
         """Return the stream of training steps of a data set; in fixed shapes where the backend needs them."""
         devices = Devices()
-        options = {"static_shapes": keras.backend.backend() != "tensorflow", "negatives": negatives}
-        options |= {
+        options = {
+            "static_shapes": keras.backend.backend() != "tensorflow",
+            "negatives": negatives,
             "shards": devices.shards,
             "own_shards": devices.own,
             "context": self.context_of(data),

@@ -55,7 +55,7 @@ class _Program:
     def __init__(self, pool: Pool, among: np.ndarray) -> None:
         self._pool, self._among = pool, among
         self._rules_of: list[int] = []  # of each slack
-        self._entries: list[tuple[np.ndarray, float, int | None, float, float]] = []
+        self._entries: list[tuple[np.ndarray, int, float, float]] = []  # by slack
         size, rules = len(among), pool.rules
         buckets, member = pool.buckets[among], pool.member[among]
         wanted = min(pool.k, len(pool.rows))
@@ -82,17 +82,17 @@ class _Program:
 
     def _constrain(self, candidates: np.ndarray, low: float, high: float, rule: int, sign: int) -> None:
         """Bound how many of some candidates are in the list; `sign` times the rule's slack is added to them."""
-        self._entries.append((candidates, sign, len(self._rules_of), low, high))
+        self._entries.append((candidates, sign, low, high))
         self._rules_of.append(rule)
 
     def _matrix(self) -> None:
         size = len(self._among)
-        columns = [np.append(candidates, size + slack) for candidates, _, slack, _, _ in self._entries]
+        columns = [np.append(candidates, size + slack) for slack, (candidates, *_) in enumerate(self._entries)]
         values = [np.append(np.ones(len(candidates)), sign) for candidates, sign, *_ in self._entries]
         rows = np.repeat(np.arange(len(columns)), [len(column) for column in columns])
         shape = len(columns), self._size
         matrix = csr_array((np.concatenate(values), (rows, np.concatenate(columns))), shape=shape)
-        lows, highs = ([entry[end] for entry in self._entries] for end in (3, 4))
+        lows, highs = ([entry[end] for entry in self._entries] for end in (2, 3))
         self._constraints = [LinearConstraint(matrix, lows, highs)]
         self._upper = np.append(np.ones(size), np.full(self._size - size, np.inf))
 

@@ -30,8 +30,7 @@ def fill(pool: Pool, among: np.ndarray, as_chosen: bool = False, floors_first: b
         as_chosen: pass over the rules, since these candidates are what they allow.
         floors_first: take what floors need at once, rather than when places run out.
     """
-    filling = _Filling(pool, among, as_chosen)
-    filling.floors_first = floors_first
+    filling = _Filling(pool, among, as_chosen, floors_first)
     filling.place_fixed()
     for place in np.flatnonzero(filling.places == _NONE).tolist():
         chosen = filling.best()
@@ -45,11 +44,11 @@ def fill(pool: Pool, among: np.ndarray, as_chosen: bool = False, floors_first: b
 class _Filling:
     """A list in the making; candidates are positions in `among`."""
 
-    def __init__(self, pool: Pool, among: np.ndarray, as_chosen: bool) -> None:
+    def __init__(self, pool: Pool, among: np.ndarray, as_chosen: bool, floors_first: bool) -> None:
         self.pool, self.rules, self.among = pool, pool.rules, among
         self.places = np.full(pool.k, _NONE)
         self.left = pool.k
-        self.floors_first = False
+        self.floors_first = floors_first
         self.level = np.zeros(len(among), np.int64) if as_chosen else pool.level[among]
         self.closed = np.where(self.level > 0, -np.inf, 0.0)
         self.reranker = pool.reranker(among)

@@ -125,7 +125,7 @@ class Plan:
 
 
 def news_columns(news: NewsTable) -> dict[str, Any]:
-    """Return all columns of a news table by name, N + 1 values each, for `Policy.bind`; its row 0 is the padding."""
+    """Return all columns of a news table by name, N + 1 values each, for a `Plan`; its row 0 is the padding."""
     names = ("category", "subcategory", "title", "abstract")
     extra = {} if news.extra is None else {name: news.extra[name] for name in news.extra.column_names}
     return {"published": news.published, **extra, "id": news.ids, **{name: getattr(news, name) for name in names}}
