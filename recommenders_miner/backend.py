@@ -10,10 +10,14 @@ import ctypes
 import functools
 import importlib.util
 import logging
+import multiprocessing
 import os
 import platform
 import sys
 import tempfile
+import threading
+import time
+from collections.abc import Callable
 
 from recommenders_miner.errors import RecommendersMinerError
 
@@ -53,6 +57,23 @@ def import_backend_quietly() -> None:
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)
+
+
+def end_with_parent(end: Callable[[], object] = lambda: os._exit(1)) -> None:
+    """Let a thread call `end` when the process that started this one has ended, whatever has ended it.
+
+    Those of a pool wait for work from each other's pipes, and would wait for ever after a kill of their parent.
+    """
+    parent, number = multiprocessing.parent_process(), os.getppid()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+        while os.getppid() == number:
+            time.sleep(1)
+        end()
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @functools.cache

@@ -13,8 +13,7 @@ import multiprocessing
 import os
 import shutil
 import sys
-import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from urllib.parse import urlsplit
 
 from pyarrow import fs
 
-from recommenders_miner.backend import keep_freed_memory
+from recommenders_miner.backend import end_with_parent, keep_freed_memory
 from recommenders_miner.data.behaviors import (
     FILE_COLUMNS,
     READER_VERSION,
@@ -42,6 +41,7 @@ from recommenders_miner.data.tsv import (
     LineErrors,
     OnError,
     SkipReport,
+    ahead,
     describe_columns,
     find_files,
     is_uri,
@@ -288,14 +288,8 @@ def _in_order(task: _Task, jobs: Iterator[tuple], workers: int) -> Iterator[tupl
         return
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, spawn, _begin, (task,))
-    waiting = deque()
     try:
-        for job in jobs:
-            waiting.append((job[0], pool.submit(_read_here, *job)))
-            if len(waiting) > 2 * workers:
-                stretch, future = waiting.popleft()
-                yield stretch, future.result()
-        yield from ((stretch, future.result()) for stretch, future in waiting)
+        yield from ahead(pool, _read_here, jobs, 2 * workers)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -304,12 +298,11 @@ def _begin(task: _Task) -> None:
     """Prepare a process that reads."""
     global _task
     _task = task
-    # A pool's processes wait for work from each other's pipes, and would wait for ever after a kill of their parent.
-    threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
+    end_with_parent()
 
 
-def _read_here(*job: Any) -> _Found:
-    return _read(_task, *job)
+def _read_here(stretch: _Stretch, *job: Any) -> tuple[_Stretch, _Found]:
+    return stretch, _read(_task, stretch, *job)
 
 
 def _read(task: _Task, stretch: _Stretch, labelled: bool | None, number: int) -> _Found:

@@ -21,7 +21,7 @@ import sys
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -325,7 +325,7 @@ def read_tsv(
             remedy = 'Delete the line; on_error="skip" (--on-error skip) leaves it out.'
             errors.add("header line", np.array([1]), lambda _: problem, remedy)
         blocks = ((block, is_header and number == 0) for number, block in enumerate(_blocks_of_lines(file, start, end)))
-        for parsed, usable, decodable, widths in _ahead(parse_block, blocks, threads or os.cpu_count() or 1):
+        for parsed, usable, decodable, widths in _on_threads(parse_block, blocks, threads or os.cpu_count() or 1):
             lines = np.arange(errors.num_lines + 1, errors.num_lines + 1 + len(widths))
             misshapen = widths != len(columns)
             misshapen[: is_header and errors.num_lines == 0] = False
@@ -346,18 +346,23 @@ def read_tsv(
         raise DataFormatError(path, f"the file holds nothing but blank lines; expected {expected}.")
 
 
-def _ahead(work: Callable[..., Any], items: Iterable[tuple[Any, ...]], count: int) -> Iterator[Any]:
+def _on_threads(work: Callable[..., Any], items: Iterable[tuple[Any, ...]], count: int) -> Iterator[Any]:
     """Yield what some work makes of arguments, in their order, a few ahead on so many threads."""
     threads = ThreadPoolExecutor(count, thread_name_prefix="read_tsv")
-    waiting = deque()
     try:
-        for item in items:
-            waiting.append(threads.submit(work, *item))
-            if len(waiting) > count:
-                yield waiting.popleft().result()
-        yield from (waiting.popleft().result() for _ in range(len(waiting)))
+        yield from ahead(threads, work, items, count)
     finally:  # without waiting, since this may be run in one of the threads, when an abandoned reader is collected
         threads.shutdown(wait=False, cancel_futures=True)
+
+
+def ahead(pool: Executor, work: Callable[..., Any], items: Iterable[tuple[Any, ...]], count: int) -> Iterator[Any]:
+    """Yield what some work makes of arguments, in their order; the pool has so many of them ahead."""
+    waiting = deque()
+    for item in items:
+        waiting.append(pool.submit(work, *item))
+        if len(waiting) > count:
+            yield waiting.popleft().result()
+    yield from (waiting.popleft().result() for _ in range(len(waiting)))
 
 
 def _blocks_of_lines(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ import collections
 import contextlib
 import functools
 import importlib
+import itertools
 import logging
 import multiprocessing
 import os
@@ -18,10 +19,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recommenders_miner.backend import import_backend_quietly
+from recommenders_miner.backend import end_with_parent, import_backend_quietly
 from recommenders_miner.errors import WorkersError
 
 _TRIES = 5  # of one task
+_AHEAD = 2  # tasks that are asked for at a time, for each worker
 
 
 def open_pool(make: Callable[..., Any], arguments: tuple, workers: int, address: str | None = None) -> _Here | _OnRay:
@@ -46,13 +48,8 @@ def open_pool(make: Callable[..., Any], arguments: tuple, workers: int, address:
 class _Stored(NamedTuple):
     """Arrays in the files of a folder."""
 
-    folder: str
-    names: list[str]
-
-    def load(self) -> dict[str, np.ndarray]:
-        return {
-            name: np.load(Path(self.folder) / f"{place}.npy", mmap_mode="r") for place, name in enumerate(self.names)
-        }
+    folder: Path
+    names: tuple[str, ...]
 
 
 def connect(address: str) -> None:
@@ -73,26 +70,27 @@ def _hold(made_by: tuple[str, str], arguments: tuple, cores: Any) -> None:
     global _held
     if own := cores.get():
         os.sched_setaffinity(0, own)
+    end_with_parent()
     import_backend_quietly()  # before what `made_by` names imports it
     module, name = made_by
     _held = getattr(importlib.import_module(module), name)(*arguments)
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(folder: str, *names: str) -> dict[str, np.ndarray]:
-    return _Stored(folder, list(names)).load()
+def _loaded(stored: _Stored) -> dict[str, np.ndarray]:
+    folder, names = stored
+    return {name: np.load(folder / f"{place}.npy", mmap_mode="r") for place, name in enumerate(names)}
 
 
 def _call(method: str, arguments: tuple) -> Any:
-    of_arrays = [_loaded(value.folder, *value.names) if isinstance(value, _Stored) else value for value in arguments]
-    return getattr(_held, method)(*of_arrays)
+    return getattr(_held, method)(*(_loaded(one) if isinstance(one, _Stored) else one for one in arguments))
 
 
 class _Here(contextlib.AbstractContextManager):
     def __init__(self, make: Callable[..., Any], arguments: tuple, workers: int) -> None:
         self._start = functools.partial(self._executor, make, arguments, workers)
         self._folder = tempfile.TemporaryDirectory(prefix="recommenders-miner-")
-        self._workers, self._shared = self._start(), 0
+        self._workers, self._count, self._shared = self._start(), workers, 0
 
     @staticmethod
     def _executor(make: Callable[..., Any], arguments: tuple, workers: int) -> ProcessPoolExecutor:
@@ -109,22 +107,30 @@ class _Here(contextlib.AbstractContextManager):
         self._shared += 1
         for place, values in enumerate(arrays.values()):
             np.save(folder / f"{place}.npy", values)
-        return _Stored(str(folder), list(arrays))
+        return _Stored(folder, tuple(arrays))
 
     def map(self, method: str, tasks: Iterable[tuple]) -> Iterator[Any]:
-        waiting, tries = collections.deque(tasks), 0
-        while waiting:
-            asked = [self._workers.submit(_call, method, task) for task in waiting]
+        # Few are asked for ahead, since what they return may be large.
+        tasks, waiting, asked, tries = iter(tasks), collections.deque(), collections.deque(), 0
+        while True:
+            waiting.extend(itertools.islice(tasks, _AHEAD * self._count - len(waiting)))
+            if not waiting:
+                return
             try:
-                for future in asked:
-                    yield future.result()
-                    waiting.popleft()
-                    tries = 0
+                new = itertools.islice(waiting, len(asked), None)
+                asked.extend([self._workers.submit(_call, method, task) for task in new])
+                result = asked[0].result()
             except BrokenProcessPool:
                 tries += 1
                 if tries == _TRIES:
                     raise WorkersError(f"A worker died {_TRIES} times at the same task.") from None
                 self._workers = self._start()
+                asked.clear()
+                continue
+            waiting.popleft()
+            asked.popleft()
+            tries = 0
+            yield result
 
     def __exit__(self, *error: object) -> None:
         self._workers.shutdown(wait=error[0] is None, cancel_futures=True)

@@ -11,12 +11,10 @@ import logging
 import os
 import socket
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
-from recommenders_miner.backend import import_backend_quietly
+from recommenders_miner.backend import end_with_parent, import_backend_quietly
 from recommenders_miner.errors import RecommendersMinerError
 
 LOGGER = logging.getLogger("recommenders_miner")
@@ -115,22 +113,16 @@ def free_port() -> int:
 def main() -> None:
     """Run a task whose JSON is in a file; end with the process that started this one."""
     task_file = Path(sys.argv[1])
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    worker = os.environ["KERAS_DISTRIBUTION_PROCESS_ID"]
+    end_with_parent()
     import_backend_quietly()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    if os.environ["KERAS_DISTRIBUTION_PROCESS_ID"] == "0":
+    if worker == "0":
         logging.getLogger("recommenders_miner").setLevel(logging.INFO)
     try:
         train(json.loads(task_file.read_text(encoding="utf-8")))
     except RecommendersMinerError as error:
-        task_file.with_name("error.txt").write_text(str(error), encoding="utf-8")
+        task_file.with_name(f"error-{worker}.txt").write_text(str(error), encoding="utf-8")
         sys.exit(USERS_ERROR)
 
 

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -18,6 +17,7 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from recommenders_miner import __version__
+from recommenders_miner.backend import end_with_parent
 from recommenders_miner.errors import RecommendersMinerError
 from recommenders_miner.serving.guard import Guard
 from recommenders_miner.serving.loading import Load
@@ -82,15 +82,9 @@ def app_from_environment(load: Load | None = None) -> FastAPI:
     """Make the application of a process, which ends if it cannot load its models, and with its parent if it has one."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     LOGGER.setLevel(logging.INFO)
-    if parent := multiprocessing.parent_process():
-        threading.Thread(target=_end_with, args=[parent], daemon=True).start()
+    if multiprocessing.parent_process():  # a worker that outlives it would keep the port
+        end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
     return create_app(Settings.from_environment(), load, _give_up)
-
-
-def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
-    """End when the parent does: a worker that outlives it would keep the port."""
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _give_up(error: Exception) -> None:
