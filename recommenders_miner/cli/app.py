@@ -183,7 +183,7 @@ def as_job(address: str | None) -> None:
     if address and address.startswith(("http://", "https://")):
         from recommenders_miner.distributed.job import run_job
 
-        raise typer.Exit(run_job(address, ["auto" if word == address else word for word in sys.argv[1:]]))
+        raise typer.Exit(run_job(address, [word.replace(address, "auto") for word in sys.argv[1:]]))
 
 
 # === Models ===

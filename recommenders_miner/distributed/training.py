@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from recommenders_miner.data.news import NewsTable
 from recommenders_miner.distributed.pool import connect
 from recommenders_miner.distributed.worker import USERS_ERROR, Worker, describe, environment, free_port
 from recommenders_miner.errors import HParamsError, RecommendersMinerError, WorkersError
@@ -56,12 +58,16 @@ def fit(
 
     Raises:
         HParamsError: `batch_size` is no multiple of the workers.
-        WorkersError: workers died again and again without getting further.
+        WorkersError: workers died again and again without getting further, JAX is not there, or parts of a GPU are
+            asked for without Ray.
         RecommendersMinerError: what any of them raised, as `BaseModel.fit` does.
     """
     if model.hparams.batch_size % workers:
-        problem = f"batch_size {model.hparams.batch_size} is no multiple of the {workers} workers."
-        raise HParamsError(problem)
+        raise HParamsError(f"batch_size {model.hparams.batch_size} is no multiple of the {workers} workers.")
+    if importlib.util.find_spec("jax") is None:
+        raise WorkersError("Workers train on JAX, which is not installed: pip install recommenders-miner[jax].")
+    if address is None and gpus_per_worker % 1:
+        raise WorkersError(f"gpus_per_worker {gpus_per_worker:g}: parts of a GPU can be had on Ray alone (address).")
     run_dir = Path(run_dir).absolute()
     run_dir.mkdir(parents=True, exist_ok=True)
     options |= {"run_dir": str(run_dir), "resume": resume, "verbose": verbose}
@@ -81,6 +87,7 @@ def fit(
     model.adopt(trained.network, trained.vocabularies)
     model.history, model.trained_on = trained.history, trained.trained_on
     model.go_on_from(trained.counts)
+    model.set_news(NewsTable.read(files[0], options.get("on_error", "raise")))
     return model
 
 
@@ -135,8 +142,8 @@ class _Here:
         while True:
             statuses = [process.poll() for process in self.processes]
             if USERS_ERROR in statuses:
-                time.sleep(0.5)  # the others meet it too
-                raise RecommendersMinerError((self.folder / "error.txt").read_text(encoding="utf-8"))
+                said = self.folder / f"error-{statuses.index(USERS_ERROR)}.txt"
+                raise RecommendersMinerError(said.read_text(encoding="utf-8"))
             for worker, status in enumerate(statuses):
                 if status:
                     log = self.folder / f"worker-{worker}.log"

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
+import typer
 
 from recommenders_miner import NewsTable, distributed, load_model
+from recommenders_miner.cli.app import as_job
 from recommenders_miner.data.ingest import ingest
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.distributed.pool import open_pool
@@ -38,6 +43,7 @@ def test_two_workers_train_as_one_does(name, tmp_path):
     alone = unbuilt(name, **TOY).fit(*files, *files, verbose=0)
     together = distributed.fit(unbuilt(name, **TOY), *files, *files, run_dir=tmp_path / "run", workers=2, verbose=0)
     assert len(together.history) == 13
+    assert len(together.recommend([], k=3)) == 3  # as after `fit`, of the training's news
     for one, other in zip(alone.history, together.history, strict=True):
         assert one.keys() == other.keys()
         assert np.isclose(one["loss"], other["loss"], rtol=0, atol=1e-5)
@@ -87,6 +93,33 @@ def test_what_is_wrong_with_the_data_is_said_once(tmp_path):
     with pytest.raises(RecommendersMinerError, match=r"behaviors.tsv, line 15"):
         distributed.fit(unbuilt("nrms"), news, behaviors, run_dir=tmp_path / "run", workers=2, verbose=0)
     assert not (tmp_path / "run" / "model").exists()
+
+
+def test_what_workers_cannot_do_is_said_before_they_start(tmp_path, monkeypatch):
+    run = {"run_dir": tmp_path / "run", "workers": 2}
+    with pytest.raises(WorkersError, match=r"gpus_per_worker 0\.5: parts of a GPU can be had on Ray alone"):
+        distributed.fit(unbuilt("nrms"), *write_files(tmp_path), **run, gpus_per_worker=0.5)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(WorkersError, match="JAX, which is not installed"):
+        distributed.fit(unbuilt("nrms"), *write_files(tmp_path), **run)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("words", [["--address", "http://head:8265"], ["--address=http://head:8265"]])
+def test_a_command_that_is_a_job_is_handed_on_without_its_address(words, monkeypatch):
+    handed = []
+    monkeypatch.setitem(
+        sys.modules,
+        "recommenders_miner.distributed.job",
+        SimpleNamespace(run_job=lambda address, job: handed.append((address, job)) or 3),
+    )
+    monkeypatch.setattr(sys, "argv", ["recommenders-miner", "evaluate", "run", *words])
+    with pytest.raises(typer.Exit) as ended:
+        as_job("http://head:8265")
+    assert ended.value.exit_code == 3
+    [(address, job)] = handed
+    assert address == "http://head:8265"
+    assert " ".join(job).replace("=", " ") == "evaluate run --address auto"
 
 
 def test_workers_share_a_batch_evenly(tmp_path):
@@ -149,6 +182,16 @@ def test_what_a_killed_worker_was_doing_is_done_again(address, tmp_path):
         assert len(list(tmp_path.iterdir())) == 3
         with pytest.raises(WorkersError, match="died"):
             list(pool.map("never", [()]))
+
+
+@pytest.mark.slow
+def test_tasks_are_taken_as_they_are_needed(tmp_path):
+    taken = itertools.count()
+    with open_pool(cluster.Dies, (tmp_path,), 1) as pool:
+        two = pool.share({"two": np.array([2])})
+        found = pool.map("double", ((3 * number + 1, two) for number in taken))
+        assert list(itertools.islice(found, 4)) == [2, 8, 14, 20]
+    assert next(taken) < 8
 
 
 @pytest.mark.parametrize("parts", [1, 3])
