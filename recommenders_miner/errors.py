@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def did_you_mean(name: object, known: Iterable[str]) -> str | None:
-    """Ask whether a wrong name was meant to be the nearest of those known; None where none is."""
-    found = difflib.get_close_matches(str(name), [*known], n=1, cutoff=0.0)
-    return f"Did you mean {found[0]!r}?" if found else None
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Return which of the known names, one at least, a wrong one was probably meant to be."""
+    return difflib.get_close_matches(str(name), [*known], n=1, cutoff=0.0)[0]
 
 
 class RecommendersMinerError(Exception):

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 
 from recommenders_miner.compat.settings import WITHOUT_USE
-from recommenders_miner.errors import HParamsError, did_you_mean
+from recommenders_miner.errors import HParamsError, nearest
 from recommenders_miner.storage import parse_yaml
 
 LOGGER = logging.getLogger("recommenders_miner")
@@ -349,8 +349,8 @@ def _known(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     known = hparams_keys()
     for key in values:
         if key not in known and key not in WITHOUT_USE:
-            problem = f"{where}: unknown hyperparameter {reprlib.repr(key)}."
-            raise HParamsError(f"{problem} {did_you_mean(key, sorted(known))}")
+            meant = nearest(key, sorted(known))
+            raise HParamsError(f"{where}: unknown hyperparameter {reprlib.repr(key)}. Did you mean {meant!r}?")
     without_use = [f"{key} ({WITHOUT_USE[key]})" for key in values if key in WITHOUT_USE]
     if without_use:
         LOGGER.info("%s: without use here: %s.", where, ", ".join(without_use))

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from recommenders_miner.data.behaviors import read_time
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.data.tsv import ARROW, PARQUET, LineErrors, open_data
-from recommenders_miner.errors import DataFormatError, did_you_mean
+from recommenders_miner.errors import DataFormatError, nearest
 
 BATCH_ROWS = 50_000
 """How many rows are read at a time. Results do not depend on it."""
@@ -373,7 +373,7 @@ def _find_columns(path: Path, found: Sequence[str], columns: Sequence[str], opti
     wanted = list(dict.fromkeys([*columns, *(column for column in optional if column in found)]))
     for column in wanted:
         if column not in found:
-            remedy = did_you_mean(column, found)
+            remedy = f"Did you mean {nearest(column, found)!r}?" if found else None
             if len(found) == 1 and (inside := re.search("[;\t|,]", found[0])):
                 remedy = f"Is the separator another one? separator: {json.dumps(inside[0])}"
             says = f"there is no column {column!r}; the columns are {', '.join(map(repr, found))}."

@@ -27,7 +27,7 @@ from recommenders_miner.datasets.conversion import (
     write_shown,
 )
 from recommenders_miner.datasets.negatives import Negatives
-from recommenders_miner.errors import DataFormatError, did_you_mean
+from recommenders_miner.errors import DataFormatError, nearest
 from recommenders_miner.storage import parse_yaml
 
 _TRUE, _FALSE = ("1", "true", "yes", "t", "y", "1.0"), ("0", "false", "no", "f", "n", "0.0")
@@ -230,7 +230,7 @@ def _worded(error: Mapping[str, Any]) -> tuple[str, None, str | None]:
     if error["type"] == "extra_forbidden":
         sections = LogSchema, NewsColumns, EventColumns, TimeColumn
         keys = [key for section in sections for key in section.model_fields]
-        return f"{where}: there is no such key.", None, did_you_mean(reprlib.repr(place[-1]), keys)
+        return f"{where}: there is no such key.", None, f"Did you mean {nearest(reprlib.repr(place[-1]), keys)!r}?"
     return f"{where}: {error['msg']}, got {found}.", None, None
 
 

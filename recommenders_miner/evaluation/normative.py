@@ -19,7 +19,7 @@ from scipy.special import rel_entr
 
 from recommenders_miner.data.folders import ARTICLES_FILE
 from recommenders_miner.data.ragged import Ragged
-from recommenders_miner.errors import DataFormatError, did_you_mean
+from recommenders_miner.errors import DataFormatError, nearest
 from recommenders_miner.evaluation.metrics import Evaluation, cold_articles, divided
 
 if TYPE_CHECKING:
@@ -326,7 +326,8 @@ def _column_names(news: NewsTable) -> list[str]:
 def _require(name: str, known: list[str], news: NewsTable, kind: str) -> None:
     if name not in known:
         problem = f"there is no {kind} {name!r}."
-        raise DataFormatError(news.path.with_name(ARTICLES_FILE), problem, remedy=did_you_mean(name, known))
+        remedy = f"Did you mean {nearest(name, known)!r}?"
+        raise DataFormatError(news.path.with_name(ARTICLES_FILE), problem, remedy=remedy)
 
 
 def _column(news: NewsTable, name: str) -> pa.Array:

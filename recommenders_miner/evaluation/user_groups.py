@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recommenders_miner.errors import DataFormatError, did_you_mean
+from recommenders_miner.errors import DataFormatError, nearest
 from recommenders_miner.evaluation.metrics import Evaluation
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def require_group(by: str, behaviors: Path) -> None:
         raise DataFormatError(path, "there is no column 'id'.")
     if by not in names:
         known = [*(name for name in names if name != "id"), *_OF_THE_LOG]
-        raise DataFormatError(path, f"there is no column {by!r}.", remedy=did_you_mean(by, known))
+        raise DataFormatError(path, f"there is no column {by!r}.", remedy=f"Did you mean {nearest(by, known)!r}?")
 
 
 def _read_column(log: ImpressionLog, name: str) -> pa.Array:

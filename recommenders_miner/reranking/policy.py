@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
-from recommenders_miner.errors import PolicyError, did_you_mean
+from recommenders_miner.errors import PolicyError, nearest
 from recommenders_miner.storage import parse_yaml
 
 RELAX = ("explore", "topics", "floors", "shown", "ages", "same_story", "quotas")
@@ -293,7 +293,7 @@ class Policy(_Section):
         known = [*KINDS, *titles]
         for name in self.relax:
             if name not in known:
-                yield f"relax: there is no rule {name!r}. {did_you_mean(name, known)}"
+                yield f"relax: there is no rule {name!r}. Did you mean {nearest(name, known)!r}?"
             if self.relax.count(name) > 1:
                 yield f"relax: {name!r} is there twice."
 
@@ -361,7 +361,7 @@ def _worded(error: Mapping[str, Any]) -> tuple[str, str | None]:
     if error["type"] == "extra_forbidden":
         fields = sections.get(place[0], Policy).model_fields if place else Policy.model_fields
         keys = [field.alias or name for name, field in fields.items()]
-        return f"{where}: there is no such key.", did_you_mean(last, keys)
+        return f"{where}: there is no such key.", f"Did you mean {nearest(last, keys)!r}?"
     if error["type"] == "missing":
         return f"{where}: the key is missing.", None
     said = str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recommenders_miner.data.text import tokenize
-from recommenders_miner.errors import PolicyError, did_you_mean
+from recommenders_miner.errors import PolicyError, nearest
 from recommenders_miner.reranking.columns import Column
 from recommenders_miner.reranking.policy import KINDS, Pin, Policy
 
@@ -61,7 +61,8 @@ class Rules:
     def _require(self, columns: Mapping[str, Sequence[Any]], name: str, where: str) -> None:
         if name not in columns:
             problem = f"{where}: articles have no column {name!r}."
-            raise PolicyError(self.policy.where, problem, did_you_mean(name, map(str, columns)))
+            remedy = f"Did you mean {nearest(name, map(str, columns))!r}?" if columns else None
+            raise PolicyError(self.policy.where, problem, remedy)
 
     def _make_rules(self) -> None:
         policy, relax = self.policy, self.policy.relax
