@@ -26,7 +26,7 @@ WAYS = ("none", "gated")
 
 def fit(model: BaseModel, batches: TrainingBatches, steps: int) -> None:
     """Train for some steps."""
-    model.network.fit(batches, steps_per_epoch=steps, verbose=0, shuffle=False)
+    model.network.fit(batches.stream(), steps_per_epoch=steps, verbose=0, shuffle=False)
 
 
 def main() -> None:

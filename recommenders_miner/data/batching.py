@@ -7,6 +7,7 @@ distinct users of their group: a user is a history and, where it matters, a user
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ _PROBED_CLICKS = 100_000  # of which histories' lengths are taken
 
 
 class TrainingBatches(keras.utils.PyDataset):
-    """The endless stream of training steps of a log, for `keras.Model.fit(batches, steps_per_epoch=…)`.
+    """The endless stream of training steps of a log, for `keras.Model.fit(batches.stream(), steps_per_epoch=…)`.
 
     Step i is made of `samples.of_step(i)` alone: a run that is resumed at step i sees what an unbroken one would.
 
@@ -87,6 +88,24 @@ class TrainingBatches(keras.utils.PyDataset):
     def num_batches(self) -> None:
         """None: the stream is endless."""
         return None
+
+    def stream(self) -> Any:
+        """Return what `keras.Model.fit` is to be given: these batches or, on TensorFlow, a `tf.data.Dataset` of them.
+
+        Keras would make a data set too, but one that tunes itself. What tunes it sleeps for up to a minute at a time,
+        and `fit` would not return before it awakes.
+        """
+        if keras.backend.backend() != "tensorflow":
+            return self
+        import tensorflow as tf
+
+        signature = keras.tree.map_structure(lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype), self[0])
+        batches = tf.data.Dataset.from_generator(
+            lambda: map(self.__getitem__, itertools.count()), output_signature=signature
+        )
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return batches.prefetch(2).with_options(options)
 
     def _plan_lengths(self, groups: int) -> None:
         """Choose the lengths of the groups by quantile, and with static shapes how many rows each group has."""

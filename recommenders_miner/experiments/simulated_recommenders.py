@@ -126,7 +126,7 @@ class Trained(Recommender):
         log.require("train on")
         batches = self.model.training_batches(replace(self.data, log=log))
         steps = batches.steps_per_epoch
-        self.model.network.fit(batches, steps_per_epoch=steps, epochs=epochs, shuffle=False, verbose=0)
+        self.model.network.fit(batches.stream(), steps_per_epoch=steps, epochs=epochs, shuffle=False, verbose=0)
         self.news = self.model.log_scorer.encode_news(self.model.network_features(self.data))
 
     def _variables(self) -> list[Any]:

@@ -233,7 +233,7 @@ class BaseModel(Answers, RecommendersNames):
         self.trained_on = list(dict.fromkeys([*self.trained_on, content_digest(train_behaviors_file)]))
         batches.first_step = epochs_done * batches.steps_per_epoch
         self.network.fit(
-            batches,
+            batches.stream(),
             steps_per_epoch=batches.steps_per_epoch,
             initial_epoch=self.hparams.epochs if selection.has_ended else epochs_done,
             epochs=self.hparams.epochs,

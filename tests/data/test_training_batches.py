@@ -161,6 +161,15 @@ def test_clicks_of_a_user_stand_together_and_share_their_row():
         assert sum(len(np.unique(sample["row"])) for sample in inputs["samples"]) <= 4
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data is TensorFlow's")
+def test_tensorflow_streams_the_batches_and_nothing_has_to_wake_up_before_training_ends():
+    batches = make_batches(first_step=2)
+    stream = batches.stream()
+    assert not stream.options().autotune.enabled
+    for index, streamed in enumerate(stream.take(2 * batches.steps_per_epoch)):
+        keras.tree.map_structure(np.testing.assert_array_equal, batches[index], streamed)
+
+
 @given(st.lists(st.integers(0, 5000), min_size=1))
 def test_sizes_are_rounded_up_a_little_to_few(sizes):
     found = rounded(np.array(sizes))
