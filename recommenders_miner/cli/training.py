@@ -44,8 +44,8 @@ def _known_models(names: str) -> str:
     """Refuse a list that names neither a hyperparameter file nor a floor: `HParamsError`."""
     from recommenders_miner.evaluation.baselines import FLOORS
 
-    for name in [] if names == "all" else names.split(","):
-        if name.strip() not in FLOORS:
+    for name in names.split(","):
+        if name.strip() not in ("all", *FLOORS):
             hparams_file(name.strip())
     return names
 
@@ -80,8 +80,8 @@ def compare(
     models: Annotated[
         str,
         typer.Option(
-            help="Names of hyperparameter files, separated by commas; all: those of MINER's Table 2; popularity-now or "
-            "another floor alone: no training.",
+            help="Names of hyperparameter files, separated by commas, and all for those of MINER's Table 2; "
+            "popularity-now or another floor alone: no training.",
             callback=_known_models,
         ),
     ] = "all",
@@ -114,7 +114,7 @@ def compare(
     from recommenders_miner.experiments.compare import compare
     from recommenders_miner.experiments.runs import TABLE_2
 
-    names = TABLE_2 if models == "all" else [name.strip() for name in models.split(",")]
+    names = [name for part in models.split(",") for name in (TABLE_2 if part.strip() == "all" else [part.strip()])]
     every_seed = range(seed, seed + seeds)
     with resumable(out):
         see = _see_plan(dry_run)

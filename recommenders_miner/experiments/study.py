@@ -37,10 +37,10 @@ METRIC_TITLES = {name: Column.of_metric(name).title for name in DEFAULT_METRICS}
 
 _SYNTHETIC = """
 The data is synthetic: simulated users whose truth is known. It can show that a model learns what there is to learn, how
-far it stays behind the truth (the oracles), and what a part of a model costs. It cannot show what the paper claims for
-real users: here a single interest does as well as many (Figure 3), the regulariser does not pay (Table 3), and the
-order of models agrees with the paper's only in part (Table 2). Nothing on this page was run on MIND. The commands for
-MIND, and what they need, are in docs/reproduction.md.
+far it stays behind the truth (the oracles), and what a part of a model costs. What the paper claims of real users it
+can neither confirm nor refute: how many interests are enough (Figure 3), what it is worth to keep them apart (Table 3)
+and which model is ahead (Table 2) follow from how the users were made. Nothing on this page was run on MIND. The
+commands for MIND, and what they need, are in docs/reproduction.md.
 """
 
 Made = Mapping[str, list[Run]]

@@ -10,7 +10,7 @@ import pytest
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.experiments import Study, paper, plan, reproduce
 from recommenders_miner.experiments.compare import compare
-from recommenders_miner.experiments.runs import Runs, Variant
+from recommenders_miner.experiments.runs import TABLE_2, Runs, Variant
 from recommenders_miner.models import LibFMModel, NRMSModel
 from tests.command_line import OPTIONS, invoke, run
 
@@ -126,6 +126,8 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(without_vectors, tmp
     options = ["--data", without_vectors, "--out", tmp_path / "out", "--dry-run", "-o", "word_embedding=null"]
     output = run("compare", *options, "--models", "dkn,libfm", "-o", "libfm.epochs=2")
     assert "dkn    will be trained, without entity_embedding.vec" in output
+    output = run("compare", *options, "--models", "all,caum")
+    assert [line.split()[0] for line in output.splitlines()] == [*TABLE_2, "caum"]
     output = run("reproduce", "recommenders", *options)
     assert output.count("will be trained") == 4
     assert not (tmp_path / "out" / "results.md").exists()
