@@ -1,5 +1,5 @@
 # make demo   sets up .venv once, then trains and compares the models on the demo data
-# make table  does so for all the models of MINER's Table 2 and miner-plus, with three seeds, in about an hour
+# make table  does so for all the models of MINER's Table 2 and miner-plus, with three seeds, in an hour or two
 # make results  re-runs the paper's experiments, and miner-plus', on the demo data with three seeds, for docs/results.md
 # make test   sets up .venv once, then runs the tests on TensorFlow and on JAX
 # make test-slow  runs the models' tests again as users run them (compiled, and trained on JAX), and the slow tests

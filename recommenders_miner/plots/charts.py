@@ -87,7 +87,7 @@ def draw_models(
     All AUC are in percent; `names` go from top to bottom, `here_errors` are half the lengths of the whiskers,
     `here_title` says what `here` was measured on, and `lines` are floors and ceilings.
     """
-    figure = new_figure(8.5, 1.6 + 0.3 * len(names), "AUC, %")
+    figure = new_figure(8.5, 1.8 + 0.3 * len(names), "AUC, %")
     left, right = figure.subplots(1, 2, sharey=True)
     of_paper = "in the paper: MIND-small", paper, [0] * len(names)
     for axes, (title, values, errors) in ((left, (f"here: {here_title}", here, here_errors)), (right, of_paper)):
@@ -98,11 +98,12 @@ def draw_models(
         axes.set_title(title)
         axes.margins(x=0.12)
         axes.grid(axis="y", color="#EEEEEE", zorder=0)
-    for name, value in lines.items():
+    for place, (name, value) in enumerate(sorted(lines.items(), key=lambda line: line[1])):
         left.axvline(value, **DASHED)
-        left.text(value, -1.2, name, ha="center", fontsize=7.5, style="italic", bbox=LABEL_BOX, clip_on=False)
+        height = -1.9 if place % 2 else -1.2  # names of neighbours would cover each other in one row
+        left.text(value, height, name, ha="center", fontsize=7.5, style="italic", bbox=LABEL_BOX, clip_on=False)
     left.set_yticks(range(len(names)), names)
-    left.set_ylim(len(names) - 0.4, -1.6)
+    left.set_ylim(len(names) - 0.4, -2.3)
     return figure
 
 
