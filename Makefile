@@ -30,7 +30,7 @@ demo: demo-data
 	$(COMPARE) --models $(DEMO_MODELS) --out demo/results
 	@echo "What they recommend, and why, on a page: $(BIN)/recommenders-miner serve demo/results/runs/*/seed-42 --news demo/data/dev/news.tsv"
 
-# The table in README.md: every system of MINER's Table 2.
+# The table in README.md: every model of MINER's Table 2, and miner-plus.
 table: demo-data
 	$(COMPARE) --models all,miner-plus --seeds 3 $(SELECTED) --out demo/table
 

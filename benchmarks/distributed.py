@@ -48,7 +48,7 @@ features = model.network_features(data)
 for shards in (1, 2):
     batches = model.train_iterator.batches(data, features, 42, static_shapes=True, shards=shards)
     inputs, _, _ = batches[0]
-    rows = sum(len(group["title" if "title" in group else next(iter(group))]) for group in inputs["news"])
+    rows = sum(len(next(iter(group.values()))) for group in inputs["news"])
     print(f"{rows} articles in a step of {shards}")
 print(f"{weights} weights, batches of {hparams.batch_size}")
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """Return which of the known names, one at least, a wrong one was probably meant to be."""
+    """Return the one of the known names, of which there has to be one, that is closest to a wrong name."""
     return difflib.get_close_matches(str(name), [*known], n=1, cutoff=0.0)[0]
 
 

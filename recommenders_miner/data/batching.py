@@ -92,8 +92,8 @@ class TrainingBatches(keras.utils.PyDataset):
     def stream(self) -> Any:
         """Return what `keras.Model.fit` is to be given: these batches or, on TensorFlow, a `tf.data.Dataset` of them.
 
-        Keras would make a data set too, but one that tunes itself. What tunes it sleeps for up to a minute at a time,
-        and `fit` would not return before it awakes.
+        Keras would make a data set as well, but with autotuning, whose thread sleeps for up to a minute at a time, and
+        `fit` would not return until it woke.
         """
         if keras.backend.backend() != "tensorflow":
             return self

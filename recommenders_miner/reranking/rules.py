@@ -132,8 +132,8 @@ class Rules:
         column = self.columns[name]
         for value in values:
             if str(value) not in column.code_of:
-                nearest = difflib.get_close_matches(str(value), column.names, n=1)
-                remedy = f" Did you mean {nearest[0]!r}?" if nearest else ""
+                close = difflib.get_close_matches(str(value), column.names, n=1)
+                remedy = f" Did you mean {close[0]!r}?" if close else ""
                 self.warnings.append(f"{where}: no article has {name} {value!r}.{remedy}")
         return column.have(values)
 

@@ -273,7 +273,8 @@ def test_news_are_encoded_once_for_all_who_load_a_model(name, options, tmp_path,
         of.dtype for of in toy_model(name, **options).encode_news(IDS).values()
     ]
     expected = toy_model(name, **options).score(IDS[:3], IDS, "U1")
-    assert np.allclose(loaded(tmp_path).score(IDS[:3], IDS, "U1"), expected, rtol=0, atol=1e-6)
+    tolerance = 0 if keras.backend.backend() == "tensorflow" else 1e-6  # XLA's threads may add up in another order
+    assert np.allclose(loaded(tmp_path).score(IDS[:3], IDS, "U1"), expected, rtol=0, atol=tolerance)
 
 
 def test_what_was_encoded_is_of_those_weights_and_that_table_alone(tmp_path, encodings):
