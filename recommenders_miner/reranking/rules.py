@@ -54,7 +54,7 @@ class Rules:
         self._bind_quotas()
         self._bind_ages(columns.get("published"))
         members = [self._having(rule.column, rule.value, "floors") for rule in policy.floors]
-        self.floor_members = np.array(members, bool).reshape(-1, self.num_articles).T.copy()
+        self.floor_members = np.array(members, bool).reshape(len(members), self.num_articles).T.copy()
         self.pins = self._pins(columns.get("id", ()))
         self.vectors = self._vectors(columns, vectors)
 

@@ -110,6 +110,13 @@ def test_without_clicks_the_newest_lead(made):
         assert not answer["recommendations"][0]["personalized"]
 
 
+def test_without_articles_the_list_is_empty(policed):
+    empty = REQUESTS["v5"] | {"candidates": {"articles": []}, "interacted": {"articles": []}}
+    with serving(policed(front={"quotas": [SPORTS], "same_story": 0.9, "rerank": {"by": "mmr"}})) as client:
+        for path in ("/v1/poprox", "/v1/poprox?pipeline=front"):
+            assert impressions(answered(client, empty, path=path)) == []
+
+
 def test_it_asks_for_the_token(made):
     with serving(replace(made, token="secret")) as client:
         answered(client, REQUESTS["v5"], 401)
