@@ -54,7 +54,7 @@ def join_parts(folder: Path, parts: int, writer: ArrayWriter, progress: Callable
     for part in range(parts):
         files = sorted((folder / str(part)).glob("*"))
         if files:
-            log = _joined([ImpressionLog.from_arrays(_unpacked(file), file) for file in files])
+            log = join_logs([ImpressionLog.from_arrays(_unpacked(file), file) for file in files])
             arrays = log.to_arrays()
             if int(letters[0]) + len(arrays["user_bytes"]) > _MOST_LETTERS:
                 problem = "the ids of all users together take more than 2 GiB. Shorten them, to numbers for example."
@@ -90,8 +90,11 @@ def _unpacked(path: Path) -> dict[str, np.ndarray]:
     return {name: batch.column(name).values.to_numpy() for name in batch.schema.names}
 
 
-def _joined(logs: Sequence[ImpressionLog]) -> ImpressionLog:
-    """Put logs one after another, with each user and each history once, in the order in which impressions name them."""
+def join_logs(logs: Sequence[ImpressionLog]) -> ImpressionLog:
+    """Put logs with the same news one after another; there must be at least one.
+
+    Each user and each history is there once, in the order in which impressions name them.
+    """
     histories, users = Ragged.concat([log.histories for log in logs]), pa.concat_arrays([log.users for log in logs])
     bytes_of = histories.offsets * histories.values.itemsize, histories.values
     contents = pa.Array.from_buffers(pa.large_binary(), len(histories), [None, *map(pa.py_buffer, bytes_of)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -26,6 +26,7 @@ from recommenders_miner.data.folders import (
 )
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import FILE_COLUMNS, NewsTable, read_news_lines
+from recommenders_miner.data.partition import join_logs
 from recommenders_miner.data.past_clicks import Histories, are_past_clicks, require_length
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.data.tsv import LineErrors, OnError
@@ -242,26 +243,18 @@ def _join_articles(tables: Sequence[NewsTable], ids: pa.StringArray) -> pa.Table
 
 def _join(logs: Sequence[ImpressionLog], rows: Sequence[np.ndarray]) -> ImpressionLog:
     """Join logs, the articles of each given as rows of the joint table."""
-    users = pa.chunked_array([pa.DictionaryArray.from_arrays(log.user_of, log.users) for log in logs])
-    users = users.unify_dictionaries()
-    histories = np.cumsum([0, *(len(log.histories) for log in logs[:-1])])
-    ids = np.concatenate([log.impression_id for log in logs])
 
-    def joined(parts: Iterable[Ragged]) -> Ragged:
-        return Ragged.concat(
-            [Ragged(row[part.values].astype(np.int32), part.offsets) for part, row in zip(parts, rows, strict=True)]
-        )
+    def moved(articles: Ragged, row: np.ndarray) -> Ragged:
+        return Ragged(row[articles.values].astype(np.int32), articles.offsets)
 
-    return ImpressionLog(
-        candidates=joined(log.candidates for log in logs),
-        labels=np.concatenate([log.labels for log in logs]),
-        histories=joined(log.histories for log in logs),
-        history_of=np.concatenate([log.history_of + first for log, first in zip(logs, histories, strict=True)]),
-        user_of=np.concatenate([chunk.indices.to_numpy() for chunk in users.chunks]),
-        time=np.concatenate([log.time for log in logs]),
-        impression_id=ids if len(np.unique(ids)) == len(ids) else np.arange(1, len(ids) + 1),
-        users=users.chunk(0).dictionary,
+    log = join_logs(
+        [
+            replace(log, candidates=moved(log.candidates, row), histories=moved(log.histories, row))
+            for log, row in zip(logs, rows, strict=True)
+        ]
     )
+    is_distinct = len(np.unique(log.impression_id)) == len(log)
+    return log if is_distinct else replace(log, impression_id=np.arange(1, len(log) + 1))
 
 
 def _starts(

@@ -10,8 +10,9 @@ import numpy as np
 
 from recommenders_miner.data.counts import shrunk_rate
 from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.partition import join_logs
 from recommenders_miner.data.ragged import Ragged
-from recommenders_miner.datasets.synthetic.weeks import Site, Visit, joined
+from recommenders_miner.datasets.synthetic.weeks import Site, Visit
 from recommenders_miner.errors import HParamsError, PolicyError
 from recommenders_miner.hparams import MODELS, HParams
 from recommenders_miner.reranking import Plan
@@ -88,7 +89,7 @@ class Trained(Recommender):
 
     def __init__(self, site: Site, warm_up: Sequence[ImpressionLog], hparams: HParams) -> None:
         super().__init__(site)
-        log = joined(list(warm_up))
+        log = join_logs(list(warm_up))
         published = site.table.ids[1 : np.searchsorted(site.news.birth, site.moment(0)) + 1].to_pylist()
         self.model = MODELS[hparams.model_type](hparams, seed=site.seed)
         vocabularies = self.model.train_iterator.build_vocabularies(site.table.select(published), log)
@@ -116,7 +117,7 @@ class Trained(Recommender):
     def score(self, visit: Visit, histories: Ragged) -> np.ndarray:
         """Return (users, P), the model's scores; once a period is over, it is trained on its logs first."""
         if len(self.logs) == self.site.config.retrain_every:
-            self._train(joined(self.logs), _RETRAIN_EPOCHS)
+            self._train(join_logs(self.logs), _RETRAIN_EPOCHS)
             self.logs = []
         everything = np.tile(np.arange(len(visit.pool)), (len(histories), 1))
         log = self.site.log(visit, everything, np.zeros(everything.shape, bool), histories)

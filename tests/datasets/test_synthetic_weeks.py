@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recommenders_miner.data.partition import join_logs
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.datasets.synthetic.weeks import (
     Interests,
@@ -12,7 +13,6 @@ from recommenders_miner.datasets.synthetic.weeks import (
     Site,
     appended,
     clicked_before,
-    joined,
     top_places,
 )
 
@@ -107,7 +107,7 @@ def test_clicks_come_as_often_as_is_expected_and_less_often_further_down(site):
 
 def test_the_warm_up_logs_what_was_shown_and_adds_clicks_to_histories(site):
     logs, histories = site.warm_up()
-    log = joined(logs)
+    log = join_logs(logs)
     assert len(log) == CONFIG.warm_up_days * CONFIG.num_users
     assert log.clicks.sum() == len(histories.values) - len(site.histories.values)
     for impression in (0, len(log) // 2, len(log) - 1):

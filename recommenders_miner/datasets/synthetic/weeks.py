@@ -255,24 +255,6 @@ class Site:
         )
 
 
-def joined(logs: list[ImpressionLog]) -> ImpressionLog:
-    """Put the logs of several days one after another."""
-    sizes = np.cumsum([0, *(len(log.histories) for log in logs)], dtype=np.int32)
-    of_each = {
-        name: np.concatenate([getattr(log, name) for log in logs])
-        for name in ("labels", "user_of", "time", "impression_id")
-    }
-    return ImpressionLog(
-        candidates=Ragged.concat([log.candidates for log in logs]),
-        histories=Ragged.concat([log.histories for log in logs]),
-        history_of=np.concatenate(
-            [log.history_of + size for log, size in zip(logs, sizes, strict=False)], dtype="int32"
-        ),
-        users=logs[0].users,
-        **of_each,
-    )
-
-
 def appended(histories: Ragged, lists: np.ndarray, clicked: np.ndarray) -> Ragged:
     """Put what was clicked, of lists (users, K) of articles, behind the histories."""
     user, place = np.nonzero(clicked)
