@@ -157,8 +157,7 @@ def train(
 
     values = prepare_hparams(hparams, **{"scale": scale, **overrides})
     if with_dev:
-        joined = out / "train-and-dev"
-        data = joined if joined.exists() else join_splits(data, joined, on_error=on_error)
+        data = join_splits(data, out / "train-and-dev", on_error=on_error, overwrite=True)
         split = Split.find(data, "train")
     dev = Split.find(data, "dev") if "dev" in split_folders(data) else None
     if dev is None and not with_dev:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pyarrow import fs
 
@@ -38,6 +38,7 @@ from recommenders_miner.data.log import LOGGER, ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.partition import deal, join_parts
 from recommenders_miner.data.tsv import (
+    PASSED_OVER,
     LineErrors,
     OnError,
     SkipReport,
@@ -98,6 +99,7 @@ def ingest(
         progress: told the share that is done.
 
     Raises:
+        ValueError: there are no sources.
         DataFormatError: as `ImpressionLog.read` does of a file.
         FolderExistsError: `out/behaviors` is there.
         RecommendersMinerError: `out` has a `behaviors.tsv`, or other news.
@@ -129,8 +131,11 @@ def ingest(
         writer.meta = {"news": news.ids_digest, "counts": None if on_error == "raise" else dict(skipped)}
         writer.finish(key.hexdigest())
         for source, copied in copies.items():
-            with atomic_write(copied) as partial:
-                shutil.copyfile(source, partial)
+            if source.exists():
+                with atomic_write(copied) as partial:
+                    shutil.copyfile(source, partial)
+            else:
+                copied.unlink()
     return ImpressionLog.open(target, news)
 
 
@@ -144,17 +149,23 @@ def find_sources(source: str) -> list[Source]:
         filesystem, name = fs.FileSystem.from_uri(source)
         if filesystem.get_file_info(name).type != fs.FileType.Directory:
             return [source]
-        parts = urlsplit(source)
-        options = f"?{parts.query}" if parts.query else ""
         inside = filesystem.get_file_info(fs.FileSelector(name, recursive=True))
-        files = sorted(f"{parts.scheme}://{file.path}{options}" for file in inside if file.is_file)
+        paths = sorted(file.path.removeprefix(name).lstrip("/") for file in inside if file.is_file)
+        uri = urlsplit(source)
+        files = {
+            uri._replace(path=f"{uri.path.rstrip('/')}/{quote(path)}").geturl(): os.path.basename(path)
+            for path in paths
+            if not PASSED_OVER.search(path)
+        }
+        if not files:
+            raise DataFormatError(source, "there are no files in it.")
     else:
         try:
-            files = find_files(Path(source))
+            files = {file: file.name for file in find_files(Path(source))}
         except ValueError as error:
             raise DataFormatError(source, str(error)) from None
-    logs = [file for file in files if os.path.basename(file).startswith("behaviors")]
-    return logs or files
+    logs = [file for file, name in files.items() if name.startswith("behaviors")]
+    return logs or [*files]
 
 
 def _size(path: Source) -> int:
@@ -165,7 +176,10 @@ def _size(path: Source) -> int:
 
 
 def _news_to_copy(news_file: Path, out: Path, overwrite: bool) -> dict[Path, Path]:
-    """Return the files of news that are to be copied to a folder, and where; refuse a folder that has others."""
+    """Return the files of news that are to be copied to a folder, and where; refuse a folder that has others.
+
+    A file that is not there takes away the one in its place.
+    """
     if (out / BEHAVIORS_FILE).exists():
         raise RecommendersMinerError(f"{out}: has a {BEHAVIORS_FILE}, which would go before what is ingested.")
     copies = {news_file: out / NEWS_FILE}
@@ -177,7 +191,7 @@ def _news_to_copy(news_file: Path, out: Path, overwrite: bool) -> dict[Path, Pat
             continue
         if copied.exists() and not overwrite:
             raise RecommendersMinerError(f"{copied}: is another one than that of {news_file}. Choose another folder.")
-        if source.exists():
+        if copied.exists() or source.exists():
             needed[source] = copied
     return needed
 
@@ -272,6 +286,8 @@ def _read_all(task: _Task, sources: Iterable[Source], workers: int) -> Iterator[
         impressions += found.impressions
         yield stretch, found
     _warn(report)
+    if report is None:
+        raise ValueError("There are no sources.")
     if not impressions:
         raise no_usable_line(stretch.path, task.separator)
 

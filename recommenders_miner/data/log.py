@@ -360,17 +360,17 @@ class ImpressionLog:
     @cached_property
     def clicks(self) -> np.ndarray:
         """How many candidates of each impression were clicked, (I,) int32."""
-        return np.concatenate([_clicks(labels) for labels in self.label_blocks()])
+        return np.concatenate([np.empty(0, np.int32), *map(_clicks, self.label_blocks())])
 
     @property
     def has_both(self) -> np.ndarray:
         """Which impressions have both a click and a non-click, (I,) bool."""
-        return np.concatenate([_have_both(labels) for labels in self.label_blocks()])
+        return np.concatenate([np.empty(0, bool), *map(_have_both, self.label_blocks())])
 
     @property
     def labelled(self) -> bool:
         """Whether the log says which candidates were clicked."""
-        return bool(self.labels[0] != UNLABELLED)
+        return bool((self.labels[:1] != UNLABELLED).any())
 
     @cached_property
     def digest(self) -> str:

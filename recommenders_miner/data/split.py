@@ -155,18 +155,22 @@ def split_by_time(
 
 
 def join_splits(
-    data_dir: str | Path, out: str | Path, names: Sequence[str] = ("train", "dev"), on_error: OnError = "raise"
+    data_dir: str | Path,
+    out: str | Path,
+    names: Sequence[str] = ("train", "dev"),
+    on_error: OnError = "raise",
+    overwrite: bool = False,
 ) -> Path:
     """Write labelled splits as one, `out/train`, their histories as they are: to train on dev too, for a leaderboard.
 
-    `on_error` is as of `split_by_time`.
+    `on_error` is as of `split_by_time`; `overwrite` replaces what is in `out`.
 
     Raises:
         DataFormatError: a file is missing or faulty, or no split has labels.
-        FolderExistsError: `out` holds something.
+        FolderExistsError: `out` holds something, and is not to be replaced.
     """
     folders = {name: Split.find(data_dir, name).news.parent for name in names}
-    with new_folder(Path(out)) as new:
+    with new_folder(Path(out), overwrite) as new:
         log, news, articles, _ = _pool(folders, on_error)
         folder = new / "train"
         folder.mkdir()

@@ -65,7 +65,7 @@ _OTHER_FORMS = {  # by what they begin with, what the user calls them, and what 
 }
 _REMOTE_BYTES = 2**20  # asked for at a time, at least
 _TAR, _TAR_AT = b"ustar", 257
-
+PASSED_OVER = re.compile(r"(^|/)[._]")  # in folders: what is hidden, and the marks that Spark leaves
 # The words that names of columns are made of; none has a digit, as nearly all ids have.
 _NAME = re.compile(
     "(abstracts?|articles?|body|cand(idate)?s?|cat(egor(y|ies))?|click(s|ed)?|content|created|date|day|docs?|document"
@@ -156,14 +156,12 @@ class LineErrors:
 def find_files(path: Path) -> list[Path]:
     """Return the files that a path stands for, in the order of their names: itself, or those of a pattern or folder.
 
-    In folders, what begins with a dot or an underscore is passed over, as are the marks that Spark leaves there.
-
     Raises:
         ValueError: there are none.
     """
     if os.path.isdir(path):  # Path.is_dir() raises where a name is too long
-        inside = (file.relative_to(path) for file in sorted(path.rglob("*")) if file.is_file())
-        files = [path / file for file in inside if not any(part.startswith((".", "_")) for part in file.parts)]
+        found = (file for file in sorted(path.rglob("*")) if file.is_file())
+        files = [file for file in found if not PASSED_OVER.search(file.relative_to(path).as_posix())]
     elif glob.has_magic(str(path)) and not os.path.exists(path):
         files = [file for found in sorted(glob.glob(str(path), recursive=True)) for file in find_files(Path(found))]
     else:

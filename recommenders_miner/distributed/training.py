@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.tsv import fingerprint
 from recommenders_miner.distributed.pool import connect
 from recommenders_miner.distributed.worker import USERS_ERROR, Worker, describe, environment, free_port
 from recommenders_miner.errors import HParamsError, RecommendersMinerError, WorkersError
-from recommenders_miner.models.training import epochs_kept
+from recommenders_miner.models.training import TrainingCheckpoint, epochs_kept
 
 LOGGER = logging.getLogger("recommenders_miner")
 
@@ -28,7 +29,7 @@ _SECONDS_FOR_NODES = 600  # in which a node that died may come back
 
 def fit(
     model: Any,
-    *files: str | Path,
+    *files: str | Path | None,
     run_dir: str | Path,
     workers: int,
     address: str | None = None,
@@ -93,9 +94,10 @@ def fit(
 
 def _supervise(group: _Here | _OnRay, task: dict[str, Any], run_dir: Path) -> None:
     """Run a group to its end, again from the last checkpoint where one of it dies."""
-    tries = 0
+    path, options, tries = run_dir / TrainingCheckpoint.FILE, task["options"], 0
+    found = fingerprint(path)
+    kept = epochs_kept(path) if options["resume"] else 0
     while True:
-        before = epochs_kept(run_dir)
         try:
             group.start(task)
             died = group.wait()
@@ -103,11 +105,13 @@ def _supervise(group: _Here | _OnRay, task: dict[str, Any], run_dir: Path) -> No
             group.stop()
         if died is None:
             return
-        tries = 1 if epochs_kept(run_dir) > before else tries + 1
+        # What lay there before is another run's, unless this one was to go on from it.
+        options["resume"] |= fingerprint(path) != found
+        before, kept = kept, epochs_kept(path) if options["resume"] else 0
+        tries = 1 if kept > before else tries + 1
         if tries == _TRIES:
             raise WorkersError(f"{died}\nThat was the {_TRIES}th time without getting to the next checkpoint.")
-        LOGGER.warning("%s\nAll start again from the last checkpoint.", died)
-        task["options"]["resume"] = True
+        LOGGER.warning("%s\nAll start again%s.", died, " from the last checkpoint" if kept else "")
 
 
 class _Here:

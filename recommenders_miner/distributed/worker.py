@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,13 @@ def join() -> int:
     return jax.process_index()
 
 
-def describe(model: Any, files: list[str | Path], options: dict[str, Any]) -> dict[str, Any]:
+def describe(model: Any, files: Sequence[str | Path | None], options: dict[str, Any]) -> dict[str, Any]:
     """Return a training as JSON: what `train` makes a model of, and calls its `fit` with."""
     cls = type(model)
     if "<locals>" in cls.__qualname__ or cls.__module__ == "__main__":
         raise RecommendersMinerError(f"{cls.__name__}: workers import a model's class; put it into a module.")
     described = {"class": [cls.__module__, cls.__qualname__], "hparams": dict(model.hparams), "seed": model.seed}
-    return described | {"files": [str(file) for file in files], "options": options, "folder": os.getcwd()}
+    return described | {"files": [file and str(file) for file in files], "options": options, "folder": os.getcwd()}
 
 
 def train(task: dict[str, Any]) -> None:

@@ -87,13 +87,17 @@ def compare(
 
     Raises:
         DataFormatError: a file of the data is missing or damaged, or dev has nothing to evaluate on.
-        HParamsError: a hyperparameter file is wrong, or an override, or a model that is to be reranked holds nothing
-            out; raised before anything is trained.
+        HParamsError: a hyperparameter file is wrong, or an override, two files have one name, or a model that is to be
+            reranked holds nothing out; raised before anything is trained.
     """
     overrides = overrides or {}
     models = [name for name in models if name not in FLOORS]
     require_known_models(overrides, models)
-    hparams = {Path(name).stem: Variant(Path(name).stem, name).hparams(scale, overrides) for name in models}
+    files: dict[str, str] = {}
+    for name in models:
+        if (other := files.setdefault(Path(name).stem, name)) != name:
+            raise HParamsError(f"{other} and {name} would be one row, {Path(name).stem}. Rename one of the files.")
+    hparams = {row: Variant(row, name).hparams(scale, overrides) for row, name in files.items()}
     of_all = {key: value for key, value in overrides.items() if "." not in key}
     horizon = prepare_hparams(**{"model_type": "nrms", **of_all}).horizon
     for of_model in hparams.values() if rerank else ():
@@ -151,7 +155,8 @@ def reference_rows(dev: DevLog, seeds: Sequence[int], horizon: float | str = 0.0
     truth = dev.files.behaviors.parent / TRUTH_FILE
     if truth.exists():
         scores["history-oracle"] = history_oracle_scores(dev.log, dev.news)
-        scores["oracle"] = read_scores(truth, dev.log).values
+        if not (dev.log.skipped and dev.log.skipped.counts):  # else its lines are not those of the log
+            scores["oracle"] = read_scores(truth, dev.log).values
     random = [ResultRow.from_evaluation("random", dev.evaluate(random_scores(dev.log, seed))) for seed in seeds]
     others = [ResultRow.from_evaluation(name, dev.evaluate(values)) for name, values in scores.items()]
     delay = horizon if isinstance(horizon, str) else f"{horizon:g} h"

@@ -51,9 +51,12 @@ class Differences(NamedTuple):
 
 
 def differences_to_best(made: Mapping[str, Sequence[Run]], log: ImpressionLog) -> Differences | None:
-    """Compare models to the best baseline by AUC; a baseline is what is no MINER nor reranked; there may be none."""
+    """Compare models to the best baseline by AUC; a baseline is what is no MINER nor reranked.
+
+    Return None where there is none, nothing else, or no spread, which takes two impressions that count.
+    """
     baselines = [name for name in made if not name.startswith("miner") and not name.endswith(RERANKED)]
-    if not baselines or len(made) == 1:
+    if not baselines or len(made) == 1 or log.has_both.sum() < 2:
         return None
     best = max(baselines, key=lambda name: fmean(run.row.metrics["group_auc"] for run in made[name]))
     others = {name: runs for name, runs in made.items() if name != best}

@@ -19,8 +19,8 @@ import numpy as np
 import yaml
 
 from recommenders_miner import __version__
-from recommenders_miner.data.folders import Split
-from recommenders_miner.data.tsv import OnError
+from recommenders_miner.data.folders import ARTICLES_FILE, Split
+from recommenders_miner.data.tsv import OnError, content_digest
 from recommenders_miner.errors import DataFormatError, HParamsError, RecommendersMinerError
 from recommenders_miner.evaluation.baselines import FLOORS
 from recommenders_miner.evaluation.metrics import DEFAULT_METRICS, Evaluation
@@ -309,9 +309,9 @@ class Runs:
     @cached_property
     def _digest(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
-        for path in (self.train.news, self.train.behaviors, *self.dev_paths):
-            with open(path, "rb") as file:
-                digest.update(hashlib.file_digest(file, "blake2b").digest())
+        articles = [news.with_name(ARTICLES_FILE) for news in (self.train.news, self.dev_paths[0])]
+        for path in (self.train.news, self.train.behaviors, *self.dev_paths, *filter(Path.exists, articles)):
+            digest.update(bytes.fromhex(content_digest(path)))
         return digest.hexdigest()
 
 

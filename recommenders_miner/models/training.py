@@ -84,18 +84,13 @@ class TrainingCheckpoint(keras.callbacks.Callback):
             return 0
         network.optimizer.build(network.trainable_variables)
         variables = self._variables(network)
-        try:
-            with np.load(self.path, allow_pickle=False) as stored:
-                record = json.loads(bytes(stored["record"]).decode())
-                values = [stored[f"v{index}"] for index in range(len(stored.files) - 1)]
+        with _opened(self.path) as (record, stored):
+            values = [stored[f"v{index}"] for index in range(len(stored.files) - 1)]
             if len(record["epoch_logs"]) != record["epochs_done"]:
                 raise ValueError("its record does not go with its arrays")
             same_run = record["identity"] == self.identity
             if same_run and [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
                 raise ValueError("its arrays have other shapes than the network's")
-        except Exception as error:  # numpy and zipfile let through whatever damaged files lead them into
-            problem = f"not a readable checkpoint ({error}). Delete it to start over."
-            raise RecommendersMinerError(f"{self.path}: {problem}") from None
         if not same_run:
             differing = [key for key in self.identity if self.identity[key] != record["identity"].get(key)]
             raise RecommendersMinerError(
@@ -104,7 +99,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
             )
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
-        self.epoch_logs, self.is_evaluated = record["epoch_logs"], record.get("is_evaluated", True)
+        self.epoch_logs, self.is_evaluated = record["epoch_logs"], record["is_evaluated"]
         return record["epochs_done"]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -129,14 +124,27 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         return [*_own_weights(network), *seeds, *network.optimizer.variables]
 
 
-def epochs_kept(folder: str | Path) -> float:
-    """Return how many epochs the checkpoint in a folder is of, one that was not evaluated yet counting half."""
-    path = Path(folder) / TrainingCheckpoint.FILE
+def epochs_kept(path: Path) -> float:
+    """Return how many epochs a checkpoint is of, one that was not evaluated yet counting half; 0 where there is none.
+
+    Raises:
+        RecommendersMinerError: it cannot be read.
+    """
     if not path.exists():
         return 0
-    with np.load(path, allow_pickle=False) as stored:
-        record = json.loads(bytes(stored["record"]).decode())
-    return record["epochs_done"] - (0 if record["is_evaluated"] else 0.5)
+    with _opened(path) as (record, _):
+        return record["epochs_done"] - (0 if record["is_evaluated"] else 0.5)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Lend what a checkpoint records, and its arrays by name; say that it cannot be read where using them fails."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            yield {"is_evaluated": True} | json.loads(bytes(stored["record"]).decode()), stored
+    except Exception as error:  # numpy and zipfile let through whatever damaged files lead them into
+        problem = f"not a readable checkpoint ({error}). Delete it to start over."
+        raise RecommendersMinerError(f"{path}: {problem}") from None
 
 
 def _own_weights(network: keras.Model) -> list[Any]:

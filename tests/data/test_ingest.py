@@ -9,11 +9,13 @@ import sys
 import zlib
 from itertools import groupby
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import fs
 
 from recommenders_miner.data import ingest as reading
 from recommenders_miner.data import log as logs
@@ -219,6 +221,13 @@ def test_what_is_in_the_way_is_refused(tmp_path, news_file):
         ingest([source], out, other)
     assert ingest([source], out, other, overwrite=True).candidates.values.min() == 2
     assert (out / "news.tsv").read_bytes() == other.read_bytes()
+    (out / "articles.parquet").write_bytes(b"of other news")
+    with pytest.raises(RecommendersMinerError, match=r"articles\.parquet: is another one than that of"):
+        ingest([source], out, other)
+    ingest([source], out, other, overwrite=True)
+    assert not (out / "articles.parquet").exists()
+    with pytest.raises(ValueError, match="no sources"):
+        ingest([], tmp_path / "none", other)
 
 
 def test_ids_of_users_beyond_two_gibibytes_are_an_error(tmp_path, news_file, monkeypatch):
@@ -233,6 +242,12 @@ def test_sources_are_files_folders_patterns_and_uris(tmp_path, news_file):
     assert find_sources(str(tmp_path)) == find_sources(f"{tmp_path}/behaviors-*") == [first, second]
     uris = find_sources(tmp_path.as_uri())
     assert uris == [first.as_uri(), second.as_uri()]
+    spaced = tmp_path / "a folder"
+    (spaced / "sub").mkdir(parents=True)
+    for name in ("part 1", "sub/part-2", "_SUCCESS", ".part 1.crc"):
+        (spaced / name).write_text("\n".join(SOME_LINES))
+    assert find_sources(spaced.as_uri()) == [(spaced / name).as_uri() for name in ("part 1", "sub/part-2")]
+    assert len(ingest(find_sources(spaced.as_uri()), tmp_path / "spaced", news_file)) == 2 * len(SOME_LINES)
     with pytest.raises(DataFormatError, match="there is no file"):
         find_sources(f"{tmp_path}/none-*")
     by_uri = ingest(uris, tmp_path / "one", news_file, parts=2)
@@ -241,8 +256,22 @@ def test_sources_are_files_folders_patterns_and_uris(tmp_path, news_file):
         ingest(["file:///nowhere/x"], tmp_path / "three", news_file)
 
 
+def test_the_uris_of_files_keep_all_but_the_path_of_the_folders(monkeypatch):
+    store = fs._MockFileSystem()
+    store.create_dir("bucket/logs")
+    for name in ("behaviors 1.tsv", "news.tsv", "_SUCCESS"):
+        store.open_output_stream(f"bucket/logs/{name}").close()
+    file_systems = SimpleNamespace(from_uri=lambda uri: (store, "bucket/logs"))
+    monkeypatch.setattr(reading, "fs", SimpleNamespace(**vars(fs) | {"FileSystem": file_systems}))
+    uri = "s3://KEY:SECRET@bucket/logs{}?endpoint_override=http://localhost:9000"
+    assert find_sources(uri.format("/")) == [uri.format("/behaviors%201.tsv")]
+
+
 def test_blocks_of_a_log_change_no_count(tmp_path, news_file, monkeypatch):
     log = ingest([write(tmp_path, *SOME_LINES, line("N1-0"), line("N2-1"))], tmp_path / "out", news_file, parts=2)
+    empty = ingest([write(tmp_path, line("N1-1"))], tmp_path / "few", news_file, parts=9)
+    none = next(part for part in map(empty.part, range(9)) if not len(part))
+    assert (none.labelled, none.clicks.tolist(), none.has_both.tolist()) == (False, [], [])
     whole = log.candidates.sums(log.labels == 1)
     both = (whole > 0) & (whole < log.candidates.lengths)
     counts = [np.bincount(log.candidates.values[kept], minlength=5) for kept in (log.labels >= 0, log.labels == 1)]

@@ -23,6 +23,7 @@ from recommenders_miner import NewsTable, distributed, load_model
 from recommenders_miner.cli.app import as_job
 from recommenders_miner.data.ingest import ingest
 from recommenders_miner.data.ragged import Ragged
+from recommenders_miner.distributed import training
 from recommenders_miner.distributed.pool import open_pool
 from recommenders_miner.errors import HParamsError, RecommendersMinerError, WorkersError
 from recommenders_miner.evaluation.metrics import Evaluation, evaluate_scores
@@ -70,7 +71,7 @@ def test_ten_kills_of_one_in_three_workers_lose_nothing(tmp_path):
     def kill():
         while len(kills) < 10:
             time.sleep(0.05)
-            if (done := epochs_kept(tmp_path / "other")) == max(kills, default=0):
+            if (done := epochs_kept(tmp_path / "other" / "checkpoint.npz")) == max(kills, default=0):
                 continue  # none gets further after five kills of the same epoch
             time.sleep(rng.uniform(0, 2))
             ours = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path / "other") in _text_of(path)]
@@ -103,6 +104,39 @@ def test_what_workers_cannot_do_is_said_before_they_start(tmp_path, monkeypatch)
     with pytest.raises(WorkersError, match="JAX, which is not installed"):
         distributed.fit(unbuilt("nrms"), *write_files(tmp_path), **run)
     assert not (tmp_path / "run").exists()
+
+
+class _Dies:
+    """A group of workers, the first of which dies `times` times, in the last of them behind a checkpoint."""
+
+    def __init__(self, path, times):
+        self.path, self.left, self.resumed = path, times, []
+
+    def start(self, task):
+        self.resumed.append(task["options"]["resume"])
+
+    def wait(self):
+        self.left -= 1
+        if self.left == 0:
+            record = json.dumps({"epochs_done": 1, "is_evaluated": True}).encode()
+            with open(self.path, "wb") as file:
+                np.savez(file, record=np.frombuffer(record, "uint8"))
+        return "Worker 0 died." if self.left >= 0 else None
+
+    def stop(self):
+        pass
+
+
+@pytest.mark.parametrize("times", [1, 4])
+def test_a_run_goes_on_from_its_own_checkpoint_alone(times, tmp_path):
+    path = tmp_path / "checkpoint.npz"
+    path.write_bytes(b"of another run, and damaged")
+    group = _Dies(path, times)
+    training._supervise(group, {"options": {"resume": False}}, tmp_path)
+    assert group.resumed == [False] * times + [True]
+    path.write_bytes(b"damaged")
+    with pytest.raises(RecommendersMinerError, match="not a readable checkpoint"):
+        training._supervise(_Dies(path, 1), {"options": {"resume": True}}, tmp_path)
 
 
 @pytest.mark.parametrize("words", [["--address", "http://head:8265"], ["--address=http://head:8265"]])
