@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -117,6 +118,10 @@ def test_training_with_dev_joins_both(data, tmp_path):
     lines = [(folder / "behaviors.tsv").read_text().splitlines() for folder in (data / "train", data / "dev", joined)]
     assert len(lines[0] + lines[1]) == len(lines[2])
     assert (tmp_path / "run" / "model" / "model.keras").exists()
+    other = shutil.copytree(data, tmp_path / "other")
+    (other / "dev" / "behaviors.tsv").write_text("".join(f"{one}\n" for one in lines[1][1:]))
+    run("train", "--hparams", "miner", "--data", other, "--out", tmp_path / "run", "--with-dev", *OPTIONS)
+    assert len((joined / "behaviors.tsv").read_text().splitlines()) == len(lines[2]) - 1
 
 
 def test_recommend_shows_titles(data, trained):

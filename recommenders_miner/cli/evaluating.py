@@ -40,7 +40,7 @@ Run = Annotated[Path, typer.Argument(help="Folder of a run or of a saved model."
 ScoresFile = Annotated[
     Path | None,
     typer.Option(
-        help="Write the candidates' scores, one line an impression; .parquet: as Parquet, of an ingested log a folder.",
+        help="Write the candidates' scores, one line an impression; .parquet: as Parquet, of a log in parts a folder.",
         callback=new_file,
     ),
 ]

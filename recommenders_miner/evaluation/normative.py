@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -331,7 +331,16 @@ def _require(name: str, known: list[str], news: NewsTable, kind: str) -> None:
 
 
 def _column(news: NewsTable, name: str) -> pa.Array:
-    return getattr(news, name) if name in ("category", "subcategory") else news.extra[name].combine_chunks()
+    values = getattr(news, name) if name in ("category", "subcategory") else news.extra[name].combine_chunks()
+    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+
+
+def _encoded(news: NewsTable, column: str, values: pa.Array, **options: Any) -> pa.DictionaryArray:
+    try:
+        return values.dictionary_encode(**options)
+    except pa.ArrowException:
+        problem = f"the column {column!r} must hold text or numbers, not {_column(news, column).type}."
+        raise DataFormatError(news.path.with_name(ARTICLES_FILE), problem) from None
 
 
 def _numbers(news: NewsTable, column: str) -> np.ndarray:
@@ -350,9 +359,9 @@ def _shares(news: NewsTable, column: str, alone: bool = False) -> csr_array:
     `alone` gives articles of which it says nothing a value of their own.
     """
     values, row = _column(news, column), np.arange(len(news))
-    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+    if any(is_of(values.type) for is_of in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)):
         row, values = pc.list_parent_indices(values).to_numpy(), pc.list_flatten(values)
-    encoded = values.dictionary_encode()
+    encoded = _encoded(news, column, values)
     place = encoded.indices.cast(pa.float64()).to_numpy(zero_copy_only=False)
     known = ~np.isnan(place)
     row, place, count = row[known], place[known].astype(np.int64), len(encoded.dictionary)
@@ -366,4 +375,5 @@ def _shares(news: NewsTable, column: str, alone: bool = False) -> csr_array:
 
 def _places(news: NewsTable, column: str) -> np.ndarray:
     """Return the place of each article's value in a column, (rows,) int64; what says nothing counts as one value."""
-    return _column(news, column).dictionary_encode(null_encoding="encode").indices.to_numpy().astype(np.int64)
+    encoded = _encoded(news, column, _column(news, column), null_encoding="encode")
+    return encoded.indices.to_numpy().astype(np.int64)

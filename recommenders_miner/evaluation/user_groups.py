@@ -27,6 +27,7 @@ _CANDIDATES = (1, 11, 31)
 """Where the groups by clicks, by impressions in the log and by candidates begin."""
 
 _OF_THE_LOG = ("clicks", "activity", "candidates")
+_OTHERS = "Group by clicks, activity or candidates, which the log itself tells."
 _NOT_KNOWN = "not known"
 _MOST_VALUES = 10
 
@@ -46,7 +47,8 @@ class UserGroups(NamedTuple):
         values are cut at their quartiles.
 
         Raises:
-            DataFormatError: there is no such file or column; the message names the nearest one.
+            DataFormatError: there is no such file or column, where the message names the nearest one; or the column
+                holds neither numbers nor text.
         """
         if by == "clicks":
             return cls._cut(log.histories.lengths[log.history_of], _CLICKS)
@@ -88,15 +90,15 @@ def require_group(by: str, behaviors: Path) -> None:
     path = behaviors.with_name(USERS_FILE)
     if not path.exists():
         problem = f"is not there, and so there is no column {by!r} to group users by."
-        raise DataFormatError(
-            path, problem, remedy="Group by clicks, activity or candidates, which the log itself tells."
-        )
+        raise DataFormatError(path, problem, remedy=_OTHERS)
     try:
         names = pq.read_schema(path).names
     except (OSError, pa.ArrowException) as error:
         raise DataFormatError(path, f"is no Parquet file that can be read ({error}).") from None
     if "id" not in names:
         raise DataFormatError(path, "there is no column 'id'.")
+    if by == "id":
+        raise DataFormatError(path, "the column 'id' names users, not groups of them.", remedy=_OTHERS)
     if by not in names:
         known = [*(name for name in names if name != "id"), *_OF_THE_LOG]
         raise DataFormatError(path, f"there is no column {by!r}.", remedy=f"Did you mean {nearest(by, known)!r}?")
@@ -105,6 +107,15 @@ def require_group(by: str, behaviors: Path) -> None:
 def _read_column(log: ImpressionLog, name: str) -> pa.Array:
     """Read what a column of the users.parquet beside a log says of its users, null where nothing."""
     require_group(name, log.path)
-    table = pq.read_table(log.path.with_name(USERS_FILE), columns=["id", name])
+    path = log.path.with_name(USERS_FILE)
+    table = pq.read_table(path, columns=["id", name])
     place = pc.index_in(log.users, value_set=table["id"].combine_chunks().cast(pa.string()))
-    return table[name].combine_chunks().take(place)
+    values = table[name].combine_chunks().take(place)
+    if pa.types.is_floating(values.type):
+        return pc.if_else(pc.is_nan(values), None, values)
+    try:
+        values.cast(pa.string())
+    except pa.ArrowException:
+        problem = f"the column {name!r} must hold numbers or text to group users by, not {values.type}."
+        raise DataFormatError(path, problem) from None
+    return values

@@ -16,6 +16,7 @@ from rich.text import Text
 from recommenders_miner.data.folders import Split
 from recommenders_miner.data.tsv import OnError
 from recommenders_miner.datasets.synthetic.benchmark import benchmark_name
+from recommenders_miner.errors import HParamsError
 from recommenders_miner.evaluation.baselines import (
     history_oracle_scores,
     popularity_now_scores,

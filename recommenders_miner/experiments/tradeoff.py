@@ -241,7 +241,7 @@ class Tradeoff:
         changes = []
         for kind in (*COLUMNS, "calibration", "ild"):
             name, alone = f"{kind}@{self.k}", self.points[0].evaluation.metrics
-            if alone.get(name):
+            if alone.get(name) and all(name in point.evaluation.metrics for point in self.points):
                 title, write = Column.of_metric(name)[1:3]
                 found, last = (point.evaluation.metrics[name] for point in (best, self.points[-1]))
                 change = f"{100 * (found / alone[name] - 1):+.0f} %"
@@ -267,7 +267,7 @@ class Tradeoff:
             scale = 100 if in_percent(name) else 1
             points = [
                 (
-                    scale * point.evaluation.metrics[name],
+                    scale * point.evaluation.metrics.get(name, math.nan),  # of empty lists there are none
                     scale * point.evaluation.standard_errors.get(name, 0.0),
                     price * point.difference.metrics[accuracy],
                     price * point.difference.standard_errors[accuracy],

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from statistics import fmean
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -213,6 +214,17 @@ def test_columns_may_have_other_names_and_wrong_ones_name_the_nearest():
         fit([["A"]], [["A"]], columns={"activated": "sentiment"})
     with pytest.raises(DataFormatError, match="'story' must hold numbers, not string"):
         fit([["A"]], [["A"]], columns={"activation": "story"})
+
+
+def test_columns_are_of_any_types_that_tell_values_apart():
+    def gini(source):
+        news = NewsTable.from_columns(list("ABCD"), list("ABCD"), category=[*"wwxy"], extra={"source": source})
+        return fit([["A"]], [["A"]], news=news).evaluate_lists(rows_of([["A", "B", "C"]])).metrics["gini_source@10"]
+
+    texts = pa.array(["a", "b", "b", None])
+    assert gini(texts.dictionary_encode()) == gini(texts) == gini([1, 2, 2, None])
+    with pytest.raises(DataFormatError, match="'source' must hold text or numbers, not struct"):
+        gini([{"name": "a"}] * 4)
 
 
 def test_fragmentation_of_many_lists_is_sampled_with_a_seed_and_near_the_exact_one(monkeypatch):

@@ -60,6 +60,15 @@ def test_groups_by_a_column_of_the_users(tmp_path):
     by_age = names_of(UserGroups.find("age", log))
     assert by_age[:30:7] == ["from 0", "from 7", "from 14", "from 21", "from 21"]
     assert by_age[30:] == ["not known", "from 0"]
+    ages = pa.array([math.nan, *map(float, range(29))])
+    lists = pa.array([["x"]] * 30)
+    pq.write_table(pa.table({"id": users, "age": ages, "lists": lists}), tmp_path / USERS_FILE)
+    by_age = names_of(UserGroups.find("age", log))
+    assert [by_age.count(name) for name in ("not known", "from 0", "from 21")] == [3, 7, 8]
+    with pytest.raises(DataFormatError, match="'lists' must hold numbers or text to group users by, not list"):
+        UserGroups.find("lists", log)
+    with pytest.raises(DataFormatError, match="'id' names users, not groups of them"):
+        UserGroups.find("id", log)
 
 
 def test_a_column_that_is_not_there_is_named_with_the_nearest_one(tmp_path):

@@ -133,6 +133,19 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(without_vectors, tmp
     assert not (tmp_path / "out" / "results.md").exists()
 
 
+def test_two_files_of_one_name_and_lines_that_are_left_out(data, tmp_path):
+    copied = shutil.copytree(data, tmp_path / "data")
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.yaml").write_text("model: {model_type: nrms}\n")
+    with pytest.raises(HParamsError, match=r"one/mine\.yaml and .*two/mine\.yaml would be one row, mine\. Rename"):
+        compare(copied, [str(tmp_path / folder / "mine.yaml") for folder in ("one", "two")], tmp_path / "out")
+    with open(copied / "dev" / "behaviors.tsv", "a") as file:
+        file.write("no impression\n")
+    shown = compare(copied, ["random"], tmp_path / "out", on_error="skip").results
+    assert [row.model for row in shown] == ["random", "popularity", "popularity-now", "history-oracle"]
+
+
 def test_an_override_of_one_model_wins_and_has_to_be_of_one_that_is_there():
     overrides = {"epochs": 3, "nrms.epochs": 2, "miner-k1.epochs": 1}
     assert [Variant(name).hparams("paper", overrides).epochs for name in ("nrms", "naml")] == [2, 3]

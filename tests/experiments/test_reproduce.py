@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from recommenders_miner.data.log import ImpressionLog
+from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.experiments import Study, paper, reproduce
-from recommenders_miner.experiments.differences import paired_difference
+from recommenders_miner.experiments.differences import differences_to_best, paired_difference
 from recommenders_miner.experiments.reproduce import EXPERIMENTS
 from recommenders_miner.experiments.runs import PUBLISHED, TABLE_2, Variant
 from recommenders_miner.experiments.study import over_seeds
@@ -62,6 +64,13 @@ def test_paired_effect_is_the_mean_difference_with_both_sources_of_error():
     over_impressions = np.var([0, 0, 0.75], ddof=1) / 3
     over_the_seeds = np.var([1 / 3, 0.5 / 3], ddof=1) / 2
     assert error == pytest.approx(np.sqrt(over_impressions + over_the_seeds))
+
+
+def test_one_impression_has_no_spread_to_compare_models_by():
+    news = NewsTable.from_columns(["A", "B"], ["a", "b"])
+    log = ImpressionLog.from_columns(news, [[], []], [["A", "B"], ["B"]], [[1, 0], [1]])
+    run = SimpleNamespace(scores=np.arange(3.0), row=SimpleNamespace(metrics={"group_auc": 0.0}))
+    assert differences_to_best({"nrms": [run], "miner": [run]}, log) is None
 
 
 def test_a_study_refuses_overrides_that_no_model_has(data, tmp_path):

@@ -1,11 +1,13 @@
 """The runner: a finished run is not made again, a stopped one goes on, other settings are another run; overrides."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
 import pytest
 
+from recommenders_miner.data.ingest import ingest
 from recommenders_miner.datasets.synthetic.benchmark import write_synthetic_benchmark
 from recommenders_miner.errors import HParamsError
 from recommenders_miner.experiments import runs as runs_module
@@ -13,6 +15,7 @@ from recommenders_miner.experiments.compare import compare, compare_trained
 from recommenders_miner.experiments.runs import Runs, Variant
 from recommenders_miner.hparams import prepare_hparams
 from recommenders_miner.models import NRMSModel
+from tests.command_line import run
 
 SIZES = {
     "word_embedding": None,
@@ -66,6 +69,25 @@ def test_other_settings_seeds_and_data_are_other_runs(data, tmp_path, trainings)
     write_synthetic_benchmark(other, "tiny", seed=1)
     Runs(other, tmp_path).make("nrms", hparams(learning_rate=0.02), 8)
     assert len(trainings) == 4
+
+
+def test_data_differ_where_articles_do(data, tmp_path):
+    copied = shutil.copytree(data, tmp_path / "data")
+    assert Runs(copied, tmp_path)._digest == Runs(data, tmp_path)._digest
+    (copied / "dev" / "articles.parquet").unlink()
+    assert Runs(copied, tmp_path)._digest != Runs(data, tmp_path)._digest
+
+
+@pytest.mark.slow
+def test_an_ingested_log_stands_in_a_comparison(data, tmp_path):
+    for split in ("train", "dev"):
+        ingest([data / split / "behaviors.tsv"], tmp_path / "data" / split, data / split / "news.tsv", parts=150)
+    options = SIZES | {"length_groups": 1}
+    ingested, read = (compare(folder, ["nrms"], tmp_path / "out", options) for folder in (tmp_path / "data", data))
+    by_name = [{row.model: row.metrics for row in comparison.results} for comparison in (ingested, read)]
+    assert by_name[0]["nrms"].keys() == by_name[1]["nrms"].keys()
+    assert by_name[0]["popularity"]["group_auc"] == pytest.approx(by_name[1]["popularity"]["group_auc"], abs=1e-12)
+    assert run("evaluate", tmp_path / "out" / "runs" / "nrms" / "seed-42", "--data", tmp_path / "data")
 
 
 @pytest.mark.slow

@@ -66,6 +66,19 @@ def test_the_figures_of_a_dial_are_those_of_the_lists_of_its_reranker():
     assert own.difference.standard_errors["ndcg@5"] == pytest.approx(stdev(differences) / math.sqrt(60))
 
 
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"ages": [{"at_most": "4 d"}]},  # of no article is it known when it was published: all lists are empty
+        {"quotas": [{"column": "category", "value": ["sport", "money", "travel"], "at_most": 1}]},  # one article each
+    ],
+)
+def test_what_lists_of_one_setting_lack_is_left_out_of_the_picture(rules):
+    found = price({**rules, "relax": []})
+    assert "nDCG@5" in found.worth()
+    assert found.draw("ndcg@5") is not None
+
+
 def test_calibration_gets_better_along_the_dial():
     found = [point.evaluation.metrics["calibration@5"] for point in price(CALIBRATED, dials=[0, 0.5, 1]).points]
     assert found == sorted(found, reverse=True)
