@@ -50,7 +50,7 @@ test: $(STAMP)
 # As users run them: compiled; on JAX the models, trained too; and what is slow.
 test-slow: $(STAMP)
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --dist loadfile --compiled $(COMPILED)
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 --dist loadfile $(TRAINED_ON_JAX) --durations=15
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 --dist worksteal $(TRAINED_ON_JAX) --durations=15
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -m slow tests/distributed
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow --durations=30 --ignore=tests/distributed
 

@@ -1,6 +1,7 @@
 """Quiet logs and a backend, before anything imports Keras; and what several folders of tests share."""
 
 import os
+import tempfile
 
 import pytest
 
@@ -18,6 +19,11 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if os.environ["KERAS_BACKEND"] == "jax" and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        # Many tests compile the same programs: what one has compiled, the others, and their processes, take.
+        kept = tempfile.TemporaryDirectory(prefix="compiled-")
+        config.add_cleanup(kept.cleanup)
+        os.environ |= {"JAX_COMPILATION_CACHE_DIR": kept.name, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     if os.environ["KERAS_BACKEND"] == "jax" and not config.getoption("--compiled"):
         import jax
 
