@@ -20,7 +20,7 @@ from recommenders_miner.experiments.columns import Column, columns_read, in_perc
 from recommenders_miner.plots.charts import draw_tradeoff
 from recommenders_miner.plots.style import save_figure, shorten
 from recommenders_miner.reranking import Plan
-from recommenders_miner.reranking.offline import arrange_log
+from recommenders_miner.reranking.offline import arrange_log, distinct_candidates
 from recommenders_miner.storage import atomic_write
 from recommenders_miner.tables import markdown_table
 
@@ -89,14 +89,14 @@ def tradeoff(
     beyond = BeyondAccuracy.fit(log, news, training_log, training_news, k=k)
     normative = Normative.fit(log, news, training_log, training_news, k=k, seed=seed)
     turned = sorted({*dials, policy.rerank.dial}) if policy.rerank else [None]
-    places = Ragged(np.arange(len(scores)), log.candidates.offsets)
+    places = distinct_candidates(log, scores)
 
     def lists() -> Iterator[tuple[str, float | None, Ragged]]:
-        yield ALONE, None, ranked_lists(places, scores)
+        yield ALONE, None, ranked_lists(places, scores[places.values])
         for done, dial in enumerate(turned):
             name = "policy" if dial is None else f"{dial:g}"
             share = (lambda part, done=done: progress((done + part) / len(turned))) if progress else None
-            yield name, dial, _arranged(plan, scores, log, k, dial, seed, share)
+            yield name, dial, _arranged(plan, scores, log, places, k, dial, seed, share)
 
     points: list[Point] = []
     for name, dial, slots in lists():
@@ -121,15 +121,16 @@ def _arranged(
     plan: Plan,
     scores: np.ndarray,
     log: ImpressionLog,
+    places: Ragged,
     k: int,
     dial: float | None,
     seed: int,
     progress: Callable[[float], None] | None,
 ) -> Ragged:
     """Arrange a list for every impression; return where its articles stand among the candidates of the log."""
-    orders, starts = [], log.candidates.offsets.tolist()
+    orders = []
     for impression, listing in enumerate(arrange_log(plan, log, scores, k, seed=seed, dial=dial)):
-        orders.append(starts[impression] + listing.order)
+        orders.append(places[impression][listing.order])
         if progress and impression % 100 == 0:
             progress(impression / len(log))
     return Ragged.of_lists(orders, "int64")

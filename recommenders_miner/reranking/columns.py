@@ -32,16 +32,16 @@ class Column:
             values = values.tolist()
         code_of: dict[str, int] = {}
         rows = [
-            [
+            dict.fromkeys(  # what an article has twice counts once
                 code_of.setdefault(str(one), len(code_of))
                 for one in (value if isinstance(value, list | tuple) else (value,))
                 if not (one is None or one == "" or one != one)
-            ]
+            )
             for value in values
         ]
         codes = np.full((len(rows), max(map(len, rows), default=0) or 1), -1)
         for row, of_row in enumerate(rows):
-            codes[row, : len(of_row)] = of_row
+            codes[row, : len(of_row)] = [*of_row]
         return cls(list(code_of), code_of, codes)
 
     def have(self, values: Iterable[Any], rows: np.ndarray | None = None) -> np.ndarray:

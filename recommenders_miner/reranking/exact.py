@@ -1,10 +1,14 @@
 """The articles of a list by an integer program, where filling places one after another breaks a rule.
 
 Rules are kept in the order of their levels: first the most important one is broken as little as possible, then, with
-that held, the next one, and last the relevance of the articles is as great as can be.
+that held, the next one, and last the relevance of the articles is as great as can be. A search that takes too long is
+cut short, and its best list so far taken.
 """
 
 from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -13,6 +17,10 @@ from scipy.sparse import csr_array
 from recommenders_miner.reranking.fill import fill
 from recommenders_miner.reranking.pool import Pool
 from recommenders_miner.reranking.rules import AGES, EXPLORE, SAME_STORY, SHOWN
+
+SECONDS = 0.25
+"""So long a list is searched for; few take a tenth of it."""
+_LEAST_SECONDS = 0.1  # for each rule after that
 
 
 def choose_exactly(
@@ -27,26 +35,25 @@ def choose_exactly(
         violations: by how much it breaks each.
     """
     program = _Program(pool, among)
-    is_better = False
+    better = None
     for level, of_list in zip(np.unique(pool.rules.levels)[::-1], pool.cost(violations), strict=True):
         cost, least = program.cost_of(level), of_list
         if not cost.any():
             continue
-        if of_list or is_better:
+        if of_list or better is not None:
             solved = program.solve(cost)
             if solved is None:
-                return order, violations
-            least = round(float(cost @ solved))
-            is_better = is_better or least < of_list
+                break
+            found = round(float(cost @ solved))
+            if better is not None or found < of_list:
+                better, least = solved, found
         program.hold(cost, least)
-    if not is_better:
+    if better is None:
         return order, violations
-    solved = program.solve(-program.relevance)
-    if solved is None:
-        return order, violations
-    chosen = among[solved[: len(among)] > 0.5]
-    better = fill(pool, chosen, as_chosen=True)
-    return better, pool.violations(better)
+    if (solved := program.solve(-program.relevance)) is not None:
+        better = solved
+    chosen = fill(pool, among[better[: len(among)] > 0.5], as_chosen=True)
+    return chosen, pool.violations(chosen)
 
 
 class _Program:
@@ -54,8 +61,11 @@ class _Program:
 
     def __init__(self, pool: Pool, among: np.ndarray) -> None:
         self._pool, self._among = pool, among
+        self._end = time.monotonic() + SECONDS
         self._rules_of: list[int] = []  # of each slack
-        self._entries: list[tuple[np.ndarray, int, float, float]] = []  # by slack
+        self._costs: list[int] = []  # of each slack
+        self._most: list[float] = []  # of each slack
+        self._entries: list[tuple[np.ndarray, np.ndarray, float, float]] = []  # variables, coefficients and bounds
         size, rules = len(among), pool.rules
         buckets, member = pool.buckets[among], pool.member[among]
         wanted = min(pool.k, len(pool.rows))
@@ -73,34 +83,48 @@ class _Program:
             drawn = np.flatnonzero(np.isin(among, pool.drawn))
             self._constrain(drawn, len(pool.explored), np.inf, EXPLORE, 1)
         if rules.policy.same_story is not None:
-            for pair in zip(*np.nonzero(np.triu(pool.same(among), 1)), strict=True):
-                self._constrain(np.array(pair), -np.inf, 1, SAME_STORY, -1)
+            for story in _stories(pool.same(among)):
+                # The second article of a story makes one pair, the third two more, and so on.
+                self._constrain(story, -np.inf, 1, SAME_STORY, -1, range(1, min(len(story), wanted)), most=1)
         self._size = size + len(self._rules_of)
         self.relevance = np.zeros(self._size)
         self.relevance[:size] = pool.relevance[among]
         self._matrix()
 
-    def _constrain(self, candidates: np.ndarray, low: float, high: float, rule: int, sign: int) -> None:
-        """Bound how many of some candidates are in the list; `sign` times the rule's slack is added to them."""
-        self._entries.append((candidates, sign, low, high))
-        self._rules_of.append(rule)
+    def _constrain(
+        self,
+        candidates: np.ndarray,
+        low: float,
+        high: float,
+        rule: int,
+        sign: int,
+        costs: Sequence[int] = (1,),
+        most: float = np.inf,
+    ) -> None:
+        """Bound how many of some candidates are in the list; `sign` times the rule's slacks is added to them.
+
+        There is a slack for each of some costs, and each is at most `most`.
+        """
+        first = len(self._among) + len(self._rules_of)
+        variables = np.append(candidates, first + np.arange(len(costs)))
+        self._entries.append((variables, np.repeat([1, sign], [len(candidates), len(costs)]), low, high))
+        self._rules_of += [rule] * len(costs)
+        self._costs += costs
+        self._most += [most] * len(costs)
 
     def _matrix(self) -> None:
-        size = len(self._among)
-        columns = [np.append(candidates, size + slack) for slack, (candidates, *_) in enumerate(self._entries)]
-        values = [np.append(np.ones(len(candidates)), sign) for candidates, sign, *_ in self._entries]
+        columns, values, lows, highs = zip(*self._entries, strict=True)
         rows = np.repeat(np.arange(len(columns)), [len(column) for column in columns])
         shape = len(columns), self._size
         matrix = csr_array((np.concatenate(values), (rows, np.concatenate(columns))), shape=shape)
-        lows, highs = ([entry[end] for entry in self._entries] for end in (2, 3))
         self._constraints = [LinearConstraint(matrix, lows, highs)]
-        self._upper = np.append(np.ones(size), np.full(self._size - size, np.inf))
+        self._upper = np.append(np.ones(len(self._among)), self._most)
 
     def cost_of(self, level: int) -> np.ndarray:
         """Return the coefficients of what counts how far the rules of a level are broken."""
         pool, rules = self._pool, self._pool.rules
         cost = np.zeros(self._size)
-        cost[len(self._among) :] = rules.levels[self._rules_of] == level
+        cost[len(self._among) :] = (rules.levels[self._rules_of] == level) * np.array(self._costs)
         free = ~np.isin(self._among, pool.pinned)
         for rule, broken in ((AGES, pool.too_old), (SHOWN, pool.worn)):
             if rules.levels[rule] == level:
@@ -112,7 +136,25 @@ class _Program:
         self._constraints.append(LinearConstraint(csr_array(cost[None]), -np.inf, least + 0.5))
 
     def solve(self, cost: np.ndarray) -> np.ndarray | None:
-        """Return the variables of the least cost; None where the solver gives up."""
+        """Return the variables of the least cost that is found in time; None where none are."""
         bounds = Bounds(np.zeros(self._size), self._upper)
-        found = milp(cost, integrality=np.ones(self._size), bounds=bounds, constraints=self._constraints)
-        return found.x
+        options = {"time_limit": max(self._end - time.monotonic(), _LEAST_SECONDS)}
+        integrality = np.ones(self._size)
+        return milp(cost, integrality=integrality, bounds=bounds, constraints=self._constraints, options=options).x
+
+
+def _stories(same: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield sets of candidates of which any two tell the same story; every such pair is in just one of them.
+
+    Where all of many tell one story, a constraint for each pair would make a program that takes minutes.
+    """
+    left = np.triu(same, 1)
+    left |= left.T
+    for candidate in range(len(left)):
+        while left[candidate].any():
+            story, common = [candidate], left[candidate].copy()
+            while common.any():
+                story.append(int(common.argmax()))
+                common &= left[story[-1]]
+            left[np.ix_(story, story)] = False
+            yield np.array(story)

@@ -101,7 +101,7 @@ class _Filling:
                     if self.rest[bucket] == 0:
                         self._exclude((self.buckets == bucket).any(axis=1), self.rules.bucket_rules[bucket])
         if self.similarity is not None:
-            same = self.similarity(candidate) >= self.rules.policy.same_story
+            same = self.pool.tells_same(self.similarity(candidate))
             if np.count_nonzero(same) > 1:
                 self._exclude(same, SAME_STORY)
 

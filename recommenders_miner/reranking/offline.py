@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.reranking.listing import Listing
 from recommenders_miner.reranking.plan import Plan
 
@@ -30,7 +31,8 @@ def arrange_log(
 ) -> Iterator[Listing]:
     """Arrange the candidates of each impression, in the order of the log, as of its time and for its user.
 
-    What the user was shown counts as far as the log has it; topics that users named are not in logs.
+    What the user was shown counts as far as the log has it; topics that users named are not in logs. The pools are
+    those of `distinct_candidates`.
 
     Args:
         plan: a plan whose articles are the rows of the log's news table (`news_columns`).
@@ -41,9 +43,7 @@ def arrange_log(
         dial: as of `Plan.arrange`.
     """
     shown = showings_without_click(log) if plan.policy.shown else np.zeros(len(log.candidates.values), np.int64)
-    bounds = log.candidates.offsets.tolist()
-    for impression in range(len(log)):
-        own = slice(bounds[impression], bounds[impression + 1])
+    for impression, own in enumerate(distinct_candidates(log, scores)):
         yield plan.arrange(
             scores[own],
             log.candidates.values[own],
@@ -54,6 +54,19 @@ def arrange_log(
             seed=[seed, impression],
             dial=dial,
         )
+
+
+def distinct_candidates(log: ImpressionLog, scores: np.ndarray) -> Ragged:
+    """Return where the articles of each impression stand among the log's candidates, ascending.
+
+    One that an impression has twice stands where its score (candidates,) is higher.
+    """
+    rows, impressions = log.candidates.values, log.candidates.rows()
+    order = np.lexsort((-scores, rows, impressions))
+    is_new = np.ones(len(order), bool)
+    is_new[1:] = (np.diff(rows[order]) != 0) | (np.diff(impressions[order]) != 0)
+    kept = np.sort(order[is_new])
+    return Ragged(kept, np.searchsorted(kept, log.candidates.offsets))
 
 
 def showings_without_click(log: ImpressionLog) -> np.ndarray:

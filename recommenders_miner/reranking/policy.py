@@ -74,8 +74,11 @@ def _zone(name: str) -> str:
     return name
 
 
+_MOST = 1_000_000
+"""Places and showings, at most, so that counts of them are such as arrays hold."""
+
 Duration = Annotated[float, BeforeValidator(_duration)]
-Amount = Annotated[int | float, BeforeValidator(_amount)]
+Amount = Annotated[int | float, BeforeValidator(_amount), Field(le=_MOST)]
 Share = Annotated[float, BeforeValidator(_share)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 Value = str | int | float | bool
@@ -215,7 +218,7 @@ class Policy(_Section):
     floors: tuple[Floor, ...] = ()
     ages: tuple[Age, ...] = ()
     same_story: float | None = Field(None, gt=0, le=1)
-    shown: int | None = Field(None, ge=1)
+    shown: int | None = Field(None, ge=1, le=_MOST)
     explore: Explore | None = None
     topics: Topics | None = None
     rerank: Rerank | None = None
@@ -263,14 +266,24 @@ class Policy(_Section):
     @property
     def columns(self) -> dict[str, str]:
         """The columns that a `Plan` needs, and where the file names each."""
+        needed = {"id": "pins"} if self.pins else {}
+        if self.needs_age:
+            needed["published"] = "ages" if self.ages else "explore"
+        return self.named_columns | needed
+
+    @property
+    def needs_age(self) -> bool:
+        """Whether a rule asks how old articles are."""
+        return bool(self.ages or (self.explore and self.explore.newer_than))
+
+    @property
+    def named_columns(self) -> dict[str, str]:
+        """The columns whose values rules name, and where the file does so."""
         named = {rule.column: f"quotas: {rule.title}" for rule in self.quotas}
         named |= {rule.column: f"floors: {rule.title}" for rule in self.floors}
         named |= {rule.column: "ages" for rule in self.ages if rule.column}
         named |= {self.topics.column: "topics"} if self.topics else {}
-        named |= {self.rerank.column: "rerank"} if self.rerank and self.rerank.column else {}
-        if self.ages or (self.explore and self.explore.newer_than):
-            named["published"] = "ages" if self.ages else "explore"
-        return named | ({"id": "pins"} if self.pins else {})
+        return named | ({self.rerank.column: "rerank"} if self.rerank and self.rerank.column else {})
 
     def hours(self, pin: Pin) -> tuple[float, float]:
         """Return from when to when a pin holds, in Unix seconds; infinite where the file says nothing."""

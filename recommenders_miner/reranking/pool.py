@@ -13,6 +13,8 @@ from recommenders_miner.reranking.policy import at_least, at_most
 from recommenders_miner.reranking.rerankers import MMR, PM2, ByRelevance, Calibrated, Reranker, XQuAD
 from recommenders_miner.reranking.rules import AGES, EXPLORE, SAME_STORY, SHOWN, Rules
 
+_ROUNDED = 1e-5
+"""By so much less, as a share, a cosine is taken for the threshold: in float32, that of equal titles is not quite 1."""
 SHORTLIST, WIDE = 200, 400
 """Candidates that are looked at closely; four times the list's length where that is more. The second one where rules
 cannot be kept with the first.
@@ -246,7 +248,11 @@ class Pool:
     def same(self, candidates: np.ndarray) -> np.ndarray:
         """Say which pairs of some candidates tell the same story, (n, n) bool."""
         vectors = self.rules.vectors[self.rows[candidates]]
-        return vectors @ vectors.T >= self.rules.policy.same_story
+        return self.tells_same(vectors @ vectors.T)
+
+    def tells_same(self, cosines: np.ndarray) -> np.ndarray:
+        """Say which cosines are of articles that tell the same story, bool."""
+        return cosines >= self.rules.policy.same_story * (1 - _ROUNDED)
 
     def avoidable(self, order: np.ndarray, violations: np.ndarray) -> bool:
         """Say whether a rule that a list breaks could perhaps be kept, by counts of the pool that take no search."""

@@ -47,12 +47,11 @@ class Rules:
         self.num_articles = len(next(iter(columns.values())))
         if any(len(values) != self.num_articles for values in columns.values()):
             raise PolicyError(policy.where, f"columns differ in length: { ({n: len(v) for n, v in columns.items()}) }.")
-        named = {*policy.columns} - {"published", "id"}
-        self.columns = {name: Column.of(columns[name]) for name in sorted(named)}
+        self.columns = {name: Column.of(columns[name]) for name in sorted(policy.named_columns)}
         self.places_level = len(policy.relax) + 1
         self._make_rules()
         self._bind_quotas()
-        self._bind_ages(columns.get("published"))
+        self._bind_ages(columns)
         members = [self._having(rule.column, rule.value, "floors") for rule in policy.floors]
         self.floor_members = np.array(members, bool).reshape(len(members), self.num_articles).T.copy()
         self.pins = self._pins(columns.get("id", ()))
@@ -98,7 +97,7 @@ class Rules:
         self.buckets = np.where(buckets < 0, len(rule_of), buckets).astype(np.int32)
         self.bucket_rules, self.bucket_labels = np.array(rule_of, int), labels
 
-    def _bind_ages(self, published: Any) -> None:
+    def _bind_ages(self, columns: Mapping[str, Sequence[Any]]) -> None:
         self.oldest = np.full(self.num_articles, math.inf)
         self.half_lives = np.full(self.num_articles, math.inf)
         for age in self.policy.ages:
@@ -108,9 +107,10 @@ class Rules:
             if age.half_life is not None:
                 self.half_lives = np.where(mask, age.half_life, self.half_lives)
         self.has_half_lives = bool(np.isfinite(self.half_lives).any())
-        self.needs_age = "published" in self.policy.columns
+        self.needs_age = self.policy.needs_age
         self.published = np.full(self.num_articles, np.nan)
-        if published is not None:
+        if self.needs_age:
+            published = columns["published"]
             seconds = published.to_pylist() if hasattr(published, "to_pylist") else published
             self.published = np.array([value or math.nan for value in seconds], float)
 

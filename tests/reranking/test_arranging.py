@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommenders_miner.errors import PolicyError
-from recommenders_miner.reranking import Pin, Plan, Policy, news_columns
+from recommenders_miner.reranking import Pin, Plan, Policy, exact, news_columns
+from recommenders_miner.reranking.fill import fill, fill_floors_first
 from recommenders_miner.reranking.pool import highest
 
 HOUR, NOW = 3600, 1_573_700_000
@@ -32,7 +34,7 @@ categories, regions, amounts = st.sampled_from("abc"), st.sampled_from(["x", "y"
 
 @st.composite
 def cases(draw):
-    """A policy without contradictions, articles of which 0 and 1 have one title, and k."""
+    """A policy without contradictions, articles whose stories lie at angles, and k."""
     count, k = draw(st.integers(0, 7)), draw(st.integers(1, 4))
     random = np.random.default_rng(draw(st.integers(0, 10_000)))
     columns = numbered(count) | {
@@ -40,9 +42,7 @@ def cases(draw):
         "region": [draw(regions) for _ in range(count)],
         "published": [NOW - draw(st.sampled_from([1, 50])) * HOUR for _ in range(count)],
     }
-    for pair in draw(st.sampled_from([(), ((0, 1),), ((0, 1), (2, 3)), ((0, 1), (1, 2))])):
-        if max(pair) < count:
-            columns["title"][pair[1]] = columns["title"][pair[0]]
+    columns["angle"] = [draw(st.sampled_from([None, 0, 0, 20, 40])) for _ in range(count)]
     rules = {"places": k, "same_story": 0.9} if draw(st.booleans()) else {"places": k}
     if draw(st.booleans()):
         rules["quotas"] = [{"column": "category", "at_most": draw(st.integers(1, 2))}]
@@ -73,6 +73,16 @@ def cases(draw):
     return policy, columns, random.random(count), shown, draw(st.lists(categories, max_size=2)), k
 
 
+def story_vectors(angles):
+    """Return vectors of which those of 0 and 20 degrees, or of 20 and 40, tell one story, not those of 0 and 40."""
+    vectors = np.eye(len(angles), len(angles) + 2)
+    for row, angle in enumerate(angles):
+        if angle is not None:
+            vectors[row] = 0
+            vectors[row, -2:] = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    return vectors
+
+
 def broken(policy, columns, shown, topics, k, chosen):
     """Count by hand how far a list breaks each rule, by its kind or title; `places` is how many are empty."""
     count = len(columns["id"])
@@ -81,7 +91,10 @@ def broken(policy, columns, shown, topics, k, chosen):
     found = {
         "ages": sum(NOW - columns["published"][i] > 48 * HOUR for i in free) if policy.ages else 0,
         "shown": sum(shown[i] >= policy.shown for i in free) if policy.shown else 0,
-        "same_story": sum(columns["title"][i] == columns["title"][j] for i, j in itertools.combinations(chosen, 2))
+        "same_story": sum(
+            None not in angles and abs(angles[0] - angles[1]) <= 20
+            for angles in itertools.combinations([columns["angle"][i] for i in chosen], 2)
+        )
         if policy.same_story
         else 0,
         "topics": max(0, math.ceil(0.25 * k) - sum(columns["category"][i] in topics for i in chosen))
@@ -118,7 +131,8 @@ def cost(policy, counts):
 def test_rules_are_kept_or_named_and_no_list_breaks_fewer_in_the_order_of_the_file(case):
     policy, columns, scores, shown, topics, k = case
     history = [0][: len(scores)]
-    listing = Plan(policy, columns).arrange(scores, None, k, now=NOW, shown=shown, topics=topics, history=history)
+    plan = Plan(policy, columns, vectors=story_vectors(columns["angle"]))
+    listing = plan.arrange(scores, None, k, now=NOW, shown=shown, topics=topics, history=history)
     chosen = listing.rows.tolist()
     assert len(set(chosen)) == len(chosen) <= k
     counts = broken(policy, columns, shown, topics, k, chosen)
@@ -166,6 +180,8 @@ def test_a_quota_counts_every_value_of_an_article():
     assert listing.rows.tolist() == [0, 2, 3]
     assert listing.moves[0] == (2, 3, 2, "at most 1 of each people")
     assert listing.why_not(1) == ("at most 1 of each people", "a has the 1 places that it may have.", None)
+    again = {"people": [["a", "a"], ["b"]]}
+    assert arranged({"quotas": [{"column": "people", "at_most": 1}], "relax": []}, again, [2, 1]).relaxed == ()
 
 
 def test_shares_are_of_the_list_that_is_asked_for():
@@ -197,6 +213,54 @@ def test_near_duplicates_are_found_by_titles_or_by_vectors():
     listing = plan.arrange(np.array([3, 2, 1]), k=2, now=NOW)
     assert listing.rows.tolist() == [0, 1]
     assert listing.why_not(2)[::2] == ("same_story", 0)
+
+
+@pytest.mark.parametrize(
+    ("count", "stories", "relax", "relaxed"),
+    [
+        (26, 1, ["same_story"], [("same_story", 190)]),
+        (60, 10, ["same_story"], [("same_story", 10)]),
+        (400, 1, ["same_story"], [("same_story", 190)]),
+        (400, 1, [], [("places", 19)]),
+    ],
+)
+def test_fewer_stories_than_places_take_no_time(count, stories, relax, relaxed):
+    titles = {"title": [f"live blog of story{i % stories} number{i % stories}" for i in range(count)]}
+    plan = Plan(Policy.of({"same_story": 0.9, "relax": relax}), titles)
+    start = time.perf_counter()
+    listing = plan.arrange(np.random.default_rng(0).random(count), k=20, now=NOW)
+    assert time.perf_counter() - start < 1
+    assert [(one.rule, one.by) for one in listing.relaxed] == relaxed
+
+
+@pytest.mark.parametrize("seconds", [0, 0.02])
+def test_a_search_that_runs_out_of_time_leaves_a_list_that_is_no_worse(monkeypatch, seconds):
+    random = np.random.default_rng(1)
+    vectors = random.normal(size=(80, 3))
+    rules = {"same_story": 0.8, "quotas": [{"column": "category", "at_most": "35%"}]}
+    plan = Plan(Policy.of(rules), numbered(80) | {"category": [*"abc"] * 26 + ["a"] * 2}, vectors=vectors)
+
+    def found():
+        return plan.arrange(random.random(80), k=20, now=NOW)
+
+    monkeypatch.setattr(exact, "SECONDS", seconds)
+    monkeypatch.setattr(exact, "_LEAST_SECONDS", 0.0)
+    for _ in range(5):
+        start = time.perf_counter()
+        listing = found()
+        assert time.perf_counter() - start < 1
+        assert len({*listing.rows.tolist()}) == 20
+        for attempt in (fill, fill_floors_first):
+            filled = listing.pool.violations(attempt(listing.pool, listing.pool.shortlist()))
+            assert listing.pool.cost(listing.violations) <= listing.pool.cost(filled)
+
+
+def test_a_threshold_of_1_finds_equal_titles():
+    words, random = [f"word{number}" for number in range(16)], np.random.default_rng(0)
+    for _ in range(50):
+        titles = [" ".join(random.choice(words, 6)) for _ in range(8)]
+        listing = arranged({"same_story": 1}, {"title": [titles[0], *titles]}, range(9, 0, -1), k=3)
+        assert listing.rows.tolist() == [0, 2, 3]
 
 
 def test_exploration_draws_its_share_and_the_seed_says_what():
@@ -265,6 +329,27 @@ def test_an_unknown_column_is_refused_with_the_nearest():
     rules = {"floors": [{"column": "regoin", "value": "x", "at_least": 1}]}
     with pytest.raises(PolicyError, match=r"floors: at least 1 of regoin x: .*'regoin'\. Did you mean 'region'"):
         Plan(Policy.of(rules), {"region": ["x"], "category": ["a"]})
+
+
+@pytest.mark.parametrize("column", ["id", "published"])
+def test_rules_may_name_columns_that_others_read(column):
+    articles = {"id": ["N0", "N1", "N2"], "published": [NOW - 60, None, NOW], "title": ["a", "b", "c"]}
+    value = articles[column][0]
+    rules = {
+        "quotas": [{"column": column, "at_most": 2}],
+        "floors": [{"column": column, "value": value, "at_least": 1}],
+        "ages": [{"column": column, "value": value, "at_most": "1 h"}],
+        "topics": {"column": column, "share": "50%"},
+        "rerank": {"by": "mmr", "column": column},
+    }
+    for some in ([name] for name in rules):
+        policy = Policy.of({name: rules[name] for name in some})
+        listing = Plan(policy, articles).arrange(np.arange(3.0), k=2, now=NOW, topics=[value], history=[0])
+        assert (len(listing.rows), listing.relaxed) == (2, ())
+        if some[0] in ("floors", "topics"):
+            assert 0 in listing.rows
+    text = {"published": ["soon"] * 3, "id": articles["id"]}  # of which only ages want seconds
+    assert arranged({"quotas": [rules["quotas"][0]]}, text, [3, 2, 1], k=1).rows.tolist() == [0]
 
 
 def test_a_value_that_no_article_has_is_a_warning():

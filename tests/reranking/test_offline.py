@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
+from recommenders_miner.experiments.tradeoff import tradeoff
 from recommenders_miner.reranking import Plan, Policy, news_columns
 from recommenders_miner.reranking.offline import Review, arrange_log, showings_without_click
 from tests.command_line import invoke, run
@@ -59,6 +60,25 @@ def test_lists_of_a_log_are_as_of_their_impressions_and_users():
     assert review.rules["ages"].held_back == 2
     assert review.rules["shown"].clashes == {"ages": 1, "places": 1}
     assert review.rules["ages"].examples[0] == "u: “Two” from 2 to 1"
+
+
+def test_an_article_that_an_impression_has_twice_is_listed_once():
+    log = ImpressionLog.from_columns(NEWS, [["N4"]], [["N1", "N2", "N2", "N3"]], [[0, 0, 1, 0]], ["u"])
+    for rules, scores, chosen in (
+        ({}, [0.1, 0.8, 0.9, 0.3], [2, 3]),
+        ({"same_story": 0.9}, [0.1, 0.9, 0.8, 0.3], [2, 3]),
+        ({"quotas": [{"column": "category", "at_most": 1}]}, [0.3, 0.9, 0.9, 0.1], [2, 3]),
+    ):
+        plan = Plan(Policy.of(rules), news_columns(NEWS))
+        [listing] = arrange_log(plan, log, np.array(scores), 2)
+        assert listing.rows.tolist() == chosen
+        review = Review(plan, NEWS)
+        review.add(listing)
+        assert review.lists == 1
+        # Where the list stands among the log's candidates, and so whether it was clicked.
+        price = tradeoff(plan, np.array(scores), log, NEWS, log, NEWS, k=2)
+        clicks = {point.name: point.evaluation.metrics["clicks@2"] for point in price.points}
+        assert clicks == dict.fromkeys(("model alone", "policy"), float(scores[2] > scores[1]))
 
 
 def test_policy_check_says_what_each_rule_did(data, tmp_path):

@@ -48,6 +48,12 @@ FAULTS = {
     "quotas: [{column: category, at_most: 3, values: a}]": "values: there is no such key. Did you mean 'value'?",
     "pins: [{article: N1, place: 1, form: 2019-11-14}]": "pins, 1, form: there is no such key. Did you mean 'from'?",
     "quotas: [{column: category, at_most: 0.2}]": "quotas, 1, at_most: expected a whole number of places, or a share",
+    "quotas: [{column: category, at_most: 100000000000000000000}]": (
+        "quotas, 1, at_most: Input should be less than or equal to 1000000, found 100000000000000000000"
+    ),
+    "floors: [{column: c, value: a, at_least: 100000000000000000000}]": "floors, 1, at_least: Input should be less",
+    "shown: 100000000000000000000": "shown: Input should be less than or equal to 1000000",
+    "pins: [{article: N1, place: 100000000000000000000}]": "pins: N1 at place 100000000000000000000 lies behind",
     "ages: [{at_most: 48}]": "ages, 1, at_most: expected minutes, hours or days, such as 90 min",
     "ages: [{column: category, at_most: 48 h}]": "ages, 1: give a column and a value",
     "ages: [{column: category, value: a}]": "ages, 1: give at_most, half_life or both",
