@@ -19,7 +19,9 @@ def plane(
     `describe` returns an article's row.
     """
     centre = vectors.mean(axis=0)
-    axes = np.linalg.svd(vectors - centre, full_matrices=False)[2][:2]
+    found = np.linalg.svd(vectors - centre, full_matrices=False)[2][:2]
+    axes = np.zeros((2, vectors.shape[1]), vectors.dtype)
+    axes[: len(found)] = found  # a single article has one
     lengths = np.maximum(np.linalg.norm(interests, axis=1, keepdims=True), 1e-9)
     interests = interests / lengths * np.linalg.norm(vectors, axis=1).mean()
 

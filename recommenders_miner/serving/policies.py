@@ -169,7 +169,7 @@ class Policies:
         self._not_before = 0.0
 
     def refresh(self) -> None:
-        """Take over what has changed; a file that cannot be used leaves the policy as it was, which is logged.
+        """Take over what has changed; a file that cannot be used leaves its policy as it was, which is logged.
 
         Raises:
             PolicyError: a policy that there was none of before cannot be used.
@@ -181,7 +181,8 @@ class Policies:
         is_old = entries is not self._entries and (is_edited or start >= self._not_before)
         if is_old:
             self._entries, self._articles = entries, _articles(entries, self._articles.columns)
-        self._bound = {name: self._current(name, path) for name, path in self._files.items()}
+        for name, path in self._files.items():
+            self._bound[name] = self._current(name, path)
         if is_old:
             now = time.monotonic()
             self._not_before = now + _REST * (now - start)
@@ -192,10 +193,11 @@ class Policies:
             self._states[name] = state
             try:
                 new = Bound.of(name, Policy.read(path), self._articles)
-            except PolicyError as error:
+            except Exception as error:  # whatever it is, the other policies are taken over
                 if old is None:
                     raise
-                LOGGER.error("The policy %s stays as it was: %s", name, error)
+                is_bug = not isinstance(error, PolicyError)
+                LOGGER.error("The policy %s stays as it was: %s", name, error, exc_info=is_bug)
             else:
                 if old is not None:
                     LOGGER.info("%s: the policy %s is now %s.", path, name, new.version)

@@ -104,7 +104,8 @@ class Recommender:
                 (Unix seconds), any other column; of several with one id the last counts.
 
         Raises:
-            DataFormatError: an article has no id or title, or a column has values of several types.
+            DataFormatError: an article has no id or title, or a column has values of several types, or of another type
+                than in the articles that are there; nothing is changed.
         """
         rows = list({row.get("id"): row for row in rows}.values())
         if faulty := [row for row in rows if not row.get("id") or not isinstance(row.get("title"), str)]:
@@ -121,14 +122,14 @@ class Recommender:
         self.add_table(table)
 
     def add_table(self, table: NewsTable) -> None:
-        """Add the articles of a news table, or replace those of the same ids."""
+        """Add the articles of a news table, or replace those of the same ids; errors as of `add_articles`."""
         if len(table) < 2:
             return
         if not self._in_one:
             self._join(self._segment(table))
             return
         with self._lock:
-            pool = self._pool.without(table.texts("ids"))
+            pool = self._pool.without(table.texts("ids")).accepting(table)
             if pool.places:
                 table = table.joined(_joined([segment.table for segment in pool.segments]).select(list(pool.places)))
             self._pool = Pool().joined(self._segment(table), self._merged)
@@ -143,7 +144,8 @@ class Recommender:
 
     def _join(self, segment: Segment) -> None:
         with self._lock:
-            self._pool = self._pool.without(segment.table.texts("ids")).joined(segment, self._merged)
+            pool = self._pool.without(segment.table.texts("ids")).accepting(segment.table)
+            self._pool = pool.joined(segment, self._merged)
 
     def _merged(self, segments: list[Segment]) -> Segment:
         """Return the articles of several segments, those that were removed left out, as one."""

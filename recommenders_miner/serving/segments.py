@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recommenders_miner.data.news import NewsTable
-from recommenders_miner.errors import HParamsError
+from recommenders_miner.errors import DataFormatError, HParamsError
 from recommenders_miner.retrieval.news_pool import weighted_mean
 
 _FIRST_WEIGHED = 64
@@ -58,8 +58,34 @@ class Segment:
         """Return the segment with some rows dead; what is derived of its articles stays."""
         alive = self.alive.copy()
         alive[rows] = False
+        return self._with(alive=alive)
+
+    def accepting(self, table: NewsTable) -> Segment:
+        """Return the segment without further columns that have another type in a table, which dead rows alone fill.
+
+        Raises:
+            DataFormatError: such a column says something of an article that is alive.
+        """
+        own, new = self.table.extra, table.extra
+        for name in [] if own is None or new is None else {*own.column_names} & {*new.column_names}:
+            said = own.select([name]).slice(1).filter(self.alive)
+            types = new.schema.field(name).type, said.schema.field(name).type
+            if types[0] == types[1]:
+                continue
+            try:
+                pa.concat_tables([said, new.select([name])], promote_options="permissive")
+            except pa.ArrowException:
+                if said[name].null_count < len(said):
+                    problem = f"the column {name} is of the type {types[0]} here, and of the type {types[1]} in others."
+                    raise DataFormatError("articles", problem, remedy="Give it the same type everywhere.") from None
+                own = own.drop_columns(name)
+        return self if own is self.table.extra else self._with(table=replace(self.table, extra=own))
+
+    def _with(self, **changed: Any) -> Segment:
+        """Return a copy with other values, and what is derived of its articles."""
         other = copy(self)
-        object.__setattr__(other, "alive", alive)
+        for name, value in changed.items():
+            object.__setattr__(other, name, value)
         return other
 
     def ids_of(self, rows: np.ndarray) -> list[str]:
@@ -97,6 +123,10 @@ class Pool:
         for number, rows in dead.items():
             segments[number] = segments[number].without(rows)
         return Pool(tuple(segments), places)
+
+    def accepting(self, table: NewsTable) -> Pool:
+        """Return the pool as a table's articles can join it; see `Segment.accepting`."""
+        return Pool(tuple(segment.accepting(table) for segment in self.segments), self.places)
 
     def joined(self, added: Segment, as_one: Callable[[list[Segment]], Segment]) -> Pool:
         """Return the pool with a segment of further articles behind; `as_one` makes one segment of several.

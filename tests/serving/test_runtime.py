@@ -58,15 +58,30 @@ def test_no_framework_is_in_the_process():
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(["add", "remove"]), st.sets(st.integers(0, 30))), max_size=8), st.data())
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["add", "remove"]),
+            st.sets(st.integers(0, 30)) | st.sets(st.integers(0, 3)),
+            st.sampled_from([None, 1, 2.5, "text"]),
+        ),
+        max_size=10,
+    ),
+    st.data(),
+)
 def test_changes_leave_what_a_new_pool_would_have(changes, data):
     served, wanted = Recommender.load(exported("miner")), {}
-    for number, (what, members) in enumerate(changes):
+    for number, (what, members, price) in enumerate(changes):
         ids = [f"A{i}" for i in sorted(members)]
         if what == "add":
-            new = rows(ids, seed=number)
-            served.add_articles(new)
-            wanted |= {row["id"]: row for row in new}
+            new = {row["id"]: row | ({} if price is None else {"price": price}) for row in rows(ids, seed=number)}
+            others = {row.get("price") for news_id, row in wanted.items() if news_id not in new} - {None}
+            if new and price is not None and any(isinstance(other, str) != isinstance(price, str) for other in others):
+                with pytest.raises(DataFormatError, match=r"the column price is of the type .* here, and of the type"):
+                    served.add_articles(new.values())
+            else:
+                served.add_articles(new.values())
+                wanted |= new
         else:
             served.remove([*ids, "nobody"])
             wanted = {news_id: row for news_id, row in wanted.items() if news_id not in ids}
@@ -208,6 +223,18 @@ def test_articles_that_cannot_be(tmp_path):
     with pytest.raises(DataFormatError, match="a column cannot be read"):
         served.add_articles([{"id": "a", "title": "x", "n": 1}, {"id": "b", "title": "y", "n": "two"}])
     assert len(served) == len(IDS)
+    for in_one in (False, True):  # as models have their articles that encode or count them together
+        of = recommender("nrms")
+        of._in_one = in_one
+        of.add_articles([{"id": "a", "title": "x", "n": 1}])
+        of.add_articles([{"id": "b", "title": "y"}])
+        with pytest.raises(DataFormatError, match="the column n is of the type string here, and of the type int64 in"):
+            of.add_articles([{"id": "c", "title": "z", "n": "two"}])
+        of.add_articles([{"id": f"d{i}", "title": "y"} for i in range(5)])
+        of.add_articles([{"id": "a", "title": "x", "n": "two"}])  # corrects what it said before
+        of.remove(["a"])
+        of.add_articles([{"id": "a", "title": "x", "n": [1]}])
+        of.remove([*"ab", *(f"d{i}" for i in range(5))])
     with pytest.raises(UnknownNewsError, match="1 of 2 candidates are not there: 'what'"):
         served.score([], ["what", IDS[0]])
     with pytest.raises(KeyError):
@@ -245,6 +272,9 @@ def test_the_map_has_the_history_and_the_interests():
     assert len(found["articles"]) <= 5
     assert [interest["name"] for interest in found["interests"]] == ["interest 1", "interest 2", "interest 3"]
     assert recommender("libfm").map(IDS[:2]) == {"articles": [], "interests": []}
+    [alone] = recommender("miner").map([], limit=1)["articles"]
+    assert (alone["x"], alone["y"]) == (0, 0)
+    assert len(recommender("miner", NewsTable.from_columns(["one"], ["word1"])).map(["one"])["interests"]) == 3
 
 
 @pytest.mark.parametrize("name", ["miner", "nrms", "hierec", "npa"])

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from recommenders_miner.errors import PolicyError
+from recommenders_miner.reranking import Policy
 from tests.serving.fake_recommender import (  # noqa: F401
     FakeRecommender,
     event,
@@ -177,6 +178,37 @@ def test_a_changed_file_and_new_articles_are_taken_over(policed, caplog):
         until(lambda: "new" in recommended(client, history=["N1"], k=2, policy="front"))
         client.delete("/v1/articles/new")
         until(lambda: post(client, "/v1/recommend", history=["N1"], policy="front")["relaxed"])
+
+
+def test_a_file_that_fails_leaves_the_others_their_edits(policed, caplog, monkeypatch):
+    names = ("first", "second", "third")
+    settings = policed(**{name: {"pins": [{"article": "N5", "place": 1}]} for name in names})
+    read = Policy.read
+
+    def fails(path):
+        if path.stem == "second":
+            raise ZeroDivisionError("a bug")
+        return read(path)
+
+    with serving(settings) as client:
+        monkeypatch.setattr(Policy, "read", fails)
+        for name in names:
+            write_policy(settings.policies[name], pins=[{"article": "N7", "place": 1}])
+        for name, leads in zip(names, ("N7", "N5", "N7"), strict=True):
+            until(lambda name=name, leads=leads: recommended(client, history=["N1"], k=1, policy=name) == [leads])
+        until(lambda: "a bug" in caplog.text)
+        assert "The policy second stays as it was: a bug" in caplog.text
+
+
+@pytest.mark.parametrize("column", ["id", "published"])
+def test_any_column_of_the_articles_may_be_named(policed, column):
+    rules = {
+        "quotas": [{"column": column, "at_most": 1}],
+        "rerank": {"by": "calibrated", "column": column},
+        "topics": {"share": "20%", "column": column},
+    }
+    with serving(policed(front=rules)) as client:
+        assert len(recommended(client, history=["N1"], policy="front", topics=["N3"])) == 10
 
 
 def test_a_policy_that_cannot_be_used_stops_the_start(policed):
