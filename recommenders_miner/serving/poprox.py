@@ -22,8 +22,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recommenders_miner import __version__
 from recommenders_miner.reranking import Policy
+from recommenders_miner.serving.catalog import Card
 from recommenders_miner.serving.policies import Articles, Bound
 from recommenders_miner.serving.wire import MOST_K
+from recommenders_miner.serving.wire_values import is_unicode
 
 if TYPE_CHECKING:
     from recommenders_miner.serving.runtime import Recommender
@@ -33,12 +35,27 @@ MOST_KEPT = 5000
 """So many of the platform's articles are kept encoded; then those of the request at hand are the first again."""
 INTERESTED = 4
 """A preference of 1 to 5 from which on an interest counts as a topic that the user has named."""
+_DEEPEST = 100
+"""So many lists and objects in one another can be sent back; pydantic writes about 250."""
 _MOST_MODELS = 8  # those of several arms, and of exports whose place others have taken
 _COLUMNS = ("id", "title", "category", "subcategory", "published", "topics", "source")
 
 
 class _Sent(BaseModel):
     model_config = ConfigDict(extra="allow")
+
+    @model_validator(mode="after")
+    def _can_be_sent_back(self) -> Self:
+        values: list[Any] = [self.model_extra]
+        for _ in range(_DEEPEST + 2):  # the fields themselves, and their values
+            if not all(is_unicode(value) for value in values if isinstance(value, str)):
+                raise ValueError("a further field holds half of a surrogate pair, which is no valid Unicode")
+            lists = [value for value in values if isinstance(value, list)]
+            values = [each for value in values if isinstance(value, dict) for each in (*value, *value.values())]
+            values += [each for value in lists for each in value]
+            if not values:
+                return self
+        raise ValueError(f"a further field is nested deeper than {_DEEPEST} levels")
 
 
 class _Entity(_Sent):
@@ -134,8 +151,8 @@ class Request(BaseModel):
         if self.candidates is not None and self.protocol_version == V5:
             sent = self.candidates.articles
         else:
-            [package] = [one for one in self.article_packages if one.package_id == self.default_package_id]
-            wanted = {*package.article_ids}
+            packages = {package.package_id: package for package in self.article_packages}
+            wanted = {*packages[self.default_package_id].article_ids}
             sent = [article for article in self.articles or [] if article.article_id in wanted]
         return [*{article.article_id: article for article in sent}.values()]
 
@@ -156,12 +173,12 @@ class Request(BaseModel):
 class Answerer:
     """Answers the platform's requests from what they hold; its articles never stand in the lists of others.
 
-    An article of the service's own catalog is taken as it is there; others are encoded from the first request that
-    has them, and kept for the next ones.
+    An article of the service's own catalog is taken as it is there, others as they were sent. They are encoded for the
+    first request that has them, and kept for the next ones until they change.
     """
 
     def __init__(self) -> None:
-        self._sides: dict[str, Recommender] = {}
+        self._sides: dict[str, tuple[Recommender, dict[str, int]]] = {}  # and digests of what they have
         self._lock = Lock()
 
     def answer(self, request: Request, model: Recommender, policy: tuple[str, Policy] | None) -> tuple[dict, list[str]]:
@@ -173,7 +190,7 @@ class Answerer:
         history, clicked = request.history(), {click.article_id for click in request.interest_profile.click_history}
         candidates = [article for article in request.to_choose_from() if article.article_id not in clicked]
         sent = {str(article.article_id): article for article in (*request.interacted.articles, *candidates)}
-        rows = {id: model.article(id) if id in model else article.as_row() for id, article in sent.items()}
+        rows = {id: _row(model, id, article) for id, article in sent.items()}
         ids = [str(article.article_id) for article in candidates]
         side = self._with(model, rows)
         if is_known := any(article in side for article in history):
@@ -208,13 +225,23 @@ class Answerer:
     def _with(self, model: Recommender, rows: Mapping[str, Mapping[str, Any]]) -> Recommender:
         """Return a recommender of a model that has these articles, and none of the service's others."""
         with self._lock:
-            side = self._sides.get(model.name)
-            if side is None or len(side) > MOST_KEPT:
-                side = self._sides[model.name] = model.apart()
+            if model.name not in self._sides or len(self._sides[model.name][0]) > MOST_KEPT:
+                self._sides[model.name] = model.apart(), {}
                 for name in [*self._sides][:-_MOST_MODELS]:
                     del self._sides[name]
-            side.add_articles([row for id, row in rows.items() if id not in side])
+            side, known = self._sides[model.name]
+            digests = {id: Card.of(row).digest for id, row in rows.items()}
+            side.add_articles([row for id, row in rows.items() if digests[id] != known.get(id)])
+            known |= digests
         return side
+
+
+def _row(model: Recommender, id: str, article: Article) -> Mapping[str, Any]:
+    """Return an article as a model has it, else as it was sent."""
+    try:
+        return model.article(id)
+    except KeyError:
+        return article.as_row()
 
 
 def _columns(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -24,7 +24,7 @@ Id = Annotated[
 Seconds = Annotated[float, Field(ge=0, le=LATEST_TIME, allow_inf_nan=False)]
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
     """Whether a text can be written as UTF-8: half of a surrogate pair, which JSON can name, cannot."""
     try:
         text.encode()
@@ -37,7 +37,7 @@ def _plain(value: Any) -> Any:
     """Let through what databases and tables hold, in one message for all that they do not."""
     for one in value if isinstance(value, list) else [value]:
         is_number = isinstance(one, int | float) and abs(one) <= _LARGEST
-        is_text = isinstance(one, str) and len(one) <= _LONGEST_TEXT and _is_unicode(one)
+        is_text = isinstance(one, str) and len(one) <= _LONGEST_TEXT and is_unicode(one)
         if not (one is None or is_number or is_text):
             raise ValueError(
                 f"has to be a text of at most {_LONGEST_TEXT:,} characters, a number up to 2^53, true, false or null, "

@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recommenders_miner.serving import poprox
-from tests.serving.fake_recommender import FakeRecommender, made, quick, serving  # noqa: F401
+from tests.serving.fake_recommender import FakeRecommender, made, quick, serving, shared  # noqa: F401
 from tests.serving.test_server_policies import policed  # noqa: F401
 
 REQUESTS = {path.stem: json.loads(path.read_text()) for path in Path(__file__).with_name("poprox").glob("*.json")}
@@ -100,6 +102,85 @@ def test_the_default_package_has_the_candidates_of_protocol_6(made):
             {"num_recs": 0},
         ):
             assert "detail" in answered(client, REQUESTS["v6"] | change, 422)
+
+
+def changed_candidates(request, **fields):
+    """Return a request whose candidates all have other fields."""
+    articles = [article | fields for article in request["candidates"]["articles"]]
+    return request | {"candidates": {"articles": articles}}
+
+
+def test_a_default_package_that_is_listed_twice_counts_once(made):
+    twice = REQUESTS["v6"] | {"article_packages": REQUESTS["v6"]["article_packages"] * 2}
+    with serving(made) as client:
+        assert headlines(answered(client, twice)) == headlines(answered(client, REQUESTS["v6"]))
+
+
+_PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+_VALUES = st.recursive(_PLAIN, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
+
+
+@settings(max_examples=60, deadline=None)
+@given(_VALUES, st.text(min_size=1), st.sampled_from([0, 20, 60, 110, 240, 252, 300, 900]), st.booleans())
+def test_further_fields_come_back_or_are_refused(shared, extra, key, deep, half):
+    for _ in range(deep):
+        extra = [extra]
+    if half:
+        key, extra = (key + "\ud800", extra) if deep % 40 else (key, [extra, "\udc00"])
+    field = {"further": {key: extra}}
+    body = json.dumps(changed_candidates(REQUESTS["v5"], **field))  # in ASCII, which can name half of a pair
+    answer = shared.post("/v1/poprox", content=body, headers={"Content-Type": "application/json"})
+    if half or deep > 100:
+        assert answer.status_code == 422
+        said = answer.json()["detail"]
+        assert "candidates.articles.0: " in said
+        assert "surrogate" in said or "nested" in said
+    else:
+        assert answer.status_code == 200, answer.text
+        assert all(impression["article"].items() >= field.items() for impression in impressions(answer.json()))
+
+
+def test_articles_are_scored_as_they_are_now():
+    class ByTitle(FakeRecommender):
+        def score(self, history, candidates, *, user=None):
+            return super().score(history, [self.article(id)["title"] for id in candidates])
+
+    model, answerer = ByTitle("any"), poprox.Answerer()
+    model.add_articles([{"id": "own", "title": "Not in a request"}])
+
+    def scores(body):
+        answer, _ = answerer.answer(poprox.Request.model_validate(body), model, None)
+        return {one["article"]["article_id"]: one["extra"]["score"] for one in impressions(answer)}
+
+    request = REQUESTS["v5"] | {"num_recs": 20}
+    before = scores(request)
+    assert scores(request) == before
+    corrected = scores(changed_candidates(request, headline="Corrected"))
+    assert len({*corrected.values()}) == 1
+    [own, *_] = before
+    model.add_articles([{"id": own, "title": "Put"}])
+    scores(request)
+    model.add_articles([{"id": own, "title": "Corrected"}])
+    again = scores(request)
+    assert again.pop(own) == pytest.approx(corrected[own])
+    assert again == {id: score for id, score in before.items() if id != own}
+
+
+def test_an_article_that_is_removed_meanwhile_is_taken_as_it_was_sent():
+    class Vanishing(FakeRecommender):
+        def __contains__(self, id):
+            is_there = super().__contains__(id)
+            self.remove([id])
+            return is_there
+
+        def apart(self):
+            return FakeRecommender(self.name)
+
+    request = poprox.Request.model_validate(REQUESTS["v5"])
+    model = Vanishing("any")
+    model.add_articles([{"id": str(article.article_id), "title": "Put"} for article in request.to_choose_from()])
+    answer, _ = poprox.Answerer().answer(request, model, None)
+    assert len(impressions(answer)) == 4
 
 
 def test_without_clicks_the_newest_lead(made):
