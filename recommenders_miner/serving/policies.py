@@ -173,6 +173,7 @@ class Policies:
 
         Raises:
             PolicyError: a policy that there was none of before cannot be used.
+            Exception: a policy could not be bound to new articles; it stays with the old ones.
         """
         if not self._files:
             return
@@ -181,11 +182,19 @@ class Policies:
         is_old = entries is not self._entries and (is_edited or start >= self._not_before)
         if is_old:
             self._entries, self._articles = entries, _articles(entries, self._articles.columns)
+        failed = None
         for name, path in self._files.items():
-            self._bound[name] = self._current(name, path)
+            try:
+                self._bound[name] = self._current(name, path)
+            except Exception as error:  # whatever it is, the others are taken over first
+                if name not in self._bound:
+                    raise
+                failed = error
         if is_old:
             now = time.monotonic()
             self._not_before = now + _REST * (now - start)
+        if failed:
+            raise failed
 
     def _current(self, name: str, path: Path) -> Bound:
         old, state = self._bound.get(name), _state(path)
@@ -193,7 +202,7 @@ class Policies:
             self._states[name] = state
             try:
                 new = Bound.of(name, Policy.read(path), self._articles)
-            except Exception as error:  # whatever it is, the other policies are taken over
+            except Exception as error:
                 if old is None:
                     raise
                 is_bug = not isinstance(error, PolicyError)

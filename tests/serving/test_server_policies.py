@@ -12,6 +12,7 @@ import pytest
 
 from recommenders_miner.errors import PolicyError
 from recommenders_miner.reranking import Policy
+from recommenders_miner.serving import policies
 from tests.serving.fake_recommender import (  # noqa: F401
     FakeRecommender,
     event,
@@ -198,6 +199,14 @@ def test_a_file_that_fails_leaves_the_others_their_edits(policed, caplog, monkey
             until(lambda name=name, leads=leads: recommended(client, history=["N1"], k=1, policy=name) == [leads])
         until(lambda: "a bug" in caplog.text)
         assert "The policy second stays as it was: a bug" in caplog.text
+        plan = policies.Plan
+        monkeypatch.setattr(
+            policies, "Plan", lambda policy, columns: plan(policy, "" if "N5" in str(policy) else columns)
+        )
+        client.put("/v1/articles/new", json={"title": "New"})
+        write_policy(settings.policies["third"], pins=[{"article": "new", "place": 1}])
+        until(lambda: recommended(client, history=["N1"], k=1, policy="third") == ["new"])
+        assert recommended(client, history=["N1"], k=1, policy="second") == ["N5"]
 
 
 @pytest.mark.parametrize("column", ["id", "published"])
