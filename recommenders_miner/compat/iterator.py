@@ -13,6 +13,7 @@ from recommenders_miner.data.features import NewsFeatures
 from recommenders_miner.data.iterator import Dataset, NewsIterator
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
+from recommenders_miner.data.sampling import TrainingSamples
 from recommenders_miner.data.tsv import OnError
 from recommenders_miner.data.vocabularies import Vocabularies
 from recommenders_miner.errors import NotBuiltError
@@ -59,6 +60,7 @@ class MINDIterator(NewsIterator):
         super().__init__(hparams, vocabularies or known_at_once(hparams, given), given, col_spliter)
         self.npratio = npratio
         self._last_news: NewsTable | None = None
+        self._passes = 0
 
     def read_news(self, news_file: str | Path, on_error: OnError = "raise") -> NewsTable:
         """Read a news file, which a behaviors file may then refer to."""
@@ -70,7 +72,8 @@ class MINDIterator(NewsIterator):
     ) -> Iterator[dict[str, np.ndarray]]:
         """Yield samples in Recommenders' dense form.
 
-        With `npratio` > 0 a sample is a click and its negatives; otherwise every candidate is one.
+        With `npratio` > 0 a sample is a click and its negatives, in another order and with others in each pass;
+        otherwise every candidate is one.
 
         Yields:
             `impression_index_batch` (B, 1), `user_index_batch` (B, 1), `clicked_title_batch` (B, his_size, title_size)
@@ -79,9 +82,11 @@ class MINDIterator(NewsIterator):
         """
         data = self.load(news_file, behavior_file, on_error)
         if self.npratio > 0:
-            stream = self.batches(data, {"category": data.features["category"]}, seed=0).samples
-            for step in range(stream.steps_per_epoch):
-                impressions, candidates = stream.of_step(step)
+            samples = TrainingSamples(data.log, self.hparams.batch_size, self.npratio, negatives=self.hparams.negatives)
+            first = self._passes * samples.steps_per_epoch
+            self._passes += 1
+            for step in range(first, first + samples.steps_per_epoch):
+                impressions, candidates = samples.of_step(step)
                 labels = np.zeros(candidates.shape, "float32")
                 labels[:, 0] = 1.0
                 yield self._dense(data, impressions, candidates, labels)

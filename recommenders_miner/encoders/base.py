@@ -23,6 +23,7 @@ class NewsEncoder(CompositeLayer):
         hparams_class: of the class: its hyperparameters.
         features: names of the features that `call` reads.
         dim: dimension d of a news vector.
+        gives_vectors: of the class: whether `call` returns a vector of each article.
         pretrained_weights: weights that come from a pretrained language model.
         related: the feature that says which articles an article learns from, of kind `rows`; none where empty.
         message: what it learns of each of them: an array of those that `call` returns.
@@ -32,6 +33,7 @@ class NewsEncoder(CompositeLayer):
     hparams_class: ClassVar[type[HParams]] = HParams
     features: tuple[str, ...] = ()
     dim: int
+    gives_vectors: ClassVar[bool] = True
     pretrained_weights: Sequence[Any] = ()
     related, message, hops = "", "", 0
 

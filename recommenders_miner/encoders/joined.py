@@ -27,7 +27,10 @@ class JoinedHParams(PLMHParams, SelfAttentionHParams, CategoryHParams):
     """Hyperparameters of joined views."""
 
     views: list[Literal["plm", "title", "abstract", "body", "category", "subcategory"]] = hparam(
-        "model", ["plm", "title", "subcategory"], "what is joined: the language model, words of texts, labels"
+        "model",
+        ["plm", "title", "subcategory"],
+        "what is joined: the language model, words of texts, labels",
+        min_length=1,
     )
     body_size: int = hparam("data", 50, "words of an abstract, or a body, that are read", ge=1)
 

@@ -56,7 +56,7 @@ class PLMHParams(HParams):
         "model", "cls", "how its outputs become the article's vector: the first, their mean, or by additive attention"
     )
     plm_texts: list[Literal["title", "abstract", "body"]] = hparam(
-        "model", ["title"], "what it reads of an article; the vectors of several texts stand side by side"
+        "model", ["title"], "what it reads of an article; the vectors of several texts stand side by side", min_length=1
     )
     text_size: int = hparam("data", 64, "word pieces of an abstract or a body that are read", ge=1)
     plm_dropout: float = hparam("model", 0.1, "dropout within it", ge=0.0, lt=1.0)

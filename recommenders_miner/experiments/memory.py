@@ -18,6 +18,7 @@ from recommenders_miner.errors import PresetError
 from recommenders_miner.hparams import HParams
 
 _ENTITY, _ENTITY_DIM = re.compile(r'"(Q[0-9]+)"'), 100  # as MIND's
+_READY_DIM = 768  # of ready-made vectors, whose files are not opened
 _MATRICES = {
     **{"nrms": 3, "nrms-plm": 3, "lstur": 6, "lstur-plm": 6, "hierec": 1, "miner": 2},
     **{"caum": 8, "crown": 3, "fastformer": 4, "glory": 15, "pp-rec": 9},
@@ -137,6 +138,10 @@ def _over_words(hparams: HParams, news: NewsTable, log: ImpressionLog, articles:
     """Return dimension and parameters, and of a step the bytes kept at 16 bit and the operations, of other encoders."""
     encoder, length, inputs, heads = hparams.news_encoder, hparams.title_size, hparams.word_emb_dim, 0
     texts = (news.title, news.abstract) if encoder in ("multi_view", "intents") else (news.title,)
+    if encoder == "vectors":
+        sizes = [_READY_DIM, *hparams.vector_layers, hparams.news_dim or 0]
+        weights = sum(a * b for a, b in itertools.pairwise(sizes))
+        return sizes[-1] or sizes[-2], weights, 2 * articles * sum(sizes), 6 * articles * weights
     titles = (text for column in texts for text in column.to_pylist())
     words = len({word for text in titles for word in tokenize(text, hparams.word_segmenter)})
     if encoder == "tfidf":

@@ -348,8 +348,10 @@ def _figure6(study: Study, made: Made) -> Page:
         ]
         cosines[label] = [mean_pairwise_cosine(of[np.abs(of).sum(axis=(1, 2)) > 0]) for of in interests]
         models[0].set_news(news)
-        clicked = models[0].encode_news(news.ids.take(history).to_pylist())["vector"]
-        maps[label] = np.asarray(models[0].userencoder.poly_attention(clicked[None], return_weights=True)[1])[0]
+        clicked = models[0].encode_news(news.ids.take(history).to_pylist())["vector"][None]
+        keys = models[0].userencoder.keys({"vector": clicked}, np.ones(clicked.shape[:2], bool))
+        attention = models[0].userencoder.poly_attention(clicked, keys=keys, return_weights=True)[1]
+        maps[label] = np.asarray(attention)[0]
         written = [f"{value:.3f}" for value in (fmean(cosines[label]), *cosines[label])]
         rows.append([label, *written, over_seeds(metric_of(made[variant.name], "group_auc"))])
     header = ["MINER", "Cosine", *(f"seed {seed}" for seed in study.seeds), "AUC, %"]

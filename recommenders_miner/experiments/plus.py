@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from recommenders_miner.errors import HParamsError
 from recommenders_miner.experiments.differences import paired_difference
 from recommenders_miner.experiments.paper import PAIRED, beside_references, effects_of_parts
 from recommenders_miner.experiments.runs import Variant
@@ -17,8 +18,14 @@ _OF_ENCODER = ("news_encoder", "views", "plm_texts", "text_size", "vert_emb_dim"
 
 
 def parts(study: Study) -> dict[str, dict[str, Any]]:
-    """Return what takes a part out, by the part's name: the context, the clicks' places, abstracts, and each view."""
+    """Return what takes a part out, by the part's name: the context, the clicks' places, abstracts, and each view.
+
+    Raises:
+        HParamsError: the news encoder has no views.
+    """
     whole = _whole(study)
+    if whole.news_encoder != "joined":
+        raise HParamsError(f"{WHOLE}: plus takes apart news_encoder joined, not {whole.news_encoder}.")
     views = {view: [other for other in whole.views if other != view] for view in whole.views}
     return {
         "context": {"context": "none"},

@@ -70,7 +70,7 @@ class Answers:
         a showing.
         """
         log = self.log_of_now(histories, candidates, user)
-        return self._score(log).reshape(len(histories), -1)
+        return self._score(log).reshape(len(histories), len(candidates))
 
     def _score(self, log: ImpressionLog) -> np.ndarray:
         """Score the candidates of what `log_of_now` or `_log` gave, (candidates,) float32."""
@@ -238,6 +238,7 @@ class Answers:
     def _encoded_table(self) -> dict[str, np.ndarray]:
         """Return the news that the model was told of, encoded once."""
         self._require_news()
-        if self._news_vectors is None:
-            self._news_vectors = self.encode_table(self.news)
-        return self._news_vectors
+        weights = self.network.weights_version
+        if self._news_vectors is None or self._news_vectors[0] != weights:
+            self._news_vectors = weights, self.encode_table(self.news)
+        return self._news_vectors[1]

@@ -79,7 +79,7 @@ class BaseModel(Answers, RecommendersNames):
         self, hparams: HParams, iterator_creator: Callable[..., NewsIterator] = MINDIterator, seed: int | None = None
     ) -> None:
         self.hparams = hparams
-        self.seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
+        self.seed = int(np.random.default_rng().integers(2**31) if seed is None else seed)
         self.train_iterator = iterator_creator(hparams, hparams.npratio, col_spliter="\t")
         self.test_iterator = iterator_creator(hparams, col_spliter="\t")
         self.train_iterator.user_aware = self.user_aware
@@ -91,7 +91,7 @@ class BaseModel(Answers, RecommendersNames):
         self.folder: Path | None = None
         self.throughput: training.Throughput | None = None
         self.counts: Past | None = None
-        self._news_vectors: dict[str, np.ndarray] | None = None
+        self._news_vectors: tuple[tuple[int, int], dict[str, np.ndarray]] | None = None  # and what weights they are of
         self._now: Context | None = None
         if self.train_iterator.vocabularies is not None:
             self.build(self.train_iterator.vocabularies)
@@ -121,8 +121,7 @@ class BaseModel(Answers, RecommendersNames):
             network = self.build_network(self.hparams, vocabularies, vectors)
             if self.hparams.context == "gated":
                 labels = len(vocabularies.categories), len(vocabularies.subcategories)
-                has_vector = hasattr(network.news_encoder, "dim")
-                predictor = GatedByContext(network.click_predictor, has_vector, *labels)
+                predictor = GatedByContext(network.click_predictor, network.news_encoder.gives_vectors, *labels)
                 network = NewsRecommender(**{**network.config, "click_predictor": predictor})
             if self.hparams.cold_history == "learned" and network.user_encoder.reads_vectors:
                 network = NewsRecommender(**{**network.config, "learns_cold": True})
@@ -215,6 +214,7 @@ class BaseModel(Answers, RecommendersNames):
         selection = training.Selection.of(self.hparams, prefix, run_dir if devices.is_first else None)
         batches = self.training_batches(data, negatives)
         self.compile(batches.steps_per_epoch * self.hparams.epochs)
+        self._news_vectors = None
         self.throughput = training.Throughput(self.hparams.batch_size)
         identity = {} if run_dir is None else {"news": data.news.digest, "log": data.log.digest}
         identity |= {"model": type(self).__name__, "hparams": self.hparams.to_dict(), "seed": self.seed}

@@ -34,7 +34,7 @@ class GatedByContext(ClickPredictor):
         num_subcategories: int = 2,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.matching = matching
         self.context_score = ContextScore(reads_content=reads_content)
         self.affinity_hidden = keras.layers.Dense(16, dtype="float32")

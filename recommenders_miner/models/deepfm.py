@@ -35,7 +35,7 @@ class DeepFMPredictor(FactorizationMachinePredictor):
         super().__init__(**kwargs)
         self.hidden = [keras.layers.Dense(size, activation="relu", dtype=self.dtype_policy) for size in layer_sizes]
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
-        self.deep_score = keras.layers.Dense(1, dtype=self.dtype_policy)
+        self.deep_score = keras.layers.Dense(1, dtype="float32")
 
     def call(self, users: Users, candidates: News, mask: Tensor = None, training: bool | None = None) -> Tensor:
         """Return scores (B, C) of users, (B, …), and candidates, (B, C, …)."""

@@ -167,7 +167,7 @@ class HieRecClickPredictor(ClickPredictor):
     def __init__(
         self, topic_weight: float = 0.15, subtopic_weight: float = 0.7, dropout: float = 0.0, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # shares of clicks stay float32
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         if topic_weight + subtopic_weight > 1:
             raise ValueError(f"The weights add up to more than 1. Received {topic_weight} and {subtopic_weight}.")

@@ -46,9 +46,9 @@ class LSTURUserEncoder(UserEncoder):
         self.user_embedding = keras.layers.Embedding(
             num_users, long_term, embeddings_initializer="zeros", dtype=self.dtype_policy
         )
-        self.gru = keras.layers.GRU(
-            dim if mode == "ini" else dim - long_term, return_state=True, dtype=self.dtype_policy
-        )
+        size = dim if mode == "ini" else dim - long_term
+        # cuDNN refuses histories that are masked as a whole.
+        self.gru = keras.layers.GRU(size, return_state=True, use_cudnn=False, dtype=self.dtype_policy)
         self.seed_generator = keras.random.SeedGenerator()
 
     def encode_history(self, history: News, mask: Tensor, user: Tensor, training: bool | None = None) -> Tensor:

@@ -102,9 +102,9 @@ class MINERUserEncoder(UserEncoder):
         return weights if self.candidate_aware else weights[:, None]
 
     def _interests(self, history: News, mask: Tensor, **options: Any) -> Tensor:
-        return self.poly_attention(history["vector"], mask=mask, keys=self._keys(history, mask), **options)
+        return self.poly_attention(history["vector"], mask=mask, keys=self.keys(history, mask), **options)
 
-    def _keys(self, history: News, mask: Tensor) -> Tensor:
+    def keys(self, history: News, mask: Tensor) -> Tensor:
         """Return what the attention is made of: the clicked articles, with their places where these count."""
         return history["vector"] if self.positions is None else self.positions(history["vector"], mask)
 
@@ -124,7 +124,7 @@ class MINERUserEncoder(UserEncoder):
         """
         if not self.candidate_aware:
             return self._interests(history, mask)
-        logits = ops.cast(self.poly_attention.logits(self._keys(history, mask)), "float32")
+        logits = ops.cast(self.poly_attention.logits(self.keys(history, mask)), "float32")
         logits = ops.where(mask[:, None, :], logits, -1e9)
         exponentials = ops.exp(logits - ops.max(logits, axis=-1, keepdims=True)) * ops.cast(mask[:, None, :], "float32")
         weights = ops.swapaxes(exponentials, -1, -2)

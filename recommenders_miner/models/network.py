@@ -206,6 +206,7 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.autocast = False  # context and term weights stay float32, as they do in evaluation
         self.cold = self.add_weight((news_encoder.dim,), "zeros", name="cold") if learns_cold else None
         self.news_encoder = news_encoder
         self.user_encoder = user_encoder
@@ -213,6 +214,12 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         self.description: dict[str, Any] = {}
         self.vocabularies: Vocabularies | None = None
         self.counts: Past | None = None
+        self._loads = 0
+
+    @property
+    def weights_version(self) -> tuple[int, int]:
+        """What is another wherever weights were loaded or trained since: how often, and by how many updates."""
+        return self._loads, int(self.optimizer.iterations) if getattr(self, "optimizer", None) else 0
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -352,6 +359,7 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
     def load_weights(self, filepath: str | Path, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """Load what `save_weights` saved, by the same name."""
         path = Path(filepath)
+        self._loads += 1
         super().load_weights(path if path.suffix or path.exists() else f"{path}.weights.h5", skip_mismatch, **kwargs)
 
     def build(self, input_shape: Any = None) -> None:

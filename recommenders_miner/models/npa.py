@@ -37,6 +37,7 @@ class PersonalizedEncoder(CNNEncoder):
     """
 
     attention = PersonalizedAttention
+    gives_vectors = False
 
     def call(self, features: News, training: bool | None = None) -> News:
         """See the class for the shapes."""

@@ -170,7 +170,7 @@ class PPRecClickPredictor(ClickPredictor):
         gate_sizes: Sequence[int] = (128, 64),
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # ages and rates stay float32
         self.columns = ("age", "click_rate", f"showings_{window}", f"clicks_{window}")
         self.recency_embedding = LevelEmbedding(levels, embedding_dim, dtype=self.dtype_policy)
         self.recency_popularity = ScalarNetwork(recency_sizes, dtype=self.dtype_policy)

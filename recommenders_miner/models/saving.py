@@ -77,7 +77,9 @@ def load_model(folder: str | Path) -> Any:
         values = {key: value for section in SECTIONS for key, value in description["hparams"][section].items()}
         values.update(dict.fromkeys(settings.FILES))  # the vocabularies have what was read of them
         hparams = hparams_class(values["model_type"], values["news_encoder"])(**values)
-        [cls] = [cls for cls in MODELS.values() if cls.__name__ == description["model"]]
+        cls = MODELS[values["model_type"]]
+        if cls.__name__ != description["model"]:
+            raise TypeError(f"it is a {description['model']}, and here {cls.name} is a {cls.__name__}")
         model = cls(hparams, seed=description["seed"])
         model.history, model.trained_on = description["history"], description.get("trained_on", [])
         model.adopt(network, network.vocabularies)

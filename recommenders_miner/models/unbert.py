@@ -35,6 +35,7 @@ class PiecesEncoder(NewsEncoder):
     """Hands the word pieces of a title on as they are, (U, L) int32, zeros behind."""
 
     features = ("pieces",)
+    gives_vectors = False
 
     def call(self, features: News, training: bool | None = None) -> News:
         """See the class for the shapes."""

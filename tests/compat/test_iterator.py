@@ -94,6 +94,10 @@ def test_training_samples_are_a_click_and_its_negatives(files):
         assert words(reader, titles[0]) == clicked
         others = {" ".join(words(reader, title)) for title in titles[1:]} - {""}
         assert others == ({"rain", "tiger wins again"} if impression == 0 else {"tiger wins again"})
+    reader = iterator(npratio=1)
+    passes = [next(reader.load_data_from_file(*files))["candidate_title_batch"] for _ in range(9)]
+    assert passes[0].shape == (2, 2, 4)
+    assert len({titles.tobytes() for titles in passes}) > 1
 
 
 def test_evaluation_samples_are_every_candidate_with_the_newest_clicks(files):

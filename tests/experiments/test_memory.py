@@ -12,6 +12,7 @@ import keras_hub
 import numpy as np
 import pytest
 
+from recommenders_miner.encoders.base import ENCODERS
 from recommenders_miner.experiments.memory import LanguageModel, training_memory
 from recommenders_miner.experiments.runs import TABLE_2
 from recommenders_miner.hparams import MODELS, prepare_hparams
@@ -73,6 +74,12 @@ def test_articles_are_those_of_the_first_step(name):
     needed = np.unique([0, *np.concatenate(batches.samples.of_step(0)[1:]).ravel()])
     found = memory(name).articles
     assert len(needed) <= found <= sum(len(next(iter(group.values()))) for group in batches[0][0]["news"])
+
+
+@pytest.mark.parametrize("encoder", sorted({*ENCODERS} - {"tfidf"}))  # which gives no vectors
+def test_every_news_encoder_is_counted(encoder):
+    hparams = toy_hparams("nrms", news_encoder=encoder, plm=toy_preset(), article_vectors="v.npy")
+    assert training_memory(hparams, toy_news(), toy_log(toy_news())).parameters > 0
 
 
 @pytest.mark.parametrize("name", ["miner plm", "nrms-plm all", "unbert"])

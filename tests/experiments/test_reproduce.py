@@ -99,6 +99,11 @@ def test_figure3_writes_a_page_and_goes_on_with_what_is_there(data, tmp_path, mo
     assert kept == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("run.json")}
 
 
+def test_plus_needs_views_to_take_apart(data, tmp_path):
+    with pytest.raises(HParamsError, match="miner-plus: plus takes apart news_encoder joined, not self_attention"):
+        reproduce(Study(data, tmp_path, [42], overrides={"news_encoder": "self_attention"}), ["plus"])
+
+
 @pytest.mark.slow
 def test_plus_takes_each_part_out_and_sets_the_news_encoder_alone_beside_miner(data, tmp_path):
     plm = {"plm": tiny_preset(tmp_path / "plm"), "plm_depth": None, "title_size": 8, "text_size": 8}

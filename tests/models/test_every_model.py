@@ -214,12 +214,16 @@ def test_scores_do_not_depend_on_how_many_are_computed_at_once(name, at_once, of
     assert max(largest) <= (at_once if keras.backend.backend() == "tensorflow" else 4 * at_once)
 
 
-@pytest.mark.parametrize("name", some_slow(["miner plm", "libfm", "deepfm", "nrms"], fast=["nrms"]))
+@pytest.mark.parametrize(
+    "name", some_slow(["miner plm", "libfm", "deepfm", "nrms", "hierec", "pp-rec"], fast=["nrms", "libfm"])
+)
 def test_bfloat16_scores_about_the_same(name):
     half = toy_model(name, precision="bfloat16")
     data = toy_dataset(half)
     close = pytest.approx(fast(name), abs=0.05 * float(np.abs(fast(name)).max()))
     assert half.score_log(data) == close
     table = half.network_features(data)
-    assert score_directly(half.network, table, data.log, data.users, half.hparams.his_size) == close
+    direct = score_directly(half.network, table, data.log, data.users, half.hparams.his_size, data.context)
+    assert direct == close
+    assert name != "libfm" or half.score_log(data) == pytest.approx(direct, rel=1e-5)
     assert name == "libfm" or not np.array_equal(half.score_log(data), fast(name))

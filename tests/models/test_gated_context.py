@@ -14,7 +14,7 @@ from recommenders_miner.retrieval.news_recall import NewsRecall
 from tests.models.reference_parts import dense, sigmoid
 from tests.models.toy import IDS, fresh_toy_model, some_slow, toy_log, toy_news, write_files
 
-NAMES = ["miner", "nrms", "hierec", "dkn", "libfm", "naml", "unbert", "lstur-plm", "caum"]
+NAMES = ["miner", "nrms", "hierec", "dkn", "libfm", "naml", "unbert", "lstur-plm", "caum", "npa"]
 every_kind = pytest.mark.parametrize("name", some_slow(NAMES, fast=["miner", "dkn"]))
 
 

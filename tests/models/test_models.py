@@ -80,6 +80,8 @@ def test_what_no_model_can_be_built_from_is_refused(tmp_path):
         ("miner plm", {"plm": None}, "Word pieces need plm"),
         ("miner", {"category_embedding": "plm"}, "category_embedding: 'plm' needs news_encoder: plm"),
         ("miner", {"category_embedding": "glove"}, "'glove' needs word_embedding"),
+        ("miner joined", {"views": []}, "views: .*at least 1 item"),
+        ("miner plm", {"plm_texts": []}, "plm_texts: .*at least 1 item"),
         ("nrms-plm", {"news_dim": 5}, r"user vector's dimension, is 8, and the news vector's is 5"),
     ):
         with pytest.raises(HParamsError, match=message):
@@ -184,6 +186,22 @@ def test_clicks_on_articles_that_are_gone_are_an_error_or_passed_over():
     expected = model.recommend(IDS[:2], IDS[4:])
     assert model.recommend(["gone", *IDS[:2]], ["away", *IDS[4:]], on_error="skip") == expected
     assert model.recommend(["gone"], ["away"], on_error="skip") == []
+
+
+def test_scores_are_those_of_the_weights_as_they_are(tmp_path, files):
+    model = fresh_toy_model("nrms", epochs=2)
+    model.set_news(toy_news())
+    first = model.score(IDS[:2], IDS)
+    model.model.save_weights(tmp_path / "first")
+    during = []
+    asked = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: during.append(model.score(IDS[:2], IDS)))
+    model.fit(*files, verbose=0, callbacks=[asked])
+    assert not np.array_equal(during[0], during[1])
+    assert np.array_equal(during[1], model.score(IDS[:2], IDS))
+    model.set_news(toy_news())
+    assert np.array_equal(during[1], model.score(IDS[:2], IDS))
+    model.model.load_weights(tmp_path / "first")
+    assert np.array_equal(first, model.score(IDS[:2], IDS))
 
 
 def test_without_clicks_in_training_equal_scores_stay_in_order():

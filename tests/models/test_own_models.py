@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from recommenders_miner import models
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.data.sampling import PopularityNegatives, TrainingSamples
@@ -16,7 +17,7 @@ from recommenders_miner.hparams import hparams_class, prepare_hparams
 from recommenders_miner.models import MODELS, BaseModel, ClickPredictor, NewsRecommender
 from recommenders_miner.models.base import register
 from recommenders_miner.models.naml import NAMLUserEncoder
-from tests.models.toy import IDS, SIZES, toy_log, toy_model, toy_news
+from tests.models.toy import IDS, SIZES, fresh_toy_model, toy_log, toy_model, toy_news
 
 DAY = 86_400
 PUBLISHED = [DAY * (i + 1) for i in range(len(IDS) - 1)] + [None]
@@ -43,6 +44,21 @@ def newest_first():
     yield NewestFirstModel
     del MODELS["newest-first"]
     hparams_class.cache_clear()
+
+
+def test_a_class_of_ones_own_may_have_the_name_of_one_that_is_there(tmp_path):
+    @register("other-nrms", paper="none", year=2026)
+    class NRMSModel(models.NRMSModel):
+        pass
+
+    try:
+        for name in ("nrms", "other-nrms"):
+            model = fresh_toy_model("nrms", model_type=name, seed=np.int64(3))
+            model.save(tmp_path / name)
+            assert type(models.load_model(tmp_path / name)) is MODELS[name]
+    finally:
+        del MODELS["other-nrms"]
+        hparams_class.cache_clear()
 
 
 def dated_news():
