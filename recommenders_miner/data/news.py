@@ -81,7 +81,7 @@ class NewsTable:
         Raises:
             DataFormatError: the file is missing, a folder, empty or no text; or a line is a header, has not eight
                 columns, is not UTF-8, has no news id, or repeats a news id with another content; or articles.parquet
-                is damaged.
+                is damaged, or its column `published` holds no times.
         """
         path = Path(path)
         errors = LineErrors(path, on_error)
@@ -191,14 +191,25 @@ class NewsTable:
     def texts(self, column: str) -> list[str]:
         """Return a column without the padding, N texts; of a further column, "" where it says nothing.
 
+        Lists of texts, as of paragraphs, are joined by spaces.
+
         Raises:
+            DataFormatError: the column holds no texts.
             RecommendersMinerError: there is no such column.
         """
         if column in _COLUMNS:
             return getattr(self, column).to_pylist()[1:]
         if self.extra is None or column not in self.extra.column_names:
             raise RecommendersMinerError(f"There is no column {column!r} in {ARTICLES_FILE} beside news.tsv.")
-        return self.extra[column].cast(pa.string()).fill_null("").to_pylist()[1:]
+        values = self.extra[column]
+        try:
+            if not pa.types.is_nested(values.type):
+                return values.cast(pa.string()).fill_null("").to_pylist()[1:]
+            lists = values.cast(pa.list_(pa.string())).to_pylist()[1:]
+        except pa.ArrowException:
+            path = self.path.with_name(ARTICLES_FILE)
+            raise DataFormatError(path, f"column {column!r} holds {values.type}; expected texts.") from None
+        return [" ".join(filter(None, texts or ())) for texts in lists]
 
     def align(self, ids: pa.StringArray, values: np.ndarray, missing: float) -> np.ndarray:
         """Carry figures of another table's articles, `values` of `ids`, over to the rows of this one, (N + 1,)."""
@@ -337,14 +348,36 @@ def _first_of_each(rows: pa.Table, errors: LineErrors) -> pa.Table:
 
 
 def _read_articles(path: Path) -> pa.Table | None:
-    """Read an articles.parquet, if there is one."""
+    """Read an articles.parquet, if there is one and it has columns beside `id`; `published` becomes int64 seconds."""
     if not path.exists():
         return None
     try:
         articles = pq.read_table(path)
         articles.validate(full=True)
-        return articles.set_column(articles.schema.names.index("id"), "id", articles["id"].cast(pa.string()))
+        articles = articles.set_column(articles.schema.names.index("id"), "id", articles["id"].cast(pa.string()))
     except (OSError, ValueError, LookupError, pa.ArrowException) as error:
         raise DataFormatError(
             path, f"is not readable ({error}); expected Parquet with a column id, the news ids."
         ) from None
+    for place, name in enumerate(articles.column_names):
+        values = articles.column(place)
+        if name == "published":
+            articles = articles.set_column(place, name, _seconds(path, values))
+        elif pa.types.is_string_view(values.type):  # Arrow cannot take rows of it
+            articles = articles.set_column(place, name, values.cast(pa.string()))
+    return articles if articles.num_columns > 1 else None
+
+
+def _seconds(path: Path, times: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the column `published` as int64 Unix seconds: of times of any unit, or of seconds, fractions dropped."""
+    kind = times.type
+    try:
+        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            times = times.cast(pa.timestamp("s", getattr(kind, "tz", None)), safe=False)
+        elif pa.types.is_floating(kind):  # as pandas makes of integers where one is missing, by NaN
+            times = pc.floor(times.cast(pa.float64()))
+            times = pc.if_else(pc.is_nan(times), None, times)
+        return times.cast(pa.int64())
+    except pa.ArrowException as error:
+        problem = f"column 'published' holds {kind}; expected Unix seconds ({error})."
+        raise DataFormatError(path, problem, remedy="Write numbers, or times of Parquet.") from None

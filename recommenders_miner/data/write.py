@@ -63,11 +63,17 @@ def write_articles(path: Path, table: pa.Table) -> None:
 
     Beside `id` its columns are of any type and name, null where something is not known; `published` is int64 Unix
     seconds.
+
+    Raises:
+        RecommendersMinerError: Parquet cannot hold a column.
     """
     import pyarrow.parquet as pq
 
     with atomic_write(path) as partial:
-        pq.write_table(table, partial)
+        try:
+            pq.write_table(table, partial)
+        except pa.ArrowException as error:  # of objects without a key, for one
+            raise RecommendersMinerError(f"{path.name}: not writable ({error}). Leave the column out.") from None
 
 
 def blocks_of_rows(tokens: np.ndarray) -> Iterator[slice]:

@@ -309,7 +309,8 @@ def _json_column(values: list[Any]) -> pa.Array:
     try:
         column = pa.array(values)
     except (pa.ArrowException, ValueError, OverflowError):  # UnicodeError is a ValueError: half a surrogate pair
-        texts = (text if isinstance(text, str | None) else json.dumps(text, ensure_ascii=False) for text in values)
+        known = (None if value != value else value for value in values)  # NaN is pandas' word for a missing one
+        texts = (text if isinstance(text, str | None) else json.dumps(text, ensure_ascii=False) for text in known)
         column = pa.array([text and text.encode(errors="replace").decode() for text in texts], pa.string())
     return column.cast(pa.string()) if pa.types.is_null(column.type) else column
 

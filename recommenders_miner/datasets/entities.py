@@ -8,10 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from recommenders_miner.data.entities import EntityNames
-from recommenders_miner.data.folders import NEWS_FILE, split_folders
+from recommenders_miner.data.folders import INGESTED, NEWS_FILE, log_in, split_folders
 from recommenders_miner.data.news import FILE_COLUMNS, read_news_lines
-from recommenders_miner.data.tsv import LineErrors
+from recommenders_miner.data.tsv import LineErrors, describe_columns
 from recommenders_miner.data.write import require_apart, write_table
+from recommenders_miner.errors import DataFormatError
 from recommenders_miner.storage import new_folder
 
 _OF_TEXT = {"title": "title entities", "abstract": "abstract entities"}
@@ -36,9 +37,10 @@ def link_entities(
     Raises:
         DataFormatError: a file is missing, or a line is of another form.
         FolderExistsError: `out` holds something.
+        RecommendersMinerError: `out` is a source, or a folder around one.
     """
     known, splits, counts = EntityNames.read(names), split_folders(data), {}
-    require_apart(Path(out), Path(data))
+    require_apart(Path(out), Path(data), Path(names))
     with new_folder(out, overwrite) as folder:
         for source in {Path(data), *splits.values()}:
             target = folder / source.relative_to(data)
@@ -46,12 +48,23 @@ def link_entities(
             for path in filter(Path.is_file, source.iterdir()):
                 shutil.copy2(path, target)
         for split, source in splits.items():
-            path = source / NEWS_FILE
-            news = _linked(read_news_lines(path, LineErrors(path, "raise")).select(FILE_COLUMNS), known)
-            write_table(folder / source.relative_to(data) / NEWS_FILE, news)
+            target = folder / source.relative_to(data)
+            if log_in(source).name == INGESTED:
+                shutil.copytree(log_in(source), target / INGESTED)
+            news = _linked(_read(source / NEWS_FILE), known)
+            write_table(target / NEWS_FILE, news)
             named = sum(found not in ("", "[]") for found in news["title entities"].to_pylist())
             counts[split] = len(news), named
     return counts
+
+
+def _read(path: Path) -> pa.Table:
+    errors = LineErrors(path, "raise")
+    news = read_news_lines(path, errors)
+    errors.raise_earliest()
+    if news is None:
+        raise DataFormatError(path, f"no line could be used; expected {describe_columns(FILE_COLUMNS)}.")
+    return news.select(FILE_COLUMNS)
 
 
 def _linked(news: pa.Table, known: EntityNames) -> pa.Table:

@@ -1,5 +1,6 @@
 import csv
 import logging
+from datetime import date, datetime, timedelta, timezone
 
 import numpy as np
 import pandas as pd
@@ -231,6 +232,66 @@ def test_articles_that_cannot_be_read_are_named(tmp_path, content):
         DataFormatError, match=r"articles\.parquet: is not readable \(.+expected Parquet with a column id"
     ):
         NewsTable.read(path)
+
+
+NOON = 1_577_880_000  # of the first of January 2020, UTC
+NOON_IN_OSLO = datetime(2020, 1, 1, 13, tzinfo=timezone(timedelta(hours=1)))
+
+
+def read_with(tmp_path, **columns):
+    """A table of three articles, with columns of these in an articles.parquet."""
+    path = write(tmp_path, row("N1"), row("N2"), row("N3"))
+    pq.write_table(pa.table({"id": ["N1", "N2", "N3"], **columns}), tmp_path / "articles.parquet")
+    return NewsTable.read(path)
+
+
+@pytest.mark.parametrize(
+    ("published", "seconds"),
+    [
+        (pa.array([datetime(2020, 1, 1, 12)] * 2 + [None], pa.timestamp("us")), [NOON, NOON, 0]),
+        (pa.array([datetime(2020, 1, 1, 12, 0, 0, 900_000)] * 3, pa.timestamp("ns")), [NOON] * 3),
+        (pa.array([NOON_IN_OSLO] * 3, pa.timestamp("ms", "Europe/Oslo")), [NOON] * 3),
+        (pa.array([date(2020, 1, 1)] * 3, pa.date32()), [NOON - 12 * 3600] * 3),
+        (pa.array([date(2020, 1, 1)] * 3, pa.date64()), [NOON - 12 * 3600] * 3),
+        (pa.array([NOON + 0.9, float("nan"), None]), [NOON, 0, 0]),
+        (pa.array([NOON, None, 5], pa.uint32()), [NOON, 0, 5]),
+        (pa.nulls(3), [0, 0, 0]),
+    ],
+    ids=lambda of: str(getattr(of, "type", "")),
+)
+def test_times_of_publication_are_seconds_whatever_their_type(tmp_path, published, seconds):
+    table = read_with(tmp_path, published=published)
+    assert table.published.tolist() == [0, *seconds]
+    assert table.extra.schema.field("published").type == pa.int64()
+    assert table.joined(NewsTable.from_columns(["N4"], ["four"], extra={"published": [7]})).published[-1] == 7
+
+
+@pytest.mark.parametrize("published", [["2020-01-01"] * 3, [float("inf"), 1.0, 2.0], [[1], [2], [3]]])
+def test_a_column_published_of_something_else_is_named(tmp_path, published):
+    with pytest.raises(DataFormatError, match=r"articles\.parquet: column 'published' holds .+; expected Unix seconds"):
+        read_with(tmp_path, published=published)
+
+
+def test_bodies_of_any_text_type_and_in_paragraphs_are_texts(tmp_path):
+    table = read_with(
+        tmp_path,
+        body=[["One.", None, "Two."], [], None],
+        view=pa.array(["a", "b", None], pa.string_view()),
+        coded=pa.array(["a", "b", "a"]).dictionary_encode(),
+        place=[{"x": 1}] * 3,
+    )
+    assert table.texts("body") == ["One. Two.", "", ""]
+    assert (table.texts("view"), table.texts("coded")) == (["a", "b", ""], ["a", "b", "a"])
+    assert table.select(["N2"]).joined(table).texts("view") == ["b", "a", ""]
+    assert table.digest
+    with pytest.raises(DataFormatError, match=r"articles\.parquet: column 'place' holds struct<.+>; expected texts"):
+        table.texts("place")
+
+
+def test_articles_of_which_nothing_but_the_id_is_said_are_none(tmp_path):
+    table = read_with(tmp_path)
+    assert table.extra is None
+    assert table.select(["N1"]).joined(table).texts("ids") == ["N1", "N2", "N3"]
 
 
 def test_joined_tables_keep_their_own_articles_and_columns():

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommenders_miner.data.entities import EntityNames, title_entities
+from recommenders_miner.data.ingest import ingest
+from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.datasets.entities import link_entities
 from recommenders_miner.errors import DataFormatError, FolderExistsError, RecommendersMinerError
@@ -55,16 +57,35 @@ def test_the_command_reads_a_single_split_too(data, tmp_path):
     assert title_entities(NewsTable.read(out / "news.tsv"))[0] == ["Q90"]
 
 
+def test_an_ingested_log_comes_along(data, tmp_path):
+    dev = data / "dev"
+    ingest([dev / "behaviors.tsv"], tmp_path / "ingested" / "dev", dev / "news.tsv")
+    link_entities(tmp_path / "ingested", tmp_path / "out", tmp_path / "names.tsv")
+    written = tmp_path / "out" / "dev"
+    assert len(ImpressionLog.open(written, NewsTable.read(written / "news.tsv"))) == 1
+
+
 def test_nothing_is_written_over_or_left_half_done(data, tmp_path):
     names = tmp_path / "names.tsv"
     with pytest.raises(RecommendersMinerError, match="take the place of its source"):
         link_entities(data, data, names, overwrite=True)
+    (tmp_path / "mine").mkdir()
+    mine = names.rename(tmp_path / "mine" / "names.tsv")
+    with pytest.raises(RecommendersMinerError, match=r"take the place of its source, .+names\.tsv"):
+        link_entities(data, mine.parent, mine, overwrite=True)
+    names = mine.rename(names)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("")
     with pytest.raises(FolderExistsError):
         link_entities(data, tmp_path / "full", names)
     (data / "dev" / "news.tsv").write_text("N1\tnews\n")
     with pytest.raises(DataFormatError, match=r"news\.tsv, line 1: expected 8"):
+        link_entities(data, tmp_path / "out", names)
+    (data / "dev" / "news.tsv").write_text("\t".join(NEWS[0]) + "\nN2\tnews\n")
+    with pytest.raises(DataFormatError, match=r"news\.tsv, line 2: expected 8"):
+        link_entities(data, tmp_path / "out", names)
+    (data / "dev" / "news.tsv").write_text("\n")
+    with pytest.raises(DataFormatError, match=r"dev/news\.tsv"):
         link_entities(data, tmp_path / "out", names)
     assert not (tmp_path / "out").exists()
 

@@ -243,6 +243,20 @@ def test_json_may_lack_keys_and_hold_numbers_texts_and_lists(convert):
     assert [articles(folder)[key]["score"] for key in ("2", "x-1")] == ["1", "high"]
 
 
+def test_a_nan_of_json_beside_texts_is_a_missing_text(convert):
+    rows = '{"key": "a", "headline": NaN}\n{"key": "b", "headline": "B"}\n{"key": "c", "headline": 1.5}\n'
+    schema = "news: {file: news.csv, id: key, title: headline}\n" + SHOWN_YAML.split("\n", 1)[1]
+    assert [title for _, _, title, _ in news(convert(schema, articles=rows)).values()] == ["", "B", "1.5"]
+
+
+def test_a_further_column_that_parquet_cannot_hold_is_an_error(convert, tmp_path):
+    rows = "".join(f'{{"key": "{key}", "headline": "x", "tags": {{}}}}\n' for key in "abc")
+    schema = "news: {file: news.csv, id: key, title: headline, columns: [tags]}\n" + SHOWN_YAML.split("\n", 1)[1]
+    with pytest.raises(RecommendersMinerError, match=r"^articles\.parquet: not writable \(.+tags.+\)"):
+        convert(schema, articles=rows)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("in_news", ["1", "1.0"])
 @pytest.mark.parametrize("in_events", ["1", "1.0", "1.000"])
 def test_whole_numbers_that_a_csv_has_as_floats_are_the_same_ids(convert, in_news, in_events):
