@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recommenders_miner.datasets.columns import LAST_SECOND
 from recommenders_miner.plots.style import (
     FAINT,
     INK,
@@ -92,7 +93,7 @@ def _draw_time(axes: Axes, splits: Splits) -> None:
     first, last = min(of.values[0] for of in hours.values()), max(of.values[-1] for of in hours.values())
     span = max(1, (last - first) // MOST_SPANS)
     edges = np.arange(first - span, last + 2 * span + 1, span)
-    times = edges.astype("datetime64[h]")
+    times = np.minimum(edges, LAST_SECOND // 3600).astype("datetime64[h]")  # matplotlib knows no later ones
     lines = [
         _draw_steps(axes, np.histogram(of.values, edges, weights=of.counts)[0] / span, times, name)
         for name, of in hours.items()

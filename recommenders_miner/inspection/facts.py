@@ -198,13 +198,14 @@ class DoubtfulRows(NamedTuple):
 
 
 def measure_log(log: ImpressionLog, news: NewsTable, doubtful: DoubtfulRows) -> LogFacts:
-    """Take the figures of a log that was read with `on_error="skip"`."""
+    """Take the figures of a log that was read with `on_error="skip"`, or of an ingested one, which may skip nothing."""
     clicked = log.labels == 1
+    skipped = log.skipped.counts if log.skipped else {}
     return LogFacts(
         log=log,
         news=news,
         doubtful=doubtful,
-        skipped=lambda reason: log.skipped.counts.get(reason, 0),
+        skipped=lambda reason: skipped.get(reason, 0),
         clicked=clicked,
         clicks=np.add.reduceat(clicked, log.candidates.offsets[:-1], dtype=np.int64),
         known_clicked=clicked[doubtful.in_history],

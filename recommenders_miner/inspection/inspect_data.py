@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from recommenders_miner.data.entities import news_neighbours, title_entities
 from recommenders_miner.data.folders import (
-    BEHAVIORS_FILE,
+    INGESTED,
     NEWS_FILE,
     SPLIT_NAMES,
     UNREAD,
@@ -175,7 +175,8 @@ def _read(read: Callable[[Path, OnError], T], path: Path, found: list[Finding]) 
     except DataFormatError as error:
         found.append(_of_error(error))
         return None
-    found += _of_skipped(table.skipped)
+    if table.skipped is not None:  # as an ingested log's may be
+        found += _of_skipped(table.skipped)
     return table
 
 
@@ -213,7 +214,7 @@ def _of_error(error: DataFormatError) -> Finding:
 def _of_skipped(skipped: SkipReport) -> Iterator[Finding]:
     """Make a finding of each kind of line that a reader left out: by default, readers stop there."""
     for reason, count in skipped.counts.items():
-        lines = tuple(skipped.lines[reason])
+        lines = tuple(skipped.lines.get(reason, ()))  # an ingested log has the counts alone
         yield Finding(skipped.path, f"{reason}: {count:,}.", _REMEDIES.get(reason, _RIGHT_FORM), True, lines)
 
 
@@ -236,8 +237,10 @@ def _of_news(
 def _of_log(path: Path, log: ImpressionLog, facts: LogFacts, doubtful: DoubtfulRows, name: str) -> Iterator[Finding]:
     """Yield what is wrong with a log whose lines can be read, or may be; a split named test needs no labels."""
     problem = log.lacking_to("evaluate on" if name == "dev" else "train on") if name != "test" else ""
+    has_lines = path.name != INGESTED
     if problem:  # training goes on where dev is at fault
-        yield Finding(path, problem, LABELS_REMEDY, is_error=name != "dev", lines=() if facts.labelled else (1,))
+        lines = (1,) if has_lines and not facts.labelled else ()
+        yield Finding(path, problem, LABELS_REMEDY, is_error=name != "dev", lines=lines)
     if facts.without_history == len(log):
         problem = "no impression has a history: models know nothing of the users."
         yield Finding(path, problem, f"{_MAKE_HISTORIES} makes them of the clicks before each impression.")
@@ -246,7 +249,7 @@ def _of_log(path: Path, log: ImpressionLog, facts: LogFacts, doubtful: DoubtfulR
     leaking = np.unique(log.candidates.row_of(clicked))
     many = clicks > _KNOWN_SHARE and clicks * (1 - non_clicks) > _KNOWN_ODDS * non_clicks * (1 - clicks)
     # Where whole lines were left out, the place of an impression does not tell its line.
-    knows_lines = set(log.skipped.counts) <= {UNKNOWN_CANDIDATE, UNKNOWN_IN_HISTORY}
+    knows_lines = has_lines and set(log.skipped.counts) <= {UNKNOWN_CANDIDATE, UNKNOWN_IN_HISTORY}
     for rows, problem, remedy in (
         (
             doubtful.repeated_ids,
@@ -282,7 +285,7 @@ def _of_comparison(
     """Yield what may be wrong with a split in view of train; ids and lines are of the articles that differ there."""
     if found.before_train_ends:
         yield Finding(
-            folder / BEHAVIORS_FILE,
+            log_in(folder),
             f"{found.before_train_ends:,} of {log.impressions:,} impressions are not later than train's last "
             f"(which is at {training_log.last}; they begin at {log.first}): train may know what they ask for.",
             "recommenders-miner split DIR OUT makes splits that do not overlap in time.",

@@ -81,6 +81,11 @@ def test_a_page_of_hardly_anything(tmp_path, line):
     assert report.to_markdown()
 
 
+def test_a_page_goes_to_the_last_second_that_there_is(tmp_path):
+    lines = [behavior(), behavior(2, time="9999-12-31 23:59:59")]
+    draw_data_page(inspect_data(write(tmp_path / "data", behavior_lines=lines))).draw_without_rendering()
+
+
 @pytest.mark.slow
 def test_a_log_over_centuries_is_drawn_in_few_spans(tmp_path):
     times = "1/1/1970 12:00:00 AM", "12/31/2999 11:59:59 PM"

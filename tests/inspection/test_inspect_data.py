@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recommenders_miner.data import write as tsv_writer
+from recommenders_miner.data.ingest import ingest
 from recommenders_miner.data.log import ImpressionLog
 from recommenders_miner.data.news import NewsTable
 from recommenders_miner.errors import DataFormatError
@@ -174,6 +177,29 @@ def test_missing_files_and_splits_are_errors(tmp_path):
     assert len(inspect_data(tmp_path).errors) == 3
     with pytest.raises(DataFormatError, match="holds neither"):
         inspect_data(tmp_path / "dev")
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_an_ingested_log_is_described_as_its_file_is(data, tmp_path, on_error):
+    if on_error == "skip":
+        with open(data / "train" / "behaviors.tsv", "a") as file:
+            file.write("x\n" + behavior(5, "N1-1 N9-0", "N2", "U1") + "\n")
+    expected = inspect_data(data)
+    for split in ("train", "dev"):
+        behaviors = (data / split / "behaviors.tsv").rename(data / f"{split}.tsv")
+        ingest([behaviors], data / split, data / split / "news.tsv", parts=2, on_error=on_error, overwrite=True)
+    found = inspect_data(data)
+    assert found.to_json()["splits"] == expected.to_json()["splits"]
+    assert [of.problem for of in found.findings] == [of.problem for of in expected.findings]
+    assert not any(of.lines for of in found.findings if of.path.name == "behaviors"), "an ingested log knows no lines"
+
+
+def test_a_column_published_that_holds_no_times_is_an_error(tmp_path):
+    write(tmp_path / "train")
+    pq.write_table(pa.table({"id": ["N1"], "published": ["today"]}), tmp_path / "train" / "articles.parquet")
+    [error] = inspect_data(tmp_path).errors
+    assert error.path == tmp_path / "train" / "articles.parquet"
+    assert error.problem.startswith("column 'published' holds string; expected Unix seconds")
 
 
 def test_a_file_that_is_a_folder_is_an_error(tmp_path):
