@@ -25,7 +25,7 @@ from recommenders_miner.errors import FolderExistsError, NotWrittenError, Recomm
 
 _CANNOT_WRITE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG),
-    *(errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY),
+    *(errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EBUSY, errno.EXDEV),
 }
 _LEFT_BEHIND_SECONDS = 24 * 3600
 _MOST_CHARACTERS = 2**14
@@ -62,7 +62,7 @@ def new_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         FolderExistsError: something stands there.
         NotWrittenError: the disk is full, the parent folder may not be written to, or what is to be overwritten is no
-            folder, or is the working folder.
+            folder, or is the working folder or a mount point.
     """
     folder = Path(folder)
     if os.path.lexists(folder):
@@ -70,8 +70,7 @@ def new_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
             raise FolderExistsError(folder)
         if not folder.is_dir():
             raise NotWrittenError(folder, OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
-        if not folder.is_symlink() and folder.samefile(os.curdir):
-            raise NotWrittenError(folder, OSError("it is the working folder"))
+        require_replaceable(folder)
     with _temporary_name(folder) as temporary:
         temporary.mkdir()
         yield temporary
@@ -86,6 +85,15 @@ def new_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
             os.rename(old, folder)
             raise
         _remove(old)
+
+
+def require_replaceable(folder: str | Path) -> None:
+    """Find out before a long piece of work that no folder could take the place of one: `NotWrittenError`."""
+    folder = Path(folder)
+    if os.path.ismount(folder):
+        raise NotWrittenError(folder, OSError("it is a mount point, which stays: name a folder within it"))
+    if folder.is_dir() and not folder.is_symlink() and folder.samefile(os.curdir):
+        raise NotWrittenError(folder, OSError("it is the working folder"))
 
 
 def require_writable(path: str | Path, is_folder: bool = False) -> None:

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from recommenders_miner.errors import FolderExistsError, NotWrittenError
-from recommenders_miner.storage import atomic_write, cache_home, new_folder, parse_yaml
+from recommenders_miner.storage import atomic_write, cache_home, new_folder, parse_yaml, require_replaceable
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="there is no fork, and not everybody may make links")
 
@@ -136,7 +136,7 @@ def test_ctrl_c_or_an_error_at_any_call_leaves_the_old_or_the_new(tmp_path, writ
 
 
 @both
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EBUSY, errno.EXDEV])
 def test_where_nothing_can_be_written_the_error_says_so_and_the_old_stands(tmp_path, monkeypatch, write, code):
     target = tmp_path / "target"
     write(target, "old")
@@ -199,6 +199,20 @@ def test_what_is_of_another_kind_stays(tmp_path, monkeypatch, write, make, probl
             write(name, "new")
     assert os.path.samestat(before, os.lstat(target))
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_mount_point_is_refused_at_the_start_for_it_cannot_be_replaced(tmp_path, monkeypatch, overwrite):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: os.fspath(path) == str(folder))
+    refused = pytest.raises(NotWrittenError, match=r"disk: not written \(it is a mount point.+ a folder within it")
+    with refused, new_folder(folder, overwrite):
+        pytest.fail("the block was entered")
+    with refused:
+        require_replaceable(folder)
+    write_folder(folder / "within", "new")
+    assert content_of(folder / "within") == "new"
 
 
 @posix_only

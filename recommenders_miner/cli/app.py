@@ -22,7 +22,7 @@ from rich.console import Console
 from recommenders_miner import __version__, progress
 from recommenders_miner.backend import import_backend_quietly
 from recommenders_miner.data.folders import SPLIT_NAMES, split_name
-from recommenders_miner.storage import parse_yaml, require_model, require_writable
+from recommenders_miner.storage import parse_yaml, require_model, require_replaceable, require_writable
 
 if TYPE_CHECKING:
     from recommenders_miner.data.tsv import SkipReport
@@ -50,6 +50,13 @@ def new_folder(path: Path | None) -> Path | None:
     """Refuse, before any work is done, a folder that could not be written to."""
     if path is not None:
         require_writable(path, is_folder=True)
+    return path
+
+
+def replaced_folder(path: Path) -> Path:
+    """Refuse, before any work is done, a folder that could not be made anew in the place of what stands there."""
+    require_writable(path, is_folder=True)
+    require_replaceable(path)
     return path
 
 

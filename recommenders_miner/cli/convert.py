@@ -17,7 +17,7 @@ from recommenders_miner.cli.app import (
     console,
     existing,
     finite,
-    new_folder,
+    replaced_folder,
     say_left_out,
 )
 from recommenders_miner.progress import progress_bar
@@ -35,7 +35,7 @@ app.add_typer(convert, name="convert")
 _TIME_FORMATS = ["%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%m/%d/%Y %I:%M:%S %p"]
 _TO_MINUTES = len("2019-11-14 08:00")  # with seconds, the table would be wider than 80 columns
 
-Out = Annotated[Path, typer.Argument(help="Folder to write.", callback=new_folder)]
+Out = Annotated[Path, typer.Argument(help="Folder to write.", callback=replaced_folder)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists, whatever it holds.")]
 Count = Annotated[int, typer.Option("--negatives", help="Articles drawn beside each click, at most.", min=1)]
 Window = Annotated[
@@ -174,7 +174,8 @@ def split(
         Path, typer.Argument(metavar="DIR", help="Folder with news.tsv and behaviors.tsv, or with several splits.")
     ],
     out: Annotated[
-        Path, typer.Argument(help="Folder to write: train/, dev/, perhaps test/, and split.json.", callback=new_folder)
+        Path,
+        typer.Argument(help="Folder to write: train/, dev/, perhaps test/, and split.json.", callback=replaced_folder),
     ],
     dev_from: Annotated[
         datetime | None,

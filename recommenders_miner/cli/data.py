@@ -10,7 +10,16 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
-from recommenders_miner.cli.app import OnError, app, console, existing, new_folder, resumable, say_skipped
+from recommenders_miner.cli.app import (
+    OnError,
+    app,
+    console,
+    existing,
+    new_folder,
+    replaced_folder,
+    resumable,
+    say_skipped,
+)
 from recommenders_miner.progress import progress_bar
 
 Vectors = Literal["glove-6b-100d", "glove-6b-200d", "glove-6b-300d", "glove-840b-300d"]
@@ -19,7 +28,7 @@ What = Literal["mind-demo", "mind-small", "mind-large", Vectors, "minilm"]
 
 @app.command("demo-data")
 def demo_data(
-    out: Annotated[Path, typer.Argument(help="Folder to write.", callback=new_folder)],
+    out: Annotated[Path, typer.Argument(help="Folder to write.", callback=replaced_folder)],
     preset: Annotated[Literal["tiny", "demo", "spliced", "mind-small"], typer.Option(help="How much of it.")] = "demo",
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.", min=0)] = 42,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove what is in the folder first.")] = False,

@@ -22,9 +22,9 @@ from recommenders_miner.cli.app import (
     existing,
     model_folder,
     new_file,
-    new_folder,
     open_model,
     print_json,
+    replaced_folder,
 )
 from recommenders_miner.cli.evaluating import Run, SplitName
 from recommenders_miner.data.folders import Split
@@ -252,7 +252,7 @@ def explain(
 @app.command()
 def export(
     run: Run,
-    out: Annotated[Path, typer.Argument(help="The folder to write.", callback=new_folder)],
+    out: Annotated[Path, typer.Argument(help="The folder to write.", callback=replaced_folder)],
     format: Annotated[
         Literal["onnx", "saved_model"],
         typer.Option(help="ONNX, which `serve` takes, or TensorFlow's SavedModel."),

@@ -99,7 +99,8 @@ def conversion_to(
         yield conversion
         description = {**settings, "counts": conversion.counts, "left out": conversion.left_out}
         text = json.dumps(description, indent=2, default=str, ensure_ascii=False)
-        (folder / CONVERSION_FILE).write_text(text + "\n", encoding="utf-8")
+        # Of a path that is no UTF-8, the odd bytes become escapes, which JSON has, too.
+        (folder / CONVERSION_FILE).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     conversion.folder = out
 
 

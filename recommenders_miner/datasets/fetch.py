@@ -147,6 +147,7 @@ def download_from_hub(repository: str, name: str, kind: str, sha256: str | None,
 
 def downloads_of(target: Path) -> Path:
     """Return the folder, beside a file or folder to be made, where what it is made of lies while it comes."""
+    target = Path(os.path.abspath(target))  # "." has no name
     return target.with_name(f".{target.name}.downloads")
 
 

