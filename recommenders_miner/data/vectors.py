@@ -115,7 +115,11 @@ def article_vectors(source: str, news: NewsTable) -> np.ndarray:
     row = pc.index_in(news.ids, value_set=ids).fill_null(-1).to_numpy()
     row = np.where(pc.equal(news.ids, "").to_numpy(zero_copy_only=False), -1, row)
     known = row[row >= 0]
-    wanted = vectors[known] if isinstance(vectors, np.ndarray) else _as_matrix(path, vectors.take(known))
+    if isinstance(vectors, np.ndarray):
+        with np.errstate(over="ignore"):  # becomes infinite, which is refused below
+            wanted = vectors[known].astype(np.float32)
+    else:
+        wanted = _as_matrix(path, vectors.take(known))
     has = np.flatnonzero(row >= 0)[wanted.any(axis=1)]
     if not len(has):
         some = ", ".join(ids.slice(0, _SHOWN_IDS).to_pylist())
@@ -124,7 +128,7 @@ def article_vectors(source: str, news: NewsTable) -> np.ndarray:
         )
     if not np.isfinite(wanted).all():
         bad = news.ids[int(np.flatnonzero(row >= 0)[~np.isfinite(wanted).all(axis=1)][0])]
-        raise DataFormatError(path, f"the vector of the article {bad} has a number that is not finite.")
+        raise DataFormatError(path, f"the vector of the article {bad} has a number that is not finite, or too large.")
     if len(has) < len(news) - 1:
         LOGGER.warning("%s: %s of %s articles have no vector.", path, f"{len(news) - 1 - len(has):,}", len(news) - 1)
     matrix = np.zeros((len(news), wanted.shape[1]), np.float32)
@@ -136,6 +140,8 @@ def _named_rows(path: Path) -> tuple[pa.StringArray, np.ndarray]:
     """Return the ids that X.txt names, and the matrix of X.npy, which stays on disk."""
     try:
         matrix = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(matrix, np.ndarray):
+            raise ValueError("it is an archive of several, .npz")
     except (OSError, ValueError, EOFError) as error:
         raise DataFormatError(path, f"is no array in numpy's format ({error}).") from None
     if matrix.ndim != 2 or matrix.dtype.kind not in "fiu" or not matrix.shape[1]:

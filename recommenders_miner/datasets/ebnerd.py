@@ -63,24 +63,33 @@ def convert_ebnerd(
         overwrite: whether to replace a folder `out` that holds something.
 
     Raises:
-        DataFormatError: a file is missing, lacks a column, or has a faulty row.
+        DataFormatError: a file is missing, lacks a column, or has a faulty row; or `test` has a split of `bundle`, too.
         FolderExistsError: `out` holds something.
         ValueError: `max_history` is negative.
     """
     sources = [Path(bundle)] if test is None else [Path(bundle), Path(test)]
     settings = {"converter": "ebnerd", "source": [str(source) for source in sources], "max_history": max_history}
     with conversion_to(out, settings, sources, on_error, overwrite) as conversion:
-        for source in sources:
-            if not source.is_dir():
-                with open_data(source, _BUNDLE):  # an archive is named as such
-                    raise DataFormatError(source, f"is a file; expected {_BUNDLE}.")
-            names = [name for name in SPLITS if (source / name).is_dir()]
-            if not names:
-                raise DataFormatError(source, f"holds none of the folders {', '.join(SPLITS)} of EB-NeRD.")
+        of_sources = [_find_splits(source) for source in sources]
+        if both := [name for name in of_sources[-1] if test is not None and name in of_sources[0]]:
+            remedy = "--test takes the folder of the test set alone."
+            raise DataFormatError(test, f"holds {', '.join(both)}, as {bundle} does; expected test.", remedy=remedy)
+        for source, names in zip(sources, of_sources, strict=True):
             news = _read_articles(source / _ARTICLES, conversion)
             for name in names:
                 _convert_split(source / name, SPLITS[name], news, max_history, conversion)
     return conversion
+
+
+def _find_splits(source: Path) -> list[str]:
+    """Return which of the folders of EB-NeRD there are."""
+    if not source.is_dir():
+        with open_data(source, _BUNDLE):  # an archive is named as such
+            raise DataFormatError(source, f"is a file; expected {_BUNDLE}.")
+    names = [name for name in SPLITS if (source / name).is_dir()]
+    if not names:
+        raise DataFormatError(source, f"holds none of the folders {', '.join(SPLITS)} of EB-NeRD.")
+    return names
 
 
 def _convert_split(folder: Path, split: str, news: pa.Table, max_history: int | None, conversion: Conversion) -> None:

@@ -91,6 +91,7 @@ def convert_served(
 # === Lines ===
 
 _NewsId = Annotated[str, pydantic.Field(pattern="^[^\\x00-\\x20\\x7f\x85\u2028\u2029\ufeff]+$")]
+_Published = Annotated[float, pydantic.Field(ge=-LAST_SECOND, le=LAST_SECOND, allow_inf_nan=False)]
 _UserId = Annotated[str, pydantic.Field(pattern="^[^\\x00-\\x1f\\x7f\x85\u2028\u2029\ufeff]+$")]
 
 
@@ -123,7 +124,7 @@ class _Article(_Line):
     category: str | None = None
     subcategory: str | None = None
     abstract: str | None = None
-    published: float | None = None
+    published: _Published | None = None
 
 
 _LINE = pydantic.TypeAdapter(Annotated[_Answer | _Event | _Article, pydantic.Field(discriminator="kind")])
@@ -181,8 +182,9 @@ def _described(articles: Mapping[str, _Article], logs: Path) -> NewsTable:
     columns = ([getattr(row, name) for row in rows] for name in ("title", "category", "subcategory", "abstract"))
     try:
         return NewsTable.from_columns(list(articles), *columns, extra=extra)
-    except pa.ArrowException as error:
-        raise DataFormatError(logs, f"a column of articles holds values of several types: {error}") from None
+    except (pa.ArrowException, OverflowError) as error:
+        problem = f"a column of articles holds values of several types, or too large ones: {error}"
+        raise DataFormatError(logs, problem) from None
 
 
 # === Impressions ===

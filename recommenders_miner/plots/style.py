@@ -69,12 +69,13 @@ def new_figure(width: float, height: float, title: str = "") -> Figure:
 
 @in_style
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a plot as PNG, under the path's name, and as SVG beside it."""
+    """Write a plot as PNG and, beside it, as SVG, under the path's name, with or without one of these endings."""
     path = Path(path)
+    path = path.with_suffix("") if path.suffix in (".png", ".svg") else path
     # The same plot gives the same bytes: no date, and ids that do not come from chance.
-    with matplotlib.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "path"}):
+    with matplotlib.rc_context({"svg.hashsalt": path.name, "svg.fonttype": "path"}):
         for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
-            with atomic_write(path.with_suffix(suffix)) as temporary:
+            with atomic_write(path.with_name(path.name + suffix)) as temporary:
                 figure.savefig(temporary, format=suffix[1:], metadata=metadata)
 
 

@@ -68,6 +68,12 @@ def npy(path, array, names="3\n1\n9\n"):
     return path / "v.npy"
 
 
+def npz(path):
+    with open(path, "wb") as file:
+        np.savez(file, vectors=np.ones((3, 2)))
+    return path
+
+
 def text(path, name):
     (path / name).write_text("no vectors")
     return path / name
@@ -80,6 +86,8 @@ def text(path, name):
         (lambda path: text(path, "v.parquet"), "not readable as Parquet"),
         (lambda path: text(path, "v.npy"), "no array in numpy's format"),
         (lambda path: npy(path, np.array([object()] * 3)), "no array in numpy's format"),
+        (lambda path: npz(path / "v.npy"), r"no array in numpy's format \(it is an archive of several"),
+        (lambda path: npy(path, np.full((3, 2), 1e300)), "article 1 has a number that is not finite, or too large"),
         (lambda path: npy(path, np.zeros(3)), r"got float64 of the shape \(3,\)"),
         (lambda path: npy(path, np.ones((3, 2)), None), "v.txt: the path does not exist; expected the ids of the rows"),
         (lambda path: npy(path, np.ones((3, 2)), "1\n"), "there are 1 ids, but 3 rows"),

@@ -214,6 +214,9 @@ def test_missing_files_and_folders_are_errors(bundle, tmp_path):
     for options in ({"bundle": archive}, {"bundle": bundle(), "test": archive}):
         with pytest.raises(DataFormatError, match=says):
             convert_ebnerd(**options, out=tmp_path / "out")
+    shutil.copytree(folder, tmp_path / "both").joinpath("articles.parquet").unlink()  # refused before it is read
+    with pytest.raises(DataFormatError, match=r"both: holds train, validation, as .+ebnerd_demo does; expected test"):
+        convert_ebnerd(bundle(), tmp_path / "out", test=tmp_path / "both")
     with pytest.raises(DataFormatError, match="is a Parquet file; expected the folder of a bundle"):
         convert_ebnerd(folder / "articles.parquet", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -19,6 +19,9 @@ NOON, DAY = 1_709_380_800, 86_400
 NEWS = "".join(f"{id}\tnature\towls\tTitle {id}\tAbout\t{id}.html\t[]\t[{id}]\n" for id in "abcd")
 
 
+ARTICLE = {"kind": "article", "id": "a", "time": 1, "title": "t"}
+
+
 def answer(id, user="ann", time=NOON, articles="abc", history="", **further):
     lists = {"history": list(history), "articles": list(articles)}
     return {"kind": "answer", "id": id, "time": time, "user": user, "model": "m", **lists, **further}
@@ -154,6 +157,8 @@ def test_half_lines_are_passed_over_and_files_may_be_packed(convert, tmp_path):
         (answer("2", user="a\tb"), "line 2: answer.user: "),
         (event("a", type="seen"), "line 2: event.type: "),
         ({"kind": "article", "id": "a b", "title": "", "time": 1}, "line 2: article.id: "),
+        (ARTICLE | {"published": float("nan")}, "line 2: article.published: .*finite number"),
+        (ARTICLE | {"published": 1e300}, "line 2: article.published: .*less than or equal to"),
         (answer("2", articles=["a", "gone"]), "line 2: .*'gone', which neither news.tsv nor the log describes. Give"),
     ],
 )
@@ -170,9 +175,9 @@ def test_what_cannot_be_converted_is_said(convert, tmp_path):
     for lines in ([], [event("a")], [answer("1", articles="")], [answer("1", articles="?")]):
         with pytest.raises(DataFormatError, match="no answers"):
             convert(*lines, on_error="skip")
-    article = {"kind": "article", "id": "a", "time": 1, "title": "t"}
-    with pytest.raises(DataFormatError, match="a column of articles holds values of several types"):
-        convert(answer("1"), article | {"tag": 1}, article | {"id": "b", "tag": "x"})
+    for of_one, of_other in ((1, "x"), (1, 2**70)):
+        with pytest.raises(DataFormatError, match="holds values of several types, or too large ones"):
+            convert(answer("1"), ARTICLE | {"tag": of_one}, ARTICLE | {"id": "b", "tag": of_other})
     convert(answer("1"))
     with pytest.raises(FolderExistsError):
         convert_served(tmp_path / "logs", tmp_path / "out", tmp_path / "news.tsv")

@@ -51,6 +51,13 @@ def test_effects_are_written_with_their_sign_and_the_same_plot_gives_the_same_fi
     assert files("one") == files("two")
 
 
+def test_only_the_ending_of_a_picture_is_replaced(tmp_path):
+    for name in ("nrms-0.5", "a.png", "b.svg"):
+        save_figure(draw_effects(["a"], [0.1], [0.1], "points", "What"), tmp_path / name)
+    made = [f"{stem}.{suffix}" for stem in ("a", "b", "nrms-0.5") for suffix in ("png", "svg")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == made
+
+
 def test_names_of_curves_that_end_together_do_not_lie_on_each_other(tmp_path):
     curves = [(f"curve{i}", (1, 10, 100), [[i, i], [i, i], [50 + 0.01 * i] * 2]) for i in range(4)]
     figure = draw_curves(curves, "Curves", "x", "y")
