@@ -127,7 +127,7 @@ def test_training_with_dev_joins_both(data, tmp_path):
 def test_recommend_shows_titles(data, trained):
     news = data / "dev" / "news.tsv"
     ids = [line.split("\t")[0] for line in news.read_text().splitlines()[:3]]
-    output = run("recommend", trained, "--news", news, "--history", ",".join(ids), "-k", 4)
+    output = run("recommend", trained, "--news", news, "--history", ", ".join(ids), "-k", 4)
     assert "clicked 3 articles" in output
     assert output.count("N") >= 4
 
@@ -180,6 +180,22 @@ def test_recommend_says_what_is_wrong(data, trained, failing, tmp_path):
     refused = invoke("recommend", trained, "--news", news, "--histories", users, "--user", "U1")
     assert refused.exit_code == 2
     assert "--histories" in refused.output
+    all_users = ["--all-users", data / "dev" / "behaviors.tsv", "--parquet", tmp_path / "all.parquet"]
+    refused = invoke("recommend", trained, "--news", news, *all_users, "--json", tmp_path / "all.json")
+    assert refused.exit_code == 2
+    assert "--json" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [("evaluate", "--scores"), ("evaluate", "--submission"), ("recall", "--json"), ("explain", "--figure")],
+)
+def test_a_file_called_like_standard_output_is_refused_where_none_goes_there(command, option):
+    needed = ["--impression", 1] if command == "explain" else []
+    refused = invoke(command, "run", "--data", "data", *needed, option, "-")
+    assert refused.exit_code == 2
+    assert f"'{option}'" in refused.output
+    assert "does not go to standard output" in " ".join(refused.output.replace("│", " ").split())
 
 
 def test_resume_of_a_finished_run_keeps_the_model(data, trained):
@@ -217,6 +233,9 @@ def test_version_and_models():
         ),
         ("train --data nowhere --out x", "nowhere/train/news.tsv: is missing"),
         ("train --data {data} --out x -o bacth_size=3", "Did you mean 'batch_size'"),
+        ("train --data {data} --out x --hparams nrms -o nrms.bacth_size=3", "Did you mean 'batch_size'"),
+        ("train --data {data} --out x --hparams nrms -o nrms.batch_size=0", "batch_size: Input should be greater"),
+        ("train --data {data} --out x -o nrms.epochs=3", "nrms.epochs: there is no model 'nrms' here; there are miner"),
         ("train --data {data} --out x -o metrics=[group_auc,hit@-5]", "metrics: Unknown metric 'hit@-5'"),
         ("train --data {data} --out x -o negatives=random", "negatives: expected one of impression, popularity"),
         ("train --data {data} --out x --hparams naml -o cnn_activation=sigmoide", "cnn_activation: Keras has no such"),
@@ -232,6 +251,13 @@ def test_mistakes_are_one_line_and_status_one(arguments, message, failing, monke
     monkeypatch.chdir(tmp_path)
     assert message in failing(*arguments.format(data=data).split()).replace("\n", " ")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", ["yaml_file=nrms", "nrms.yaml_file=nrms"])
+def test_an_option_cannot_name_another_hyperparameter_file(option, data, tmp_path):
+    refused = invoke("compare", "--data", data, "--models", "nrms", "--out", tmp_path / "out", "-o", option)
+    assert refused.exit_code == 2
+    assert "no hyperparameter; files are named by --hparams" in " ".join(refused.output.replace("│", " ").split())
 
 
 @pytest.mark.parametrize("name", MARKUP)

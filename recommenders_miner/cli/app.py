@@ -40,10 +40,17 @@ console = Console(markup=False, emoji=False)
 
 
 def new_file(path: Path | None) -> Path | None:
-    """Refuse, before any work is done, a file that could not be written; `-` is standard output."""
-    if path is not None and str(path) != "-":
+    """Refuse, before any work is done, a file that could not be written, and `-`, which would be the name of one."""
+    if str(path) == "-":
+        raise typer.BadParameter("-: this does not go to standard output; name a file.")
+    if path is not None:
         require_writable(path)
     return path
+
+
+def new_file_or_output(path: Path | None) -> Path | None:
+    """Refuse, before any work is done, a file that could not be written; `-` is standard output."""
+    return path if str(path) == "-" else new_file(path)
 
 
 def new_folder(path: Path | None) -> Path | None:
@@ -175,6 +182,9 @@ def parse_overrides(options: list[str] | None) -> dict[str, Any]:
         key, separator, value = option.partition("=")
         if not separator:
             raise typer.BadParameter(f"{option!r}: expected key=value.", param_hint="-o")
+        if key.strip().rpartition(".")[2] == "yaml_file":  # which prepare_hparams has beside hyperparameters
+            problem = "it is no hyperparameter; files are named by --hparams or --models."
+            raise typer.BadParameter(f"{option!r}: {problem}", param_hint="-o")
         try:
             overrides[key.strip()] = parse_yaml(value)
         except ValueError as error:

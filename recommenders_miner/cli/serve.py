@@ -199,7 +199,7 @@ def _token(file: Path | None) -> str | None:
     if file is None:
         return os.environ.get(TOKEN_VARIABLE) or None
     try:
-        token = file.read_text(encoding="utf-8").strip()
+        token = file.read_text(encoding="utf-8-sig").strip()
     except UnicodeDecodeError:
         token = ""
     if not token or any(character.isspace() for character in token):

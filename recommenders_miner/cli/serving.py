@@ -22,6 +22,7 @@ from recommenders_miner.cli.app import (
     existing,
     model_folder,
     new_file,
+    new_file_or_output,
     open_model,
     print_json,
     replaced_folder,
@@ -60,7 +61,9 @@ def recommend(
     json_file: Annotated[
         Path | None,
         typer.Option(
-            "--json", help="Write JSON, a line for each user; - writes to standard output.", callback=new_file
+            "--json",
+            help="Write JSON, a line for each user; - writes to standard output.",
+            callback=new_file_or_output,
         ),
     ] = None,
     all_users: Annotated[
@@ -85,8 +88,8 @@ def recommend(
     as_job(address)
     if bool(all_users) != bool(parquet):
         raise typer.BadParameter("--all-users and --parquet go together.", param_hint="--all-users")
-    if all_users and (histories or history or user):
-        raise typer.BadParameter("goes without --history, --histories and --user.", param_hint="--all-users")
+    if all_users and (histories or history or user or json_file):
+        raise typer.BadParameter("goes without --history, --histories, --user and --json.", param_hint="--all-users")
     from rich.table import Table
 
     from recommenders_miner.data.behaviors import read_users
@@ -95,7 +98,7 @@ def recommend(
 
     if histories and (history or user):
         raise typer.BadParameter("goes without --history and --user.", param_hint="--histories")
-    asked = read_users(histories) if histories else [(user, [news_id for news_id in history.split(",") if news_id])]
+    asked = read_users(histories) if histories else [(user, history.replace(",", " ").split())]
     table, ids = NewsTable.read(news, on_error), None
     if pool:
         table, ids = _with_pool(table, pool, on_error)
@@ -207,7 +210,9 @@ def explain(
     json_file: Annotated[
         Path | None,
         typer.Option(
-            "--json", help="Write all of it as JSON; - writes it to standard output instead.", callback=new_file
+            "--json",
+            help="Write all of it as JSON; - writes it to standard output instead.",
+            callback=new_file_or_output,
         ),
     ] = None,
     figure: Annotated[

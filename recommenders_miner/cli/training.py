@@ -152,10 +152,11 @@ def train(
     split = Split.find(data, "train")
     import_backend_quietly()
     from recommenders_miner.data.split import join_splits
-    from recommenders_miner.hparams import prepare_hparams
+    from recommenders_miner.experiments.runs import Variant, require_known_models
     from recommenders_miner.models import MODELS
 
-    values = prepare_hparams(hparams, **{"scale": scale, **overrides})
+    require_known_models(overrides, [hparams])
+    values = Variant(hparams).hparams(scale, overrides)
     if with_dev:
         data = join_splits(data, out / "train-and-dev", on_error=on_error, overwrite=True)
         split = Split.find(data, "train")

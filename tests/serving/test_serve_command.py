@@ -96,7 +96,7 @@ def test_policies_by_name_and_by_arm(folder, started):
 
 
 def test_a_token_comes_from_a_file_or_the_environment(folder, started, monkeypatch):
-    Path("token").write_text("from-a-file\n")
+    Path("token").write_text("from-a-file\r\n", encoding="utf-8-sig")  # as Notepad saves it
     monkeypatch.setenv("RECOMMENDERS_MINER_TOKEN", "from-outside")
     assert started("export", "--news", "news.tsv", "--host", "0.0.0.0")[2].token == "from-outside"
     _, _, found, environment = started("export", "--news", "news.tsv", "--token-file", "token")
