@@ -271,8 +271,8 @@ def test_what_else_is_known_of_articles_is_carried_along_with_their_rows(tmp_pat
 
 def test_articles_whose_columns_differ_between_splits_are_an_error(tmp_path):
     source = pooled_source(tmp_path)
-    for split, published in (("train", 10), ("dev", "May")):
-        pq.write_table(pa.table({"id": ["N1"], "published": [published]}), source / split / "articles.parquet")
+    for split, mood in (("train", 10), ("dev", "May")):
+        pq.write_table(pa.table({"id": ["N1"], "mood": [mood]}), source / split / "articles.parquet")
     with pytest.raises(DataFormatError, match=r"articles\.parquet: columns differ from those"):
         split_by_time(source, tmp_path / "out", dev_from=at(4))
 
