@@ -208,8 +208,7 @@ class NewsRecommender(ConfiguredLayer, keras.Model):
         super().__init__(**kwargs)
         self.autocast = False  # context and term weights stay float32, as they do in evaluation
         self.cold = self.add_weight((news_encoder.dim,), "zeros", name="cold") if learns_cold else None
-        self.news_encoder = news_encoder
-        self.user_encoder = user_encoder
+        self.news_encoder, self.user_encoder = news_encoder, user_encoder
         self.click_predictor = click_predictor or DotProductPredictor()
         self.description: dict[str, Any] = {}
         self.vocabularies: Vocabularies | None = None
