@@ -214,7 +214,9 @@ class LogSchema(_Section):
         try:
             return cls.model_validate(parse_yaml(path.read_text(encoding="utf-8")), context=path.parent)
         except pydantic.ValidationError as error:
-            raise DataFormatError(path, *_worded(error.errors()[0])) from None
+            # Where a key is misspelt, that it is says more than that another is missing.
+            first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+            raise DataFormatError(path, *_worded(first)) from None
         except ValueError as error:
             raise DataFormatError(path, f"is not readable as YAML: {error}") from None
 

@@ -549,6 +549,7 @@ def test_columns_are_read_and_files_stand_beside_the_yaml_and_what_is_optional_m
             r"time: units: there is no such key. Did you mean 'unit'\?",
         ),
         ({}, {"time": {"unit": "s"}}, "events: time: column: the key is missing"),
+        ({}, {"time": {"colum": "t"}}, r"events: time: colum: there is no such key\. Did you mean 'column'"),
         ({"id": 3}, {}, r"news: id: Input should be a valid string, got 3 \(int\)"),
         ({"id": ""}, {}, "news: id: .*, got ''"),
         ({"columns": ["body", "title"]}, {}, "news: columns: 'title' means something else in news.tsv"),
