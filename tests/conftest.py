@@ -1,13 +1,19 @@
 """Quiet logs and a backend, before anything imports Keras; and what several folders of tests share."""
 
+import functools
 import os
 import tempfile
 
 import pytest
+import typer.testing
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # at toy sizes, more threads than one get in each other's way
+
+
+# Making typer's commands takes longer than most of what hundreds of tests ask of them.
+typer.main.get_command = typer.testing._get_command = functools.cache(typer.main.get_command)
 
 
 def pytest_addoption(parser):

@@ -277,7 +277,7 @@ def test_the_map_has_the_history_and_the_interests():
     assert len(recommender("miner", NewsTable.from_columns(["one"], ["word1"])).map(["one"])["interests"]) == 3
 
 
-@pytest.mark.parametrize("name", ["miner", "nrms", "hierec", "npa"])
+@pytest.mark.parametrize("name", ["miner", "nrms", pytest.param("hierec", marks=pytest.mark.slow), "npa"])
 def test_the_scores_of_the_whole_pool_begin_with_what_is_recommended(name):
     served = recommender(name)
     served.add_articles([{"id": "late", "title": "word3 word4", "category": "sports"}])
