@@ -82,7 +82,7 @@ def ingest(
     a data folder. The users are dealt to parts, which stand one after another; within a part, impressions are in the
     order of files and lines, and of histories with the same articles there is one.
 
-    While it works it takes little more disk than in the end. After a kill, the next call to the same folder starts over.
+    While it works it takes little more disk than in the end. After a kill the next call to the same folder starts over.
 
     Args:
         sources: files, plain or packed by gzip, bzip2 or xz; a text with `://` is the URI of an object of S3, Google
