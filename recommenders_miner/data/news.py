@@ -307,6 +307,14 @@ def read_news_lines(path: Path, errors: LineErrors, separator: str = "\t") -> pa
     return _unquoted(pa.concat_tables(blocks)) if blocks else None
 
 
+def seconds_of_times(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Return Arrow's times or dates as int64 Unix seconds, fractions dropped; None for values that are neither."""
+    kind = values.type
+    if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+        return None
+    return values.cast(pa.timestamp("s", getattr(kind, "tz", None)), safe=False).cast(pa.int64())
+
+
 def _unquoted(rows: pa.Table) -> pa.Table:
     """Take off the quotes of lines that were saved as CSV: each text with a quote is quoted, and its quotes doubled.
 
@@ -372,9 +380,9 @@ def _seconds(path: Path, times: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return the column `published` as int64 Unix seconds: of times of any unit, or of seconds, fractions dropped."""
     kind = times.type
     try:
-        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-            times = times.cast(pa.timestamp("s", getattr(kind, "tz", None)), safe=False)
-        elif pa.types.is_floating(kind):  # as pandas makes of integers where one is missing, by NaN
+        if (seconds := seconds_of_times(times)) is not None:
+            return seconds
+        if pa.types.is_floating(kind):  # as pandas makes of integers where one is missing, by NaN
             times = pc.floor(times.cast(pa.float64()))
             times = pc.if_else(pc.is_nan(times), None, times)
         return times.cast(pa.int64())

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recommenders_miner.data.behaviors import read_time
+from recommenders_miner.data.news import seconds_of_times
 from recommenders_miner.data.ragged import Ragged
 from recommenders_miner.data.tsv import ARROW, PARQUET, LineErrors, open_data
 from recommenders_miner.errors import DataFormatError, nearest
@@ -137,9 +138,8 @@ class Block:
         `unit`.
         """
         values, kind = self.table[column], self.table[column].type
-        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-            zone = kind.tz if pa.types.is_timestamp(kind) else None
-            return values.cast(pa.timestamp("s", zone), safe=False).cast(pa.int64()).fill_null(NO_TIME).to_numpy()
+        if (seconds := seconds_of_times(values)) is not None:
+            return seconds.fill_null(NO_TIME).to_numpy()
         if pa.types.is_string(kind) and unit is None:
             return np.array([_seconds_of(text, format) for text in values.to_pylist()], np.int64)
         if pa.types.is_string(kind):

@@ -105,7 +105,7 @@ def require_group(by: str, behaviors: Path) -> None:
 
 
 def _read_column(log: ImpressionLog, name: str) -> pa.Array:
-    """Read what a column of the users.parquet beside a log says of its users, null where nothing."""
+    """Read what a column of the users.parquet beside a log says of its users, numbers or texts, null where nothing."""
     require_group(name, log.path)
     path = log.path.with_name(USERS_FILE)
     table = pq.read_table(path, columns=["id", name])
@@ -114,8 +114,7 @@ def _read_column(log: ImpressionLog, name: str) -> pa.Array:
     if pa.types.is_floating(values.type):
         return pc.if_else(pc.is_nan(values), None, values)
     try:
-        values.cast(pa.string())
+        return values if pa.types.is_integer(values.type) else values.cast(pa.string())
     except pa.ArrowException:
         problem = f"the column {name!r} must hold numbers or text to group users by, not {values.type}."
         raise DataFormatError(path, problem) from None
-    return values

@@ -89,7 +89,7 @@ class Trained(Recommender):
 
     def __init__(self, site: Site, warm_up: Sequence[ImpressionLog], hparams: HParams) -> None:
         super().__init__(site)
-        log = join_logs(list(warm_up))
+        log = join_logs(warm_up)
         published = site.table.ids[1 : np.searchsorted(site.news.birth, site.moment(0)) + 1].to_pylist()
         self.model = MODELS[hparams.model_type](hparams, seed=site.seed)
         vocabularies = self.model.train_iterator.build_vocabularies(site.table.select(published), log)

@@ -214,7 +214,7 @@ class BaseModel(Answers, RecommendersNames):
         selection = training.Selection.of(self.hparams, prefix, run_dir if devices.is_first else None)
         batches = self.training_batches(data, negatives)
         self.compile(batches.steps_per_epoch * self.hparams.epochs)
-        self._news_vectors = None
+        self._news_vectors = None  # updates are counted anew, and so may come to the same number
         self.throughput = training.Throughput(self.hparams.batch_size)
         identity = {} if run_dir is None else {"news": data.news.digest, "log": data.log.digest}
         identity |= {"model": type(self).__name__, "hparams": self.hparams.to_dict(), "seed": self.seed}
